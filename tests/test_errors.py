@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import pytest
+
+from vocalsep import errors
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "expected"),
+    [
+        ("unett", ["dpcl", "unet"], "unknown net 'unett'; did you mean 'unet'?"),
+        ("zzz", ["unet", "dpcl"], "unknown net 'zzz'; known: dpcl, unet"),
+        ("unet", [], "unknown net 'unet'; known: none"),
+    ],
+)
+def test_unknown_name_is_answered_with_the_nearest_or_all(name: str, known: list[str], expected: str) -> None:
+    assert errors.unknown("net", name, known) == expected
+
+
+def test_every_error_can_be_caught_as_one() -> None:
+    for kind in (errors.AudioError, errors.ConfigError, errors.ModelError, errors.DatasetError):
+        assert issubclass(kind, errors.VocalsepError)

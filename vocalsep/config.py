@@ -1,0 +1,153 @@
+"""Settings: frozen dataclasses that are read from TOML, changed by dotted overrides, and written back.
+
+A setting that does not exist is refused with the nearest one that does; a value of the wrong type is refused with
+the type expected. Defaults stand in the dataclasses and nowhere else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tomli_w
+
+from vocalsep.errors import ConfigError, unknown
+
+T = TypeVar("T")
+
+
+def build(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
+    """Makes a settings dataclass from plain values.
+
+    Args:
+        cls: A dataclass whose fields are bool, int, float, str, Literal, tuples of these, or such dataclasses.
+        values: One entry per field; fields that are missing keep their default.
+        where: Dotted name of this table, for messages.
+
+    Raises:
+        ConfigError: For an unknown or missing key, a wrong type, or a value that the class itself refuses.
+    """
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(cls)
+    made = {}
+    for key, value in values.items():
+        name = f"{where}.{key}" if where else key
+        if key not in fields:
+            raise ConfigError(unknown("setting", name, [f"{where}.{f}" if where else f for f in fields]))
+        made[key] = _convert(hints[key], value, name)
+    missing = [
+        name
+        for name, field in fields.items()
+        if name not in made and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ConfigError(f"setting {f'{where}.' if where else ''}{missing[0]} is missing")
+    return cls(**made)
+
+
+def _convert(hint: Any, value: Any, name: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if isinstance(value, Mapping):
+            return build(hint, value, name)
+    elif origin is typing.Literal:
+        if value in arguments:
+            return value
+        raise ConfigError(f"{name} = {value!r}: expected one of {', '.join(map(repr, arguments))}")
+    elif origin is tuple:
+        if isinstance(value, list | tuple) and (arguments[-1] is Ellipsis or len(value) == len(arguments)):
+            kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
+            return tuple(
+                _convert(kind, entry, f"{name}[{i}]") for i, (kind, entry) in enumerate(zip(kinds, value, strict=True))
+            )
+    elif origin in (types.UnionType, typing.Union):
+        for argument in arguments:
+            if argument is type(None):
+                if value is None:
+                    return None
+                continue
+            return _convert(argument, value, name)
+    elif origin is dict:
+        if isinstance(value, Mapping):
+            return dict(value)
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if math.isfinite(value):
+            return float(value)
+        raise ConfigError(f"{name} = {value!r}: expected a finite number")
+    elif isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+        return value
+    expected = hint.__name__ if isinstance(hint, type) else str(hint)
+    raise ConfigError(f"{name} = {value!r}: expected {expected}")
+
+
+def to_dict(settings: Any) -> dict[str, Any]:
+    """Plain values of a settings dataclass, fit for TOML and JSON (tuples become lists, None is left out)."""
+    return {
+        field.name: _plain(getattr(settings, field.name))
+        for field in dataclasses.fields(settings)
+        if field.init and getattr(settings, field.name) is not None
+    }
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items() if entry is not None}
+    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Reads a TOML file.
+
+    Raises:
+        ConfigError: If it is missing or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: not a readable TOML file ({error})") from error
+
+
+def dump_toml(values: Mapping[str, Any]) -> str:
+    """TOML text of plain values."""
+    return tomli_w.dumps(values)
+
+
+def override(values: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:
+    """Applies ``a.b=value`` overrides; the value is TOML, or else a plain string.
+
+    Args:
+        values: Nested plain values; not changed.
+        settings: Overrides in order; a later one wins.
+
+    Raises:
+        ConfigError: For an override without ``=`` or one that goes through a plain value.
+    """
+    merged: dict[str, Any] = {key: _copy(value) for key, value in values.items()}
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        *tables, key = [part.strip() for part in path.split(".")]
+        if not equals or not all((*tables, key)):
+            raise ConfigError(f"override {setting!r}: expected key=value, as in training.batch_size=8")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text.strip()
+        table = merged
+        for name in tables:
+            table = table.setdefault(name, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"override {setting!r}: {name} is a value, not a table")
+        table[key] = value
+    return merged
+
+
+def _copy(value: Any) -> Any:
+    return {key: _copy(entry) for key, entry in value.items()} if isinstance(value, dict) else value

@@ -1,0 +1,47 @@
+"""What can go wrong, in words that a user can act on.
+
+Every error that is not a bug is a `VocalsepError`: one line that names the thing, says what was expected and what
+to do. The command line prints that line and goes on with the next song; anything else keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class VocalsepError(Exception):
+    """Base of all errors that vocalsep raises on purpose."""
+
+
+class AudioError(VocalsepError):
+    """A recording cannot be read or written."""
+
+
+class ConfigError(VocalsepError):
+    """A setting is unknown, of the wrong type or out of range."""
+
+
+class ModelError(VocalsepError):
+    """A model is unknown, damaged or does not fit this version."""
+
+
+class DatasetError(VocalsepError):
+    """A data set is missing, incomplete or laid out differently."""
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """Says that `name` is not a known `what`, and which known name comes nearest.
+
+    Args:
+        what: The kind of thing, as in "model".
+        name: What was asked for.
+        known: The names that exist.
+
+    Returns:
+        One line for an error.
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"
+    return f"unknown {what} {name!r}; {hint}"

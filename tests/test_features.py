@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+from typing import Any
+
+import librosa
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from vocalsep import stft
+from vocalsep.errors import ConfigError
+from vocalsep.features import FRONT_ENDS, LogMel
+
+SMALL = LogMel(rate=8_000, n_fft=512, hop=128, bands=32, frames=16)
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def see(front_end: LogMel, samples: Tensor) -> Tensor:
+    """What a net sees of ``(batch, channel, time)``, as one chunk."""
+    return front_end.normalise(front_end.analyse(stft.forward(samples, front_end.grid)))
+
+
+def song() -> Tensor:
+    """Noise that swells, with a pause and a tone: a chunk with some 60 dB between loud and quiet."""
+    time = torch.arange(15 * SMALL.hop)
+    swell = 10 ** (-3 * (1 - time / len(time)))
+    tone = torch.sin(2 * torch.pi * 440 * time / SMALL.rate)
+    return (noise(2, 2, len(time)) * swell + tone) * (time > 500)
+
+
+def weights(front_end: LogMel) -> Tensor:
+    """The matrix of `analyse`, ``(band, freq)``, read off one row at a time."""
+    spectrum = torch.eye(front_end.grid.freqs).to(torch.complex64)
+    return front_end.analyse(spectrum[None])[0]
+
+
+@pytest.mark.parametrize("gain", [1e-4, 1e-2, 0.3, 7.0, 1e3])
+def test_level_of_a_chunk_does_not_matter(gain: float) -> None:
+    torch.testing.assert_close(see(SMALL, song() * gain), see(SMALL, song()), rtol=0, atol=1e-4)
+
+
+def test_chunks_of_a_batch_are_levelled_each_on_its_own() -> None:
+    samples = song()
+    samples[0] *= 100
+    together = see(SMALL, samples)
+    torch.testing.assert_close(together[1:], see(SMALL, samples[1:]), rtol=0, atol=1e-5)
+    torch.testing.assert_close(together[:1], see(SMALL, samples[:1]), rtol=0, atol=1e-5)
+
+
+def test_silence_is_a_finite_constant_at_the_floor() -> None:
+    features = see(SMALL, torch.zeros(1, 2, 2000))
+    assert (features == features[0, 0, 0, 0]).all()
+    assert features[0, 0, 0, 0].item() == pytest.approx(-2, abs=1e-5)  # (floor - floor / 2) / 20
+    assert features[0, 0, 0, 0] <= see(SMALL, song()).min()
+
+
+def test_bin_at_the_mean_of_its_chunk_lies_half_the_floor_above_zero() -> None:
+    features = SMALL.normalise(torch.full((3, 1, 32, 16), 0.25))
+    torch.testing.assert_close(features, torch.full((3, 1, 32, 16), 2.0), rtol=0, atol=1e-5)
+
+
+def test_features_step_by_decibels() -> None:
+    power = torch.tensor([1.0, 10.0, 100.0]).reshape(1, 1, 3, 1)
+    features = SMALL.normalise(power).flatten()
+    torch.testing.assert_close(features.diff() * 20, torch.tensor([10.0, 10.0]), rtol=0, atol=1e-4)
+
+
+def test_what_lies_far_below_the_mean_counts_as_silence() -> None:
+    power = torch.ones(1, 1, 32, 16)
+    power[0, 0, 3, 3] = 1e-12
+    features = SMALL.normalise(power)
+    assert features[0, 0, 3, 3].item() == pytest.approx(-2, abs=1e-3)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_shape(channels: int) -> None:
+    spectrum = stft.forward(noise(3, channels, 15 * SMALL.hop), SMALL.grid)
+    power = SMALL.analyse(spectrum)
+    assert power.shape == (3, 1, 32, 16)
+    assert power.dtype == torch.float32
+    assert power.min() >= 0
+    assert SMALL.normalise(power).shape == (3, 1, 32, 16)
+
+
+def test_chunk_samples_lie_under_a_chunk_of_frames() -> None:
+    assert SMALL.grid.frames(SMALL.chunk_samples) == SMALL.frames
+    assert LogMel().chunk_samples == 127 * 256
+
+
+@pytest.mark.parametrize("front_end", [LogMel(), SMALL], ids=["default", "small"])
+def test_bands_are_the_triangles_of_librosa_with_sum_one(front_end: LogMel) -> None:
+    bank = weights(front_end).double()
+    torch.testing.assert_close(bank.sum(dim=1), torch.ones(front_end.bands).double(), rtol=0, atol=1e-6)
+    theirs = librosa.filters.mel(
+        sr=front_end.rate, n_fft=front_end.n_fft, n_mels=front_end.bands, norm=None, dtype=np.float64
+    )
+    theirs = theirs / theirs.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(bank.numpy(), theirs, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("front_end", [LogMel(), SMALL], ids=["default", "small"])
+def test_band_hz_is_the_peak_of_each_triangle(front_end: LogMel) -> None:
+    hz = front_end.band_hz
+    assert hz.dtype == torch.float64
+    assert (hz.diff() > 0).all()
+    assert hz[0] > 0
+    assert hz[-1] < front_end.rate / 2
+    peaks = front_end.grid.hz[weights(front_end).argmax(dim=1)]
+    assert ((peaks - hz).abs() <= front_end.rate / front_end.n_fft).all()
+
+
+def test_tone_stands_in_the_band_that_band_hz_says() -> None:
+    front_end = LogMel()
+    for band in (20, 64, 110):
+        time = torch.arange(8 * front_end.hop) / front_end.rate
+        tone = torch.sin(2 * torch.pi * front_end.band_hz[band] * time).float()
+        features = see(front_end, tone[None, None])
+        assert features[0, 0, :, 4].argmax().item() == band
+
+
+def test_opposite_phase_stereo_looks_like_stereo_in_phase_and_like_mono() -> None:
+    mono = noise(1, 1, 2000)
+    in_phase = see(SMALL, torch.cat([mono, mono], dim=1))
+    assert torch.equal(see(SMALL, torch.cat([mono, -mono], dim=1)), in_phase)
+    torch.testing.assert_close(see(SMALL, mono), in_phase, rtol=0, atol=1e-5)
+
+
+def test_constant_power_density_gives_equal_values() -> None:
+    flat = torch.full((2, SMALL.grid.freqs, 5), 3.0).to(torch.complex64) * 1j
+    power = SMALL.analyse(flat)
+    torch.testing.assert_close(power, torch.full((1, 32, 5), 9.0), rtol=1e-5, atol=0)
+
+
+def test_power_of_all_channels_is_averaged() -> None:
+    spectrum = stft.forward(noise(2, 2000), SMALL.grid)
+    alone = [SMALL.analyse(spectrum[channel : channel + 1]) for channel in range(2)]
+    torch.testing.assert_close(SMALL.analyse(spectrum), (alone[0] + alone[1]) / 2)
+
+
+def test_analyse_works_frame_by_frame() -> None:
+    spectrum = stft.forward(noise(2, 2000), SMALL.grid)
+    whole = SMALL.analyse(spectrum)
+    for frame in (0, 7, spectrum.shape[-1] - 1):
+        torch.testing.assert_close(SMALL.analyse(spectrum[..., frame : frame + 1]), whole[..., frame : frame + 1])
+
+
+def test_inputs_are_left_alone() -> None:
+    spectrum = stft.forward(noise(2, 2, 2000), SMALL.grid)
+    before = spectrum.clone()
+    power = SMALL.analyse(spectrum)
+    power_before = power.clone()
+    SMALL.normalise(power)
+    assert torch.equal(spectrum, before)
+    assert torch.equal(power, power_before)
+
+
+def test_too_many_bands_for_the_window_are_refused() -> None:
+    with pytest.raises(ConfigError, match="600 mel bands are too many for n_fft 1024"):
+        LogMel(bands=600)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"bands": 0},
+        {"frames": 0},
+        {"floor_db": 0.0},
+        {"floor_db": 80.0},
+        {"rate": 0},
+        {"n_fft": 1000},
+        {"hop": 0},
+        {"hop": 1024},
+    ],
+    ids=str,
+)
+def test_values_without_meaning_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        LogMel(**settings)
+
+
+def test_front_end_first_used_in_inference_still_serves_training() -> None:
+    front_end = LogMel(rate=8_000, n_fft=512, hop=128, bands=17)
+    samples = noise(1, 2000).requires_grad_()
+    with torch.inference_mode():
+        front_end.analyse(torch.ones(1, 257, 1, dtype=torch.complex64))
+    front_end.analyse(stft.forward(samples, front_end.grid)).sum().backward()
+    assert samples.grad is not None
+    assert samples.grad.abs().max() > 0
+
+
+def test_registered_by_name() -> None:
+    assert FRONT_ENDS["log-mel"] is LogMel

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import itertools
+
+import librosa
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from vocalsep import stft
+from vocalsep.errors import ConfigError
+from vocalsep.stft import Grid
+
+GRID = Grid(rate=16_000, n_fft=256, hop=64)
+
+
+def sound(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+@st.composite
+def grids(draw: st.DrawFn) -> Grid:
+    parts = draw(st.integers(2, 8))
+    hop = draw(st.integers(1, 24))
+    hop += hop * parts % 2  # n_fft must be even
+    return Grid(rate=16_000, n_fft=hop * parts, hop=hop)
+
+
+@st.composite
+def cuts(draw: st.DrawFn, most: int) -> tuple[int, list[int]]:
+    """A length and the places where it is cut; equal places make empty pieces."""
+    length = draw(st.integers(1, most))
+    places = draw(st.lists(st.integers(0, length), max_size=6))
+    return length, [0, *sorted(places), length]
+
+
+@settings(deadline=None, max_examples=25)
+@given(grid=grids(), length=st.integers(1, 400), channels=st.integers(1, 3), seed=st.integers(0, 99))
+def test_inverse_undoes_forward_at_every_length(grid: Grid, length: int, channels: int, seed: int) -> None:
+    mixture = sound(channels, length, seed=seed)
+    back = stft.inverse(stft.forward(mixture, grid), grid, length)
+    torch.testing.assert_close(back, mixture, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("length", [1, 2, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1000])
+def test_inverse_undoes_forward_around_window_and_hop(length: int) -> None:
+    mixture = sound(2, 2, length)
+    back = stft.inverse(stft.forward(mixture, GRID), GRID, length)
+    torch.testing.assert_close(back, mixture, rtol=0, atol=1e-6)
+
+
+@settings(deadline=None, max_examples=30)
+@given(grid=grids(), length=st.integers(1, 400))
+def test_forward_has_one_row_per_frequency_and_covers_every_sample(grid: Grid, length: int) -> None:
+    spectrum = stft.forward(sound(2, length), grid)
+    assert spectrum.shape == (2, grid.n_fft // 2 + 1, grid.frames(length))
+    assert spectrum.dtype == torch.complex64
+    assert grid.freqs == grid.n_fft // 2 + 1
+    last_centre = (grid.frames(length) - 1) * grid.hop
+    assert length <= last_centre < length + grid.hop
+
+
+@settings(deadline=None, max_examples=25)
+@given(grid=grids(), cut=cuts(300))
+def test_analysis_does_not_depend_on_how_a_signal_is_cut(grid: Grid, cut: tuple[int, list[int]]) -> None:
+    length, places = cut
+    mixture = sound(2, length)
+    analysis = stft.Analysis(grid)
+    pieces = [analysis.push(mixture[..., a:b]) for a, b in itertools.pairwise(places)]
+    streamed = torch.cat([*pieces, analysis.finish()], dim=-1)
+    torch.testing.assert_close(streamed, stft.forward(mixture, grid), rtol=0, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=25)
+@given(grid=grids(), cut=cuts(40))
+def test_synthesis_does_not_depend_on_how_a_spectrum_is_cut(grid: Grid, cut: tuple[int, list[int]]) -> None:
+    frames, places = cut
+    parts = sound(2, 2, grid.freqs, frames)
+    spectrum = torch.complex(parts[0], parts[1])
+    length = (frames - 1) * grid.hop
+    synthesis = stft.Synthesis(grid)
+    pieces = [synthesis.push(spectrum[..., a:b]) for a, b in itertools.pairwise(places)]
+    streamed = torch.cat([*pieces, synthesis.finish()], dim=-1)[..., :length]
+    torch.testing.assert_close(streamed, stft.inverse(spectrum, grid, length), rtol=0, atol=1e-5)
+
+
+def test_analysis_gives_a_frame_as_soon_as_its_last_sample_is_there() -> None:
+    analysis = stft.Analysis(GRID)
+    assert analysis.push(sound(1, 127)).shape[-1] == 0
+    assert analysis.push(sound(1, 1)).shape[-1] == 1  # frame 0 sees samples -128 to 127
+    assert analysis.push(sound(1, 63)).shape[-1] == 0
+    assert analysis.push(sound(1, 1)).shape[-1] == 1
+
+
+def test_streaming_keeps_no_more_than_a_window() -> None:
+    analysis, synthesis = stft.Analysis(GRID), stft.Synthesis(GRID)
+    given_back = 0
+    for section in range(1, 20):
+        given_back += synthesis.push(analysis.push(sound(1, 100))).shape[-1]
+        assert 100 * section - given_back < 2 * GRID.n_fft
+
+
+@pytest.mark.parametrize("samples", [1000, 1024, 1027])
+@pytest.mark.parametrize("hop", [64, 128])
+def test_shared_frames_are_those_of_librosa(samples: int, hop: int) -> None:
+    grid = Grid(rate=16_000, n_fft=256, hop=hop)
+    mixture = sound(samples)
+    theirs = librosa.stft(mixture.numpy(), n_fft=256, hop_length=hop, window="hann", center=True, pad_mode="constant")
+    ours = stft.forward(mixture[None], grid)[0].numpy()
+    assert ours.shape[-1] - theirs.shape[-1] in (0, 1)  # theirs stops at the last full hop
+    np.testing.assert_allclose(ours[:, : theirs.shape[-1]], theirs, rtol=0, atol=1e-5)
+
+
+def test_inverse_is_that_of_torch_also_for_spectra_that_no_signal_has() -> None:
+    parts = sound(2, 2, GRID.freqs, 20)
+    spectrum = torch.complex(parts[0], parts[1])
+    length = 19 * GRID.hop
+    window = torch.hann_window(GRID.n_fft)
+    theirs = torch.istft(spectrum, GRID.n_fft, GRID.hop, window=window, center=True, length=length)
+    torch.testing.assert_close(stft.inverse(spectrum, GRID, length), theirs, rtol=0, atol=1e-6)
+
+
+def test_inverse_is_that_of_librosa() -> None:
+    parts = sound(2, GRID.freqs, 20, seed=1)
+    spectrum = torch.complex(parts[0], parts[1])
+    length = 19 * GRID.hop
+    theirs = librosa.istft(spectrum.numpy(), hop_length=GRID.hop, window="hann", center=True, length=length)
+    ours = stft.inverse(spectrum[None], GRID, length)[0]
+    np.testing.assert_allclose(ours.numpy(), theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("frame", [0, 1, 5, 9])
+def test_frame_is_centred_on_frame_times_hop(frame: int) -> None:
+    mixture = torch.zeros(1, 9 * GRID.hop + 1)
+    mixture[0, frame * GRID.hop] = 1
+    spectrum = stft.forward(mixture, GRID)[0]
+    signs = torch.tensor([1.0, -1.0]).repeat(GRID.freqs)[: GRID.freqs]  # half a window of delay
+    torch.testing.assert_close(spectrum[:, frame], signs.to(torch.complex64), rtol=0, atol=1e-6)
+    loud = spectrum.abs().amax(dim=0)
+    reach = GRID.n_fft // 2 // GRID.hop
+    for column in range(spectrum.shape[-1]):
+        if abs(column - frame) >= reach:
+            assert loud[column] < 1e-6
+        else:
+            expected = np.cos(np.pi * (column - frame) * GRID.hop / GRID.n_fft) ** 2
+            assert loud[column].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_sine_stands_in_its_row() -> None:
+    row = 20
+    seconds = torch.arange(4096) / GRID.rate
+    sine = torch.sin(2 * torch.pi * GRID.hz[row] * seconds).float()[None]
+    power = stft.forward(sine, GRID)[0].abs().square().mean(dim=-1)
+    assert power.argmax().item() == row
+    assert GRID.hz[0] == 0
+    assert GRID.hz[-1] == GRID.rate / 2
+
+
+def test_channels_and_batches_do_not_mix() -> None:
+    mixture = sound(3, 2, 500)
+    together = stft.forward(mixture, GRID)
+    for batch in range(3):
+        for channel in range(2):
+            alone = stft.forward(mixture[batch, channel : channel + 1], GRID)
+            torch.testing.assert_close(together[batch, channel : channel + 1], alone, rtol=0, atol=1e-5)
+
+
+def test_gradient_of_a_linear_function_of_the_spectrum_is_the_function() -> None:
+    mixture = sound(1, 301).requires_grad_()
+    parts = sound(2, 1, GRID.freqs, GRID.frames(301), seed=1)
+
+    def linear(samples: Tensor) -> Tensor:
+        spectrum = stft.forward(samples, GRID)
+        return (spectrum.real * parts[0] + spectrum.imag * parts[1]).sum()
+
+    linear(mixture).backward()
+    assert mixture.grad is not None
+    assert (mixture.grad != 0).all()
+    other = sound(1, 301, seed=2)
+    torch.testing.assert_close((mixture.grad * other).sum(), linear(other), rtol=1e-4, atol=1e-3)
+
+
+def test_transforms_leave_their_inputs_alone() -> None:
+    mixture = sound(2, 300)
+    before = mixture.clone()
+    spectrum = stft.forward(mixture, GRID)
+    spectrum_before = spectrum.clone()
+    stft.inverse(spectrum, GRID, 300)
+    assert torch.equal(mixture, before)
+    assert torch.equal(spectrum, spectrum_before)
+
+
+def test_a_signal_without_samples_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one sample"):
+        stft.forward(torch.zeros(1, 0), GRID)
+    with pytest.raises(ValueError, match="at least one sample"):
+        stft.Analysis(GRID).finish()
+
+
+def test_a_spectrum_that_never_came_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one frame"):
+        stft.Synthesis(GRID).finish()
+    synthesis = stft.Synthesis(GRID)
+    assert synthesis.push(torch.zeros(2, GRID.freqs, 0, dtype=torch.complex64)).shape == (2, 0)
+    with pytest.raises(ValueError, match="at least one frame"):
+        synthesis.finish()
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    rate=st.sampled_from([8_000, 16_000, 22_050, 44_100]),
+    hop=st.sampled_from([128, 160, 256, 300, 441, 512]),
+    parts=st.sampled_from([2, 4, 8]),
+    other=st.sampled_from([8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000]),
+)
+def test_at_rate_keeps_hz_and_seconds(rate: int, hop: int, parts: int, other: int) -> None:
+    grid = Grid(rate=rate, n_fft=hop * parts, hop=hop)
+    moved = grid.at_rate(other)
+    assert moved.rate == other
+    assert moved.n_fft // moved.hop == parts
+    assert moved.frame_seconds == pytest.approx(grid.frame_seconds, rel=0.07)
+    assert moved.hz[1].item() == pytest.approx(grid.hz[1].item(), rel=0.07)
+    left = moved.hop
+    for factor in (2, 3, 5):
+        while left % factor == 0:
+            left //= factor
+    assert left == 1
+
+
+@pytest.mark.parametrize("hop", [2, 64, 160, 240, 256, 480, 512])
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+def test_at_its_own_rate_a_grid_gives_itself(hop: int, rate: int) -> None:
+    grid = Grid(rate=rate, n_fft=4 * hop, hop=hop)
+    assert grid.at_rate(rate) == grid
+
+
+@pytest.mark.parametrize(
+    ("rate", "n_fft", "hop"),
+    [
+        (0, 256, 64),
+        (-16_000, 256, 64),
+        (16_000, 256, 0),
+        (16_000, 256, -64),
+        (16_000, 255, 51),
+        (16_000, 256, 100),
+        (16_000, 256, 256),
+        (16_000, 0, 1),
+        (16_000, -256, 64),
+    ],
+)
+def test_grid_without_exact_inverse_is_refused(rate: int, n_fft: int, hop: int) -> None:
+    with pytest.raises(ConfigError, match=f"n_fft {n_fft}, hop {hop}"):
+        Grid(rate=rate, n_fft=n_fft, hop=hop)

@@ -1,0 +1,30 @@
+"""The nets, by name. A net is code; with weights, settings and a card it becomes a model (`vocalsep.weights`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vocalsep import config
+from vocalsep.errors import ConfigError, unknown
+from vocalsep.nets.base import Batch, Net, excerpt_samples, make_batch
+from vocalsep.nets.unet import UNet
+
+__all__ = ["NETS", "Batch", "Net", "build", "excerpt_samples", "make_batch"]
+
+NETS: dict[str, type[Net]] = {"unet": UNet}
+
+
+def build(name: str, options: Mapping[str, Any]) -> Net:
+    """Makes an untrained net.
+
+    Args:
+        name: A key of `NETS`.
+        options: Values for the net's options; the rest keep their defaults.
+
+    Raises:
+        ConfigError: For an unknown net or option.
+    """
+    if name not in NETS:
+        raise ConfigError(unknown("net", name, NETS))
+    return NETS[name](config.build(NETS[name].Options, options, "options"))

@@ -1,0 +1,94 @@
+"""The contract of a net: features to mask for a song, batch to loss for training. Nothing else is asked of it."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from vocalsep import stft
+from vocalsep.features import LogMel
+from vocalsep.shapes import Features, Mask, Spectrum, Waveform
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What a net is trained on: excerpts as spectra, and as the net sees them.
+
+    Attributes:
+        front_end: Where `features` came from.
+        features: ``(batch, channel, band, frame)``.
+        vocals: ``(batch, channel, freq, frame)`` on the front end's grid.
+        accompaniment: The same shape. The mixture is the sum of the two.
+    """
+
+    front_end: LogMel
+    features: Features
+    vocals: Spectrum
+    accompaniment: Spectrum
+
+    @property
+    def mixture(self) -> Spectrum:
+        """Vocals plus accompaniment."""
+        return self.vocals + self.accompaniment
+
+
+def excerpt_samples(front_end: LogMel) -> int:
+    """Samples of an excerpt that fill one chunk, with at least half a window of sound on either side of it."""
+    return front_end.chunk_samples + 2 * _margin(front_end) * front_end.hop
+
+
+def _margin(front_end: LogMel) -> int:
+    """Frames at either end of an excerpt that see beyond it."""
+    return -(-front_end.n_fft // 2 // front_end.hop)
+
+
+def make_batch(front_end: LogMel, vocals: Waveform, accompaniment: Waveform) -> Batch:
+    """Turns excerpts into a batch.
+
+    Args:
+        front_end: The net's front end.
+        vocals: ``(batch, channel, time)`` with `excerpt_samples` samples.
+        accompaniment: The same shape.
+    """
+    margin = _margin(front_end)
+    spectra = stft.forward(torch.stack([vocals, accompaniment]), front_end.grid)
+    spectra = spectra[..., margin : margin + front_end.frames]
+    return Batch(
+        front_end=front_end,
+        features=front_end.normalise(front_end.analyse(spectra[0] + spectra[1])),
+        vocals=spectra[0],
+        accompaniment=spectra[1],
+    )
+
+
+class Net(nn.Module, abc.ABC):
+    """A network that looks at chunks of a mixture and answers with masks.
+
+    Every net has a frozen dataclass of options, its class attribute `Options`, and is built as ``Net(options)``.
+    """
+
+    Options: ClassVar[type[Any]]
+
+    @abc.abstractmethod
+    def mask(self, features: Features) -> Mask:
+        """Estimates the vocals' mask.
+
+        Args:
+            features: ``(batch, channel, band, frame)``, as the model's front end makes them.
+
+        Returns:
+            ``(batch, 1, band, frame)``, in [0, 1].
+        """
+
+    @abc.abstractmethod
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """The named terms of the training loss, weighted; their sum is what is minimised."""
+
+    @property
+    def parameters_count(self) -> int:
+        """Number of trained parameters."""
+        return sum(parameter.numel() for parameter in self.parameters())

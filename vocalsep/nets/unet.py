@@ -1,0 +1,128 @@
+"""U-Net: a convolutional encoder and decoder with skips, from log-mel to a proportion mask.
+
+Source: Chenyu Xi, "Vocal track extraction using neural networks" (the UH-net paper), 2019, section IV.B, after
+Ronneberger, Fischer and Brox, "U-net: Convolutional networks for biomedical image segmentation", 2015.
+
+As in the paper: one channel of 128x128 log-mel in, four down-sampling and four up-sampling stages, skips between
+stages of equal size, dropout 0.5, a proportion mask out, binary cross-entropy on it.
+
+Departures, each a setting:
+- `width` is free. The paper's is 64; the shipped model is narrower, since cost grows with its square.
+- All four stages halve both axes, and skips meet feature maps of their own size. (In the paper's code two of the four
+  did not pool, and the decoder was cropped, so that skips and decoder did not show the same place.)
+- `spectral` adds a loss on the masked spectrum itself, which weighs every bin by how much it sounds; `bce` 1 and
+  `spectral` 0 is the paper's loss.
+- The text names dropout but not its place; here it lies where the maps are smallest: below the last pooling, and
+  after the two deepest stages of the decoder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vocalsep import losses, masks
+from vocalsep.errors import ConfigError
+from vocalsep.nets.base import Batch, Net
+from vocalsep.shapes import Features, Mask
+
+_STAGES = 4
+_WIDTHS = (1, 2, 4, 8, 8)  # of the five levels, in units of `width`
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetOptions:
+    """Options of `UNet`.
+
+    Attributes:
+        width: Feature maps at full size; deeper levels have 2, 4, 8 and 8 times as many.
+        dropout: Share of activations that are dropped in training.
+        bce: Weight of the binary cross-entropy of the proportion mask.
+        spectral: Weight of the L1 distance of the masked spectrum.
+
+    Raises:
+        ConfigError: For values out of range.
+    """
+
+    width: int = 64
+    dropout: float = 0.5
+    bce: float = 1.0
+    spectral: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or not 0 <= self.dropout < 1 or min(self.bce, self.spectral) < 0:
+            raise ConfigError("a U-Net needs width >= 1, dropout in [0, 1) and weights of the losses >= 0")
+        if self.bce + self.spectral == 0:
+            raise ConfigError("a U-Net needs at least one loss: bce and spectral are both 0")
+
+
+class UNet(Net):
+    """The U-Net. Bands and frames must be multiples of 16.
+
+    Args:
+        options: Width, dropout and losses.
+    """
+
+    Options = UNetOptions
+
+    def __init__(self, options: UNetOptions) -> None:
+        super().__init__()
+        self.options = options
+        widths = [options.width * factor for factor in _WIDTHS]
+        self.down = nn.ModuleList(
+            _double(inside, outside) for inside, outside in zip([1, *widths[:-1]], widths, strict=True)
+        )
+        self.pool = nn.MaxPool2d(2)
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(widths[i + 1], widths[i], kernel_size=2, stride=2) for i in range(_STAGES)
+        )
+        self.merge = nn.ModuleList(_double(2 * widths[i], widths[i]) for i in range(_STAGES))
+        self.dropout = nn.Dropout(options.dropout)
+        self.head = nn.Conv2d(widths[0], 1, kernel_size=1)
+
+    def logits(self, features: Features) -> Tensor:
+        """The mask before its sigmoid, ``(batch, 1, band, frame)``."""
+        maps = self.down[0](features)
+        skips = [maps]
+        for stage in self.down[1:]:
+            maps = stage(self.pool(maps))
+            skips.append(maps)
+        maps = self.dropout(skips.pop())
+        for level in reversed(range(_STAGES)):
+            maps = self.merge[level](torch.cat([skips[level], self.up[level](maps)], dim=1))
+            if level >= _STAGES - 2:
+                maps = self.dropout(maps)
+        logits: Tensor = self.head(maps)
+        return logits
+
+    def mask(self, features: Features) -> Mask:
+        """See `Net.mask`."""
+        return torch.sigmoid(self.logits(features))
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """BCE of the proportion mask and L1 of the masked spectrum, each with its weight."""
+        front_end, terms = batch.front_end, {}
+        logits = self.logits(batch.features)
+        if self.options.bce:
+            target = masks.ratio(front_end.analyse(batch.vocals), front_end.analyse(batch.accompaniment))
+            terms["bce"] = self.options.bce * losses.binary_cross_entropy(logits, target)
+        if self.options.spectral:
+            rows = masks.row_map(tuple(front_end.band_hz.tolist()), tuple(front_end.grid.hz.tolist()))
+            estimate = masks.apply(rows.to(logits) @ torch.sigmoid(logits), batch.mixture)
+            distance = losses.spectral_l1(estimate, batch.vocals, batch.mixture)
+            terms["spectral"] = self.options.spectral * distance
+        return terms
+
+
+def _double(inside: int, outside: int) -> nn.Sequential:
+    """Two 3x3 convolutions, each with batch normalisation and ReLU."""
+    layers: list[nn.Module] = []
+    for first in (inside, outside):
+        layers += [
+            nn.Conv2d(first, outside, kernel_size=3, padding=1, bias=False),
+            nn.BatchNorm2d(outside),
+            nn.ReLU(inplace=True),
+        ]
+    return nn.Sequential(*layers)

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import synth
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_cache_of_the_users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fixtures that outlive a test, too, keep away from the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VOCALSEP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache of decoded tracks, empty at the start of each test."""
+    folder = tmp_path / "vocalsep-cache"
+    monkeypatch.setenv("VOCALSEP_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dsd100_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six Dev songs (two of one artist) and two Test songs; shared by all tests, not to be changed."""
+    return synth.write_dsd100(tmp_path_factory.mktemp("dsd100"))
+
+
+@pytest.fixture(scope="session")
+def mir1k_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two clips of each of four singers, two of them training singers; shared, not to be changed."""
+    return synth.write_mir1k(tmp_path_factory.mktemp("mir1k"))
+
+
+@pytest.fixture(scope="session")
+def stems_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three songs, the second with single stems in place of an accompaniment; shared, not to be changed."""
+    return synth.write_stems(tmp_path_factory.mktemp("stems"))

@@ -1,0 +1,105 @@
+"""Small made-up songs and data sets, always the same: a voice with vibrato, chords, noise bursts.
+
+All songs are written on the grid of 16 bits, and mixtures are the exact sums of their stems.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+Array = npt.NDArray[np.floating]
+Integers = npt.NDArray[np.int16]
+
+ARTISTS = ("Ada", "Ada", "Brahe", "Curie", "Dirac", "Euler")  # two songs of the first Dev artist
+SINGERS = ("abjones", "amy", "bobon", "davidson")
+
+
+def voice(seed: int, seconds: float, rate: int) -> Array:
+    """A sung line, ``(time,)``: six harmonics with vibrato, cut into syllables with pauses between them."""
+    rng = np.random.default_rng([seed, 1])
+    seconds_at = np.arange(round(seconds * rate)) / rate
+    notes = rng.choice([220.0, 246.9, 277.2, 329.6, 370.0], size=int(seconds / 0.5) + 1)
+    pitch = notes[(seconds_at / 0.5).astype(int)] * (1 + 0.02 * np.sin(2 * np.pi * 5.5 * seconds_at))
+    phase = 2 * np.pi * np.cumsum(pitch) / rate
+    tone = sum(np.sin(k * phase) / k for k in range(1, 7))
+    syllable = np.clip(1.6 * np.sin(np.pi * (seconds_at % 0.5) / 0.4), 0, 1)
+    return 0.12 * syllable * tone
+
+
+def backing(seed: int, seconds: float, rate: int) -> dict[str, Array]:
+    """Bass, drums and other, ``(time,)`` each: a low tone, noise bursts and held chords."""
+    rng = np.random.default_rng([seed, 2])
+    seconds_at = np.arange(round(seconds * rate)) / rate
+    root = rng.choice([110.0, 123.5, 146.8])
+    chord = sum(np.sin(2 * np.pi * root * step * seconds_at) for step in (2, 2.5, 3, 5, 7.5))
+    burst = np.exp(-25 * (seconds_at % 0.25)) * rng.standard_normal(len(seconds_at))
+    return {
+        "bass": 0.10 * np.sin(2 * np.pi * root / 2 * seconds_at),
+        "drums": 0.06 * burst,
+        "other": 0.03 * chord,
+    }
+
+
+def song(seed: int, seconds: float = 3.0, rate: int = 44_100) -> dict[str, Integers]:
+    """Four stems, ``(time, channel)`` 16-bit stereo; each stem has its own place between left and right."""
+    stems = {**backing(seed, seconds, rate), "vocals": voice(seed, seconds, rate)}
+    places = {"bass": (1.0, 1.0), "drums": (0.9, 0.7), "other": (0.6, 1.0), "vocals": (1.0, 0.95)}
+    return {name: to_pcm(np.stack([samples * g for g in places[name]], 1)) for name, samples in stems.items()}
+
+
+def to_pcm(samples: Array) -> Integers:
+    """Rounds to 16 bits; full scale is 1."""
+    return np.clip(np.round(samples * 32_768), -32_768, 32_767).astype(np.int16)
+
+
+def write(path: Path, samples: npt.ArrayLike, rate: int, subtype: str = "PCM_16") -> Path:
+    """Writes ``(time,)`` or ``(time, channel)`` samples; makes the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, rate, subtype=subtype)
+    return path
+
+
+def write_dsd100(root: Path, dev: int = 6, test: int = 2, seconds: float = 3.0) -> Path:
+    """A tree laid out as DSD100, 44.1 kHz stereo. Test songs come first in number, as in the real one."""
+    for number in range(1, test + dev + 1):
+        split = "Test" if number <= test else "Dev"
+        artist = f"Artist {number}" if number <= test else ARTISTS[(number - test - 1) % len(ARTISTS)]
+        name = f"{number:03d} - {artist} - Song {number}"
+        stems = song(number, seconds)
+        for stem, samples in stems.items():
+            write(root / "Sources" / split / name / f"{stem}.wav", samples, 44_100)
+        write(root / "Mixtures" / split / name / "mixture.wav", sum(stems.values()), 44_100)
+    return root
+
+
+def write_mir1k(root: Path, clips: int = 2, seconds: float = 3.0) -> Path:
+    """A tree laid out as MIR-1K, 16 kHz: left accompaniment, right voice."""
+    for number, singer in enumerate(SINGERS):
+        for clip in range(1, clips + 1):
+            seed = 100 + 10 * number + clip
+            left = sum(backing(seed, seconds, 16_000).values())
+            right = voice(seed, seconds, 16_000)
+            path = root / "Wavfile" / f"{singer}_{number + 1}_{clip:02d}.wav"
+            write(path, to_pcm(np.stack([left, right], 1)), 16_000)
+    return root
+
+
+def write_stems(root: Path, songs: int = 3, seconds: float = 3.0) -> Path:
+    """Songs of one's own: every second one with three stems and a mixture in place of an accompaniment."""
+    for number in range(1, songs + 1):
+        stems = song(200 + number, seconds)
+        vocals = stems.pop("vocals")
+        folder = root / f"Band {number} - Song {number}"
+        write(folder / "vocals.wav", vocals, 44_100)
+        whole = sum(stems.values())
+        if number % 2:
+            write(folder / "accompaniment.wav", whole, 44_100)
+        else:
+            write(folder / "mixture.wav", whole + vocals, 44_100)
+            for stem, samples in stems.items():
+                write(folder / f"{stem}.wav", samples, 44_100)
+    return root

@@ -1,0 +1,422 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import synth
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from vocalsep.datasets import excerpts, tracks
+from vocalsep.datasets.excerpts import Decoded, ExcerptOptions, Excerpts, Pool
+from vocalsep.datasets.tracks import Source, Track
+from vocalsep.errors import ConfigError, DatasetError
+
+RATE = 100  # songs of a few hundred samples are enough here
+SAMPLES = 60
+
+PLAIN = ExcerptOptions(
+    pairs=1.0,
+    remixes=0.0,
+    voices=0.0,
+    instrumentals=0.0,
+    vocal_free=0.0,
+    gain_db=(0.0, 0.0),
+    voice_level_db=(0.0, 0.0),
+    swap=0.0,
+    polarity=0.0,
+)
+REMIXES = replace(PLAIN, pairs=0.0, remixes=1.0)
+VOICES = replace(PLAIN, pairs=0.0, voices=1.0)
+
+
+def decoded(name: str, **stems: np.ndarray) -> Decoded:
+    sources = (Source(Path(name)),)
+    have = {stem: sources for stem in ("vocals", "accompaniment") if stem in stems}
+    return Decoded(track=Track(name=name, group=name, **have), stems=stems)
+
+
+def places(number: int, samples: int, channels: int = 2) -> np.ndarray:
+    """Samples that tell their song and their place in it: ``1000 * number + position``; right a half more."""
+    position = 1_000.0 * number + np.arange(samples)
+    return np.stack([position + 0.5 * channel for channel in range(channels)]).astype(np.float32)
+
+
+def song(number: int, samples: int = 300) -> Decoded:
+    """Vocals as `places`; the accompaniment is the same, negative."""
+    samples_at = places(number, samples)
+    return decoded(f"song {number}", vocals=samples_at, accompaniment=-samples_at)
+
+
+def songs(count: int, samples: int = 300) -> list[Pool]:
+    return [Pool([song(number, samples) for number in range(1, count + 1)])]
+
+
+def lone(stem: str, number: int, value: float, samples: int = 300) -> Decoded:
+    return decoded(f"{stem} {number}", **{stem: np.full((2, samples), value, np.float32)})
+
+
+def drawn(options: ExcerptOptions, size: int = 40, step: int = 0, **kinds: list[Pool]) -> tuple[Tensor, Tensor]:
+    kinds.setdefault("songs", songs(8))
+    return Excerpts(**kinds, samples=SAMPLES, rate=RATE, options=options).batch(step, size)
+
+
+def numbers(stem: Tensor) -> list[int]:
+    """Which song each excerpt of `song` came from."""
+    return [int(abs(excerpt[0, 0].item()) // 1_000) for excerpt in stem]
+
+
+def level(samples: Tensor) -> Tensor:
+    return samples.square().mean(dim=(-1, -2)).sqrt()
+
+
+# Batches
+
+
+def test_a_batch_has_two_stereo_stems_of_the_length_asked_for() -> None:
+    vocals, accompaniment = drawn(ExcerptOptions(voices=0.0), size=5)
+    assert vocals.shape == accompaniment.shape == (5, 2, SAMPLES)
+    assert vocals.dtype == accompaniment.dtype == torch.float32
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 2**32), step=st.integers(0, 2**40), size=st.integers(1, 6))
+def test_seed_and_step_decide_everything(seed: int, step: int, size: int) -> None:
+    options = ExcerptOptions(voices=0.0)
+    make = lambda seed: Excerpts(songs=songs(8), samples=SAMPLES, rate=RATE, options=options, seed=seed)  # noqa: E731
+    one, two = make(seed), make(seed)
+    two.batch(step + 1, size)  # what was drawn before does not matter
+    for first, second in zip(one.batch(step, size), two.batch(step, size), strict=True):
+        assert torch.equal(first, second)
+
+
+def test_steps_and_seeds_differ() -> None:
+    found = [drawn(PLAIN, step=step)[0] for step in range(4)]
+    found.append(Excerpts(songs=songs(8), samples=SAMPLES, rate=RATE, options=PLAIN, seed=1).batch(0, 40)[0])
+    assert len({batch.numpy().tobytes() for batch in found}) == 5
+
+
+def test_drawing_leaves_the_global_generators_alone() -> None:
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    drawn(ExcerptOptions(voices=0.0))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+
+
+def test_recordings_are_not_changed() -> None:
+    pools = songs(3)
+    before = [{stem: samples.copy() for stem, samples in track.stems.items()} for track in pools[0].tracks]
+    drawn(replace(ExcerptOptions(voices=0.0), vocal_free=0.5), songs=pools)
+    for track, stems in zip(pools[0].tracks, before, strict=True):
+        for stem, samples in stems.items():
+            np.testing.assert_array_equal(track.stems[stem], samples)
+
+
+# What is drawn
+
+
+def test_true_pairs_come_from_one_song_and_one_place() -> None:
+    vocals, accompaniment = drawn(PLAIN)
+    assert torch.equal(vocals, -accompaniment)
+    assert len(set(numbers(vocals))) > 3
+    offsets = vocals[:, 0, :] - vocals[:, 0, :1]
+    assert torch.equal(offsets, torch.arange(SAMPLES).float().expand(40, -1))
+    assert torch.equal(vocals[:, 1], vocals[:, 0] + 0.5)
+
+
+def test_excerpts_start_anywhere_up_to_the_last_place() -> None:
+    vocals, _ = drawn(PLAIN, size=200, songs=songs(1, SAMPLES + 3))
+    assert set(vocals[:, 0, 0].tolist()) == {1_000.0, 1_001.0, 1_002.0, 1_003.0}
+
+
+def test_remixes_cross_songs() -> None:
+    vocals, accompaniment = drawn(REMIXES, size=100)
+    crossed = [v != a for v, a in zip(numbers(vocals), numbers(accompaniment), strict=True)]
+    assert sum(crossed) > 70
+    assert set(numbers(vocals)) == set(numbers(accompaniment)) == set(range(1, 9))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_lone_instrumentals_stand_in_for_the_stated_share_of_remixes(share: float) -> None:
+    lone_ones = [Pool([lone("accompaniment", 1, 7.0)])]
+    options = replace(REMIXES, instrumentals=share)
+    vocals, accompaniment = drawn(options, size=250, instrumentals=lone_ones)
+    found = float((accompaniment == 7.0).all(dim=(-1, -2)).float().mean())
+    assert found == pytest.approx(share, abs=0.08)
+    assert vocals.abs().min() >= 1_000  # all from songs
+
+
+@pytest.mark.parametrize(("pairs", "remixes", "voices"), [(1.0, 1.0, 2.0), (0.35, 0.30, 0.35), (0.0, 3.0, 1.0)])
+def test_kinds_are_drawn_by_weight(pairs: float, remixes: float, voices: float) -> None:
+    options = replace(PLAIN, pairs=pairs, remixes=remixes, voices=voices)
+    one_sign = decoded("voice", vocals=np.tile(np.float32([1.0, -1.0]), (2, 150)))  # no song alternates
+    vocals, accompaniment = drawn(options, size=300, voices=[Pool([one_sign])])
+    is_pair = (vocals == -accompaniment).all(dim=(-1, -2))
+    is_voice = (vocals[:, 0, 0] * vocals[:, 0, 1]) < 0
+    total = pairs + remixes + voices
+    assert float(is_voice.float().mean()) == pytest.approx(voices / total, abs=0.08)
+    assert float(is_pair.float().mean()) == pytest.approx(pairs / total, abs=0.08)
+
+
+def test_pools_are_drawn_by_weight_and_tracks_by_length() -> None:
+    heavy = Pool([song(1, 300), song(2, 900)], weight=3.0)
+    vocals, _ = drawn(PLAIN, size=300, songs=[heavy, Pool([song(3)], weight=1.0)])
+    count = {number: numbers(vocals).count(number) / 300 for number in (1, 2, 3)}
+    assert count[3] == pytest.approx(0.25, abs=0.08)
+    assert count[2] / (count[1] + count[2]) == pytest.approx(0.75, abs=0.08)
+
+
+def test_an_album_long_track_does_not_outweigh_the_rest() -> None:
+    def even(value: float, samples: int) -> Decoded:
+        stem = np.full((2, samples), value, np.float32)
+        return decoded(str(value), vocals=stem, accompaniment=stem)
+
+    album, one = even(1.0, 600 * RATE), even(2.0, 60 * RATE)
+    vocals, _ = drawn(PLAIN, size=250, songs=[Pool([album, one])])
+    assert float((vocals[:, 0, 0] == 2.0).float().mean()) == pytest.approx(0.5, abs=0.1)
+
+
+# How it is varied
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+@pytest.mark.parametrize("kind", [PLAIN, REMIXES])
+def test_the_stated_share_has_no_vocals_at_all(kind: ExcerptOptions, share: float) -> None:
+    options = replace(kind, vocal_free=share, gain_db=(-6.0, 6.0), polarity=0.5, swap=0.5)
+    vocals, accompaniment = drawn(options, size=250)
+    silent = (vocals == 0).all(dim=(-1, -2))
+    assert float(silent.float().mean()) == pytest.approx(share, abs=0.08)
+    assert torch.equal(silent, (vocals == 0).any(dim=(-1, -2)))
+    assert (accompaniment != 0).all()
+
+
+def test_gain_reaches_either_stem_on_its_own_within_its_range() -> None:
+    options = replace(REMIXES, gain_db=(-12.0, 6.0))
+    ones = [Pool([decoded("ones", vocals=np.ones((2, 300)), accompaniment=np.ones((2, 300)))])]
+    vocals, accompaniment = drawn(options, size=300, songs=ones)
+    gains_db = [20 * torch.log10(stem[:, 0, 0].double()) for stem in (vocals, accompaniment)]
+    for gain_db in gains_db:
+        assert -12.001 <= gain_db.min() < -10
+        assert 4 < gain_db.max() <= 6.001
+    assert abs(float(torch.corrcoef(torch.stack(gains_db))[0, 1])) < 0.2
+    assert torch.equal(vocals, vocals[:, :1, :1].expand_as(vocals))  # one gain for all channels and samples
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_left_and_right_change_places_in_both_stems_together(share: float) -> None:
+    vocals, accompaniment = drawn(replace(PLAIN, swap=share), size=250)
+    assert torch.equal(vocals, -accompaniment)
+    assert torch.equal((vocals[:, 0] - vocals[:, 1]).abs(), torch.full((250, SAMPLES), 0.5))
+    swapped = vocals[:, 0, 0] > vocals[:, 1, 0]
+    assert float(swapped.float().mean()) == pytest.approx(share, abs=0.08)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_polarity_turns_the_sign_of_either_stem_on_its_own(share: float) -> None:
+    vocals, accompaniment = drawn(replace(PLAIN, polarity=share), size=250)
+    assert torch.equal(vocals.abs(), accompaniment.abs())
+    turned, backing_turned = vocals[:, 0, 0] < 0, accompaniment[:, 0, 0] > 0
+    assert float(turned.float().mean()) == pytest.approx(share, abs=0.08)
+    assert float(backing_turned.float().mean()) == pytest.approx(share, abs=0.08)
+    assert float((turned & backing_turned).float().mean()) == pytest.approx(share**2, abs=0.08)
+
+
+def test_lone_voices_get_a_level_against_their_accompaniment() -> None:
+    options = replace(VOICES, voice_level_db=(-4.0, 10.0))
+    voices = [Pool([lone("vocals", 1, 0.02), lone("vocals", 2, 0.9)])]
+    vocals, accompaniment = drawn(options, size=300, voices=voices)
+    against_db = 20 * torch.log10(level(vocals) / level(accompaniment))
+    assert -4.01 <= against_db.min() < -3
+    assert 9 < against_db.max() <= 10.01
+
+
+def test_pauses_of_a_lone_voice_are_drawn_again() -> None:
+    half = np.concatenate([np.zeros((2, 3_000)), np.full((2, 3_000), 0.5)], axis=1).astype(np.float32)
+    vocals, _ = drawn(VOICES, size=200, voices=[Pool([decoded("half", vocals=half)])])
+    silent = (vocals == 0).all(dim=(-1, -2))
+    assert float(silent.float().mean()) < 0.05  # without another draw it would be a half
+
+
+def test_silent_recordings_stay_silent_and_finite() -> None:
+    silence = np.zeros((2, 300), np.float32)
+    quiet = [Pool([decoded("quiet", vocals=silence, accompaniment=silence)])]
+    vocals, accompaniment = drawn(VOICES, songs=quiet, voices=[Pool([decoded("mute", vocals=silence)])])
+    assert vocals.count_nonzero() == accompaniment.count_nonzero() == 0
+    vocals, _ = drawn(VOICES, songs=quiet, voices=[Pool([lone("vocals", 1, 0.5)])])
+    assert torch.isfinite(vocals).all()
+    assert vocals.abs().max() < 0.01  # a voice over silence does not blow up
+
+
+@pytest.mark.parametrize("samples", [1, 10, SAMPLES - 1])
+def test_short_tracks_are_filled_with_zeros(samples: int) -> None:
+    vocals, accompaniment = drawn(PLAIN, size=4, songs=songs(1, samples))
+    assert vocals.shape == (4, 2, SAMPLES)
+    assert (vocals[..., samples:] == 0).all()
+    assert torch.equal(vocals[0, :, :samples], torch.from_numpy(places(1, samples)))
+    assert torch.equal(accompaniment, -vocals)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("options", "kinds", "word"),
+    [
+        (VOICES, {"songs": songs(1)}, "voices"),
+        (PLAIN, {"songs": []}, "songs"),
+        (REMIXES, {"songs": [], "instrumentals": [Pool([lone("accompaniment", 1, 0.5)])]}, "songs"),
+        (VOICES, {"songs": [], "voices": [Pool([lone("vocals", 1, 0.5)])]}, "accompaniment"),
+        (PLAIN, {"songs": [Pool([])]}, "songs"),
+    ],
+)
+def test_a_kind_that_is_missing_is_named(options: ExcerptOptions, kinds: dict[str, list[Pool]], word: str) -> None:
+    with pytest.raises(DatasetError, match=word):
+        Excerpts(**kinds, samples=SAMPLES, rate=RATE, options=options)
+
+
+def test_voices_over_instrumentals_need_no_songs() -> None:
+    kinds = {
+        "voices": [Pool([lone("vocals", 1, 0.5)])],
+        "instrumentals": [Pool([lone("accompaniment", 1, 0.25)])],
+    }
+    vocals, accompaniment = drawn(VOICES, songs=[], **kinds)
+    assert (accompaniment == 0.25).all()
+    torch.testing.assert_close(level(vocals), level(accompaniment))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"pairs": -0.1},
+        {"voices": -1.0},
+        {"pairs": 0.0, "remixes": 0.0, "voices": 0.0},
+        {"vocal_free": 1.1},
+        {"instrumentals": -0.1},
+        {"swap": 2.0},
+        {"polarity": -1.0},
+        {"gain_db": (2.0, -2.0)},
+        {"voice_level_db": (1.0, 0.0)},
+    ],
+)
+def test_options_out_of_range_are_refused(values: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(values))):
+        ExcerptOptions(**values)
+
+
+# The cache
+
+
+@pytest.fixture
+def track(stems_root: Path, tmp_path: Path) -> Track:
+    """A song of its own in a folder that a test may change."""
+    source = tracks.stems(stems_root)[0]
+    copies = [tmp_path / source.path.name for source in source.vocals + source.accompaniment]
+    for original, copy in zip(source.vocals + source.accompaniment, copies, strict=True):
+        copy.write_bytes(original.path.read_bytes())
+    return Track(name="a song", group="x", vocals=(Source(copies[0]),), accompaniment=(Source(copies[1]),))
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the tracks that were read from their files, in order."""
+    names: list[str] = []
+    load: Callable[[Track, int, int], dict[str, Tensor]] = Track.load
+
+    def counted(self: Track, rate: int, channels: int) -> dict[str, Tensor]:
+        names.append(self.name)
+        return load(self, rate, channels)
+
+    monkeypatch.setattr(Track, "load", counted)
+    return names
+
+
+def test_decoded_stems_are_the_loaded_ones(track: Track) -> None:
+    cached, loaded = excerpts.decode(track, 16_000, 2), track.load(16_000, 2)
+    assert cached.samples == 48_000
+    assert set(cached.stems) == {"vocals", "accompaniment"}
+    for stem, samples in loaded.items():
+        assert cached.stems[stem].shape == (2, 48_000)
+        np.testing.assert_allclose(cached.stems[stem], samples.numpy(), rtol=1e-3, atol=1e-7)
+
+
+def test_a_track_is_decoded_once(track: Track, loads: list[str], cache: Path) -> None:
+    first, second = excerpts.decode(track, 16_000, 2), excerpts.decode(track, 16_000, 2)
+    assert loads == ["a song"]
+    for stem, samples in first.stems.items():
+        np.testing.assert_array_equal(second.stems[stem], samples)
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_the_cached_stems_are_mapped_not_read(track: Track) -> None:
+    assert all(isinstance(samples, np.memmap) for samples in excerpts.decode(track, 16_000, 2).stems.values())
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(8_000, 2), (16_000, 1)])
+def test_another_rate_or_channel_count_is_decoded_anew(
+    track: Track, loads: list[str], rate: int, channels: int
+) -> None:
+    excerpts.decode(track, 16_000, 2)
+    other = excerpts.decode(track, rate, channels)
+    assert len(loads) == 2
+    assert other.stems["vocals"].shape == (channels, 3 * rate)
+
+
+def test_a_changed_file_is_decoded_anew(track: Track, loads: list[str]) -> None:
+    before = np.array(excerpts.decode(track, 16_000, 2).stems["vocals"])
+    path, stat = track.vocals[0].path, track.vocals[0].path.stat()
+    synth.write(path, synth.song(77)["vocals"], 44_100)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000_000))
+    after = excerpts.decode(track, 16_000, 2).stems["vocals"]
+    assert len(loads) == 2
+    assert not np.array_equal(before, after)
+
+
+def test_either_channel_of_a_file_has_its_own_place_in_the_cache(mir1k_root: Path) -> None:
+    one = tracks.mir1k(mir1k_root, "train")[0]
+    turned = replace(one, vocals=one.accompaniment, accompaniment=one.vocals)
+    first, second = excerpts.decode(one, 16_000, 2), excerpts.decode(turned, 16_000, 2)
+    np.testing.assert_array_equal(first.stems["vocals"], second.stems["accompaniment"])
+    np.testing.assert_array_equal(first.stems["accompaniment"], second.stems["vocals"])
+    assert not np.array_equal(first.stems["vocals"], second.stems["vocals"])
+
+
+def test_a_missing_file_is_named(track: Track) -> None:
+    track.vocals[0].path.unlink()
+    with pytest.raises(DatasetError) as error:
+        excerpts.decode(track, 16_000, 2)
+    assert "a song" in str(error.value)
+    assert str(track.vocals[0].path) in str(error.value)
+
+
+def test_a_file_that_cannot_be_read_leaves_nothing_in_the_cache(track: Track, cache: Path) -> None:
+    track.accompaniment[0].path.write_text("words", encoding="utf-8")
+    with pytest.raises(DatasetError, match="a song"):
+        excerpts.decode(track, 16_000, 2)
+    assert not cache.exists() or list(cache.iterdir()) == []
+
+
+def test_the_cache_lies_where_the_environment_says(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert excerpts.cache_folder() == cache
+    monkeypatch.delenv("VOCALSEP_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert excerpts.cache_folder() == tmp_path / "vocalsep"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert excerpts.cache_folder() == tmp_path / "home" / ".cache" / "vocalsep"
+
+
+def test_true_pairs_from_files_sum_to_the_mixture(dsd100_root: Path) -> None:
+    found = [excerpts.decode(track, 16_000, 2) for track in tracks.dsd100(dsd100_root, "Test")]
+    material = Excerpts(songs=[Pool(found)], samples=48_000, rate=16_000, options=PLAIN)
+    vocals, accompaniment = material.batch(0, 1)
+    sums = [sum(stem.astype(np.float32) for stem in track.stems.values()) for track in found]
+    total = (vocals + accompaniment)[0].numpy()
+    assert any(np.array_equal(total, mixture) for mixture in sums)

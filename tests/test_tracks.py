@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import synth
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vocalsep.datasets import tracks
+from vocalsep.datasets.tracks import Source, Track
+from vocalsep.errors import DatasetError
+
+
+def refusal(error: pytest.ExceptionInfo[DatasetError]) -> str:
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+def constant(path: Path, value: float, seconds: float, rate: int = 8_000, channels: int = 2) -> Path:
+    return synth.write(path, np.full((round(seconds * rate), channels), value), rate, "FLOAT")
+
+
+# DSD100
+
+
+def test_dsd100_finds_the_songs_of_each_split(dsd100_root: Path) -> None:
+    dev, test = tracks.dsd100(dsd100_root, "Dev"), tracks.dsd100(dsd100_root, "Test")
+    assert [track.name for track in test] == ["001 - Artist 1 - Song 1", "002 - Artist 2 - Song 2"]
+    assert [track.group for track in dev] == list(synth.ARTISTS)
+    assert len({track.name for track in dev + test}) == 8
+
+
+def test_dsd100_has_vocals_and_the_three_other_stems(dsd100_root: Path) -> None:
+    for track in tracks.dsd100(dsd100_root, "Dev"):
+        folder = dsd100_root / "Sources" / "Dev" / track.name
+        assert track.vocals == (Source(folder / "vocals.wav"),)
+        assert {source.path for source in track.accompaniment} == {
+            folder / f"{stem}.wav" for stem in ("bass", "drums", "other")
+        }
+        assert track.paths == sorted(folder.iterdir())
+
+
+def test_vocals_and_accompaniment_sum_to_the_mixture(dsd100_root: Path) -> None:
+    track = tracks.dsd100(dsd100_root, "Test")[0]
+    loaded = track.load(44_100, 2)
+    mixture, _ = soundfile.read(dsd100_root / "Mixtures" / "Test" / track.name / "mixture.wav", dtype="float32")
+    assert set(loaded) == {"vocals", "accompaniment"}
+    total = loaded["vocals"] + loaded["accompaniment"]
+    np.testing.assert_allclose(total.numpy().T, mixture, rtol=0, atol=1e-6)
+
+
+def test_dsd100_names_the_song_and_the_stem_that_is_missing(dsd100_root: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(dsd100_root, tmp_path / "copy")
+    song = sorted((root / "Sources" / "Dev").iterdir())[2]
+    (song / "drums.wav").unlink()
+    with pytest.raises(DatasetError) as error:
+        tracks.dsd100(root, "Dev")
+    message = refusal(error)
+    assert str(song) in message
+    assert "drums" in message
+    assert "bass" not in message
+
+
+def test_files_that_are_not_sound_do_not_matter(dsd100_root: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(dsd100_root, tmp_path / "copy")
+    for song in (root / "Sources" / "Dev").iterdir():
+        (song / "vocals.xml").write_text("<lyrics/>", encoding="utf-8")
+        (song / "notes.txt").write_text("words", encoding="utf-8")
+    (root / "Sources" / "Dev" / "list.txt").write_text("words", encoding="utf-8")
+    found = tracks.dsd100(root, "Dev")
+    assert len(found) == 6
+    assert {path.suffix for track in found for path in track.paths} == {".wav"}
+
+
+@pytest.mark.parametrize("layout", ["nothing", "mir1k", "no songs"])
+def test_dsd100_names_a_wrong_layout(layout: str, tmp_path: Path, mir1k_root: Path) -> None:
+    root = mir1k_root if layout == "mir1k" else tmp_path
+    if layout == "no songs":
+        (root / "Sources" / "Dev").mkdir(parents=True)
+    with pytest.raises(DatasetError) as error:
+        tracks.dsd100(root, "Dev")
+    assert str(root) in refusal(error)
+
+
+# MIR-1K
+
+
+def test_mir1k_splits_by_singer(mir1k_root: Path) -> None:
+    train, test = tracks.mir1k(mir1k_root, "train"), tracks.mir1k(mir1k_root, "test")
+    assert {track.group for track in train} == {"abjones", "amy"}
+    assert {track.group for track in test} == {"bobon", "davidson"}
+    assert len(train) == len(test) == 4
+    assert train[0].name == "abjones_1_01"
+
+
+def test_mir1k_has_the_voice_on_the_right(mir1k_root: Path) -> None:
+    for track in tracks.mir1k(mir1k_root, "train"):
+        samples, rate = soundfile.read(mir1k_root / "Wavfile" / f"{track.name}.wav", dtype="float32")
+        loaded = track.load(rate, 1)
+        np.testing.assert_array_equal(loaded["vocals"].numpy()[0], samples[:, 1])
+        np.testing.assert_array_equal(loaded["accompaniment"].numpy()[0], samples[:, 0])
+
+
+def test_mir1k_refuses_a_mono_clip_by_name(tmp_path: Path) -> None:
+    path = constant(tmp_path / "Wavfile" / "amy_1_01.wav", 0.5, 0.1, channels=1)
+    track = tracks.mir1k(tmp_path, "train")[0]
+    with pytest.raises(DatasetError) as error:
+        track.load(8_000, 1)
+    assert str(path) in refusal(error)
+
+
+def test_mir1k_names_a_wrong_layout(dsd100_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError) as error:
+        tracks.mir1k(dsd100_root, "train")
+    assert str(dsd100_root) in refusal(error)
+    constant(tmp_path / "Wavfile" / "bobon_1_01.wav", 0.5, 0.1)
+    with pytest.raises(DatasetError, match="no tracks"):  # of the training singers there are none
+        tracks.mir1k(tmp_path, "train")
+
+
+# Stems and pools
+
+
+def test_stems_takes_the_accompaniment_or_else_all_other_stems(stems_root: Path) -> None:
+    one, two, three = tracks.stems(stems_root)
+    assert [track.name for track in (one, two, three)] == [f"Band {n} - Song {n}" for n in (1, 2, 3)]
+    assert [track.group for track in (one, two, three)] == ["Band 1", "Band 2", "Band 3"]
+    assert [source.path.name for source in one.accompaniment] == ["accompaniment.wav"]
+    assert sorted(s.path.name for s in two.accompaniment) == ["bass.wav", "drums.wav", "other.wav"]
+    assert [source.path.name for source in two.vocals] == ["vocals.wav"]
+
+
+def test_stems_without_the_mixture_sum_to_the_mixture(stems_root: Path) -> None:
+    track = tracks.stems(stems_root)[1]
+    mixture, _ = soundfile.read(stems_root / track.name / "mixture.wav", dtype="float32")
+    total = torch.stack(list(track.load(44_100, 2).values())).sum(dim=0)
+    np.testing.assert_allclose(total.numpy().T, mixture, rtol=0, atol=1e-6)
+
+
+def test_stems_may_lie_in_folders_of_folders(tmp_path: Path, stems_root: Path) -> None:
+    shutil.copytree(stems_root, tmp_path / "a" / "b")
+    assert [track.name for track in tracks.stems(tmp_path)] == [f"a/b/Band {n} - Song {n}" for n in (1, 2, 3)]
+
+
+def test_stems_ignores_files_that_are_not_sound(tmp_path: Path, stems_root: Path) -> None:
+    root = shutil.copytree(stems_root, tmp_path / "copy")
+    (root / "Band 1 - Song 1" / "vocals.txt").write_text("la la la", encoding="utf-8")
+    found = tracks.stems(root)
+    assert len(found) == 3
+    assert {path.suffix for track in found for path in track.paths} == {".wav"}
+
+
+def test_vocals_without_anything_else_are_refused_by_name(tmp_path: Path) -> None:
+    constant(tmp_path / "song" / "vocals.wav", 0.5, 0.1)
+    constant(tmp_path / "song" / "mixture.wav", 0.5, 0.1)
+    with pytest.raises(DatasetError) as error:
+        tracks.stems(tmp_path)
+    assert str(tmp_path / "song") in refusal(error)
+
+
+def test_a_folder_without_tracks_is_refused_by_name(tmp_path: Path) -> None:
+    for find in (tracks.stems, lambda root: tracks.pool(root, "vocals")):
+        with pytest.raises(DatasetError) as error:
+            find(tmp_path)
+        assert str(tmp_path) in refusal(error)
+
+
+@pytest.mark.parametrize(("stem", "other"), [("vocals", "accompaniment"), ("accompaniment", "vocals")])
+def test_a_pool_has_one_stem_only(tmp_path: Path, stem: str, other: str) -> None:
+    for name in ("b/two.wav", "a/one.flac", "a/Three.WAV"):
+        synth.write(tmp_path / name, np.full(800, 0.25), 8_000)
+    (tmp_path / "a" / "read me.txt").write_text("words", encoding="utf-8")
+    found = tracks.pool(tmp_path, stem)
+    assert [track.name for track in found] == ["a/Three.WAV", "a/one.flac", "b/two.wav"]
+    assert [track.group for track in found] == ["a", "a", "b"]
+    for track in found:
+        assert getattr(track, other) == ()
+        loaded = track.load(8_000, 2)
+        assert list(loaded) == [stem]
+        torch.testing.assert_close(loaded[stem], torch.full((2, 800), 0.25))
+
+
+# Loading
+
+
+def test_load_resamples_each_stem_in_time(tmp_path: Path) -> None:
+    def sine(rate: int, hz: float) -> np.ndarray:
+        return 0.3 * np.sin(2 * np.pi * hz * np.arange(rate) / rate)
+
+    track = Track(
+        name="x",
+        group="x",
+        vocals=(Source(synth.write(tmp_path / "v.wav", sine(44_100, 500.0), 44_100, "FLOAT")),),
+        accompaniment=(Source(synth.write(tmp_path / "a.wav", sine(48_000, 900.0), 48_000, "FLOAT")),),
+    )
+    loaded = track.load(16_000, 2)
+    assert {stem: tuple(samples.shape) for stem, samples in loaded.items()} == {
+        "vocals": (2, 16_000),
+        "accompaniment": (2, 16_000),
+    }
+    for stem, hz in (("vocals", 500.0), ("accompaniment", 900.0)):
+        error = loaded[stem].numpy() - sine(16_000, hz)
+        assert np.abs(error[:, 1_600:-1_600]).max() < 1e-4
+
+
+def test_load_sums_the_sources_of_a_stem(tmp_path: Path) -> None:
+    values = {"a": 0.125, "b": 0.25, "v": 0.5}
+    paths = {name: constant(tmp_path / f"{name}.wav", value, 0.1) for name, value in values.items()}
+    backing = (Source(paths["a"]), Source(paths["b"]))
+    track = Track(name="x", group="x", vocals=(Source(paths["v"]),), accompaniment=backing)
+    loaded = track.load(8_000, 2)
+    assert torch.equal(loaded["vocals"], torch.full((2, 800), 0.5))
+    assert torch.equal(loaded["accompaniment"], torch.full((2, 800), 0.375))
+
+
+@pytest.mark.parametrize(("have", "want"), [(1, 2), (2, 2), (2, 1), (6, 2), (6, 1), (1, 1)])
+def test_load_spreads_mono_and_averages_more(tmp_path: Path, have: int, want: int) -> None:
+    values = np.tile(np.arange(1, have + 1) / 16, (800, 1))
+    track = Track(name="x", group="x", vocals=(Source(synth.write(tmp_path / "v.wav", values, 8_000, "FLOAT")),))
+    vocals = track.load(8_000, want)["vocals"]
+    expected = values.T if have == want else np.tile(values.mean(axis=1), (want, 1))
+    np.testing.assert_allclose(vocals.numpy(), expected, rtol=0, atol=1e-7)
+
+
+def pair(folder: Path, vocals_seconds: float, accompaniment_seconds: float) -> Track:
+    return Track(
+        name="a song",
+        group="x",
+        vocals=(Source(constant(folder / "v.wav", 0.5, vocals_seconds)),),
+        accompaniment=(Source(constant(folder / "a.wav", 0.25, accompaniment_seconds)),),
+    )
+
+
+@pytest.mark.parametrize(("vocals", "accompaniment"), [(1.0, 1.09), (1.09, 1.0), (1.0, 1.0)])
+def test_the_shorter_length_counts_within_the_tolerance(tmp_path: Path, vocals: float, accompaniment: float) -> None:
+    loaded = pair(tmp_path, vocals, accompaniment).load(8_000, 2)
+    assert {samples.shape[-1] for samples in loaded.values()} == {8_000}
+
+
+@pytest.mark.parametrize(("vocals", "accompaniment"), [(1.0, 1.2), (2.0, 1.0)])
+def test_lengths_that_differ_more_are_refused_by_name(tmp_path: Path, vocals: float, accompaniment: float) -> None:
+    with pytest.raises(DatasetError) as error:
+        pair(tmp_path, vocals, accompaniment).load(8_000, 2)
+    message = refusal(error)
+    assert "a song" in message
+    assert f"{vocals:.2f}" in message
+    assert f"{accompaniment:.2f}" in message
+
+
+def test_a_stem_that_cannot_be_read_is_named_with_its_track(tmp_path: Path) -> None:
+    track = pair(tmp_path, 1.0, 1.0)
+    (tmp_path / "a.wav").write_text("words", encoding="utf-8")
+    with pytest.raises(DatasetError) as error:
+        track.load(8_000, 2)
+    message = refusal(error)
+    assert "a song" in message
+    assert str(tmp_path / "a.wav") in message
+
+
+# Holding out
+
+
+def listed(groups: list[str]) -> list[Track]:
+    return [Track(name=str(number), group=group) for number, group in enumerate(groups)]
+
+
+@settings(deadline=None, max_examples=60)
+@given(groups=st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=30), every=st.integers(1, 9))
+def test_hold_out_never_splits_a_group_and_loses_nothing(groups: list[str], every: int) -> None:
+    found = listed(groups)
+    training, validation = tracks.hold_out(found, every)
+    assert {track.group for track in training}.isdisjoint(track.group for track in validation)
+    assert sorted(track.name for track in training + validation) == sorted(track.name for track in found)
+    assert len({track.group for track in validation}) == len(set(groups)) // every
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    groups=st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=30),
+    every=st.integers(1, 9),
+    data=st.data(),
+)
+def test_hold_out_depends_on_the_names_alone(groups: list[str], every: int, data: st.DataObject) -> None:
+    found = listed(groups)
+    shuffled = data.draw(st.permutations(found))
+    _, validation = tracks.hold_out(found, every)
+    _, again = tracks.hold_out(iter(shuffled), every)
+    assert {track.name for track in validation} == {track.name for track in again}
+
+
+def test_hold_out_keeps_the_songs_of_an_artist_together(dsd100_root: Path) -> None:
+    training, validation = tracks.hold_out(tracks.dsd100(dsd100_root, "Dev"), 5)
+    assert [track.group for track in validation] == ["Euler"]
+    assert [track.group for track in training] == ["Ada", "Ada", "Brahe", "Curie", "Dirac"]

@@ -1,0 +1,1 @@
+"""Data sets: tracks with stems, splits that do not leak, and random excerpts for training."""

@@ -1,0 +1,254 @@
+"""Random excerpts for training: true pairs of a song, remixes across songs, lone voices over anything.
+
+Tracks are decoded once, at the net's rate, into a cache of float16 arrays that are memory-mapped afterwards. The
+excerpts of a step depend on the seed and the step's number alone, so a resumed run sees what the uninterrupted one
+would have seen, and any number of threads may prepare them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from vocalsep import files
+from vocalsep.datasets.tracks import Track
+from vocalsep.errors import ConfigError, DatasetError
+from vocalsep.shapes import Waveform
+
+Array = npt.NDArray[np.floating]
+
+_LONG_SECONDS = 60.0  # a track counts in proportion to its length up to this, so that no album outweighs the rest
+_SILENT = 1e-3  # a lone voice below this root mean square is a pause, and another excerpt is drawn
+_TRIES = 8
+
+
+def cache_folder() -> Path:
+    """Where decoded tracks are kept: ``VOCALSEP_CACHE``, else the user's cache folder."""
+    named = os.environ.get("VOCALSEP_CACHE")
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(named) if named else base / "vocalsep"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExcerptOptions:
+    """How excerpts are made. Probabilities are shares of all excerpts, levels are in dB.
+
+    Attributes:
+        pairs: Weight of vocals with the accompaniment they belong to.
+        remixes: Weight of vocals of one song over an accompaniment drawn on its own.
+        voices: Weight of lone voices over any accompaniment.
+        instrumentals: How often a remix or a lone voice gets a lone instrumental instead of a song's accompaniment.
+        vocal_free: Share of excerpts whose vocals are taken away.
+        gain_db: Range of the gain that either source gets, each its own; not for lone voices.
+        voice_level_db: Range of a lone voice's level against the accompaniment that it is laid over.
+        swap: Probability that left and right change places.
+        polarity: Probability, for either source, that its sign is turned.
+
+    Raises:
+        ConfigError: For values out of range.
+    """
+
+    pairs: float = 0.35
+    remixes: float = 0.30
+    voices: float = 0.35
+    instrumentals: float = 0.4
+    vocal_free: float = 0.08
+    gain_db: tuple[float, float] = (-10.0, 2.0)
+    voice_level_db: tuple[float, float] = (-10.0, 4.0)
+    swap: float = 0.5
+    polarity: float = 0.5
+
+    def __post_init__(self) -> None:
+        shares = (self.instrumentals, self.vocal_free, self.swap, self.polarity)
+        if min(self.pairs, self.remixes, self.voices) < 0 or self.pairs + self.remixes + self.voices <= 0:
+            raise ConfigError("pairs, remixes and voices are weights: none negative, not all 0")
+        if not all(0 <= share <= 1 for share in shares):
+            raise ConfigError("instrumentals, vocal_free, swap and polarity are probabilities: in [0, 1]")
+        for name in ("gain_db", "voice_level_db"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ConfigError(f"{name} = [{low}, {high}]: the lower end comes first")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """A track in the cache: stems as memory-mapped ``(channel, time)`` arrays."""
+
+    track: Track
+    stems: dict[str, Array]
+
+    @property
+    def samples(self) -> int:
+        """Length; stems of one track are equally long."""
+        return int(next(iter(self.stems.values())).shape[1])
+
+
+def decode(track: Track, rate: int, channels: int, folder: Path | None = None) -> Decoded:
+    """Brings a track into the cache, unless it is there, and opens it.
+
+    Args:
+        track: The track.
+        rate: Rate of the cached stems, Hz.
+        channels: Their channel count.
+        folder: The cache; `cache_folder` by default.
+
+    Raises:
+        DatasetError: If the track cannot be read.
+    """
+    folder = folder or cache_folder()
+    try:
+        stamps = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in track.paths]
+    except OSError as error:
+        raise DatasetError(f"track {track.name!r}: {error.filename}: no such file") from error
+    what = repr((stamps, track.vocals, track.accompaniment, rate, channels))
+    key = hashlib.sha256(what.encode()).hexdigest()[:24]
+    names = [name for name in ("vocals", "accompaniment") if getattr(track, name)]
+    paths = {name: folder / f"{key}.{name}.npy" for name in names}
+    if not all(path.exists() for path in paths.values()):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, stem in track.load(rate, channels).items():
+            with files.whole(paths[name]) as temporary, temporary.open("wb") as file:
+                np.save(file, stem.numpy().astype(np.float16))
+    try:
+        stems = {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
+    except ValueError as error:
+        raise DatasetError(f"{folder}: the cache of track {track.name!r} is damaged; delete {key}.*") from error
+    if min(stem.shape[1] for stem in stems.values()) < 1:
+        raise DatasetError(f"track {track.name!r}: has no samples")
+    return Decoded(track=track, stems=stems)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Tracks of one kind, and how much they weigh against other pools of their kind."""
+
+    tracks: Sequence[Decoded]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Excerpts:
+    """Draws batches of excerpts.
+
+    Attributes:
+        songs: Tracks with vocals and accompaniment.
+        voices: Lone voices.
+        instrumentals: Accompaniments without any voice.
+        samples: Length of an excerpt.
+        rate: Their rate, Hz.
+        options: Probabilities and levels.
+        seed: Together with the step it decides everything.
+
+    Raises:
+        DatasetError: If the options ask for a kind of track that is not there.
+    """
+
+    songs: Sequence[Pool]
+    voices: Sequence[Pool] = ()
+    instrumentals: Sequence[Pool] = ()
+    samples: int
+    rate: int
+    options: ExcerptOptions = field(default_factory=ExcerptOptions)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        needs = {
+            "songs": self.options.pairs + self.options.remixes,
+            "voices": self.options.voices,
+        }
+        for kind in ("songs", "voices", "instrumentals"):
+            if not all(pool.tracks for pool in getattr(self, kind)):
+                raise DatasetError(f"a pool of {kind} has no tracks")
+        for kind, weight in needs.items():
+            if weight and not getattr(self, kind):
+                raise DatasetError(f"no {kind} to train on, but excerpts of them are asked for; set their weight to 0")
+        if not self.songs and not self.instrumentals:
+            raise DatasetError("no accompaniment to train on: neither songs nor instrumentals")
+
+    def batch(self, step: int, size: int) -> tuple[Waveform, Waveform]:
+        """The excerpts of a step.
+
+        Args:
+            step: Number of the step.
+            size: Excerpts wanted.
+
+        Returns:
+            Vocals and accompaniment, ``(batch, channel, time)`` each.
+        """
+        rng = np.random.default_rng([self.seed, step])
+        drawn = [self._excerpt(rng) for _ in range(size)]
+        vocals, accompaniment = (torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True))
+        return vocals, accompaniment
+
+    def _excerpt(self, rng: np.random.Generator) -> tuple[Array, Array]:
+        options = self.options
+        weights = np.array([options.pairs, options.remixes, options.voices])
+        kind = rng.choice(3, p=weights / weights.sum())
+        if kind == 0:
+            track = _pick(self.songs, self.rate, rng)
+            start = _start(track, self.samples, rng)
+            vocals, accompaniment = (self._cut(track, stem, start) for stem in ("vocals", "accompaniment"))
+        else:
+            accompaniment = self._accompaniment(rng)
+            vocals = self._lone_voice(rng) if kind == 2 else self._any(self.songs, "vocals", rng)
+        accompaniment = accompaniment * _gain(options.gain_db, rng) * _sign(options, rng)
+        if kind == 2:  # its own level means nothing
+            unit = max(_level(accompaniment), _SILENT) / max(_level(vocals), _SILENT)
+            vocals = vocals * np.float32(unit) * _gain(options.voice_level_db, rng) * _sign(options, rng)
+        else:
+            vocals = vocals * _gain(options.gain_db, rng) * _sign(options, rng)
+        if rng.random() < options.vocal_free:
+            vocals = np.zeros_like(vocals)
+        if rng.random() < options.swap:
+            vocals, accompaniment = vocals[::-1], accompaniment[::-1]
+        return vocals, accompaniment
+
+    def _accompaniment(self, rng: np.random.Generator) -> Array:
+        lone = self.instrumentals and (not self.songs or rng.random() < self.options.instrumentals)
+        return self._any(self.instrumentals if lone else self.songs, "accompaniment", rng)
+
+    def _lone_voice(self, rng: np.random.Generator) -> Array:
+        voice = self._any(self.voices, "vocals", rng)
+        for _ in range(_TRIES):
+            if _level(voice) > _SILENT:
+                break
+            voice = self._any(self.voices, "vocals", rng)
+        return voice
+
+    def _any(self, pools: Sequence[Pool], stem: str, rng: np.random.Generator) -> Array:
+        track = _pick(pools, self.rate, rng)
+        return self._cut(track, stem, _start(track, self.samples, rng))
+
+    def _cut(self, track: Decoded, stem: str, start: int) -> Array:
+        piece = track.stems[stem][:, start : start + self.samples].astype(np.float32)
+        return np.pad(piece, ((0, 0), (0, self.samples - piece.shape[1])))
+
+
+def _pick(pools: Sequence[Pool], rate: int, rng: np.random.Generator) -> Decoded:
+    weights = np.array([pool.weight for pool in pools])
+    pool = pools[rng.choice(len(pools), p=weights / weights.sum())]
+    lengths = np.minimum([track.samples for track in pool.tracks], _LONG_SECONDS * rate)
+    return pool.tracks[rng.choice(len(pool.tracks), p=lengths / lengths.sum())]
+
+
+def _start(track: Decoded, samples: int, rng: np.random.Generator) -> int:
+    return int(rng.integers(0, max(1, track.samples - samples + 1)))
+
+
+def _level(samples: Array) -> float:
+    return float(np.sqrt(np.mean(np.square(samples))))
+
+
+def _gain(range_db: tuple[float, float], rng: np.random.Generator) -> np.float32:
+    return np.float32(10 ** (rng.uniform(*range_db) / 20))
+
+
+def _sign(options: ExcerptOptions, rng: np.random.Generator) -> np.float32:
+    return np.float32(-1 if rng.random() < options.polarity else 1)

@@ -1,0 +1,208 @@
+"""Models: weights, config and card. Finding, verifying, loading and saving them.
+
+A model is one safetensors file whose metadata says everything that is needed to use it: net, options, front end,
+what it was trained on and under which licence. Nothing is unpickled. Published models lie in the folder ``models``,
+each beside its card ``<model>.md``, whose list of facts carries the file's SHA-256; a published file is verified
+against it each time it is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from vocalsep import config, files, nets
+from vocalsep.errors import ConfigError, ModelError, unknown
+from vocalsep.features import FRONT_ENDS, LogMel
+
+SUFFIX = ".safetensors"
+DEFAULT_MODEL = "unet"
+_FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A net with its weights, ready for use.
+
+    Attributes:
+        name: Its name, or the file it came from.
+        net: The net, in evaluation mode.
+        front_end: What the net looks at.
+        about: The rest of the metadata: training data, licence, metrics, version.
+    """
+
+    name: str
+    net: nets.Net
+    front_end: LogMel
+    about: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """The card of a published model.
+
+    Attributes:
+        name: The model.
+        text: The card, Markdown.
+        facts: Its list of facts (lines ``- **Key**: value``), keys in lower case.
+    """
+
+    name: str
+    text: str
+    facts: Mapping[str, str]
+
+
+def models_folder() -> Path:
+    """Where the published models lie: inside the installed package, else beside it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "models"
+    return inside if inside.is_dir() else package.parent / "models"
+
+
+def published(folder: Path | None = None) -> dict[str, Path]:
+    """Names and files of the published models."""
+    return {path.stem: path for path in sorted((folder or models_folder()).glob(f"*{SUFFIX}"))}
+
+
+def card(name: str, folder: Path | None = None) -> Card:
+    """Reads the card of a published model.
+
+    Raises:
+        ModelError: If there is no such model or it has no card.
+    """
+    path = _published_path(name, folder).with_suffix(".md")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ModelError(f"model {name!r} has no card {path.name}") from error
+    facts = {key.lower(): value for key, value in re.findall(r"^- \*\*(.+?)\*\*: (.+)$", text, re.MULTILINE)}
+    return Card(name=name, text=text, facts=facts)
+
+
+def _published_path(name: str, folder: Path | None) -> Path:
+    known = published(folder)
+    if name not in known:
+        raise ModelError(unknown("model", name, known))
+    return known[name]
+
+
+def load(name: str = DEFAULT_MODEL, folder: Path | None = None) -> Model:
+    """Loads a model.
+
+    Args:
+        name: A published model, or the path of a weights file (anything that ends in ``.safetensors``).
+        folder: Where published models are looked for; `models_folder` by default.
+
+    Raises:
+        ModelError: If it is unknown, damaged, does not match its card, or does not fit this version.
+    """
+    if name.endswith(SUFFIX):
+        path = Path(name)
+        if not path.is_file():
+            raise ModelError(f"{path}: no such weights file")
+    else:
+        path = _published_path(name, folder)
+        stated = card(name, folder).facts.get("sha-256", "").strip("`")
+        if digest(path) != stated:
+            raise ModelError(f"model {name!r}: the file does not match its card's SHA-256; install vocalsep again")
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})["vocalsep"])
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+        if not isinstance(about, dict):
+            raise ValueError("its metadata is not a table")
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise ModelError(f"{path}: not a vocalsep weights file ({_line(error)})") from error
+    return _assemble(path.stem if path.suffix == SUFFIX else name, about, state)
+
+
+def _assemble(name: str, about: dict[str, Any], state: dict[str, Tensor]) -> Model:
+    if about.get("format") != _FORMAT:
+        raise ModelError(
+            f"model {name!r}: format {about.get('format')!r}, this version reads {_FORMAT}; update vocalsep"
+        )
+    try:
+        net = nets.build(about["net"], about["options"])
+        kind = FRONT_ENDS[about["front_end_kind"]]
+        front_end = config.build(kind, about["front_end"], "front_end")
+        net.load_state_dict({key: _single(tensor) for key, tensor in state.items()})
+    except (ConfigError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise ModelError(f"model {name!r}: does not fit this version of vocalsep ({_line(error)})") from error
+    used = ("format", "net", "options", "front_end_kind", "front_end")
+    rest = {key: value for key, value in about.items() if key not in used}
+    return Model(name=name, net=net.eval().requires_grad_(False), front_end=front_end, about=rest)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _single(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def store(
+    path: Path,
+    net: nets.Net,
+    front_end: LogMel,
+    about: Mapping[str, Any],
+    *,
+    half: bool = True,
+) -> None:
+    """Writes a model's weights file; the file appears whole or not at all.
+
+    Args:
+        path: The file to be; its folder must exist.
+        net: The net.
+        front_end: Its front end.
+        about: What else to say: training data, licence, metrics, version.
+        half: Whether matrices and kernels are kept as float16; vectors, which are few and may be large, never are.
+    """
+    names = {kind: name for name, kind in FRONT_ENDS.items()}
+    net_names = {kind: name for name, kind in nets.NETS.items()}
+    metadata = {
+        **about,
+        "format": _FORMAT,
+        "net": net_names[type(net)],
+        "options": config.to_dict(net.options),
+        "front_end_kind": names[type(front_end)],
+        "front_end": config.to_dict(front_end),
+    }
+    state = {
+        key: (tensor.half() if half and tensor.is_floating_point() and tensor.ndim > 1 else tensor).cpu().contiguous()
+        for key, tensor in net.state_dict().items()
+    }
+    content = save(state, metadata={"vocalsep": json.dumps(metadata, sort_keys=True)})
+    with files.whole(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def best_device(wanted: str = "auto") -> torch.device:
+    """The device to compute on.
+
+    Args:
+        wanted: "auto" (CUDA if there is one, else the CPU), "cpu" or "cuda".
+
+    Raises:
+        ConfigError: If CUDA is asked for and missing.
+    """
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise ConfigError("device cuda: this machine or this build of torch has none; use --device cpu")
+    return torch.device("cuda" if available and wanted != "cpu" else "cpu")

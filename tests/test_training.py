@@ -1,0 +1,599 @@
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import synth
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from vocalsep import masks, nets, training, weights
+from vocalsep.datasets import tracks
+from vocalsep.datasets.excerpts import ExcerptOptions
+from vocalsep.errors import ConfigError, DatasetError, VocalsepError
+from vocalsep.features import LogMel
+from vocalsep.training import FitOptions, Material, PoolOptions, Recipe, Trainer
+
+CPU = torch.device("cpu")
+FIT = FitOptions(
+    batch_size=2,
+    steps=4,
+    learning_rate=5e-3,
+    warmup_steps=2,
+    validate_minutes=0.0,  # at each step
+    validate_excerpts=2,
+    checkpoint_minutes=0.0,
+)
+SONGS = ExcerptOptions(voices=0.0)
+SMALL = LogMel(bands=64, frames=32)  # an eighth of the usual work
+
+
+def recipe(root: Path, hold_out: int = 3, **fit_options: Any) -> Recipe:
+    """A tiny run on a tree laid out as DSD100."""
+    return Recipe(
+        net="unet",
+        options={"width": 4},
+        front_end=SMALL,
+        excerpts=SONGS,
+        training=replace(FIT, **fit_options),
+        pools=(PoolOptions(layout="dsd100", root=str(root), hold_out=hold_out),),
+        licence="none",
+    )
+
+
+def trainer(material: Material, root: Path, **fit_options: Any) -> Trainer:
+    return Trainer(recipe(root, **fit_options), material, CPU)
+
+
+def states(net: torch.nn.Module) -> dict[str, Tensor]:
+    return {key: tensor.clone() for key, tensor in net.state_dict().items()}
+
+
+def parameters(net: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
+
+
+def same(one: Any, two: Any) -> bool:
+    """Whether two nests of dicts, lists, tensors and plain values are the same, bit for bit."""
+    if isinstance(one, Tensor):
+        return isinstance(two, Tensor) and one.dtype == two.dtype and torch.equal(one, two)
+    if isinstance(one, dict):
+        return one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(two) and all(map(same, one, two))
+    return bool(one == two)
+
+
+def refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def log(run: Path) -> list[dict[str, Any]]:
+    """The log's lines, strictly JSON, without their times."""
+    lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    entries = [json.loads(line, parse_constant=refuse) for line in lines]
+    return [{key: value for key, value in entry.items() if key != "seconds"} for entry in entries]
+
+
+def checkpoint(run: Path) -> dict[str, Any]:
+    state = torch.load(run / "checkpoint.pt", weights_only=True)
+    return {key: value for key, value in state.items() if key != "seconds"}
+
+
+@pytest.fixture(autouse=True)
+def cache() -> None:
+    """The session's, in place of one for each test: most of a small run would be decoding the same songs."""
+
+
+@pytest.fixture(scope="module")
+def material(dsd100_root: Path) -> Material:
+    return training.open_material(recipe(dsd100_root))
+
+
+@pytest.fixture(scope="module")
+def finished(dsd100_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of four steps that nobody disturbed; not to be changed."""
+    run = tmp_path_factory.mktemp("runs") / "finished"
+    training.fit(recipe(dsd100_root), run, device=CPU)
+    return run
+
+
+# Learning rate
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    peak=st.floats(1e-6, 1.0),
+    warmup=st.integers(0, 1_000),
+    step=st.integers(0, 5_000),
+    progress=st.floats(0, 1.5),
+)
+def test_learning_rate_lies_between_zero_and_its_peak(peak: float, warmup: int, step: int, progress: float) -> None:
+    options = FitOptions(steps=1, learning_rate=peak, warmup_steps=warmup)
+    rate = training.learning_rate(options, step, progress)
+    assert 0 <= rate <= peak
+    assert rate == training.learning_rate(options, step, progress)
+    assert training.learning_rate(options, step + 1, progress) >= rate
+    assert training.learning_rate(options, step, progress + 0.1) <= rate
+
+
+def test_learning_rate_rises_in_a_line_and_falls_along_a_cosine() -> None:
+    options = FitOptions(steps=1, learning_rate=2.0, warmup_steps=4)
+    rise = [training.learning_rate(options, step, 0.0) for step in range(6)]
+    assert rise == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0, 2.0])
+    fall = [training.learning_rate(options, 100, progress) for progress in (0, 1 / 3, 0.5, 2 / 3, 1, 1.5)]
+    assert fall == pytest.approx([2.0, 1.5, 1.0, 0.5, 0.0, 0.0])
+
+
+def test_learning_rate_without_warm_up_starts_at_its_peak() -> None:
+    assert training.learning_rate(FitOptions(steps=1, learning_rate=1.0, warmup_steps=0), 0, 0.0) == 1.0
+
+
+# Recipes
+
+
+def test_every_preset_parses_and_builds_its_net() -> None:
+    assert "unet" in training.presets()
+    for name in training.presets():
+        found = training.read_recipe(name)
+        assert nets.build(found.net, found.options).parameters_count > 0
+        assert found.pools
+        assert found.licence != "not stated", name
+
+
+def test_overrides_reach_a_recipe() -> None:
+    found = training.read_recipe("unet", ["options.width=4", "training.minutes=0", "training.steps=7"])
+    assert found.options["width"] == 4
+    assert (found.training.steps, found.training.minutes) == (7, 0.0)
+    assert found.pools == training.read_recipe("unet").pools
+
+
+@pytest.mark.parametrize(
+    ("setting", "hint"),
+    [
+        ("training.step=3", "training.steps"),
+        ("excerpts.polarty=0.5", "excerpts.polarity"),
+        ("front_end.hopp=3", "front_end.hop"),
+        ("nett='unet'", "net"),
+    ],
+)
+def test_an_unknown_setting_is_refused_with_the_nearest_one(setting: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=f"did you mean '{hint}'"):
+        training.read_recipe("unet", [setting])
+
+
+def test_an_unknown_net_option_is_refused(dsd100_root: Path, tmp_path: Path) -> None:
+    wrong = replace(recipe(dsd100_root), options={"widht": 4})
+    with pytest.raises(ConfigError, match=r"options\.width"):
+        training.fit(wrong, tmp_path / "run", device=CPU)
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+def test_an_unknown_preset_is_refused_with_the_nearest_one() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'unet'"):
+        training.read_recipe("unett")
+
+
+def test_a_recipe_that_is_not_there_or_not_toml_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.toml"):
+        training.read_recipe(str(tmp_path / "none.toml"))
+    (tmp_path / "words.toml").write_text("these are words", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"words\.toml"):
+        training.read_recipe(str(tmp_path / "words.toml"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"steps": 5, "minutes": 1.0},
+        {"steps": 5, "batch_size": 0},
+        {"steps": 5, "learning_rate": 0.0},
+        {"steps": 5, "clip": 0.0},
+        {"steps": 5, "ema": 1.0},
+        {"steps": 5, "validate_excerpts": 0},
+    ],
+)
+def test_loops_without_meaning_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        FitOptions(**options)
+
+
+# Recordings
+
+
+def test_validation_tracks_and_artists_are_not_trained_on(dsd100_root: Path, material: Material) -> None:
+    training_names, validation_names = set(material.names["training"]), set(material.names["validation"])
+    assert len(training_names) + len(validation_names) == 6
+    assert validation_names
+    assert training_names.isdisjoint(validation_names)
+    groups = {f"dsd100/{track.name}": track.group for track in tracks.dsd100(dsd100_root, "Dev")}
+    assert {groups[name] for name in training_names}.isdisjoint(groups[name] for name in validation_names)
+    assert material.validation is not None
+    for part, names in ((material.training, training_names), (material.validation, validation_names)):
+        assert {f"dsd100/{track.track.name}" for pool in part.songs for track in pool.tracks} == names
+
+
+def test_no_test_song_is_touched(material: Material) -> None:
+    assert not any("Artist" in name for names in material.names.values() for name in names)
+
+
+def test_validation_excerpts_are_true_pairs_as_they_were_recorded(material: Material) -> None:
+    assert material.validation is not None
+    options = material.validation.options
+    assert (options.remixes, options.voices, options.vocal_free) == (0, 0, 0)
+    assert (options.gain_db, options.swap, options.polarity) == ((0.0, 0.0), 0, 0)
+
+
+def test_nothing_held_out_means_no_validation(dsd100_root: Path) -> None:
+    opened = training.open_material(recipe(dsd100_root, hold_out=0))
+    assert opened.validation is None
+    assert len(opened.names["training"]) == 6
+
+
+def test_pools_of_all_layouts_open_together(
+    dsd100_root: Path, mir1k_root: Path, stems_root: Path, tmp_path: Path
+) -> None:
+    for layout, sound in (("voices", synth.voice(1, 3.0, 16_000)), ("instrumentals", np.full(48_000, 0.1))):
+        synth.write(tmp_path / layout / "one.wav", sound, 16_000)
+    roots = {
+        "dsd100": dsd100_root,
+        "mir1k": mir1k_root,
+        "stems": stems_root,
+        "voices": tmp_path / "voices",
+        "instrumentals": tmp_path / "instrumentals",
+    }
+    pools = tuple(PoolOptions(layout=layout, root=str(root)) for layout, root in roots.items())
+    reports: list[str] = []
+    opened = training.open_material(
+        replace(recipe(dsd100_root), excerpts=ExcerptOptions(), pools=pools), reports.append
+    )
+    found = opened.training
+    assert [len(pool.tracks) for pool in found.songs] == [6, 4, 3]
+    assert [len(pool.tracks) for pool in (*found.voices, *found.instrumentals)] == [1, 1]
+    assert [report.split(":")[0] for report in reports] == list(roots)
+    vocals, accompaniment = found.batch(0, 8)
+    assert vocals.shape == accompaniment.shape == (8, 2, nets.excerpt_samples(SMALL))
+    assert torch.isfinite(vocals).all()
+    assert torch.isfinite(accompaniment).all()
+
+
+def test_a_root_may_name_an_environment_variable(dsd100_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pools = (PoolOptions(layout="dsd100", root="$VOCALSEP_TEST_ROOT", hold_out=3),)
+    found = replace(recipe(dsd100_root), pools=pools)
+    monkeypatch.delenv("VOCALSEP_TEST_ROOT", raising=False)
+    with pytest.raises(DatasetError, match=r"\$VOCALSEP_TEST_ROOT"):
+        training.open_material(found)
+    monkeypatch.setenv("VOCALSEP_TEST_ROOT", str(dsd100_root))
+    assert len(training.open_material(found).names["training"]) > 0
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError) as error:
+        training.open_material(recipe(tmp_path / "nowhere"))
+    assert str(tmp_path / "nowhere") in str(error.value)
+
+
+def test_holding_out_everything_is_refused(dsd100_root: Path) -> None:
+    with pytest.raises((ConfigError, DatasetError)):
+        training.open_material(recipe(dsd100_root, hold_out=1))
+
+
+@pytest.mark.parametrize(("weight", "hold_out"), [(-1.0, 0), (0.0, 0), (1.0, -2)])
+def test_pools_without_meaning_are_refused(dsd100_root: Path, weight: float, hold_out: int) -> None:
+    def use() -> None:
+        pool = PoolOptions(layout="dsd100", root=str(dsd100_root), weight=weight, hold_out=hold_out)
+        training.open_material(replace(recipe(dsd100_root), pools=(pool,)))
+
+    with pytest.raises((ConfigError, DatasetError)):
+        use()
+
+
+@pytest.mark.parametrize("layout", ["voices", "instrumentals"])
+def test_lone_stems_cannot_be_validated_on(layout: Any) -> None:
+    with pytest.raises(ConfigError, match=f"pool {layout}: nothing to hold out"):
+        PoolOptions(layout=layout, root="anywhere", hold_out=2)
+
+
+# The trainer
+
+
+def test_first_weights_depend_on_the_seed_alone(material: Material, dsd100_root: Path) -> None:
+    torch.manual_seed(1)
+    one = trainer(material, dsd100_root)
+    torch.manual_seed(2)
+    before = torch.get_rng_state()
+    two = trainer(material, dsd100_root)
+    assert torch.equal(torch.get_rng_state(), before)
+    other = trainer(material, dsd100_root, seed=1)
+    assert same(states(one.net), states(two.net))
+    assert same(states(one.net), states(one.mean))
+    assert not same(states(one.net), states(other.net))
+
+
+def test_a_step_moves_every_parameter_and_tells_what_happened(material: Material, dsd100_root: Path) -> None:
+    made = trainer(material, dsd100_root)
+    before = states(made.net)
+    entry = made.update(*material.training.batch(0, 2))
+    assert made.step == 1
+    assert entry["loss"] == pytest.approx(entry["bce"])
+    assert entry["lr"] == pytest.approx(training.learning_rate(made.recipe.training, 0, 0.0))
+    unmoved = [name for name, tensor in made.net.named_parameters() if torch.equal(tensor, before[name])]
+    assert unmoved == []
+
+
+def test_loss_falls_on_a_small_data_set(material: Material, dsd100_root: Path) -> None:
+    made = trainer(material, dsd100_root, steps=30)
+    losses = [made.update(*material.training.batch(step, 2))["loss"] for step in range(30)]
+    assert all(map(math.isfinite, losses))
+    assert np.mean(losses[-5:]) < 0.85 * np.mean(losses[:3])
+
+
+def test_the_running_mean_follows_the_weights(material: Material, dsd100_root: Path) -> None:
+    def gap(before: dict[str, Tensor]) -> float:
+        return sum(float((before[n] - p.detach()).square().sum()) for n, p in made.net.named_parameters())
+
+    made = trainer(material, dsd100_root, ema=0.5)
+    for step in range(3):
+        before = states(made.mean)
+        made.update(*material.training.batch(step, 2))
+        after = states(made.mean)
+        assert 0 < gap(after) < gap(before)
+        for name, now in made.net.named_parameters():
+            low, high = torch.minimum(before[name], now), torch.maximum(before[name], now)
+            assert (low - 1e-6 <= after[name]).all()
+            assert (after[name] <= high + 1e-6).all()
+    assert not any(parameter.requires_grad for parameter in made.mean.parameters())
+
+
+def test_without_memory_the_running_mean_is_the_weights(material: Material, dsd100_root: Path) -> None:
+    made = trainer(material, dsd100_root, ema=0.0)
+    made.update(*material.training.batch(0, 2))
+    assert same(parameters(made.mean), parameters(made.net))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_without_a_step_of_the_optimiser(
+    material: Material, dsd100_root: Path, value: float
+) -> None:
+    made = trainer(material, dsd100_root)
+    made.update(*material.training.batch(0, 2))
+    net, mean = parameters(made.net), states(made.mean)
+    moments = copy.deepcopy(made.optimiser.state_dict()["state"])
+    vocals, accompaniment = material.training.batch(1, 2)
+    vocals[0, 0, 4_000] = value
+    with pytest.raises(VocalsepError, match="step 1"):
+        made.update(vocals, accompaniment)
+    assert made.step == 1
+    assert same(states(made.mean), mean)
+    assert same(made.optimiser.state_dict()["state"], moments)
+    assert same(parameters(made.net), net)
+
+
+def test_validation_is_the_same_each_time_and_moves_no_weight(material: Material, dsd100_root: Path) -> None:
+    made = trainer(material, dsd100_root)
+    made.update(*material.training.batch(0, 2))
+    before = copy.deepcopy({**made.state(), "mean": parameters(made.mean)})
+    one, settled = made.validate(), states(made.mean)
+    two = made.validate()
+    assert one == two
+    assert set(one) == {"validation_loss", "validation_snr_db"}
+    assert all(map(math.isfinite, one.values()))
+    assert same(before, {**made.state(), "mean": parameters(made.mean)})  # the random generator is part of it
+    assert same(settled, states(made.mean))
+    assert not any(module.training for module in made.mean.modules())
+
+
+def test_validation_settles_the_statistics_of_the_averaged_net(material: Material, dsd100_root: Path) -> None:
+    made = trainer(material, dsd100_root, ema=0.0)
+    for step in range(3):
+        made.update(*material.training.batch(step, 2))
+    made.validate()
+    first, found = made.mean.down[0][0], []
+    for step in range(3):  # what the first norm sees, measured on other excerpts
+        features = nets.make_batch(SMALL, *material.training.batch(step, 8)).features
+        found.append(first(features))
+    seen = torch.cat(found)
+    norm = made.mean.down[0][1]
+    torch.testing.assert_close(norm.running_var, seen.var(dim=(0, 2, 3)), rtol=0.3, atol=1e-4)
+    deviation = seen.std(dim=(0, 2, 3))
+    assert ((norm.running_mean - seen.mean(dim=(0, 2, 3))).abs() < 0.3 * deviation).all()
+
+
+def test_using_a_net_first_does_not_keep_it_from_being_trained() -> None:
+    front_end = LogMel(rate=8_000, n_fft=512, hop=128, bands=32, frames=16)  # nobody else has this one
+    with torch.inference_mode():  # as when a song's vocals are extracted
+        masks.row_map(tuple(front_end.band_hz.tolist()), tuple(front_end.grid.hz.tolist()))
+    net = nets.build("unet", {"width": 1, "spectral": 1.0})
+    sound = torch.randn(2, 2, 2, nets.excerpt_samples(front_end), generator=torch.Generator().manual_seed(0))
+    sum(net.loss(nets.make_batch(front_end, *sound)).values()).backward()  # type: ignore[union-attr]
+    assert all(parameter.grad is not None for parameter in net.parameters())
+
+
+# Runs
+
+
+def test_a_run_leaves_its_recipe_log_checkpoint_and_weights(finished: Path, dsd100_root: Path) -> None:
+    assert {path.name for path in finished.iterdir()} == {
+        "recipe.toml",
+        "tracks.json",
+        "log.jsonl",
+        "checkpoint.pt",
+        "unet.safetensors",
+    }
+    assert training.read_recipe(str(finished / "recipe.toml")) == recipe(dsd100_root)
+
+
+def test_the_log_has_one_json_line_a_step(finished: Path) -> None:
+    entries = log(finished)
+    assert [entry["step"] for entry in entries] == [0, 1, 2, 3]
+    for entry in entries:
+        assert {"loss", "bce", "lr", "validation_loss", "validation_snr_db"} <= set(entry)
+
+
+def test_tracks_are_listed_as_they_were_used(finished: Path, material: Material) -> None:
+    assert json.loads((finished / "tracks.json").read_text(encoding="utf-8")) == material.names
+
+
+def test_the_weights_of_a_run_are_its_best_ones(finished: Path) -> None:
+    model = weights.load(str(finished / "unet.safetensors"))
+    best = max(log(finished), key=lambda entry: entry["validation_snr_db"])
+    assert model.about["steps"] == best["step"] + 1
+    metrics = model.about["metrics"]
+    assert metrics["validation_snr_db"] == pytest.approx(best["validation_snr_db"], abs=1e-4)
+    assert checkpoint(finished)["best"] == best["validation_snr_db"]
+    features = torch.zeros(1, 1, model.front_end.bands, model.front_end.frames)
+    assert model.net.mask(features).shape == features.shape
+
+
+def test_the_weights_say_what_they_are_from_but_not_where_it_lay(finished: Path, dsd100_root: Path) -> None:
+    about = weights.load(str(finished / "unet.safetensors")).about
+    assert (about["licence"], about["data"]) == ("none", ["dsd100"])
+    assert about["recipe"]["training"]["steps"] == 4
+    assert str(dsd100_root) not in json.dumps(dict(about))
+
+
+def test_two_runs_are_the_same_bit_for_bit(finished: Path, dsd100_root: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1234)  # whatever happened before does not matter
+    training.fit(recipe(dsd100_root), tmp_path / "run", device=CPU)
+    assert log(tmp_path / "run") == log(finished)
+    assert same(checkpoint(tmp_path / "run"), checkpoint(finished))
+
+
+def interrupting(at: int) -> Callable[[str], None]:
+    """A report that raises at the line of a step, as Ctrl-C would."""
+
+    def report(line: str) -> None:
+        if line.startswith(f"step {at},"):
+            raise KeyboardInterrupt
+
+    return report
+
+
+def test_an_interrupted_run_goes_on_bit_for_bit(finished: Path, dsd100_root: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        training.fit(recipe(dsd100_root), run, device=CPU, report=interrupting(3))
+    assert checkpoint(run)["step"] == 2
+    torch.manual_seed(1234)
+    result = training.fit(recipe(dsd100_root), run, device=CPU, resume=True)
+    assert log(run) == log(finished)
+    assert same(checkpoint(run), checkpoint(finished))
+    ours, theirs = weights.load(str(result)), weights.load(str(finished / "unet.safetensors"))
+    assert same(states(ours.net), states(theirs.net))
+    assert {**ours.about, "hours": 0} == {**theirs.about, "hours": 0}
+
+
+def test_a_disk_that_fills_up_leaves_the_last_checkpoint_whole(
+    finished: Path, dsd100_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, save, calls = tmp_path / "run", torch.save, []
+
+    def fail_the_third(state: Any, file: Any) -> None:
+        calls.append(state["step"])
+        if len(calls) == 3:
+            file.write_bytes(b"half of it")
+            raise OSError(28, "No space left on device")
+        save(state, file)
+
+    monkeypatch.setattr(torch, "save", fail_the_third)
+    with pytest.raises((OSError, VocalsepError)):
+        training.fit(recipe(dsd100_root), run, device=CPU)
+    assert calls == [1, 2, 3]
+    assert checkpoint(run)["step"] == 2
+    training.fit(recipe(dsd100_root), run, device=CPU, resume=True)
+    assert same(checkpoint(run), checkpoint(finished))
+    assert not list(run.glob("*.part")), "half a checkpoint was left"
+
+
+def test_steps_after_the_last_checkpoint_are_logged_once(finished: Path, dsd100_root: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        training.fit(recipe(dsd100_root), run, device=CPU, report=interrupting(2))
+    lines = (finished / "log.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (run / "log.jsonl").write_text("".join(lines[:3]), encoding="utf-8")  # had it lived a little longer
+    training.fit(recipe(dsd100_root), run, device=CPU, resume=True)
+    assert log(run) == log(finished)
+
+
+def test_a_line_that_was_torn_when_the_machine_died_does_not_spoil_the_log(
+    finished: Path, dsd100_root: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        training.fit(recipe(dsd100_root), run, device=CPU, report=interrupting(3))
+    with (run / "log.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"step": 2, "loss": 0.5')
+    training.fit(recipe(dsd100_root), run, device=CPU, resume=True)
+    assert log(run) == log(finished)
+
+
+def copied(finished: Path, folder: Path) -> Path:
+    folder.mkdir()
+    for path in finished.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def test_going_on_with_a_finished_run_changes_nothing(finished: Path, dsd100_root: Path, tmp_path: Path) -> None:
+    run = copied(finished, tmp_path / "run")
+    result = training.fit(recipe(dsd100_root), run, device=CPU, resume=True)
+    assert log(run) == log(finished)
+    assert same(checkpoint(run), checkpoint(finished))
+    assert same(weights.load(str(result)).about, weights.load(str(finished / "unet.safetensors")).about)
+
+
+def test_resuming_needs_a_checkpoint(dsd100_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no checkpoint"):
+        training.fit(recipe(dsd100_root), tmp_path / "run", device=CPU, resume=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_fresh_start_refuses_a_folder_with_a_run(finished: Path, dsd100_root: Path) -> None:
+    before = {path.name: path.read_bytes() for path in finished.iterdir()}
+    with pytest.raises(ConfigError, match="holds a run"):
+        training.fit(recipe(dsd100_root), finished, device=CPU)
+    assert {path.name: path.read_bytes() for path in finished.iterdir()} == before
+
+
+def test_a_run_leaves_the_global_generator_alone(dsd100_root: Path, tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    training.fit(recipe(dsd100_root, steps=1), tmp_path / "run", device=CPU)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_without_validation_the_last_weights_are_kept(dsd100_root: Path, tmp_path: Path) -> None:
+    result = training.fit(recipe(dsd100_root, hold_out=0, steps=2), tmp_path / "run", device=CPU)
+    assert weights.load(str(result)).about["steps"] == 2
+    assert not any("validation_loss" in entry for entry in log(tmp_path / "run"))
+
+
+def test_validation_songs_without_any_voice_still_give_weights_and_a_log(tmp_path: Path) -> None:
+    for number in (1, 2):
+        stems = synth.song(number)
+        if number == 2:  # the one that is held out
+            stems["vocals"][:] = 0
+        for stem, samples in stems.items():
+            synth.write(tmp_path / "songs" / f"Band {number} - Song" / f"{stem}.wav", samples, 44_100)
+    pools = (PoolOptions(layout="stems", root=str(tmp_path / "songs"), hold_out=2),)
+    found = replace(recipe(tmp_path, steps=1), pools=pools)
+    result = training.fit(found, tmp_path / "run", device=CPU)
+    assert [entry["step"] for entry in log(tmp_path / "run")] == [0]
+    assert weights.load(str(result)).about["steps"] == 1
+
+
+def test_minutes_end_a_run(dsd100_root: Path, tmp_path: Path) -> None:
+    found = recipe(dsd100_root, steps=0, minutes=1e-6)
+    training.fit(found, tmp_path / "run", device=CPU)
+    assert len(log(tmp_path / "run")) == 1
+    assert (tmp_path / "run" / "unet.safetensors").exists()

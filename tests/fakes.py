@@ -1,0 +1,136 @@
+"""Models that need no training: nets that answer a mask known beforehand, and a narrow U-Net of random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vocalsep import nets
+from vocalsep.extraction import Piece, Separation
+from vocalsep.features import LogMel
+from vocalsep.nets import Batch, Net
+from vocalsep.shapes import Features, Mask, Waveform
+from vocalsep.weights import Model
+
+PAPER = LogMel()  # 16 kHz, chunks of two seconds
+SMALL = LogMel(rate=8_000, n_fft=256, hop=64, bands=16, frames=32)  # chunks of a quarter of a second
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoOptions:
+    """Options of a net that has none."""
+
+
+class Constant(Net):
+    """Answers the same mask whatever it is shown: one number, or one to each band."""
+
+    Options = NoOptions
+
+    def __init__(self, value: float | Tensor) -> None:
+        super().__init__()
+        self.value = torch.as_tensor(value, dtype=torch.float32).reshape(-1, 1)
+
+    def mask(self, features: Features) -> Mask:
+        return self.value.expand(features.shape[-2:]).expand(len(features), 1, -1, -1)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+
+class Gate(Constant):
+    """Answers 1 in the frames whose lower half of the bands is the louder one, 0 in the others."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0)
+
+    def mask(self, features: Features) -> Mask:
+        low, high = (half.amax(dim=-2, keepdim=True) for half in features.chunk(2, dim=-2))
+        return (low > high).to(features) * super().mask(features)
+
+
+class Breaks(Constant):
+    """Answers 1 for a number of batches and raises an error at the next."""
+
+    def __init__(self, error: BaseException, after: int = 1) -> None:
+        super().__init__(1.0)
+        self.error, self.left = error, after
+
+    def mask(self, features: Features) -> Mask:
+        if len(features):
+            self.left -= 1
+        if self.left < 0:
+            raise self.error
+        return super().mask(features)
+
+
+def wrap(net: Net, front_end: LogMel = PAPER, name: str = "fake") -> Model:
+    """A model around any net."""
+    return Model(name=name, net=net.eval().requires_grad_(False), front_end=front_end, about={})
+
+
+def constant(value: float | Tensor, front_end: LogMel = PAPER) -> Model:
+    """A model whose mask is `value` everywhere."""
+    return wrap(Constant(value), front_end)
+
+
+def random_unet(front_end: LogMel = SMALL, seed: int = 0) -> Model:
+    """A U-Net of width 4 that was never trained, but whose masks use all of [0, 1] and depend on what it sees."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        net = nets.build("unet", {"width": 4, "dropout": 0.0})
+        seen = torch.randn(4, 1, front_end.bands, front_end.frames)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    head = net.head
+    assert isinstance(head, nn.Conv2d)
+    assert head.bias is not None
+    with torch.no_grad():
+        net.mask(seen)
+        logits = torch.logit(net.eval().mask(seen).double(), eps=1e-9)
+        scale = 3 / float(logits.std())
+        head.bias.sub_(float(logits.mean())).mul_(scale)
+        head.weight.mul_(scale)
+    return wrap(net, front_end, name="random")
+
+
+def noise(channels: int, samples: int, seed: int = 0, level: float = 0.2) -> Waveform:
+    """White noise, ``(channel, time)``."""
+    return level * torch.randn(channels, samples, generator=torch.Generator().manual_seed(seed))
+
+
+def tone(hz: float, rate: int, seconds: float, channels: int = 1) -> Waveform:
+    """A sine, ``(channel, time)``."""
+    phase = 2 * torch.pi * hz * torch.arange(round(seconds * rate), dtype=torch.float64) / rate
+    return (0.3 * torch.sin(phase)).float().expand(channels, -1)
+
+
+def quantise(samples: Waveform, bits: int) -> Waveform:
+    """The nearest values that a fixed-point file of so many bits can hold."""
+    scale = 2.0 ** (bits - 1)
+    return ((samples.double() * scale).round().clamp(-scale, scale - 1) / scale).float()
+
+
+def cut(samples: Tensor, sizes: list[int]) -> Iterator[Tensor]:
+    """Pieces of the last axis, of the given sizes over and over, until all is used; some size must not be 0."""
+    at = turn = 0
+    while at < samples.shape[-1]:
+        size = sizes[turn % len(sizes)]
+        yield samples[..., at : at + size]
+        at, turn = at + size, turn + 1
+
+
+def run(separation: Separation, mixture: Waveform, sizes: list[int]) -> Piece:
+    """Pushes a song in blocks of the given sizes."""
+    pieces = [separation.push(block) for block in cut(mixture, sizes)]
+    pieces.append(separation.finish())
+    return Piece(*(torch.cat(part, dim=-1) for part in zip(*pieces, strict=True)))
+
+
+def snr_db(reference: Tensor, estimate: Tensor) -> float:
+    """How far the difference lies below the reference, dB; infinite where there is none."""
+    error = (reference.double() - estimate.double()).square().sum()
+    return float(10 * torch.log10(reference.double().square().sum() / error))

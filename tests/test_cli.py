@@ -1,0 +1,547 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import fakes
+import numpy as np
+import pytest
+import soundfile
+import synth
+import torch
+from typer.testing import CliRunner, Result
+
+import vocalsep
+from vocalsep import audio, weights
+from vocalsep.cli import app
+
+KEYS = {
+    "input",
+    "outputs",
+    "model",
+    "audio_seconds",
+    "taken_seconds",
+    "times_real_time",
+    "peak_memory_mb",
+    "voice_share",
+}
+PACKAGE = Path(vocalsep.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights file with a narrow untrained U-Net."""
+    path = tmp_path_factory.mktemp("model") / "narrow.safetensors"
+    made = fakes.random_unet()
+    weights.store(path, made.net, made.front_end, {"licence": "none"})
+    return path
+
+
+@pytest.fixture
+def songs(tmp_path: Path) -> Path:
+    """A folder that holds one song, ``song.wav``, and is the current one."""
+    folder = tmp_path / "songs"
+    write(folder / "song.wav")
+    return folder
+
+
+def write(path: Path, *, samples: int = 6_000, seed: int = 0, rate: int = 8_000) -> Path:
+    return synth.write(path, fakes.noise(2, samples, seed).clamp(-0.99, 0.99).numpy().T, rate)
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def process(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Runs the command as a user does."""
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent), "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, check=False)
+
+
+def listing(folder: Path) -> list[str]:
+    """Everything below a folder, hidden files, too."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def complaint(result: Result) -> str:
+    """The one line that a failure says."""
+    assert result.exit_code == 1, result.output
+    assert isinstance(result.exception, SystemExit)
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("vocalsep: ")
+    return lines[0].removeprefix("vocalsep: ")
+
+
+def misuse(result: Result) -> str:
+    """What is said of a misuse, without the frame and the line ends."""
+    assert result.exit_code == 2, result.output
+    assert isinstance(result.exception, SystemExit)
+    assert result.stdout == ""
+    return " ".join(result.stderr.replace("│", " ").split())
+
+
+# where the results go
+
+
+def test_vocals_go_to_the_file_named(songs: Path, model: Path, tmp_path: Path) -> None:
+    result = run("extract", songs / "song.wav", "-o", tmp_path / "v.flac", "-m", model)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, f"{tmp_path / 'v.flac'}\n", "")
+    info, song = soundfile.info(tmp_path / "v.flac"), soundfile.info(songs / "song.wav")
+    assert (info.format, info.samplerate, info.channels, info.frames) == ("FLAC", 8_000, 2, song.frames)
+    assert listing(songs) == ["song.wav"]
+
+
+def test_vocals_go_into_the_folder_named(songs: Path, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    result = run("extract", songs / "song.wav", "-o", tmp_path / "out", "-m", model)
+    assert result.exit_code == 0
+    assert result.stdout == f"{tmp_path / 'out' / 'song.vocals.wav'}\n"
+    assert listing(tmp_path / "out") == ["song.vocals.wav"]
+
+
+def test_vocals_go_beside_the_song_without_o(songs: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("extract", songs / "song.wav", "-m", model).stdout == f"{songs / 'song.vocals.wav'}\n"
+    assert listing(songs) == ["song.vocals.wav", "song.wav"]
+    monkeypatch.chdir(songs)
+    assert run("extract", "song.wav", "-m", model, "--overwrite").stdout == "song.vocals.wav\n"
+
+
+def test_several_songs_go_into_a_folder_that_is_made(songs: Path, model: Path, tmp_path: Path) -> None:
+    write(songs / "other.flac", seed=1)
+    out = tmp_path / "new" / "deeper"
+    result = run("extract", songs / "song.wav", songs / "other.flac", "-o", out, "-m", model)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [f"{out / 'song.vocals.wav'}", f"{out / 'other.vocals.wav'}"]
+    assert listing(out) == ["other.vocals.wav", "song.vocals.wav"]
+
+
+@pytest.mark.parametrize("bare", [["--accompaniment"], ["--accompaniment="]])
+def test_accompaniment_without_a_path_goes_beside_the_vocals(
+    songs: Path, model: Path, tmp_path: Path, bare: list[str]
+) -> None:
+    song = songs / "song.wav"
+    result = run("extract", song, "-m", model, *bare)
+    assert result.stdout.splitlines() == [f"{songs / 'song.vocals.wav'}", f"{songs / 'song.accompaniment.wav'}"]
+    out = tmp_path / "out"
+    out.mkdir()
+    result = run("extract", *bare, "-o", out / "v.wav", "-m", model, song)
+    assert result.exit_code == 0
+    assert listing(out) == ["song.accompaniment.wav", "v.wav"]
+
+
+def test_accompaniment_goes_to_the_path_named_and_completes_the_song(songs: Path, model: Path, tmp_path: Path) -> None:
+    song, vocals, rest = songs / "song.wav", tmp_path / "v.wav", tmp_path / "a.wav"
+    mixture = fakes.noise(2, 6_000).clamp(-0.99, 0.99)
+    synth.write(song, mixture.numpy().T, 8_000, "FLOAT")
+    result = run("extract", song, "-m", model, "--accompaniment", rest, "-o", vocals)
+    assert result.exit_code == 0
+    parts = [audio.read(path)[0] for path in (vocals, rest)]
+    assert min(float(part.square().mean()) for part in parts) > 1e-4
+    torch.testing.assert_close(parts[0] + parts[1], mixture, rtol=0, atol=2**-23)
+    folder = tmp_path / "rest"
+    folder.mkdir()
+    assert run("extract", song, "-m", model, "-o", tmp_path / "w.wav", "--accompaniment", folder).exit_code == 0
+    assert listing(folder) == ["song.accompaniment.wav"]
+
+
+def test_every_inversion_can_be_had(songs: Path, model: Path, tmp_path: Path) -> None:
+    for name in ("phase", "griffin-lim"):
+        out = tmp_path / f"{name}.wav"
+        assert run("extract", songs / "song.wav", "-m", model, "-o", out, "--inversion", name).exit_code == 0
+    phase, other = (audio.read(tmp_path / f"{name}.wav")[0] for name in ("phase", "griffin-lim"))
+    assert phase.shape == other.shape
+    assert not torch.equal(phase, other)
+
+
+def test_the_same_song_gives_the_same_file(songs: Path, model: Path, tmp_path: Path) -> None:
+    for name in ("1.wav", "2.wav"):
+        assert run("extract", songs / "song.wav", "-m", model, "-o", tmp_path / name).exit_code == 0
+    assert (tmp_path / "1.wav").read_bytes() == (tmp_path / "2.wav").read_bytes()
+
+
+# what is told
+
+
+def objects(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_json_is_one_object_for_each_song(songs: Path, model: Path, tmp_path: Path) -> None:
+    write(songs / "other.wav", samples=12_000)
+    given = [songs / "song.wav", songs / "other.wav"]
+    result = run("extract", *given, "-m", model, "-o", tmp_path / "out", "--json")
+    assert result.exit_code == 0
+    told = objects(result.stdout)
+    assert [each["input"] for each in told] == [str(song) for song in given]
+    assert [each["audio_seconds"] for each in told] == [0.75, 1.5]
+    for each in told:
+        assert set(each) == KEYS
+        assert set(each["outputs"]) == {"vocals"}
+        assert Path(each["outputs"]["vocals"]).is_file()
+        assert each["model"] == "narrow"
+        assert 0 <= each["voice_share"] <= 1
+        assert each["taken_seconds"] > 0
+        assert each["times_real_time"] > 0
+
+
+def test_json_names_the_accompaniment_and_letters_as_they_are(songs: Path, model: Path, tmp_path: Path) -> None:
+    song = write(songs / "Grün 歌.wav")
+    result = run(
+        "extract", song, "-m", model, "-o", tmp_path / "v.wav", "--accompaniment", tmp_path / "a.wav", "--json"
+    )
+    (told,) = objects(result.stdout)
+    assert told["input"] == str(song)
+    assert "Grün 歌" in result.stdout
+    assert told["outputs"] == {"vocals": str(tmp_path / "v.wav"), "accompaniment": str(tmp_path / "a.wav")}
+
+
+@pytest.mark.parametrize("name", ["two words.wav", "Ünï 歌 é.wav", "song [live] [red]x[/red].wav", "a :cat: b.wav"])
+def test_names_are_taken_and_told_literally(songs: Path, model: Path, name: str) -> None:
+    song = write(songs / name)
+    vocals = song.with_name(f"{song.stem}.vocals.wav")
+    result = run("extract", song, "-m", model)
+    assert (result.exit_code, result.stdout) == (0, f"{vocals}\n")
+    assert vocals.is_file()
+    assert complaint(run("extract", song, "-m", model)).startswith(f"{vocals}: exists already")
+
+
+def test_a_name_that_begins_with_a_dash_stands_after_two(
+    songs: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(songs / "-dash.wav")
+    monkeypatch.chdir(songs)
+    assert run("extract", "-m", model, "--", "-dash.wav").stdout == "-dash.vocals.wav\n"
+
+
+def test_as_a_process_it_tells_results_on_stdout_only_and_goes_on_after_a_bad_song(songs: Path, model: Path) -> None:
+    broken = write(songs / "broken.flac", samples=60_000, rate=11_025)  # breaks off while it is resampled
+    broken.write_bytes(broken.read_bytes()[:-20_000])
+    good = [write(songs / f"{number}.wav") for number in (1, 2)]
+    done = process("-m", "vocalsep", "extract", good[0], broken, good[1], "-m", model, "--json")
+    assert done.returncode == 1
+    assert [each["input"] for each in objects(done.stdout)] == [str(song) for song in good]
+    assert done.stderr.splitlines() == [f"vocalsep: {broken}: cannot be read to its end ({_reason(done.stderr)})"]
+    assert listing(songs) == ["1.vocals.wav", "1.wav", "2.vocals.wav", "2.wav", "broken.flac", "song.wav"]
+
+
+def _reason(text: str) -> str:
+    return text.rpartition("(")[2].strip().removesuffix(")")
+
+
+# overwriting
+
+
+def test_what_exists_is_not_overwritten_and_nothing_is_computed(songs: Path, tmp_path: Path) -> None:
+    for option, name in (("-o", "song.vocals.wav"), ("--accompaniment", "song.accompaniment.wav")):
+        old = songs / name
+        old.write_bytes(b"older")
+        # had anything been computed, the model would have been missed
+        line = complaint(run("extract", songs / "song.wav", option, old, "-m", tmp_path / "missing.safetensors"))
+        assert line == f"{old}: exists already; choose another output or add --overwrite"
+        assert old.read_bytes() == b"older"
+        assert listing(songs) == sorted(["song.wav", name])
+        old.unlink()
+
+
+def test_overwrite_replaces_what_exists(songs: Path, model: Path) -> None:
+    old = songs / "song.vocals.wav"
+    old.write_bytes(b"older")
+    assert run("extract", songs / "song.wav", "-m", model, "--overwrite").exit_code == 0
+    assert soundfile.info(old).frames == 6_000
+    assert listing(songs) == ["song.vocals.wav", "song.wav"]
+
+
+@pytest.mark.parametrize("spelling", ["song.wav", "./song.wav", "../songs/song.wav", "link.wav"])
+@pytest.mark.parametrize("option", ["-o", "--accompaniment"])
+def test_a_song_is_never_its_own_output(
+    songs: Path, model: Path, monkeypatch: pytest.MonkeyPatch, spelling: str, option: str
+) -> None:
+    monkeypatch.chdir(songs)
+    if spelling == "link.wav":
+        Path("link.wav").symlink_to("song.wav")
+    before, names = Path("song.wav").read_bytes(), listing(songs)
+    line = complaint(run("extract", "song.wav", option, spelling, "-m", model, "--overwrite"))
+    assert "is a song to be read" in line
+    assert Path("song.wav").read_bytes() == before
+    assert listing(songs) == names
+
+
+def test_no_output_replaces_another_song_of_the_call(songs: Path, model: Path) -> None:
+    later = write(songs / "song.vocals.wav", seed=1)
+    before = later.read_bytes()
+    result = run("extract", songs / "song.wav", later, "-m", model, "--overwrite")
+    assert result.exit_code == 1
+    assert "song.vocals.wav: is a song to be read" in result.stderr
+    assert later.read_bytes() == before
+    assert listing(songs) == ["song.vocals.vocals.wav", "song.vocals.wav", "song.wav"]
+
+
+def test_a_trailing_slash_means_a_folder(songs: Path, model: Path, tmp_path: Path) -> None:
+    result = run(
+        "extract", songs / "song.wav", "-m", model, "-o", f"{tmp_path}/new/", "--accompaniment", f"{tmp_path}/k/"
+    )
+    assert result.exit_code == 0, result.output
+    assert listing(tmp_path / "new") == ["song.vocals.wav"]
+    assert listing(tmp_path / "k") == ["song.accompaniment.wav"]
+
+
+# failures
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("missing.wav", "no such file"),
+        ("folder", "is a folder; expected an audio file"),
+        ("notes.wav", "not an audio file that can be read"),
+        ("empty.wav", "the recording is empty"),
+        ("nothing.wav", "not an audio file that can be read"),
+    ],
+)
+def test_a_song_that_cannot_be_read_is_one_line(songs: Path, model: Path, name: str, expected: str) -> None:
+    (songs / "folder").mkdir()
+    (songs / "notes.wav").write_text("words\n" * 99, encoding="utf-8")
+    (songs / "nothing.wav").touch()
+    soundfile.write(songs / "empty.wav", np.zeros((0, 2)), 8_000)
+    names = listing(songs)
+    line = complaint(run("extract", songs / name, "-m", model))
+    assert line.startswith(f"{songs / name}: ")
+    assert expected in line
+    assert listing(songs) == names
+
+
+@pytest.mark.parametrize(("ending", "said"), [(".mp3", "'.mp3'"), (".xyz", "'.xyz'"), ("", "''")])
+def test_an_output_of_unknown_format_is_one_line(songs: Path, model: Path, ending: str, said: str) -> None:
+    line = complaint(run("extract", songs / "song.wav", "-o", songs / f"vocals{ending}", "-m", model))
+    assert f"unknown output format {said}; expected .wav" in line
+    assert listing(songs) == ["song.wav"]
+
+
+def test_an_output_below_a_file_is_one_line(songs: Path, model: Path) -> None:
+    line = complaint(run("extract", songs / "song.wav", "-o", songs / "song.wav" / "v.wav", "-m", model))
+    assert str(songs / "song.wav") in line
+    assert listing(songs) == ["song.wav"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_a_folder_that_may_not_be_written_is_one_line(songs: Path, model: Path) -> None:
+    songs.chmod(0o500)
+    try:
+        line = complaint(run("extract", songs / "song.wav", "-m", model))
+    finally:
+        songs.chmod(0o700)
+    assert "cannot be written" in line
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(None, "no such weights file"), (b"", "not a vocalsep weights file"), (b"x" * 99, "not a vocalsep weights file")],
+)
+def test_weights_that_cannot_be_read_are_one_line(songs: Path, content: bytes | None, expected: str) -> None:
+    path = songs / "w.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    names = listing(songs)
+    line = complaint(run("extract", songs / "song.wav", "-m", path))
+    assert line.startswith(f"{path}: ")
+    assert expected in line
+    assert listing(songs) == names
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
+def test_a_device_that_is_not_there_is_one_line(songs: Path, model: Path) -> None:
+    assert "use --device cpu" in complaint(run("extract", songs / "song.wav", "-m", model, "--device", "cuda"))
+    assert listing(songs) == ["song.wav"]
+
+
+def test_one_bad_song_does_not_stop_the_good_ones(songs: Path, model: Path, tmp_path: Path) -> None:
+    write(songs / "other.wav")
+    broken = write(songs / "broken.flac", samples=60_000)
+    broken.write_bytes(broken.read_bytes()[:-20_000])
+    out = tmp_path / "out"
+    given = [songs / name for name in ("missing.wav", "song.wav", "broken.flac", "other.wav")]
+    result = run("extract", *given, "-o", out, "-m", model, "--accompaniment")
+    assert result.exit_code == 1
+    assert [line.split(": ")[1] for line in result.stderr.splitlines()] == [str(given[0]), str(broken)]
+    names = [f"{song}.{stem}.wav" for song in ("other", "song") for stem in ("accompaniment", "vocals")]
+    assert listing(out) == names
+    assert sorted(Path(line).name for line in result.stdout.splitlines()) == names
+
+
+def test_a_song_whose_output_exists_does_not_stop_the_others(songs: Path, model: Path) -> None:
+    write(songs / "other.wav")
+    (songs / "song.vocals.wav").write_bytes(b"older")
+    result = run("extract", songs / "song.wav", songs / "other.wav", "-m", model)
+    assert result.exit_code == 1
+    assert result.stdout == f"{songs / 'other.vocals.wav'}\n"
+    assert len(result.stderr.splitlines()) == 1
+    assert (songs / "song.vocals.wav").read_bytes() == b"older"
+
+
+def test_a_bug_keeps_its_traceback_and_leaves_nothing_behind(
+    songs: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = fakes.wrap(fakes.Breaks(ZeroDivisionError("a bug"), after=0))
+    monkeypatch.setattr(weights, "load", lambda *_: broken)
+    result = run("extract", songs / "song.wav", "-m", model, "--accompaniment")
+    assert isinstance(result.exception, ZeroDivisionError)
+    assert listing(songs) == ["song.wav"]
+
+
+# misuse
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["extract"], "Missing argument 'SONG"),
+        (["extract", "song.wav", "--loud"], "No such option"),
+        (["extract", "song.wav", "--inversion", "magic"], "'magic' is not one of"),
+        (["extract", "song.wav", "--device", "gpu"], "'gpu' is not one of"),
+        (["extract", "song.wav", "-o"], "requires an argument"),
+        (["sing"], "No such command 'sing'"),
+        (["models", "show"], "Missing argument 'NAME'"),
+    ],
+    ids=" ".join,
+)
+def test_misuse_is_told_with_status_2(
+    songs: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: str
+) -> None:
+    monkeypatch.chdir(songs)
+    assert expected in misuse(run(*arguments))
+    assert listing(songs) == ["song.wav"]
+
+
+@pytest.mark.parametrize("option", ["-o", "--accompaniment"])
+def test_several_songs_do_not_go_into_one_file(songs: Path, model: Path, option: str) -> None:
+    write(songs / "other.wav")
+    file = songs / "out.wav"
+    file.write_bytes(b"older")
+    names = listing(songs)
+    text = misuse(run("extract", songs / "song.wav", songs / "other.wav", option, file, "-m", model, "--overwrite"))
+    assert "several songs need a folder" in text
+    assert file.read_bytes() == b"older"
+    assert listing(songs) == names
+
+
+def test_two_songs_do_not_go_to_one_output(songs: Path, model: Path, tmp_path: Path) -> None:
+    song, twin = songs / "song.wav", write(songs / "b" / "song.wav")
+    for arguments in ([song, twin, "-o", tmp_path / "out"], [song, song], [song, write(songs / "song.flac")]):
+        assert "would be written twice" in misuse(run("extract", *arguments, "-m", model))
+    assert not (tmp_path / "out").exists()
+    for same in (tmp_path / "v.wav", tmp_path / "songs" / ".." / "v.wav"):
+        result = run("extract", song, "-o", tmp_path / "v.wav", "--accompaniment", same, "-m", model)
+        assert "would be written twice" in misuse(result)
+    assert listing(songs) == ["b", "b/song.wav", "song.flac", "song.wav"]
+
+
+# models
+
+
+@pytest.fixture
+def published(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of published models: ``unet``, the default, and ``wide``."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for name in ("unet", "wide"):
+        (folder / f"{name}.safetensors").write_bytes(model.read_bytes())
+        card = f"# {name}\n\n- **What**: a {name} net\n- **Licence**: CC0\n- **SHA-256**: `{weights.digest(model)}`\n"
+        (folder / f"{name}.md").write_text(card, encoding="utf-8")
+    monkeypatch.setattr(weights, "models_folder", lambda: folder)
+    return folder
+
+
+def test_models_lists_what_there_is(published: Path) -> None:
+    result = run("models")
+    assert (result.exit_code, result.stderr) == (0, "")
+    rows = result.stdout.splitlines()
+    assert [row.split()[0] for row in rows if row.startswith(("unet", "wide"))] == ["unet", "wide"]
+    for fact in ("a unet net", "a wide net", "CC0", "(default)"):
+        assert fact in result.stdout
+
+
+def test_models_show_prints_the_card_as_it_is(published: Path) -> None:
+    result = run("models", "show", "wide")
+    assert result.exit_code == 0
+    assert result.stdout == (published / "wide.md").read_text(encoding="utf-8")
+
+
+def test_an_unknown_model_is_one_line_that_names_the_nearest(published: Path, songs: Path) -> None:
+    assert complaint(run("models", "show", "wied")) == "unknown model 'wied'; did you mean 'wide'?"
+    line = complaint(run("extract", songs / "song.wav", "-m", "une"))
+    assert line == "unknown model 'une'; did you mean 'unet'?"
+    assert listing(songs) == ["song.wav"]
+
+
+def test_without_m_the_default_model_is_taken(published: Path, songs: Path) -> None:
+    result = run("extract", songs / "song.wav", "--json")
+    assert result.exit_code == 0
+    assert objects(result.stdout)[0]["model"] == weights.DEFAULT_MODEL == "unet"
+
+
+def test_a_model_that_is_not_what_its_card_says_is_refused(published: Path, songs: Path) -> None:
+    path = published / "wide.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    assert "does not match its card's SHA-256" in complaint(run("extract", songs / "song.wav", "-m", "wide"))
+    (published / "wide.md").unlink()
+    assert "has no card wide.md" in complaint(run("extract", songs / "song.wav", "-m", "wide"))
+    assert listing(songs) == ["song.wav"]
+
+
+# version, help
+
+
+def test_version_is_told() -> None:
+    result = run("--version")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, f"vocalsep {vocalsep.__version__}\n", "")
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_names_every_option(option: str) -> None:
+    assert "extract" in run(option).stdout
+    text = run("extract", option).stdout
+    for name in (
+        "--output",
+        "--model",
+        "--accompaniment",
+        "--inversion",
+        "--device",
+        "--overwrite",
+        "--json",
+        "--quiet",
+    ):
+        assert name in text
+
+
+def test_neither_import_nor_help_nor_version_loads_torch() -> None:
+    code = """
+import sys
+import vocalsep
+from vocalsep.cli import app
+for arguments in (["--help"], ["extract", "--help"], ["models", "--help"], ["--version"]):
+    try:
+        app(arguments)
+    except SystemExit as end:
+        assert not end.code, end.code
+heavy = {"torch", "librosa", "numba", "scipy", "soundfile"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = process("-c", code)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Usage" in done.stdout
+
+
+def test_public_names_are_there() -> None:
+    assert vocalsep.load_model is weights.load
+    for name in vocalsep.__all__:
+        assert getattr(vocalsep, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'separate'"):
+        _ = vocalsep.separate  # type: ignore[attr-defined]

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import vocalsep
+
+PACKAGE = Path(vocalsep.__file__).parent
+
+LAYERS = (
+    {"vocalsep"},  # the lazy names; imports nothing
+    {"errors"},
+    {"shapes", "files"},
+    {"config"},
+    {"audio", "stft", "features", "masks", "chunks", "inversion", "clustering", "losses", "metrics"},
+    {"nets"},
+    {"weights"},
+    {"extraction", "datasets"},
+    {"training", "evaluation", "plots"},
+    {"cli"},
+    {"__main__"},
+)
+WITHIN = {  # imports inside a layer
+    ("features", "stft"),
+    ("inversion", "stft"),
+}
+LONG = {"cli", "extraction", "training"}  # one story each, that would not be clearer in two files
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__") or "vocalsep"
+
+
+def is_published_code(path: Path) -> bool:
+    return "__pycache__" not in path.parts
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py")) if is_published_code(path)}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+
+
+def imports(name: str) -> set[str]:
+    """Modules of the package that a module imports when it runs, also those inside functions."""
+    found: set[str] = set()
+    waiting: list[ast.AST] = [TREES[name]]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            waiting += node.orelse
+            continue
+        waiting += ast.iter_child_nodes(node)
+        if isinstance(node, ast.Import):
+            found |= {_inside(alias.name) for alias in node.names if alias.name.split(".")[0] == "vocalsep"}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: write imports of the package in full"
+            if node.module and node.module.split(".")[0] == "vocalsep":
+                module = _inside(node.module)
+                prefix = "" if module == "vocalsep" else f"{module}."
+                found |= {f"{prefix}{a.name}" if f"{prefix}{a.name}" in MODULES else module for a in node.names}
+    return found - {name}
+
+
+def _inside(dotted: str) -> str:
+    return dotted.removeprefix("vocalsep").removeprefix(".") or "vocalsep"
+
+
+def layer(name: str) -> int:
+    top = name.split(".")[0]
+    found = [level for level, names in enumerate(LAYERS) if top in names]
+    assert found, f"{name}: which layer is it in? See docs/design.md, and LAYERS here"
+    return found[0]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_run_one_way(name: str) -> None:
+    for other in imports(name):
+        inside_package = name.split(".")[0] == other.split(".")[0]
+        allowed = layer(other) < layer(name) or inside_package or (name, other) in WITHIN
+        assert allowed, f"{name} imports {other}, which is not below it"
+
+
+def test_imports_make_no_circle() -> None:
+    below = {name: imports(name) for name in MODULES}
+    while below:
+        free = {name for name, needs in below.items() if not needs}
+        assert free, f"these import each other: {sorted(below)}"
+        below = {name: needs - free for name, needs in below.items() if name not in free}
+
+
+def test_the_map_of_imports_sees_what_is_there() -> None:
+    assert {"stft", "weights", "features"} <= imports("extraction")
+    assert "vocalsep" in imports("cli")
+    assert "extraction" in imports("cli")
+    assert not imports("vocalsep")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_can_be_read_in_one_sitting(name: str) -> None:
+    lines = len(MODULES[name].read_text(encoding="utf-8").splitlines())
+    assert lines <= (500 if name in LONG else 300)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_and_public_name_has_a_docstring(name: str) -> None:
+    tree = TREES[name]
+    bare = [] if ast.get_docstring(tree) else ["the module"]
+    waiting: list[tuple[str, ast.stmt]] = [("", node) for node in tree.body]
+    while waiting:
+        prefix, node = waiting.pop()
+        if not isinstance(node, ast.ClassDef | ast.FunctionDef) or node.name.startswith("_"):
+            continue
+        if not ast.get_docstring(node):
+            bare.append(prefix + node.name)
+        if isinstance(node, ast.ClassDef):
+            waiting += [(f"{prefix}{node.name}.", inner) for inner in node.body]
+    assert not bare
+
+
+@pytest.mark.parametrize("name", sorted(set(MODULES) - {"cli", "__main__"}))
+def test_libraries_never_print_exit_or_set_global_switches(name: str) -> None:
+    forbidden = {"print", "exit", "input", "set_num_threads", "set_default_dtype", "set_grad_enabled"}
+    calls = [ast.unparse(node.func) for node in ast.walk(TREES[name]) if isinstance(node, ast.Call)]
+    assert not [call for call in calls if call.split(".")[-1] in forbidden]

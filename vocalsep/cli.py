@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,6 +61,7 @@ DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes
 
 def main() -> None:
     """Entry point of the command ``vocalsep``."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that unfinished files are cleared away
     app()
 
 

@@ -1,0 +1,123 @@
+"""What the shipped models do on real recordings. Skipped where there are none: see VOCALSEP_SHARED in the README."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vocalsep import audio, extraction, metrics, weights
+from vocalsep.datasets import tracks
+from vocalsep.shapes import Waveform
+
+RATE = 44_100
+
+
+def recordings(name: str) -> Path:
+    named = Path(os.environ.get("VOCALSEP_SHARED") or Path(__file__).parents[2] / "shared")
+    for folder in (named / "data" / name, named / name):
+        if folder.is_dir():
+            return folder
+    pytest.skip(f"no recordings {name}: set VOCALSEP_SHARED")
+
+
+@pytest.fixture(scope="module")
+def extractor() -> extraction.Extractor:
+    return extraction.Extractor(weights.load(), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def test_songs() -> list[dict[str, Waveform]]:
+    return [track.load(RATE, 2) for track in tracks.stems(recordings("dsd100-excerpts") / "Test")]
+
+
+def mixture_of(song: dict[str, Waveform]) -> Waveform:
+    return song["vocals"] + song["accompaniment"]
+
+
+def median_sdr(song: dict[str, Waveform], estimate: Waveform) -> float:
+    return metrics.framewise_sdr(song["vocals"], estimate, RATE).nanmedian().item()
+
+
+def test_the_default_model_is_as_good_as_its_card_says(
+    extractor: extraction.Extractor, test_songs: list[dict[str, Waveform]]
+) -> None:
+    scores = [median_sdr(song, extractor(mixture_of(song), RATE).vocals) for song in test_songs]
+    assert len(scores) == 25
+    assert np.median(scores) == pytest.approx(float(extractor_card_score()), abs=0.1)
+    assert np.median(scores) >= 3.0
+
+
+def extractor_card_score() -> str:
+    return weights.card(weights.DEFAULT_MODEL).facts["scores"].split(" dB")[0]
+
+
+def test_real_songs_lie_between_the_mixture_and_the_ideal_masks(
+    extractor: extraction.Extractor, test_songs: list[dict[str, Waveform]]
+) -> None:
+    front_end = extractor.model.front_end
+    floor, model, mel, linear = [], [], [], []
+    for song in test_songs[::6]:
+        mixture = mixture_of(song)
+        floor.append(median_sdr(song, mixture))
+        model.append(median_sdr(song, extractor(mixture, RATE).vocals))
+        mel.append(median_sdr(song, extraction.oracle(mixture, song["vocals"], RATE, front_end).vocals))
+        linear.append(median_sdr(song, extraction.oracle(mixture, song["vocals"], RATE).vocals))
+    assert np.mean(floor) < np.mean(model) < np.mean(mel) < np.mean(linear)
+
+
+def test_cutting_a_real_song_differently_changes_nothing(
+    extractor: extraction.Extractor, test_songs: list[dict[str, Waveform]]
+) -> None:
+    mixture = mixture_of(test_songs[0])
+    whole = extractor(mixture, RATE).vocals
+    for size in (10_007, 44_100):
+        song = extractor.start(RATE, 2)
+        parts = [song.push(block).vocals for block in torch.split(mixture, size, dim=-1)] + [song.finish().vocals]
+        assert metrics.sdr(whole, torch.cat(parts, dim=-1)) >= 60
+
+
+def test_the_level_of_a_real_song_does_not_matter(
+    extractor: extraction.Extractor, test_songs: list[dict[str, Waveform]]
+) -> None:
+    mixture = mixture_of(test_songs[1])
+    vocals = extractor(mixture, RATE).vocals
+    assert metrics.sdr(vocals, extractor(mixture / 1000, RATE).vocals * 1000) >= 60
+
+
+def test_songs_without_a_singer_come_out_nearly_silent(extractor: extraction.Extractor) -> None:
+    levels = []
+    for folder in sorted(path for path in recordings("instrumental").iterdir() if path.is_dir()):
+        path = next((path for path in sorted(folder.glob("*.opus")) if readable(path)), None)
+        if path is None:
+            continue
+        mixture, rate = audio.read(path)
+        mixture = mixture[:, : 12 * rate]
+        vocals = extractor(mixture, rate).vocals
+        levels.append(10 * np.log10(float(vocals.square().sum() / mixture.square().sum()) + 1e-12))
+    assert len(levels) >= 5
+    assert np.median(levels) <= -15
+
+
+def readable(path: Path) -> bool:
+    """Opus files of less than 24 kHz are not, by libsndfile."""
+    try:
+        audio.read(path)
+    except audio.AudioError:
+        return False
+    return True
+
+
+def test_both_channels_of_a_real_song_and_its_bandwidth_are_kept(
+    extractor: extraction.Extractor, test_songs: list[dict[str, Waveform]]
+) -> None:
+    song = test_songs[2]
+    vocals = extractor(mixture_of(song), RATE).vocals
+    spectrum = torch.fft.rfft(vocals).abs().square()
+    above = spectrum[:, int(spectrum.shape[1] * 8000 / (RATE / 2)) :]
+    true = torch.fft.rfft(song["vocals"]).abs().square()[:, -above.shape[1] :]
+    assert vocals.shape == song["vocals"].shape
+    assert (above.sum(dim=1) > 0.05 * true.sum(dim=1)).all()

@@ -170,7 +170,7 @@ def test_build_shares_no_table_with_its_input() -> None:
 # to plain values and TOML, and back
 
 texts = st.text(st.characters(codec="utf-8"), max_size=8)
-numbers = st.floats(allow_nan=False)
+numbers = st.floats(allow_nan=False, allow_infinity=False)
 plans = st.builds(
     Plan,
     name=texts,
@@ -186,6 +186,12 @@ plans = st.builds(
     note=st.none() | texts,
     options=st.dictionaries(texts, texts | st.booleans() | st.integers(-9, 9) | numbers, max_size=3),
 )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
+    with pytest.raises(ConfigError, match="expected a finite number"):
+        config.build(Loop, {"learning_rate": value})
 
 
 @settings(deadline=None, max_examples=25)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vocalsep.datasets import excerpts, tracks
+from vocalsep.datasets.augment import AugmentOptions
 from vocalsep.datasets.excerpts import Decoded, ExcerptOptions, Excerpts, Pool
 from vocalsep.datasets.tracks import Source, Track
 from vocalsep.errors import ConfigError, DatasetError
@@ -420,3 +421,194 @@ def test_true_pairs_from_files_sum_to_the_mixture(dsd100_root: Path) -> None:
     sums = [sum(stem.astype(np.float32) for stem in track.stems.values()) for track in found]
     total = (vocals + accompaniment)[0].numpy()
     assert any(np.array_equal(total, mixture) for mixture in sums)
+
+
+# What is done to their sound. (Rates and lengths as in training: filters need room.)
+
+ALL_OF_IT = AugmentOptions(pitch=0.5, tempo=0.5, eq=0.5, limiter=0.5, band_limit=0.5)
+
+
+def noisy(seed: int, samples: int = 40_000) -> Decoded:
+    source = np.random.default_rng(seed)
+    stems = {stem: 0.1 * source.standard_normal((2, samples)) for stem in ("vocals", "accompaniment")}
+    return decoded(f"noise {seed}", **{stem: part.astype(np.float16) for stem, part in stems.items()})
+
+
+def loud(options: ExcerptOptions, size: int = 6, step: int = 0, **kinds: list[Pool]) -> tuple[Tensor, Tensor]:
+    kinds.setdefault("songs", [Pool([noisy(1), noisy(2)])])
+    return Excerpts(**kinds, samples=6_000, rate=16_000, options=options).batch(step, size)
+
+
+def test_the_defaults_change_no_sound() -> None:
+    assert ExcerptOptions().augment == AugmentOptions()
+    assert ExcerptOptions().second_voice == ExcerptOptions().voice_only == 0
+    assert not ExcerptOptions().cut_silence
+
+
+def test_seed_and_step_decide_every_change() -> None:
+    options = ExcerptOptions(voices=0.0, voice_only=0.2, second_voice=0.5, cut_silence=True, augment=ALL_OF_IT)
+    make = lambda: Excerpts(songs=[Pool([noisy(1), noisy(2)])], samples=6_000, rate=16_000, options=options)  # noqa: E731
+    one, two = make(), make()
+    two.batch(3, 2)
+    for first, second in zip(one.batch(4, 8), two.batch(4, 8), strict=True):
+        assert first.shape == (8, 2, 6_000)
+        assert first.dtype == torch.float32
+        assert torch.isfinite(first).all()
+        assert torch.equal(first, second)
+
+
+def test_changed_recordings_stay_as_they_are() -> None:
+    song = noisy(1)
+    before = {stem: samples.copy() for stem, samples in song.stems.items()}
+    loud(ExcerptOptions(voices=0.0, second_voice=1.0, cut_silence=True, augment=ALL_OF_IT), songs=[Pool([song])])
+    for stem, samples in before.items():
+        np.testing.assert_array_equal(song.stems[stem], samples)
+
+
+def test_true_pairs_change_pitch_and_tempo_together() -> None:
+    samples = noisy(3).stems["vocals"]
+    twins = [Pool([decoded("twins", vocals=samples, accompaniment=samples)])]
+    moved = replace(PLAIN, augment=AugmentOptions(pitch=1.0, tempo=1.0))
+    vocals, accompaniment = loud(moved, songs=twins)
+    assert torch.equal(vocals, accompaniment)
+    assert not torch.equal(vocals, loud(PLAIN, songs=twins)[0])
+    vocals, accompaniment = loud(replace(moved, pairs=0.0, remixes=1.0), songs=twins)
+    assert not torch.equal(vocals, accompaniment)
+
+
+@pytest.mark.parametrize("samples", [6_000, 6_500])
+def test_a_track_that_is_too_short_is_not_changed_nor_filled_up(samples: int) -> None:
+    vocals, _ = loud(replace(PLAIN, augment=AugmentOptions(tempo=1.0, tempo_ratio=(1.5, 1.5))), songs=[
+        Pool([noisy(4, samples)])
+    ])  # fmt: skip
+    assert (vocals[..., -10:] != 0).any(dim=-1).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_the_stated_share_has_no_accompaniment(share: float) -> None:
+    vocals, accompaniment = drawn(replace(PLAIN, voice_only=share), size=250)
+    silent = (accompaniment == 0).all(dim=(-1, -2))
+    assert float(silent.float().mean()) == pytest.approx(share, abs=0.08)
+    assert (vocals != 0).all()
+
+
+def test_voice_free_and_voice_only_exclude_each_other() -> None:
+    vocals, accompaniment = drawn(replace(PLAIN, voice_only=0.5, vocal_free=0.5), size=100)
+    gone, alone = ((stem == 0).all(dim=(-1, -2)) for stem in (vocals, accompaniment))
+    assert torch.equal(gone, ~alone)
+
+
+def test_no_excerpt_is_made_silent() -> None:
+    quiet = decoded("quiet", vocals=np.zeros((2, 300), np.float32), accompaniment=np.ones((2, 300), np.float32))
+    _, accompaniment = drawn(replace(PLAIN, voice_only=1.0), songs=[Pool([quiet])])
+    assert (accompaniment == 1).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_a_second_voice_joins_the_vocals_at_its_level(share: float) -> None:
+    def steady(stem: str, frequency: int) -> np.ndarray:
+        return np.tile(np.sin(2 * np.pi * frequency * np.arange(SAMPLES) / SAMPLES), (2, 5)).astype(np.float32)
+
+    tune = decoded("tune", vocals=steady("vocals", 5), accompaniment=steady("accompaniment", 11))
+    other = decoded("other", vocals=0.01 * steady("vocals", 9))
+    options = replace(PLAIN, second_voice=share, second_voice_db=(-12.0, -3.0))
+    vocals, accompaniment = drawn(options, size=150, songs=[Pool([tune])], voices=[Pool([other])])
+    spectrum = torch.fft.rfft(vocals[:, 0]).abs() / (SAMPLES / 2)
+    backing = torch.fft.rfft(accompaniment[:, 0]).abs() / (SAMPLES / 2)
+    lone, own = spectrum[:, 9] > 0.1, spectrum[:, 5] - 1
+    doubled = (own.abs() > 1e-3) & ~lone  # the second voice may be the song's own, at another place
+    assert float((lone | doubled).float().mean()) == pytest.approx(share, abs=0.1)
+    torch.testing.assert_close(backing[:, 11], torch.ones(150))
+    assert backing[:, 9].max() < 1e-3
+    if share:
+        levels_db = 20 * torch.log10(spectrum[:, 9][lone])
+        assert -12.01 <= levels_db.min() < -9
+        assert -5 < levels_db.max() <= -2.99
+
+
+def test_silent_vocals_get_no_second_voice() -> None:
+    quiet = decoded("quiet", vocals=np.zeros((2, 300), np.float32), accompaniment=np.ones((2, 300), np.float32))
+    options = replace(PLAIN, second_voice=1.0)
+    vocals, _ = drawn(options, songs=[Pool([quiet])], voices=[Pool([lone("vocals", 1, 0.5)])])
+    assert vocals.count_nonzero() == 0
+
+
+def test_an_equaliser_takes_either_stem_on_its_own() -> None:
+    plain, changed = (loud(replace(PLAIN, augment=AugmentOptions(eq=eq)), size=40) for eq in (0.0, 0.5))
+    assert plain[0].shape == changed[0].shape
+    vocals, accompaniment = loud(replace(PLAIN, augment=AugmentOptions(eq=1.0)), size=1)
+    first = loud(PLAIN, size=1)  # drawn before the equaliser is: the same place
+    gains = [torch.fft.rfft(a).abs() / torch.fft.rfft(b).abs() for a, b in zip((vocals, accompaniment), first)]  # noqa: B905
+    smooth = [gain.reshape(2, -1)[:, :3_000].reshape(2, 100, 30).median(dim=-1).values for gain in gains]
+    for gain in smooth:
+        torch.testing.assert_close(gain[0], gain[1], rtol=0.1, atol=0.02)
+        assert gain.max() / gain.min() > 1.2
+    assert not torch.allclose(smooth[0], smooth[1], rtol=0.1)
+
+
+def test_a_limited_excerpt_is_the_limited_mixture() -> None:
+    plain = loud(PLAIN, size=1)
+    limited = loud(replace(PLAIN, augment=AugmentOptions(limiter=1.0, limiter_db=(6.0, 6.0))), size=1)
+    peak, now = (sum(stems).abs().max() for stems in (plain, limited))
+    assert 20 * torch.log10(now / peak) <= -5.99
+    gains = [after / before for after, before in zip(limited, plain, strict=True)]
+    audible = (plain[0].abs() > 0.01) & (plain[1].abs() > 0.01)
+    torch.testing.assert_close(gains[0][audible], gains[1][audible], rtol=1e-4, atol=1e-5)
+    assert gains[0][audible].max() <= 1.0001
+
+
+# The silence cut
+
+
+def with_pauses(samples: int = 80_000) -> Decoded:
+    """Sings for a second, is silent for another; sung accompaniment is positive, the other negative."""
+    sings = (np.arange(samples) // 16_000) % 2 == 0
+    vocals = np.where(sings, 0.5, 0.0)
+    return decoded(
+        "pauses",
+        vocals=np.stack([vocals, vocals]).astype(np.float16),
+        accompaniment=np.stack([vocals - 0.25] * 2).astype(np.float16),
+    )
+
+
+@pytest.mark.parametrize("change", [AugmentOptions(), AugmentOptions(tempo=1.0)])
+def test_silence_is_cut_from_true_pairs_in_both_stems(change: AugmentOptions) -> None:
+    options = replace(PLAIN, cut_silence=True, augment=change)
+    vocals, accompaniment = loud(options, size=20, songs=[Pool([with_pauses()])])
+    assert vocals.shape == (20, 2, 6_000)
+    sung = vocals.abs() > 0.1
+    assert float(sung.float().mean()) > 0.94  # a frame may begin in a pause
+    plain, _ = loud(replace(options, cut_silence=False), size=20, songs=[Pool([with_pauses()])])
+    assert float((plain.abs() > 0.1).float().mean()) < 0.9
+    if change == AugmentOptions():
+        assert float((accompaniment > 0).float().mean()) > 0.94
+
+
+def test_silence_is_cut_from_a_remixes_vocals_alone() -> None:
+    options = replace(REMIXES, cut_silence=True)
+    vocals, accompaniment = loud(options, size=30, songs=[Pool([with_pauses()])])
+    assert float((vocals > 0.1).float().mean()) > 0.94
+    assert 0.3 < float((accompaniment > 0).float().mean()) < 0.85
+
+
+def test_a_track_with_too_little_singing_is_left_as_it_is() -> None:
+    song = with_pauses()
+    song.stems["vocals"][:, 4_000:] = 0
+    vocals, accompaniment = loud(replace(PLAIN, cut_silence=True), size=30, songs=[Pool([song])])
+    assert float((accompaniment < 0).float().mean()) > 0.2
+    assert (vocals == 0).all(dim=(-1, -2)).any()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"voice_only": -0.1},
+        {"vocal_free": 0.6, "voice_only": 0.6},
+        {"second_voice": 1.1},
+        {"second_voice_db": (0.0, -1.0)},
+        {"silence_db": 0.0},
+    ],
+)
+def test_further_options_out_of_range_are_refused(values: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(values))):
+        ExcerptOptions(**values)

@@ -1,8 +1,7 @@
 """Random excerpts for training: true pairs of a song, remixes across songs, lone voices over anything.
 
-Tracks are decoded once, at the net's rate, into a cache of float16 arrays that are memory-mapped afterwards. The
-excerpts of a step depend on the seed and the step's number alone, so a resumed run sees what the uninterrupted one
-would have seen, and any number of threads may prepare them.
+Tracks are decoded once, at the net's rate, into a cache of float16 arrays that are memory-mapped afterwards. Excerpts
+depend on the seed and the step's number alone: a resumed run sees what it would have, and any thread may prepare them.
 """
 
 from __future__ import annotations
@@ -18,6 +17,8 @@ import numpy.typing as npt
 import torch
 
 from vocalsep import files
+from vocalsep.datasets import augment, silence
+from vocalsep.datasets.augment import AugmentOptions, check_range, check_share
 from vocalsep.datasets.tracks import Track
 from vocalsep.errors import ConfigError, DatasetError
 from vocalsep.shapes import Waveform
@@ -46,10 +47,16 @@ class ExcerptOptions:
         voices: Weight of lone voices over any accompaniment.
         instrumentals: How often a remix or a lone voice gets a lone instrumental instead of a song's accompaniment.
         vocal_free: Share of excerpts whose vocals are taken away.
+        voice_only: Share of excerpts whose accompaniment is taken away; not where the vocals are silent already.
+        second_voice: Probability that another voice, of a song or a lone one, is added to vocals that are not silent.
+        second_voice_db: Range of its level against the first.
+        cut_silence: Whether stretches without singing are left out of vocals, and of the accompaniment of true pairs.
+        silence_db: A frame this far below the loudest of its vocals is silent.
         gain_db: Range of the gain that either source gets, each its own; not for lone voices.
         voice_level_db: Range of a lone voice's level against the accompaniment that it is laid over.
         swap: Probability that left and right change places.
         polarity: Probability, for either source, that its sign is turned.
+        augment: Changes to their sound.
 
     Raises:
         ConfigError: For values out of range.
@@ -60,21 +67,28 @@ class ExcerptOptions:
     voices: float = 0.35
     instrumentals: float = 0.4
     vocal_free: float = 0.08
+    voice_only: float = 0.0
+    second_voice: float = 0.0
+    second_voice_db: tuple[float, float] = (-12.0, 0.0)
+    cut_silence: bool = False
+    silence_db: float = -60.0
     gain_db: tuple[float, float] = (-10.0, 2.0)
     voice_level_db: tuple[float, float] = (-10.0, 4.0)
     swap: float = 0.5
     polarity: float = 0.5
+    augment: AugmentOptions = field(default_factory=AugmentOptions)
 
     def __post_init__(self) -> None:
-        shares = (self.instrumentals, self.vocal_free, self.swap, self.polarity)
         if min(self.pairs, self.remixes, self.voices) < 0 or self.pairs + self.remixes + self.voices <= 0:
             raise ConfigError("pairs, remixes and voices are weights: none negative, not all 0")
-        if not all(0 <= share <= 1 for share in shares):
-            raise ConfigError("instrumentals, vocal_free, swap and polarity are probabilities: in [0, 1]")
-        for name in ("gain_db", "voice_level_db"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise ConfigError(f"{name} = [{low}, {high}]: the lower end comes first")
+        for name in ("instrumentals", "vocal_free", "voice_only", "second_voice", "swap", "polarity"):
+            check_share(name, getattr(self, name))
+        if self.vocal_free + self.voice_only > 1:
+            raise ConfigError("vocal_free and voice_only are shares of all excerpts: together at most 1")
+        for name in ("gain_db", "voice_level_db", "second_voice_db"):
+            check_range(name, getattr(self, name))
+        if self.silence_db >= 0:
+            raise ConfigError(f"silence_db = {self.silence_db}: expected a level below 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,12 +171,10 @@ class Excerpts:
     rate: int
     options: ExcerptOptions = field(default_factory=ExcerptOptions)
     seed: int = 0
+    _sung: dict[int, silence.Frames] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        needs = {
-            "songs": self.options.pairs + self.options.remixes,
-            "voices": self.options.voices,
-        }
+        needs = {"songs": self.options.pairs + self.options.remixes, "voices": self.options.voices}
         for kind in ("songs", "voices", "instrumentals"):
             if not all(pool.tracks for pool in getattr(self, kind)):
                 raise DatasetError(f"a pool of {kind} has no tracks")
@@ -192,23 +204,27 @@ class Excerpts:
         weights = np.array([options.pairs, options.remixes, options.voices])
         kind = rng.choice(3, p=weights / weights.sum())
         if kind == 0:
-            track = _pick(self.songs, self.rate, rng)
-            start = _start(track, self.samples, rng)
-            vocals, accompaniment = (self._cut(track, stem, start) for stem in ("vocals", "accompaniment"))
+            vocals, accompaniment = self._pieces(self.songs, ("vocals", "accompaniment"), rng)
         else:
             accompaniment = self._accompaniment(rng)
             vocals = self._lone_voice(rng) if kind == 2 else self._any(self.songs, "vocals", rng)
+        vocals = self._second_voice(vocals, rng)
+        vocals = augment.equalise(vocals, self.rate, rng, options.augment)
+        accompaniment = augment.equalise(accompaniment, self.rate, rng, options.augment)
         accompaniment = accompaniment * _gain(options.gain_db, rng) * _sign(options, rng)
         if kind == 2:  # its own level means nothing
             unit = max(_level(accompaniment), _SILENT) / max(_level(vocals), _SILENT)
             vocals = vocals * np.float32(unit) * _gain(options.voice_level_db, rng) * _sign(options, rng)
         else:
             vocals = vocals * _gain(options.gain_db, rng) * _sign(options, rng)
-        if rng.random() < options.vocal_free:
+        alone = rng.random()
+        if alone < options.vocal_free:
             vocals = np.zeros_like(vocals)
+        elif alone < options.vocal_free + options.voice_only and _level(vocals) > _SILENT:
+            accompaniment = np.zeros_like(accompaniment)
         if rng.random() < options.swap:
             vocals, accompaniment = vocals[::-1], accompaniment[::-1]
-        return vocals, accompaniment
+        return augment.master(vocals, accompaniment, self.rate, rng, options.augment)
 
     def _accompaniment(self, rng: np.random.Generator) -> Array:
         lone = self.instrumentals and (not self.songs or rng.random() < self.options.instrumentals)
@@ -222,13 +238,47 @@ class Excerpts:
             voice = self._any(self.voices, "vocals", rng)
         return voice
 
-    def _any(self, pools: Sequence[Pool], stem: str, rng: np.random.Generator) -> Array:
-        track = _pick(pools, self.rate, rng)
-        return self._cut(track, stem, _start(track, self.samples, rng))
+    def _second_voice(self, vocals: Array, rng: np.random.Generator) -> Array:
+        if not augment.chance(self.options.second_voice, rng) or _level(vocals) <= _SILENT:
+            return vocals
+        lone = self.voices and (not self.songs or rng.random() < 0.5)
+        second = self._lone_voice(rng) if lone else self._any(self.songs, "vocals", rng)
+        unit = np.float32(_level(vocals) / max(_level(second), _SILENT))
+        return vocals + second * unit * _gain(self.options.second_voice_db, rng)
 
-    def _cut(self, track: Decoded, stem: str, start: int) -> Array:
-        piece = track.stems[stem][:, start : start + self.samples].astype(np.float32)
-        return np.pad(piece, ((0, 0), (0, self.samples - piece.shape[1])))
+    def _any(self, pools: Sequence[Pool], stem: str, rng: np.random.Generator) -> Array:
+        return self._pieces(pools, (stem,), rng)[0]
+
+    def _pieces(self, pools: Sequence[Pool], names: Sequence[str], rng: np.random.Generator) -> list[Array]:
+        """One place of one track in some of its stems, with one change of pitch and tempo for all of them."""
+        track = _pick(pools, self.rate, rng)
+        frame, fade = silence.frame_and_fade(self.rate)
+        frames = self._sung_frames(track, frame) if self.options.cut_silence and "vocals" in names else None
+        room = track.samples if frames is None else len(frames) * frame
+        change = augment.draw_change(self.options.augment, rng)
+        if change.source_samples(self.samples, self.rate) > room:  # too short a track to change it
+            change = augment.Change()
+        needed = change.source_samples(self.samples, self.rate)
+        start = int(rng.integers(0, max(1, room - needed + 1)))
+        stems = [track.stems[name] for name in names]
+        if frames is not None:
+            first = start // frame
+            wanted, start = frames[first : -(-(start + needed) // frame)], start - first * frame
+            stems = [silence.join(stem, wanted, frame, fade) for stem in stems]
+        pieces = np.concatenate([_cut(stem, start, needed) for stem in stems])
+        return np.split(change.apply(pieces, self.samples, self.rate), len(names))
+
+    def _sung_frames(self, track: Decoded, frame: int) -> silence.Frames | None:
+        """Frames with singing, or None if they do not fill an excerpt: then nothing is cut."""
+        if id(track) not in self._sung:
+            self._sung[id(track)] = silence.sung(track.stems["vocals"], frame, self.options.silence_db)
+        frames = self._sung[id(track)]
+        return frames if len(frames) * frame >= self.samples else None
+
+
+def _cut(stem: Array, start: int, samples: int) -> Array:
+    piece = stem[:, start : start + samples].astype(np.float32)
+    return np.pad(piece, ((0, 0), (0, samples - piece.shape[1])))
 
 
 def _pick(pools: Sequence[Pool], rate: int, rng: np.random.Generator) -> Decoded:
@@ -236,10 +286,6 @@ def _pick(pools: Sequence[Pool], rate: int, rng: np.random.Generator) -> Decoded
     pool = pools[rng.choice(len(pools), p=weights / weights.sum())]
     lengths = np.minimum([track.samples for track in pool.tracks], _LONG_SECONDS * rate)
     return pool.tracks[rng.choice(len(pool.tracks), p=lengths / lengths.sum())]
-
-
-def _start(track: Decoded, samples: int, rng: np.random.Generator) -> int:
-    return int(rng.integers(0, max(1, track.samples - samples + 1)))
 
 
 def _level(samples: Array) -> float:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -496,6 +497,75 @@ def test_a_model_that_is_not_what_its_card_says_is_refused(published: Path, song
     assert listing(songs) == ["song.wav"]
 
 
+# data sets
+
+
+@pytest.fixture
+def no_roots(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DSD100", "MIR1K", "STEMS"):
+        monkeypatch.delenv(f"VOCALSEP_{name}", raising=False)
+
+
+def test_data_check_prints_a_row_for_each_split(no_roots: None, mir1k_root: Path) -> None:
+    result = run("data", "check", "--dataset", "mir1k", "--root", mir1k_root)
+    assert (result.exit_code, result.stderr) == (0, "")
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert [row[0] for row in rows if row and row[0] in ("train", "test")] == ["train", "test"]
+    assert "4 of 175" in result.stdout
+    assert "note: train: 4 of the 175 tracks" in result.stdout
+
+
+def test_data_check_names_problems_literally_and_takes_the_root_from_the_environment(
+    no_roots: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synth.write(tmp_path / "Band - [bold] song" / "vocals.wav", np.full(800, 0.1), 8_000)
+    monkeypatch.setenv("VOCALSEP_STEMS", str(tmp_path))
+    result = run("data", "check", "--dataset", "stems")
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert "problem: Band - [bold] song: vocals but neither" in result.stdout
+    (told,) = objects(run("data", "check", "--dataset", "stems", "--json").stdout)
+    assert told["root"] == str(tmp_path)
+    assert [problem["name"] for problem in told["problems"]] == ["Band - [bold] song"]
+    assert {"dataset", "totals", "tracks", "notes"} <= set(told)
+
+
+@pytest.mark.parametrize("command", [["data", "check"], ["train"]])
+def test_a_data_set_without_a_folder_is_one_line(no_roots: None, command: list[str]) -> None:
+    line = complaint(run(*command, "--dataset", "dsd100"))
+    assert line == "dsd100: which folder? Give --root DIR, or set VOCALSEP_DSD100"
+
+
+def test_a_data_set_of_another_layout_is_one_line(mir1k_root: Path) -> None:
+    assert "expected the layout of DSD100" in complaint(
+        run("data", "check", "--dataset", "dsd100", "--root", mir1k_root)
+    )
+
+
+def test_misuse_of_data_sets_is_told_with_status_2(tmp_path: Path) -> None:
+    assert "'musdb' is not one of" in misuse(run("data", "check", "--dataset", "musdb"))
+    assert "belong to a --dataset" in misuse(run("train", "--root", tmp_path))
+    assert "takes no other settings" in misuse(run("train", "--resume", tmp_path, "--skip-bad"))
+
+
+def test_train_names_bad_songs_and_goes_on_without_them(
+    no_roots: None, dsd100_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "DSD100"
+    shutil.copytree(dsd100_root / "Sources", root / "Sources")
+    song = sorted((root / "Sources" / "Dev").iterdir())[0]
+    (song / "bass.wav").unlink()
+    monkeypatch.setenv("VOCALSEP_DSD100", str(root))
+    small = {"options.width": 2, "front_end.bands": 32, "front_end.frames": 16, "training.minutes": 0}
+    small |= {"training.steps": 1, "training.batch_size": 1}
+    settings = [part for key, value in small.items() for part in ("--set", f"{key}={value}")]
+    command = ["train", "unet", "--dataset", "dsd100", "--out", tmp_path / "run", *settings]
+    assert song.name in complaint(run(*command))
+    assert not (tmp_path / "run").exists()
+    result = run(*command, "--skip-bad")
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'run' / 'unet.safetensors'}\n")
+    assert f"skipped 1 bad track: dsd100/{song.name}: no bass" in result.stderr
+
+
 # version, help
 
 
@@ -526,7 +596,7 @@ def test_neither_import_nor_help_nor_version_loads_torch() -> None:
 import sys
 import vocalsep
 from vocalsep.cli import app
-for arguments in (["--help"], ["extract", "--help"], ["models", "--help"], ["--version"]):
+for arguments in (["--help"], ["extract", "--help"], ["models", "--help"], ["data", "check", "--help"], ["--version"]):
     try:
         app(arguments)
     except SystemExit as end:

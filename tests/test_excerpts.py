@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vocalsep.datasets import excerpts, tracks
+from vocalsep.datasets import dsd100, excerpts, mir1k
 from vocalsep.datasets.augment import AugmentOptions
 from vocalsep.datasets.excerpts import Decoded, ExcerptOptions, Excerpts, Pool
+from vocalsep.datasets.stems import find as find_stems
 from vocalsep.datasets.tracks import Source, Track
 from vocalsep.errors import ConfigError, DatasetError
 
@@ -316,7 +317,7 @@ def test_options_out_of_range_are_refused(values: dict[str, float]) -> None:
 @pytest.fixture
 def track(stems_root: Path, tmp_path: Path) -> Track:
     """A song of its own in a folder that a test may change."""
-    source = tracks.stems(stems_root)[0]
+    source = find_stems(stems_root).tracks[0]
     copies = [tmp_path / source.path.name for source in source.vocals + source.accompaniment]
     for original, copy in zip(source.vocals + source.accompaniment, copies, strict=True):
         copy.write_bytes(original.path.read_bytes())
@@ -379,7 +380,7 @@ def test_a_changed_file_is_decoded_anew(track: Track, loads: list[str]) -> None:
 
 
 def test_either_channel_of_a_file_has_its_own_place_in_the_cache(mir1k_root: Path) -> None:
-    one = tracks.mir1k(mir1k_root, "train")[0]
+    one = mir1k.find(mir1k_root).tracks[0]
     turned = replace(one, vocals=one.accompaniment, accompaniment=one.vocals)
     first, second = excerpts.decode(one, 16_000, 2), excerpts.decode(turned, 16_000, 2)
     np.testing.assert_array_equal(first.stems["vocals"], second.stems["accompaniment"])
@@ -415,7 +416,7 @@ def test_the_cache_lies_where_the_environment_says(
 
 
 def test_true_pairs_from_files_sum_to_the_mixture(dsd100_root: Path) -> None:
-    found = [excerpts.decode(track, 16_000, 2) for track in tracks.dsd100(dsd100_root, "Test")]
+    found = [excerpts.decode(track, 16_000, 2) for track in dsd100.find(dsd100_root, "Test").tracks]
     material = Excerpts(songs=[Pool(found)], samples=48_000, rate=16_000, options=PLAIN)
     vocals, accompaniment = material.batch(0, 1)
     sums = [sum(stem.astype(np.float32) for stem in track.stems.values()) for track in found]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from vocalsep import audio, extraction, metrics, weights
-from vocalsep.datasets import tracks
+from vocalsep.datasets import stems
 from vocalsep.shapes import Waveform
 
 RATE = 44_100
@@ -31,7 +31,7 @@ def extractor() -> extraction.Extractor:
 
 @pytest.fixture(scope="module")
 def test_songs() -> list[dict[str, Waveform]]:
-    return [track.load(RATE, 2) for track in tracks.stems(recordings("dsd100-excerpts") / "Test")]
+    return [track.load(RATE, 2) for track in stems.find(recordings("dsd100-excerpts") / "Test").tracks]
 
 
 def mixture_of(song: dict[str, Waveform]) -> Waveform:

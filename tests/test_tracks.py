@@ -11,7 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vocalsep.datasets import tracks
+from vocalsep import datasets
+from vocalsep.datasets import dsd100, mir1k, stems, tracks
 from vocalsep.datasets.tracks import Source, Track
 from vocalsep.errors import DatasetError
 
@@ -30,14 +31,14 @@ def constant(path: Path, value: float, seconds: float, rate: int = 8_000, channe
 
 
 def test_dsd100_finds_the_songs_of_each_split(dsd100_root: Path) -> None:
-    dev, test = tracks.dsd100(dsd100_root, "Dev"), tracks.dsd100(dsd100_root, "Test")
+    dev, test = dsd100.find(dsd100_root, "Dev").tracks, dsd100.find(dsd100_root, "Test").tracks
     assert [track.name for track in test] == ["001 - Artist 1 - Song 1", "002 - Artist 2 - Song 2"]
     assert [track.group for track in dev] == list(synth.ARTISTS)
     assert len({track.name for track in dev + test}) == 8
 
 
 def test_dsd100_has_vocals_and_the_three_other_stems(dsd100_root: Path) -> None:
-    for track in tracks.dsd100(dsd100_root, "Dev"):
+    for track in dsd100.find(dsd100_root, "Dev").tracks:
         folder = dsd100_root / "Sources" / "Dev" / track.name
         assert track.vocals == (Source(folder / "vocals.wav"),)
         assert {source.path for source in track.accompaniment} == {
@@ -47,7 +48,7 @@ def test_dsd100_has_vocals_and_the_three_other_stems(dsd100_root: Path) -> None:
 
 
 def test_vocals_and_accompaniment_sum_to_the_mixture(dsd100_root: Path) -> None:
-    track = tracks.dsd100(dsd100_root, "Test")[0]
+    track = dsd100.find(dsd100_root, "Test").tracks[0]
     loaded = track.load(44_100, 2)
     mixture, _ = soundfile.read(dsd100_root / "Mixtures" / "Test" / track.name / "mixture.wav", dtype="float32")
     assert set(loaded) == {"vocals", "accompaniment"}
@@ -55,16 +56,45 @@ def test_vocals_and_accompaniment_sum_to_the_mixture(dsd100_root: Path) -> None:
     np.testing.assert_allclose(total.numpy().T, mixture, rtol=0, atol=1e-6)
 
 
-def test_dsd100_names_the_song_and_the_stem_that_is_missing(dsd100_root: Path, tmp_path: Path) -> None:
+def test_dsd100_names_every_song_that_is_not_whole(dsd100_root: Path, tmp_path: Path) -> None:
     root = shutil.copytree(dsd100_root, tmp_path / "copy")
-    song = sorted((root / "Sources" / "Dev").iterdir())[2]
-    (song / "drums.wav").unlink()
-    with pytest.raises(DatasetError) as error:
-        tracks.dsd100(root, "Dev")
-    message = refusal(error)
-    assert str(song) in message
-    assert "drums" in message
-    assert "bass" not in message
+    songs = sorted((root / "Sources" / "Dev").iterdir())
+    (songs[2] / "drums.wav").unlink()
+    (songs[3] / "vocals.flac").write_bytes((songs[3] / "vocals.wav").read_bytes())
+    shutil.rmtree(songs[4])
+    found = dsd100.find(root)
+    assert [track.name for track in found.tracks] == [songs[n].name for n in (0, 1, 5)]
+    missing, twice, lone = found.problems
+    assert (missing.name, twice.name, lone.name) == tuple(songs[n].name for n in (2, 3, 4))
+    assert "no drums" in missing.what
+    assert "bass" not in missing.what
+    assert "vocals more than once (vocals.flac, vocals.wav)" in twice.what
+    assert "a mixture without stems" in lone.what
+    assert not any("\n" in str(problem) for problem in found.problems)
+
+
+def test_dsd100_knows_its_mixtures_where_they_are(dsd100_root: Path, tmp_path: Path) -> None:
+    track = dsd100.find(dsd100_root, "Test").tracks[0]
+    path = dsd100_root / "Mixtures" / "Test" / track.name / "mixture.wav"
+    assert track.mixture == Source(path)
+    assert path not in track.paths
+    shutil.copytree(dsd100_root / "Sources", tmp_path / "Sources")
+    assert dsd100.find(tmp_path, "Test").tracks[0].mixture is None
+
+
+def test_dsd100_says_that_its_parts_share_artists(dsd100_root: Path) -> None:
+    dev, test = dsd100.find(dsd100_root, "Dev"), dsd100.find(dsd100_root, "Test")
+    assert (dev.split, dev.shares_singers) == ("Dev", False)
+    assert (test.split, test.shares_singers) == ("Test", True)
+
+
+def test_guests_of_an_artist_do_not_make_another_artist(tmp_path: Path) -> None:
+    for name in ("096 - Triviul - Angelsaint", "097 - Triviul feat. The Fiend - Widow"):
+        for stem in ("bass", "drums", "other", "vocals"):
+            constant(tmp_path / "Sources" / "Dev" / name / f"{stem}.wav", 0.1, 0.1)
+    found = dsd100.find(tmp_path).tracks
+    assert [track.group for track in found] == ["Triviul", "Triviul"]
+    assert found[0].song == "Triviul - Angelsaint"
 
 
 def test_files_that_are_not_sound_do_not_matter(dsd100_root: Path, tmp_path: Path) -> None:
@@ -73,7 +103,7 @@ def test_files_that_are_not_sound_do_not_matter(dsd100_root: Path, tmp_path: Pat
         (song / "vocals.xml").write_text("<lyrics/>", encoding="utf-8")
         (song / "notes.txt").write_text("words", encoding="utf-8")
     (root / "Sources" / "Dev" / "list.txt").write_text("words", encoding="utf-8")
-    found = tracks.dsd100(root, "Dev")
+    found = dsd100.find(root, "Dev").tracks
     assert len(found) == 6
     assert {path.suffix for track in found for path in track.paths} == {".wav"}
 
@@ -84,7 +114,7 @@ def test_dsd100_names_a_wrong_layout(layout: str, tmp_path: Path, mir1k_root: Pa
     if layout == "no songs":
         (root / "Sources" / "Dev").mkdir(parents=True)
     with pytest.raises(DatasetError) as error:
-        tracks.dsd100(root, "Dev")
+        dsd100.find(root, "Dev")
     assert str(root) in refusal(error)
 
 
@@ -92,7 +122,7 @@ def test_dsd100_names_a_wrong_layout(layout: str, tmp_path: Path, mir1k_root: Pa
 
 
 def test_mir1k_splits_by_singer(mir1k_root: Path) -> None:
-    train, test = tracks.mir1k(mir1k_root, "train"), tracks.mir1k(mir1k_root, "test")
+    train, test = mir1k.find(mir1k_root, "train").tracks, mir1k.find(mir1k_root, "test").tracks
     assert {track.group for track in train} == {"abjones", "amy"}
     assert {track.group for track in test} == {"bobon", "davidson"}
     assert len(train) == len(test) == 4
@@ -100,7 +130,7 @@ def test_mir1k_splits_by_singer(mir1k_root: Path) -> None:
 
 
 def test_mir1k_has_the_voice_on_the_right(mir1k_root: Path) -> None:
-    for track in tracks.mir1k(mir1k_root, "train"):
+    for track in mir1k.find(mir1k_root, "train").tracks:
         samples, rate = soundfile.read(mir1k_root / "Wavfile" / f"{track.name}.wav", dtype="float32")
         loaded = track.load(rate, 1)
         np.testing.assert_array_equal(loaded["vocals"].numpy()[0], samples[:, 1])
@@ -109,7 +139,7 @@ def test_mir1k_has_the_voice_on_the_right(mir1k_root: Path) -> None:
 
 def test_mir1k_refuses_a_mono_clip_by_name(tmp_path: Path) -> None:
     path = constant(tmp_path / "Wavfile" / "amy_1_01.wav", 0.5, 0.1, channels=1)
-    track = tracks.mir1k(tmp_path, "train")[0]
+    track = mir1k.find(tmp_path, "train").tracks[0]
     with pytest.raises(DatasetError) as error:
         track.load(8_000, 1)
     assert str(path) in refusal(error)
@@ -117,18 +147,67 @@ def test_mir1k_refuses_a_mono_clip_by_name(tmp_path: Path) -> None:
 
 def test_mir1k_names_a_wrong_layout(dsd100_root: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError) as error:
-        tracks.mir1k(dsd100_root, "train")
+        mir1k.find(dsd100_root, "train")
     assert str(dsd100_root) in refusal(error)
     constant(tmp_path / "Wavfile" / "bobon_1_01.wav", 0.5, 0.1)
     with pytest.raises(DatasetError, match="no tracks"):  # of the training singers there are none
-        tracks.mir1k(tmp_path, "train")
+        mir1k.find(tmp_path, "train")
+
+
+def test_mir1k_knows_its_labels_where_they_are(mir1k_root: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(mir1k_root, tmp_path / "copy")
+    synth.write_labels(root, ["abjones_1_01"])
+    one, two, *_ = mir1k.find(root).tracks
+    assert one.pitch == root / "PitchLabel" / "abjones_1_01.pv"
+    assert one.voicing == root / "vocal-nonvocalLabel" / "abjones_1_01.vocal"
+    assert (two.pitch, two.voicing) == (None, None)
+
+
+def test_mir1k_names_clips_of_which_the_singer_is_not_known(mir1k_root: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(mir1k_root, tmp_path / "copy")
+    constant(root / "Wavfile" / "song.wav", 0.5, 0.1)
+    found = mir1k.find(root)
+    assert len(found.tracks) == 4
+    assert [problem.name for problem in found.problems] == ["song"]
+
+
+CLIPS = st.dictionaries(st.text("abc_1", min_size=1, max_size=6), st.integers(1, 12), min_size=1, max_size=60)
+
+
+@settings(deadline=None, max_examples=50)
+@given(clips=CLIPS)
+def test_the_drnn_split_deals_songs_out_whole_and_about_70_20_10(clips: dict[str, int]) -> None:
+    songs = [song for song, number in clips.items() for _ in range(number)]
+    parts = mir1k.deal(songs)
+    assert parts == mir1k.deal(reversed(songs))
+    assert set(parts) == set(clips)
+    for part, share in mir1k.DRNN_SHARES.items():
+        dealt = sum(number for song, number in clips.items() if parts[song] == part)
+        assert abs(dealt - share * len(songs)) <= 2 * max(clips.values())
+
+
+def test_the_drnn_split_loses_no_clip_and_is_marked(tmp_path: Path) -> None:
+    for singer in synth.SINGERS:
+        for song in range(1, 5):
+            constant(tmp_path / "Wavfile" / f"{singer}_{song}_01.wav", 0.5, 0.01)
+    found = [mir1k.find(tmp_path, split) for split in mir1k.DRNN_SHARES]
+    assert [len(listing.tracks) for listing in found] == [11, 3, 2]
+    assert len({track.name for listing in found for track in listing.tracks}) == 16
+    assert all(listing.shares_singers for listing in found)
+    assert not mir1k.find(tmp_path, "train").shares_singers
+
+
+def test_an_unknown_split_is_refused(dsd100_root: Path, mir1k_root: Path, stems_root: Path) -> None:
+    for name, root in (("dsd100", dsd100_root), ("mir1k", mir1k_root), ("stems", stems_root), ("voices", stems_root)):
+        with pytest.raises(DatasetError, match="no split 'train2'"):
+            datasets.LAYOUTS[name](root, "train2")
 
 
 # Stems and pools
 
 
 def test_stems_takes_the_accompaniment_or_else_all_other_stems(stems_root: Path) -> None:
-    one, two, three = tracks.stems(stems_root)
+    one, two, three = stems.find(stems_root).tracks
     assert [track.name for track in (one, two, three)] == [f"Band {n} - Song {n}" for n in (1, 2, 3)]
     assert [track.group for track in (one, two, three)] == ["Band 1", "Band 2", "Band 3"]
     assert [source.path.name for source in one.accompaniment] == ["accompaniment.wav"]
@@ -137,7 +216,7 @@ def test_stems_takes_the_accompaniment_or_else_all_other_stems(stems_root: Path)
 
 
 def test_stems_without_the_mixture_sum_to_the_mixture(stems_root: Path) -> None:
-    track = tracks.stems(stems_root)[1]
+    track = stems.find(stems_root).tracks[1]
     mixture, _ = soundfile.read(stems_root / track.name / "mixture.wav", dtype="float32")
     total = torch.stack(list(track.load(44_100, 2).values())).sum(dim=0)
     np.testing.assert_allclose(total.numpy().T, mixture, rtol=0, atol=1e-6)
@@ -145,27 +224,48 @@ def test_stems_without_the_mixture_sum_to_the_mixture(stems_root: Path) -> None:
 
 def test_stems_may_lie_in_folders_of_folders(tmp_path: Path, stems_root: Path) -> None:
     shutil.copytree(stems_root, tmp_path / "a" / "b")
-    assert [track.name for track in tracks.stems(tmp_path)] == [f"a/b/Band {n} - Song {n}" for n in (1, 2, 3)]
+    assert [track.name for track in stems.find(tmp_path).tracks] == [f"a/b/Band {n} - Song {n}" for n in (1, 2, 3)]
 
 
 def test_stems_ignores_files_that_are_not_sound(tmp_path: Path, stems_root: Path) -> None:
     root = shutil.copytree(stems_root, tmp_path / "copy")
     (root / "Band 1 - Song 1" / "vocals.txt").write_text("la la la", encoding="utf-8")
-    found = tracks.stems(root)
+    found = stems.find(root).tracks
     assert len(found) == 3
     assert {path.suffix for track in found for path in track.paths} == {".wav"}
 
 
-def test_vocals_without_anything_else_are_refused_by_name(tmp_path: Path) -> None:
-    constant(tmp_path / "song" / "vocals.wav", 0.5, 0.1)
-    constant(tmp_path / "song" / "mixture.wav", 0.5, 0.1)
-    with pytest.raises(DatasetError) as error:
-        tracks.stems(tmp_path)
-    assert str(tmp_path / "song") in refusal(error)
+def test_stems_names_every_song_that_is_not_whole(tmp_path: Path) -> None:
+    for name in ("lone/vocals.wav", "half/Mixture.wav", "good/vocals.wav", "good/bass.wav", "drumkit/snare.wav"):
+        constant(tmp_path / name, 0.5, 0.1)
+    for name in ("twice/vocals.wav", "twice/vocals.aiff", "twice/accompaniment.wav", "good/._bass.wav"):
+        constant(tmp_path / name, 0.5, 0.1)
+    found = stems.find(tmp_path)
+    assert [track.name for track in found.tracks] == ["good"]
+    assert [problem.name for problem in found.problems] == ["half", "lone", "twice"]
+    half, lone, twice = (problem.what for problem in found.problems)
+    assert "no vocals beside Mixture.wav" in half
+    assert "neither accompaniment, mixture nor other stems" in lone
+    assert "vocals more than once (vocals.aiff, vocals.wav)" in twice
+
+
+def test_stems_takes_the_vocals_away_from_a_mixture_of_another_format(tmp_path: Path) -> None:
+    parts = synth.song(1, 1.0)
+    vocals = parts.pop("vocals")
+    synth.write(tmp_path / "song" / "vocals.flac", vocals, 44_100)
+    synth.write(tmp_path / "song" / "MIXTURE.aiff", sum(parts.values()) + vocals, 44_100)
+    track = stems.find(tmp_path).tracks[0]
+    assert [(source.path.name, source.weight) for source in track.accompaniment] == [
+        ("MIXTURE.aiff", 1.0),
+        ("vocals.flac", -1.0),
+    ]
+    loaded = track.load(44_100, 2)
+    np.testing.assert_allclose(loaded["vocals"].numpy().T, vocals / 32_768, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(loaded["accompaniment"].numpy().T, sum(parts.values()) / 32_768, rtol=0, atol=1e-6)
 
 
 def test_a_folder_without_tracks_is_refused_by_name(tmp_path: Path) -> None:
-    for find in (tracks.stems, lambda root: tracks.pool(root, "vocals")):
+    for find in (stems.find, stems.voices):
         with pytest.raises(DatasetError) as error:
             find(tmp_path)
         assert str(tmp_path) in refusal(error)
@@ -176,7 +276,7 @@ def test_a_pool_has_one_stem_only(tmp_path: Path, stem: str, other: str) -> None
     for name in ("b/two.wav", "a/one.flac", "a/Three.WAV"):
         synth.write(tmp_path / name, np.full(800, 0.25), 8_000)
     (tmp_path / "a" / "read me.txt").write_text("words", encoding="utf-8")
-    found = tracks.pool(tmp_path, stem)
+    found = (stems.voices if stem == "vocals" else stems.instrumentals)(tmp_path).tracks
     assert [track.name for track in found] == ["a/Three.WAV", "a/one.flac", "b/two.wav"]
     assert [track.group for track in found] == ["a", "a", "b"]
     for track in found:
@@ -295,6 +395,6 @@ def test_hold_out_depends_on_the_names_alone(groups: list[str], every: int, data
 
 
 def test_hold_out_keeps_the_songs_of_an_artist_together(dsd100_root: Path) -> None:
-    training, validation = tracks.hold_out(tracks.dsd100(dsd100_root, "Dev"), 5)
+    training, validation = tracks.hold_out(dsd100.find(dsd100_root, "Dev").tracks, 5)
     assert [track.group for track in validation] == ["Euler"]
     assert [track.group for track in training] == ["Ada", "Ada", "Brahe", "Curie", "Dirac"]

@@ -25,6 +25,7 @@ from vocalsep import __version__
 from vocalsep.errors import AudioError, VocalsepError
 
 if TYPE_CHECKING:
+    from vocalsep.datasets.check import Check
     from vocalsep.extraction import Report
 
 app = typer.Typer(
@@ -36,6 +37,8 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="Lists the models that come with vocalsep.", invoke_without_command=True)
 app.add_typer(models_app, name="models")
+data_app = typer.Typer(help="Looks after data sets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
 
 _stderr = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 _stdout = Console(highlight=False, soft_wrap=True, emoji=False)
@@ -49,6 +52,14 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+class Dataset(StrEnum):
+    """Recordings to train on."""
+
+    DSD100 = "dsd100"
+    MIR1K = "mir1k"
+    STEMS = "stems"
+
+
 class InversionName(StrEnum):
     """How spectra become sound."""
 
@@ -57,6 +68,10 @@ class InversionName(StrEnum):
 
 
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes CUDA if there is one.")]
+RootOption = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder of --dataset. Default: what VOCALSEP_DSD100, _MIR1K or _STEMS names."),
+]
 
 
 def main() -> None:
@@ -303,15 +318,65 @@ def models_show(name: Annotated[str, typer.Argument(metavar="NAME", help="A mode
         sys.stdout.write(weights.card(name).text)
 
 
+@data_app.command("check")
+def data_check(
+    dataset: Annotated[Dataset, typer.Option(help="How the folder is laid out.")],
+    root: RootOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Read every file of a data set and tell what is wrong; exit status 1 if anything is."""
+    with _told():
+        from rich.progress import Progress
+
+        from vocalsep import datasets
+        from vocalsep.datasets import check
+
+        with Progress(console=_stderr, transient=True, disable=not _stderr.is_terminal) as bar:
+            task = bar.add_task("reading", total=None)
+            found = check.check(
+                dataset.value,
+                datasets.root_of(dataset.value, root),
+                progress=lambda _, done, count: bar.update(task, completed=done, total=count),
+            )
+        if as_json:
+            sys.stdout.write(json.dumps(found.to_dict(), ensure_ascii=False) + "\n")
+        else:
+            _tell_check(found)
+        if found.problems:
+            raise typer.Exit(1)
+
+
+def _tell_check(found: Check) -> None:
+    """Prints a row for each split, then notes and problems, a line each."""
+    from rich.table import Table
+
+    table = Table(show_edge=False, pad_edge=False)
+    for column in ("split", "tracks", "singers", "minutes", "Hz", "labels", "largest residual", "bad"):
+        table.add_column(column, justify="left" if column == "split" else "right")
+    for row in found.totals:
+        residual = "" if row.worst_residual_db is None else f"{row.worst_residual_db:.1f} dB"
+        labels = f"{row.pitch} + {row.voicing}" if row.pitch or row.voicing else ""
+        tracks = f"{row.tracks} of {row.complete}" if row.complete else str(row.tracks)
+        rates = ", ".join(map(str, row.rates))
+        table.add_row(
+            row.split, tracks, str(row.groups), f"{row.minutes:.1f}", rates, labels, residual, str(row.bad or "")
+        )
+    _stdout.print(table)
+    lines = [f"note: {note}" for note in found.notes] + [f"problem: {problem}" for problem in found.problems]
+    _stdout.print("\n".join(["", *(lines or ["no problems"])]), markup=False)
+
+
 @app.command()
 def train(
     preset: Annotated[str, typer.Argument(metavar="PRESET", help="A preset's name or a recipe (TOML).")] = "unet",
     out: Annotated[Path | None, typer.Option(help="The run's folder. Default: runs/<preset>.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="Train on this alone: dsd100, mir1k or stems; needs --root.")
-    ] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder of --dataset.")] = None,
+    dataset: Annotated[Dataset | None, typer.Option(help="Train on this alone.")] = None,
+    root: RootOption = None,
+    split: Annotated[
+        str, typer.Option(help="Split of --dataset: for mir1k standard (default) or drnn, which shares singers.")
+    ] = "",
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Train without recordings that are bad.")] = False,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe.")
     ] = None,
@@ -319,18 +384,20 @@ def train(
     device: DeviceOption = Device.AUTO,
 ) -> None:
     """Train a net; stops and resumes exactly. The weights land in the run's folder."""
-    if (dataset is None) != (root is None):
-        raise typer.BadParameter("--dataset and --root go together")
-    if resume and (dataset or settings or minutes or out):
+    if dataset is None and (root or split):
+        raise typer.BadParameter("--root and --split belong to a --dataset")
+    if resume and (dataset or settings or minutes or out or skip_bad):
         raise typer.BadParameter("--resume goes on with the run's own recipe; it takes no other settings")
     with _told():
-        from vocalsep import training, weights
+        from vocalsep import datasets, training, weights
 
         changes = list(settings or [])
+        if skip_bad:
+            changes.append("training.skip_bad=true")
         if minutes:
             changes += ["training.steps=0", f"training.minutes={minutes}"]
-        if dataset and root:
-            changes += training.single_pool(dataset, root)
+        if dataset:
+            changes += training.single_pool(dataset.value, datasets.root_of(dataset.value, root), split)
         recipe = training.read_recipe(str(resume / "recipe.toml") if resume else preset, changes)
         run = resume or out or Path("runs") / Path(preset).stem
         path = training.fit(

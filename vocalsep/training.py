@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor
 
 from vocalsep import __version__, config, files, masks, nets, weights
-from vocalsep.datasets import excerpts, tracks
+from vocalsep.datasets import screening, splits
 from vocalsep.datasets.excerpts import ExcerptOptions, Excerpts, Pool
 from vocalsep.errors import ConfigError, DatasetError, VocalsepError, unknown
 from vocalsep.features import LogMel
@@ -43,6 +42,7 @@ class PoolOptions:
         root: The folder; ``$NAME`` stands for an environment variable.
         weight: How often it is drawn from, against the other pools of its kind.
         hold_out: Every so-many-th artist is kept for validation; 0 keeps none.
+        split: For "mir1k" also "drnn", which has validation clips of its own; empty for the layout's usual split.
 
     Raises:
         ConfigError: For values out of range.
@@ -52,6 +52,7 @@ class PoolOptions:
     root: str
     weight: float = 1.0
     hold_out: int = 0
+    split: str = ""
 
     def __post_init__(self) -> None:
         if self.weight <= 0 or self.hold_out < 0:
@@ -77,6 +78,7 @@ class FitOptions:
         validate_excerpts: Excerpts to a validation.
         checkpoint_minutes: Minutes between checkpoints.
         seed: Decides the first weights, the excerpts and the dropout.
+        skip_bad: Whether to train without recordings that are bad, rather than not at all.
 
     Raises:
         ConfigError: If neither or both of `steps` and `minutes` are given, or a value is out of range.
@@ -94,6 +96,7 @@ class FitOptions:
     validate_excerpts: int = 96
     checkpoint_minutes: float = 2.0
     seed: int = 0
+    skip_bad: bool = False
 
     def __post_init__(self) -> None:
         if (self.steps > 0) == (self.minutes > 0):
@@ -144,25 +147,26 @@ def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     return config.build(Recipe, config.override(config.read_toml(known.get(name, Path(name))), overrides))
 
 
-def single_pool(dataset: str, root: Path) -> list[str]:
+def single_pool(dataset: str, root: Path, split: str = "") -> list[str]:
     """Overrides that make a recipe train on one data set alone, with every sixth artist held out.
 
     Args:
         dataset: "dsd100", "mir1k" or "stems".
         root: Its folder.
+        split: As in `PoolOptions`.
     """
-    pool = {"layout": dataset, "root": str(root.absolute()), "hold_out": 6}
+    pool = {"layout": dataset, "root": str(root.absolute()), "hold_out": 6, "split": split}
     inline = ", ".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in pool.items())
     return [f"pools=[{{{inline}}}]", "excerpts.voices=0"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
-    """Opened recordings: what is trained on and what is held out."""
+    """Opened recordings: what is trained on and what is held out, and a record of it."""
 
     training: Excerpts
     validation: Excerpts | None
-    names: Mapping[str, Sequence[str]]
+    names: Mapping[str, Sequence[Any]]
 
 
 def open_material(recipe: Recipe, report: Callable[[str], None] = lambda _: None) -> Material:
@@ -173,26 +177,35 @@ def open_material(recipe: Recipe, report: Callable[[str], None] = lambda _: None
         report: Receives a line per pool.
 
     Raises:
-        DatasetError: If a folder is missing or laid out differently, or a recording cannot be read.
+        DatasetError: If a folder is missing or laid out differently, if something would be validated on that is trained
+            on, or if recordings are bad and the recipe does not skip them.
     """
     rate = recipe.front_end.rate
     kinds: dict[str, list[Pool]] = {"songs": [], "voices": [], "instrumentals": []}
     held: list[Pool] = []
-    names: dict[str, list[str]] = {"training": [], "validation": []}
-    for pool in recipe.pools:
-        found = _tracks(pool)
-        keep, out = tracks.hold_out(found, pool.hold_out) if pool.hold_out else (found, [])
-        if not keep:
-            raise DatasetError(f"pool {pool.layout}: hold_out = {pool.hold_out} leaves no track to train on")
-        decoded = [excerpts.decode(track, rate, CHANNELS) for track in keep + out]
-        kind = pool.layout if pool.layout in kinds else "songs"
-        kinds[kind].append(Pool(decoded[: len(keep)], pool.weight))
-        if out:
-            held.append(Pool(decoded[len(keep) :], pool.weight))
-        names["training"] += [f"{pool.layout}/{track.name}" for track in keep]
-        names["validation"] += [f"{pool.layout}/{track.name}" for track in out]
-        minutes = sum(track.samples for track in decoded) / rate / 60
-        report(f"{pool.layout}: {len(keep)} tracks to train on, {len(out)} held out, {minutes:.1f} minutes")
+    names: dict[str, list[Any]] = {"training": [], "validation": [], "pools": [], "skipped": []}
+    opened = [splits.part(p.layout, splits.expanded(p.root, p.layout), p.split, p.hold_out) for p in recipe.pools]
+    trained = [track for parts in opened for track in parts.training]
+    for parts in opened:
+        splits.refuse_leaks(trained, parts.validation, shares_singers=parts.shares_singers)
+    screened = [screening.screen_parts(parts, rate, CHANNELS) for parts in opened]
+    bad = [(pool.layout, one) for pool, parts in zip(recipe.pools, screened, strict=True) for one in parts.problems]
+    screening.report_bad([f"{layout}/{one}" for layout, one in bad], skip=recipe.training.skip_bad, report=report)
+    names["skipped"] = [{"track": f"{layout}/{one.name}", "problem": one.what} for layout, one in bad]
+    for pool, parts, found in zip(recipe.pools, opened, screened, strict=True):
+        if not found.training:
+            raise DatasetError(f"pool {pool.layout}: no track to train on is left (hold_out = {pool.hold_out})")
+        kinds[pool.layout if pool.layout in kinds else "songs"].append(Pool(found.training, pool.weight))
+        if found.validation:
+            held.append(Pool(found.validation, pool.weight))
+        names["training"] += [f"{pool.layout}/{decoded.track.name}" for decoded in found.training]
+        names["validation"] += [f"{pool.layout}/{decoded.track.name}" for decoded in found.validation]
+        names["pools"].append({"layout": pool.layout, "split": parts.split, "shares_singers": parts.shares_singers})
+        minutes = sum(decoded.samples for decoded in found.training + found.validation) / rate / 60
+        report(
+            f"{pool.layout}: {len(found.training)} tracks to train on, {len(found.validation)} held out, "
+            f"{minutes:.1f} minutes" + (" (the split shares singers)" if parts.shares_singers else "")
+        )
     samples = nets.excerpt_samples(recipe.front_end)
     common = {"samples": samples, "rate": rate}
     plain = ExcerptOptions(
@@ -203,21 +216,6 @@ def open_material(recipe: Recipe, report: Callable[[str], None] = lambda _: None
         validation=Excerpts(songs=held, **common, options=plain, seed=1) if held else None,  # type: ignore[arg-type]
         names=names,
     )
-
-
-def _tracks(pool: PoolOptions) -> list[tracks.Track]:
-    root = Path(os.path.expandvars(pool.root)).expanduser()
-    if "$" in str(root):
-        raise DatasetError(f"pool {pool.layout}: set the environment variable in {pool.root!r}, or pools' root")
-    if not root.is_dir():
-        raise DatasetError(f"pool {pool.layout}: no folder {root}")
-    if pool.layout == "dsd100":
-        return tracks.dsd100(root, "Dev")
-    if pool.layout == "mir1k":
-        return tracks.mir1k(root, "train")
-    if pool.layout == "stems":
-        return tracks.stems(root)
-    return tracks.pool(root, "vocals" if pool.layout == "voices" else "accompaniment")
 
 
 def learning_rate(options: FitOptions, step: int, progress: float) -> float:

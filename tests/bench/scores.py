@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from vocalsep import extraction, metrics, weights
-from vocalsep.datasets import tracks
+from vocalsep.datasets import dsd100
 from vocalsep.shapes import Waveform
 
 RATE = 44_100
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--model", nargs="+", default=[weights.DEFAULT_MODEL])
     parser.add_argument("--griffin-lim", action="store_true")
     options = parser.parse_args()
-    songs = [track.load(RATE, 2) for track in tracks.dsd100(options.root, options.split)]
+    songs = [track.load(RATE, 2) for track in dsd100.find(options.root, options.split).tracks]
     rows: dict[str, Estimator] = {"mixture": lambda mixture, _: mixture}
     for name in options.model:
         model = weights.load(name)

@@ -1,12 +1,13 @@
-"""Tracks: songs with their stems, and how the files of each data set become tracks.
+"""Tracks: songs with their stems, and lists of them.
 
 A track knows which files (or which channel of a file) add up to its vocals and to its accompaniment. Either may be
-missing: a lone voice or an instrumental is a track too, material for remixing.
+missing: a lone voice or an instrumental is a track too, material for remixing. How the files of each data set become
+tracks stand in the modules beside this one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +22,17 @@ TOLERANCE_SECONDS = 0.1  # stems of one song may differ in length by this much; 
 
 @dataclass(frozen=True)
 class Source:
-    """A recording, or one channel of it."""
+    """A recording, or one channel of it.
+
+    Attributes:
+        path: The file.
+        channel: The channel that counts, from 0; None for all of them.
+        weight: What it is multiplied with before the sources of a stem are summed; -1 takes it away.
+    """
 
     path: Path
     channel: int | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,18 +42,27 @@ class Track:
     Attributes:
         name: Unique within the data set.
         group: What must not be split between training and validation: the artist or singer.
+        song: What the song is called wherever else it may turn up; the name if empty.
         vocals: Their sum is the vocals; empty for an instrumental.
         accompaniment: Their sum is the accompaniment; empty for a lone voice.
+        mixture: The mixture as it was released, if the data set has one. Only the check reads it: what is trained on
+            is the sum of the stems.
+        pitch: The file with the voice's pitch, frame by frame, if there is one; not read yet.
+        voicing: The file that says where there is a voice, if there is one; not read yet.
     """
 
     name: str
     group: str
+    song: str = ""
     vocals: tuple[Source, ...] = ()
     accompaniment: tuple[Source, ...] = ()
+    mixture: Source | None = None
+    pitch: Path | None = None
+    voicing: Path | None = None
 
     @property
     def paths(self) -> list[Path]:
-        """All files of the track, each once, in a fixed order."""
+        """All files that the stems are made of, each once, in a fixed order."""
         return sorted({source.path for source in self.vocals + self.accompaniment})
 
     def load(self, rate: int, channels: int) -> dict[str, Waveform]:
@@ -88,115 +105,92 @@ def _read(source: Source, rate: int, channels: int) -> Waveform:
         samples = samples[source.channel : source.channel + 1]
     if samples.shape[0] != channels:
         samples = samples.mean(dim=0, keepdim=True).expand(channels, -1)
-    return audio.resample(samples, native, rate)
+    samples = audio.resample(samples, native, rate)
+    return samples if source.weight == 1 else samples * source.weight
 
 
-def dsd100(root: Path, split: str) -> list[Track]:
-    """Songs of DSD100 (Liutkus et al., "The 2016 Signal Separation Evaluation Campaign", 2017).
+@dataclass(frozen=True)
+class Problem:
+    """Why a track, or a file that should be one, cannot be used as it is.
 
-    Args:
-        root: The folder that holds ``Sources/{Dev,Test}/NNN - Artist - Title/{bass,drums,other,vocals}.wav``.
-        split: "Dev" or "Test".
+    Attributes:
+        name: The track's name, or the file's.
+        what: What is wrong, in one line.
+    """
+
+    name: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.what}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """What was found in a data set's folder. Nothing has been decoded for it.
+
+    Attributes:
+        tracks: The tracks that look whole, in order of name.
+        problems: Everything that looks like a track and is not whole.
+        split: The part of the data set that this is.
+        shares_singers: Whether singers or artists of this part are trained on, too, by the split's own definition.
+    """
+
+    tracks: tuple[Track, ...]
+    problems: tuple[Problem, ...] = ()
+    split: str = "all"
+    shares_singers: bool = False
+
+
+def listing(
+    folder: Path,
+    tracks: Iterable[Track],
+    problems: Iterable[Problem] = (),
+    *,
+    split: str = "all",
+    shares_singers: bool = False,
+) -> Listing:
+    """Makes a listing.
 
     Raises:
-        DatasetError: If the layout is another.
+        DatasetError: If there is nothing at all in it; names `folder`.
     """
-    folder = root / "Sources" / split
-    if not folder.is_dir():
-        raise DatasetError(f"{root}: no folder Sources/{split}; expected the layout of DSD100")
-    tracks = []
-    for song in sorted(path for path in folder.iterdir() if path.is_dir()):
-        files = {path.stem: path for path in _recordings(song)}
-        missing = {"bass", "drums", "other", "vocals"} - set(files)
-        if missing:
-            raise DatasetError(f"{song}: no {', '.join(sorted(missing))}; expected the four stems of DSD100")
-        artist = song.name.split(" - ")[1] if song.name.count(" - ") >= 2 else song.name
-        backing = tuple(Source(files[stem]) for stem in ("bass", "drums", "other"))
-        tracks.append(Track(name=song.name, group=artist, vocals=(Source(files["vocals"]),), accompaniment=backing))
-    return _some(tracks, folder)
-
-
-MIR1K_TRAINING_SINGERS = ("abjones", "amy")
-
-
-def mir1k(root: Path, split: str) -> list[Track]:
-    """Clips of MIR-1K (Hsu and Jang, 2010) in the split of Huang et al., 2014.
-
-    Args:
-        root: The folder that holds ``Wavfile/singer_song_clip.wav``: left accompaniment, right voice.
-        split: "train" (singers abjones and amy) or "test" (the other seventeen).
-
-    Raises:
-        DatasetError: If the layout is another, or there is no such split.
-    """
-    if split not in ("train", "test"):
-        raise DatasetError(f"MIR-1K has no split {split!r}; expected train or test")
-    folder = root / "Wavfile"
-    if not folder.is_dir():
-        raise DatasetError(f"{root}: no folder Wavfile; expected the layout of MIR-1K")
-    tracks = [
-        Track(
-            name=path.stem, group=path.stem.split("_")[0], vocals=(Source(path, 1),), accompaniment=(Source(path, 0),)
-        )
-        for path in sorted(folder.glob("*.wav"))
-        if (path.stem.split("_")[0] in MIR1K_TRAINING_SINGERS) == (split == "train")
-    ]
-    return _some(tracks, folder)
-
-
-def stems(root: Path) -> list[Track]:
-    """Any folder of songs: each a folder with ``vocals.*`` and ``accompaniment.*``, or other stems instead.
-
-    Raises:
-        DatasetError: If a song has no vocals or nothing else.
-    """
-    tracks = []
-    for vocals in (path for path in sorted(root.rglob("vocals.*")) if path.suffix.lower() in audio.SUFFIXES):
-        others = [path for path in _recordings(vocals.parent) if path != vocals]
-        whole = [path for path in others if path.stem == "accompaniment"]
-        backing = whole or [path for path in others if path.stem != "mixture"]
-        if not backing:
-            raise DatasetError(f"{vocals.parent}: vocals but neither accompaniment nor other stems")
-        name = vocals.parent.relative_to(root).as_posix()
-        tracks.append(
-            Track(
-                name=name,
-                group=vocals.parent.name.split(" - ")[0],
-                vocals=(Source(vocals),),
-                accompaniment=tuple(map(Source, backing)),
-            )
-        )
-    return _some(tracks, root)
-
-
-def pool(root: Path, stem: str) -> list[Track]:
-    """All recordings below a folder, as tracks with one stem only.
-
-    Args:
-        root: The folder.
-        stem: "vocals" for lone voices, "accompaniment" for instrumentals.
-    """
-    found = (path for path in sorted(root.rglob("*")) if path.suffix.lower() in audio.SUFFIXES)
-    tracks = []
-    for path in found:
-        group = path.parent.relative_to(root).as_posix()
-        sources = (Source(path),)
-        name = path.relative_to(root).as_posix()
-        if stem == "vocals":
-            tracks.append(Track(name=name, group=group, vocals=sources))
-        else:
-            tracks.append(Track(name=name, group=group, accompaniment=sources))
-    return _some(tracks, root)
-
-
-def _recordings(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in audio.SUFFIXES]
-
-
-def _some(tracks: list[Track], folder: Path) -> list[Track]:
-    if not tracks:
+    found = Listing(tracks=tuple(tracks), problems=tuple(problems), split=split, shares_singers=shares_singers)
+    if not found.tracks and not found.problems:
         raise DatasetError(f"{folder}: no tracks found")
-    return tracks
+    return found
+
+
+def recordings(folder: Path) -> list[Path]:
+    """The sound files of a folder by their endings, in order of name; hidden ones do not count."""
+    return [path for path in sorted(folder.iterdir()) if is_recording(path)]
+
+
+def is_recording(path: Path) -> bool:
+    """Whether a path looks like a sound file; ``._vocals.wav`` and its like, which macOS leaves, do not."""
+    return path.suffix.lower() in audio.SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def by_stem(paths: Iterable[Path]) -> dict[str, list[Path]]:
+    """Sound files by the stem that they are named after, in small letters."""
+    stems: dict[str, list[Path]] = {}
+    for path in paths:
+        stems.setdefault(path.stem.lower(), []).append(path)
+    return stems
+
+
+def doubled(stems: Mapping[str, list[Path]]) -> str:
+    """Names the stems that there is more than one file of; empty if there are none."""
+    return "; ".join(
+        f"{stem} more than once ({', '.join(path.name for path in paths)}); keep one"
+        for stem, paths in stems.items()
+        if len(paths) > 1
+    )
+
+
+def lead(artist: str) -> str:
+    """An artist without guests: what stands before ``feat.``."""
+    return artist.split(" feat. ")[0].split(" ft. ")[0].strip()
 
 
 def hold_out(tracks: Iterable[Track], every: int) -> tuple[list[Track], list[Track]]:

@@ -1,0 +1,187 @@
+"""One track, inspected: every file read to its end, side by side, block by block, in constant memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+
+from vocalsep import audio
+from vocalsep.datasets.screening import SILENCE_DB
+from vocalsep.datasets.tracks import TOLERANCE_SECONDS, Source, Track
+from vocalsep.errors import AudioError
+from vocalsep.shapes import Waveform
+
+SUM_TOLERANCE_DB = -40.0
+"""A mixture is the sum of its stems if what is left of it without them lies below this, against the mixture.
+
+Rounding to 16 bits leaves -60 dB or less; a gain that is wrong by 0.1 dB leaves -39 dB.
+"""
+EXACT_DB = -200.0  # stands for nothing left at all
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackCheck:
+    """What was found in one track.
+
+    Attributes:
+        name: The track's.
+        group: Its artist or singer.
+        split: The part of the data set it belongs to.
+        seconds: Length of its longest file.
+        rates: Sampling rates of its files, Hz.
+        residual_db: What is left of the mixture without the stems, against the mixture; None if there is no mixture
+            or the files do not fit together.
+        pitch: Whether there are pitch labels.
+        voicing: Whether there are voicing labels.
+        problems: What is wrong, a line each; empty if all is well.
+    """
+
+    name: str
+    group: str
+    split: str
+    seconds: float
+    rates: tuple[int, ...]
+    residual_db: float | None
+    pitch: bool
+    voicing: bool
+    problems: tuple[str, ...]
+
+
+def inspect(track: Track, split: str = "all", rate: int | None = None) -> TrackCheck:
+    """Reads all files of a track, side by side.
+
+    Args:
+        track: The track.
+        split: The part of the data set it belongs to.
+        rate: The rate that its files should have, Hz; None if any will do.
+    """
+    sources = [*track.vocals, *track.accompaniment, *([track.mixture] if track.mixture else [])]
+    files = {source.path: _File(source.path) for source in sources}
+    left = _Residual()
+    for blocks in zip_longest(*(file.blocks() for file in files.values())):
+        if track.mixture and len({file.rate for file in files.values()}) == 1:
+            left.add(track, dict(zip(files, blocks, strict=True)))
+    whole = [file for file in files.values() if not file.trouble]
+    problems = [f"{file.path}: {file.trouble}" for file in files.values() if file.trouble]
+    problems += _levels(dict.fromkeys(sources), files)
+    problems += _lengths_and_rates(whole, rate)
+    residual = left.db if len(whole) == len(files) else None
+    if residual is not None and residual > SUM_TOLERANCE_DB:
+        problems.append(
+            f"the mixture is not the sum of the stems: a residual of {residual:.1f} dB; "
+            f"expected at most {SUM_TOLERANCE_DB:.0f} dB"
+        )
+    return TrackCheck(
+        name=track.name,
+        group=track.group,
+        split=split,
+        seconds=round(max((file.seconds for file in whole), default=0.0), 3),
+        rates=tuple(sorted({file.rate for file in whole})),
+        residual_db=None if residual is None else round(residual, 1),
+        pitch=track.pitch is not None,
+        voicing=track.voicing is not None,
+        problems=tuple(problems),
+    )
+
+
+@dataclass
+class _File:
+    """What is known of a file so far."""
+
+    path: Path
+    rate: int = 0
+    samples: int = 0
+    peaks: list[float] = field(default_factory=list)
+    trouble: str = ""
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / self.rate
+
+    def blocks(self) -> Iterator[Waveform]:
+        """The file's blocks; an error ends them and is noted."""
+        try:
+            with audio.Reader(self.path) as reader:
+                self.rate, self.peaks = reader.rate, [0.0] * reader.channels
+                for block in reader:
+                    self.samples += block.shape[-1]
+                    peaks = block.abs().amax(dim=-1).tolist()
+                    self.peaks = [max(pair) for pair in zip(self.peaks, peaks, strict=True)]
+                    if not all(map(math.isfinite, peaks)):
+                        self.trouble = "holds samples that are no finite numbers"
+                    yield block
+                stated = reader.samples / reader.rate
+        except AudioError as error:
+            self.trouble = str(error).removeprefix(f"{self.path}: ")
+            return
+        if self.samples < 1:
+            self.trouble = "the recording is empty"
+        elif abs(stated - self.seconds) > TOLERANCE_SECONDS:
+            self.trouble = f"says that it holds {stated:.2f} s, but ends after {self.seconds:.2f} s"
+
+
+def _levels(sources: dict[Source, None], files: dict[Path, _File]) -> Iterator[str]:
+    """Channels that are not there, and silence. A source that is taken away stands in the list as itself, too."""
+    for source in sources:
+        file = files[source.path]
+        if file.trouble or source.weight < 0:
+            continue
+        if source.channel is not None and source.channel >= len(file.peaks):
+            yield f"{source.path}: has no channel {source.channel + 1}"
+            continue
+        peak = max(file.peaks) if source.channel is None else file.peaks[source.channel]
+        if peak < 10 ** (SILENCE_DB / 20):
+            where = "" if source.channel is None else f", channel {source.channel + 1}"
+            level = f"peak {20 * math.log10(peak):.0f} dBFS" if peak else "no sound at all"
+            yield f"{source.path}{where}: silent ({level})"
+
+
+def _lengths_and_rates(files: list[_File], rate: int | None) -> Iterator[str]:
+    if not files:
+        return
+    short, long = min(files, key=lambda file: file.seconds), max(files, key=lambda file: file.seconds)
+    if long.seconds - short.seconds > TOLERANCE_SECONDS:
+        yield (
+            f"different lengths: {short.path.name} has {short.seconds:.2f} s, {long.path.name} has {long.seconds:.2f} s"
+        )
+    rates = sorted({file.rate for file in files})
+    if len(rates) > 1:
+        yield f"different rates: {', '.join(f'{file.path.name} {file.rate} Hz' for file in files)}"
+    elif rate and rates[0] != rate:
+        yield f"has {rates[0]} Hz; expected {rate} Hz"
+
+
+class _Residual:
+    """The power of a mixture, and of what is left of it without the stems, summed over blocks."""
+
+    def __init__(self) -> None:
+        self._mixture = self._left = 0.0
+        self._ended = False
+
+    def add(self, track: Track, blocks: dict[Path, Waveform | None]) -> None:
+        """Takes the next block of each file; the end of the shortest file is the end."""
+        present = {path: block for path, block in blocks.items() if block is not None}
+        if self._ended or len(present) < len(blocks) or not track.mixture:
+            self._ended = True
+            return
+        samples = min(block.shape[-1] for block in present.values())
+        self._ended = samples < max(block.shape[-1] for block in present.values())
+        mixture = present[track.mixture.path][:, :samples].double()
+        left = mixture.clone()
+        for source in track.vocals + track.accompaniment:
+            part = present[source.path][:, :samples]
+            left = left - source.weight * (part if part.shape[0] == mixture.shape[0] else part.mean(0, keepdim=True))
+        self._mixture += mixture.square().sum().item()
+        self._left += left.square().sum().item()
+
+    @property
+    def db(self) -> float | None:
+        """The residual, dB; None if no block was complete."""
+        if not self._mixture and not self._left:
+            return None
+        if not self._left:
+            return EXACT_DB
+        return max(EXACT_DB, 10 * math.log10(self._left / max(self._mixture, 1e-20)))

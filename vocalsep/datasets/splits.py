@@ -1,0 +1,138 @@
+"""What is trained on and what is validated on, and the guard that keeps the two apart."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vocalsep.datasets import LAYOUTS
+from vocalsep.datasets.tracks import Problem, Track, hold_out
+from vocalsep.errors import DatasetError
+
+TRAINING = {
+    "dsd100": {"Dev": "Dev"},
+    "mir1k": {"standard": "train", "drnn": "drnn-train"},
+    "stems": {"all": "all"},
+    "voices": {"all": "all"},
+    "instrumentals": {"all": "all"},
+}
+"""Of each layout the splits that can be trained on, its usual one first, and the part of them that is."""
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """A data set, parted for training.
+
+    Attributes:
+        training: Tracks to train on.
+        validation: Tracks held out.
+        problems: What cannot be used.
+        split: Name of the split, a key of `TRAINING`.
+        shares_singers: Whether the split itself puts singers or artists into both parts.
+    """
+
+    training: tuple[Track, ...]
+    validation: tuple[Track, ...]
+    problems: tuple[Problem, ...]
+    split: str
+    shares_singers: bool
+
+
+def expanded(root: str, layout: str) -> Path:
+    """The folder that a recipe names, with ``$NAME`` and ``~`` filled in.
+
+    Raises:
+        DatasetError: If the environment variable is not set, or there is no such folder; names the pool by `layout`.
+    """
+    path = Path(os.path.expandvars(root)).expanduser()
+    if "$" in str(path):
+        raise DatasetError(f"pool {layout}: set the environment variable in {root!r}, or pools' root")
+    if not path.is_dir():
+        raise DatasetError(f"pool {layout}: no folder {path}")
+    return path
+
+
+def part(layout: str, root: Path, split: str = "", held: int = 0) -> Parts:
+    """Lists a data set and parts it.
+
+    Args:
+        layout: A key of `TRAINING`.
+        root: Its folder.
+        split: One of the layout's splits; empty for its usual one.
+        held: Every so-many-th artist is held out; 0 holds out none. The split "drnn" holds out its own validation
+            clips for any other number.
+
+    Raises:
+        DatasetError: If the layout is another, or there is no such split.
+    """
+    split = split or next(iter(TRAINING[layout]))
+    if split not in TRAINING[layout]:
+        known = " or ".join(TRAINING[layout])
+        raise DatasetError(f"{layout}: no split {split!r} to train on; expected {known}")
+    find = LAYOUTS[layout]
+    found = find(root, TRAINING[layout][split])
+    training, validation = list(found.tracks), list[Track]()
+    if held and split == "drnn":
+        validation += find(root, "drnn-validation").tracks
+    elif held:
+        training, validation = hold_out(found.tracks, held)
+    return Parts(
+        training=tuple(training),
+        validation=tuple(validation),
+        problems=found.problems,
+        split=split,
+        shares_singers=found.shares_singers,
+    )
+
+
+def refuse_leaks(training: Iterable[Track], held: Iterable[Track], *, shares_singers: bool = False) -> None:
+    """Makes sure that nothing is validated or tested on that was trained on.
+
+    Songs are the same if they share a file or are called the same, in whatever data set; case, punctuation and a
+    leading number do not count, and names without letters tell nothing. Artists and singers likewise.
+
+    Args:
+        training: Tracks that are trained on.
+        held: Tracks to validate or test on.
+        shares_singers: Whether `held` may share singers with `training`, because its split is made that way. It may
+            never share songs.
+
+    Raises:
+        DatasetError: If it is not so; names the tracks.
+    """
+    training, held = list(training), list(held)
+    files = {path.resolve() for track in training for path in track.paths}
+    songs = _keys(training, lambda track: track.song or track.name)
+    groups = _keys(training, lambda track: track.group)
+    again = [
+        track
+        for track in held
+        if _key(track.song or track.name) in songs or not files.isdisjoint(path.resolve() for path in track.paths)
+    ]
+    if again:
+        raise DatasetError(f"songs to validate or test on are trained on, too: {shown(t.name for t in again)}")
+    known = [] if shares_singers else [track for track in held if _key(track.group) in groups]
+    if known:
+        names = shown(f"{track.name} ({track.group})" for track in known)
+        raise DatasetError(f"singers or artists to validate or test on are trained on, too: {names}")
+
+
+def _keys(tracks: Iterable[Track], name: Callable[[Track], str]) -> set[str]:
+    return {_key(name(track)) for track in tracks} - {""}
+
+
+def _key(name: str) -> str:
+    """What is left of a name if spelling does not count; empty if that tells nothing."""
+    letters = "".join(letter for letter in name.casefold() if letter.isalnum())
+    return letters if any(letter.isalpha() for letter in letters) else ""
+
+
+def shown(names: Iterable[str]) -> str:
+    """The first ten of some names, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return "; ".join(names[:_SHOWN]) + more

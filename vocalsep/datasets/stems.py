@@ -1,0 +1,105 @@
+"""Recordings of one's own: folders of songs with stems, of lone voices, and of instrumentals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vocalsep.datasets.tracks import Listing, Problem, Source, Track, by_stem, doubled, is_recording, lead, listing
+from vocalsep.errors import DatasetError
+
+
+def find(root: Path, split: str = "all") -> Listing:
+    """Lists songs: folders, at any depth, with ``vocals.*`` and what tells the accompaniment.
+
+    That is ``accompaniment.*``; or else all other stems, which are summed; or else ``mixture.*``, from which the vocals
+    are taken away. Formats may differ from file to file. A folder without vocals is a song that lacks them if it has
+    an accompaniment or a mixture, and does not count otherwise.
+
+    Args:
+        root: The folder; a song's folder may be called ``Artist - Title``.
+        split: "all".
+
+    Raises:
+        DatasetError: If there is no such split, or no song.
+    """
+    _only_all(split)
+    folders: dict[Path, list[Path]] = {}
+    for path in filter(is_recording, sorted(root.rglob("*"))):
+        folders.setdefault(path.parent, []).append(path)
+    tracks, problems = [], []
+    for folder, files in sorted(folders.items()):
+        stems = by_stem(files)
+        name = folder.relative_to(root).as_posix()
+        if "vocals" not in stems:
+            beside = [path.name for stem in ("accompaniment", "mixture") for path in stems.get(stem, [])]
+            if beside:
+                problems.append(Problem(name, f"no vocals beside {', '.join(beside)} in {folder}"))
+            continue
+        used = _backing(stems)
+        twice = doubled({"vocals": stems["vocals"], **{stem: stems[stem] for stem in used}})
+        if not used or twice:
+            lacks = f"vocals but neither accompaniment, mixture nor other stems in {folder}"
+            problems.append(Problem(name, twice or lacks))
+            continue
+        vocals = stems["vocals"][0]
+        backing = tuple(Source(stems[stem][0]) for stem in used)
+        if used == ["mixture"]:
+            backing += (Source(vocals, weight=-1.0),)
+        tracks.append(
+            Track(
+                name=name,
+                group=lead(folder.name.split(" - ")[0]),
+                song=folder.name,
+                vocals=(Source(vocals),),
+                accompaniment=backing,
+            )
+        )
+    return listing(root, tracks, problems)
+
+
+def _backing(stems: dict[str, list[Path]]) -> list[str]:
+    """Which stems make up the accompaniment."""
+    if "accompaniment" in stems:
+        return ["accompaniment"]
+    others = [stem for stem in stems if stem not in ("vocals", "mixture")]
+    return others or [stem for stem in stems if stem == "mixture"]
+
+
+def voices(root: Path, split: str = "all") -> Listing:
+    """Lists all recordings below a folder as lone voices.
+
+    Raises:
+        DatasetError: If there is no such split, or no recording.
+    """
+    return _pool(root, split, "vocals")
+
+
+def instrumentals(root: Path, split: str = "all") -> Listing:
+    """Lists all recordings below a folder as accompaniments without a voice.
+
+    Raises:
+        DatasetError: If there is no such split, or no recording.
+    """
+    return _pool(root, split, "accompaniment")
+
+
+def _pool(root: Path, split: str, stem: str) -> Listing:
+    _only_all(split)
+    tracks = []
+    for path in filter(is_recording, sorted(root.rglob("*"))):
+        sources = (Source(path),)
+        tracks.append(
+            Track(
+                name=path.relative_to(root).as_posix(),
+                group=path.parent.relative_to(root).as_posix(),
+                song=path.stem,
+                vocals=sources if stem == "vocals" else (),
+                accompaniment=sources if stem == "accompaniment" else (),
+            )
+        )
+    return listing(root, tracks)
+
+
+def _only_all(split: str) -> None:
+    if split != "all":
+        raise DatasetError(f"folders of your own have no split {split!r}; expected all")

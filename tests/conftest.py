@@ -4,7 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import small
 import synth
+
+from vocalsep.material import Material, open_material
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,3 +42,9 @@ def mir1k_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stems_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three songs, the second with single stems in place of an accompaniment; shared, not to be changed."""
     return synth.write_stems(tmp_path_factory.mktemp("stems"))
+
+
+@pytest.fixture(scope="session")
+def material(dsd100_root: Path) -> Material:
+    """The small DSD100 tree as `small.recipe` opens it; shared, not to be changed."""
+    return open_material(small.recipe(dsd100_root))

@@ -18,6 +18,8 @@ LAYERS = (
     {"nets"},
     {"weights"},
     {"extraction", "datasets"},
+    {"recipes"},
+    {"material"},
     {"training", "evaluation", "plots"},
     {"cli"},
     {"__main__"},

@@ -3,7 +3,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,40 +14,15 @@ import synth
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small import CPU, SMALL, recipe
 from torch import Tensor
 
-from vocalsep import masks, nets, training, weights
-from vocalsep.datasets import dsd100
-from vocalsep.datasets.excerpts import ExcerptOptions
-from vocalsep.errors import ConfigError, DatasetError, VocalsepError
+from vocalsep import masks, nets, recipes, training, weights
+from vocalsep.errors import ConfigError, VocalsepError
 from vocalsep.features import LogMel
-from vocalsep.training import FitOptions, Material, PoolOptions, Recipe, Trainer
-
-CPU = torch.device("cpu")
-FIT = FitOptions(
-    batch_size=2,
-    steps=4,
-    learning_rate=5e-3,
-    warmup_steps=2,
-    validate_minutes=0.0,  # at each step
-    validate_excerpts=2,
-    checkpoint_minutes=0.0,
-)
-SONGS = ExcerptOptions(voices=0.0)
-SMALL = LogMel(bands=64, frames=32)  # an eighth of the usual work
-
-
-def recipe(root: Path, hold_out: int = 3, **fit_options: Any) -> Recipe:
-    """A tiny run on a tree laid out as DSD100."""
-    return Recipe(
-        net="unet",
-        options={"width": 4},
-        front_end=SMALL,
-        excerpts=SONGS,
-        training=replace(FIT, **fit_options),
-        pools=(PoolOptions(layout="dsd100", root=str(root), hold_out=hold_out),),
-        licence="none",
-    )
+from vocalsep.material import Material
+from vocalsep.recipes import FitOptions, PoolOptions
+from vocalsep.training import Trainer
 
 
 def trainer(material: Material, root: Path, **fit_options: Any) -> Trainer:
@@ -96,11 +70,6 @@ def cache() -> None:
 
 
 @pytest.fixture(scope="module")
-def material(dsd100_root: Path) -> Material:
-    return training.open_material(recipe(dsd100_root))
-
-
-@pytest.fixture(scope="module")
 def finished(dsd100_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of four steps that nobody disturbed; not to be changed."""
     run = tmp_path_factory.mktemp("runs") / "finished"
@@ -137,257 +106,6 @@ def test_learning_rate_rises_in_a_line_and_falls_along_a_cosine() -> None:
 
 def test_learning_rate_without_warm_up_starts_at_its_peak() -> None:
     assert training.learning_rate(FitOptions(steps=1, learning_rate=1.0, warmup_steps=0), 0, 0.0) == 1.0
-
-
-# Recipes
-
-
-def test_every_preset_parses_and_builds_its_net() -> None:
-    assert "unet" in training.presets()
-    for name in training.presets():
-        found = training.read_recipe(name)
-        assert nets.build(found.net, found.options).parameters_count > 0
-        assert found.pools
-        assert found.licence != "not stated", name
-
-
-def test_overrides_reach_a_recipe() -> None:
-    found = training.read_recipe("unet", ["options.width=4", "training.minutes=0", "training.steps=7"])
-    assert found.options["width"] == 4
-    assert (found.training.steps, found.training.minutes) == (7, 0.0)
-    assert found.pools == training.read_recipe("unet").pools
-
-
-@pytest.mark.parametrize(
-    ("setting", "hint"),
-    [
-        ("training.step=3", "training.steps"),
-        ("excerpts.polarty=0.5", "excerpts.polarity"),
-        ("front_end.hopp=3", "front_end.hop"),
-        ("nett='unet'", "net"),
-    ],
-)
-def test_an_unknown_setting_is_refused_with_the_nearest_one(setting: str, hint: str) -> None:
-    with pytest.raises(ConfigError, match=f"did you mean '{hint}'"):
-        training.read_recipe("unet", [setting])
-
-
-def test_an_unknown_net_option_is_refused(dsd100_root: Path, tmp_path: Path) -> None:
-    wrong = replace(recipe(dsd100_root), options={"widht": 4})
-    with pytest.raises(ConfigError, match=r"options\.width"):
-        training.fit(wrong, tmp_path / "run", device=CPU)
-    assert not (tmp_path / "run" / "checkpoint.pt").exists()
-
-
-def test_an_unknown_preset_is_refused_with_the_nearest_one() -> None:
-    with pytest.raises(ConfigError, match="did you mean 'unet'"):
-        training.read_recipe("unett")
-
-
-def test_a_recipe_that_is_not_there_or_not_toml_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"none\.toml"):
-        training.read_recipe(str(tmp_path / "none.toml"))
-    (tmp_path / "words.toml").write_text("these are words", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"words\.toml"):
-        training.read_recipe(str(tmp_path / "words.toml"))
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"steps": 5, "minutes": 1.0},
-        {"steps": 5, "batch_size": 0},
-        {"steps": 5, "learning_rate": 0.0},
-        {"steps": 5, "clip": 0.0},
-        {"steps": 5, "ema": 1.0},
-        {"steps": 5, "validate_excerpts": 0},
-    ],
-)
-def test_loops_without_meaning_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError):
-        FitOptions(**options)
-
-
-# Recordings
-
-
-def test_validation_tracks_and_artists_are_not_trained_on(dsd100_root: Path, material: Material) -> None:
-    training_names, validation_names = set(material.names["training"]), set(material.names["validation"])
-    assert len(training_names) + len(validation_names) == 6
-    assert validation_names
-    assert training_names.isdisjoint(validation_names)
-    groups = {f"dsd100/{track.name}": track.group for track in dsd100.find(dsd100_root).tracks}
-    assert {groups[name] for name in training_names}.isdisjoint(groups[name] for name in validation_names)
-    assert material.validation is not None
-    for part, names in ((material.training, training_names), (material.validation, validation_names)):
-        assert {f"dsd100/{track.track.name}" for pool in part.songs for track in pool.tracks} == names
-
-
-def test_no_test_song_is_touched(material: Material) -> None:
-    assert not any("Artist" in name for names in material.names.values() for name in names)
-
-
-def test_validation_excerpts_are_true_pairs_as_they_were_recorded(material: Material) -> None:
-    assert material.validation is not None
-    options = material.validation.options
-    assert (options.remixes, options.voices, options.vocal_free) == (0, 0, 0)
-    assert (options.gain_db, options.swap, options.polarity) == ((0.0, 0.0), 0, 0)
-
-
-def test_nothing_held_out_means_no_validation(dsd100_root: Path) -> None:
-    opened = training.open_material(recipe(dsd100_root, hold_out=0))
-    assert opened.validation is None
-    assert len(opened.names["training"]) == 6
-    assert opened.names["pools"] == [{"layout": "dsd100", "split": "Dev", "shares_singers": False}]
-    assert opened.names["skipped"] == []
-
-
-def test_pools_of_all_layouts_open_together(
-    dsd100_root: Path, mir1k_root: Path, stems_root: Path, tmp_path: Path
-) -> None:
-    for layout, sound in (("voices", synth.voice(1, 3.0, 16_000)), ("instrumentals", np.full(48_000, 0.1))):
-        synth.write(tmp_path / layout / "one.wav", sound, 16_000)
-    roots = {
-        "dsd100": dsd100_root,
-        "mir1k": mir1k_root,
-        "stems": stems_root,
-        "voices": tmp_path / "voices",
-        "instrumentals": tmp_path / "instrumentals",
-    }
-    pools = tuple(PoolOptions(layout=layout, root=str(root)) for layout, root in roots.items())
-    reports: list[str] = []
-    opened = training.open_material(
-        replace(recipe(dsd100_root), excerpts=ExcerptOptions(), pools=pools), reports.append
-    )
-    found = opened.training
-    assert [len(pool.tracks) for pool in found.songs] == [6, 4, 3]
-    assert [len(pool.tracks) for pool in (*found.voices, *found.instrumentals)] == [1, 1]
-    assert [report.split(":")[0] for report in reports] == list(roots)
-    vocals, accompaniment = found.batch(0, 8)
-    assert vocals.shape == accompaniment.shape == (8, 2, nets.excerpt_samples(SMALL))
-    assert torch.isfinite(vocals).all()
-    assert torch.isfinite(accompaniment).all()
-
-
-def test_a_root_may_name_an_environment_variable(dsd100_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pools = (PoolOptions(layout="dsd100", root="$VOCALSEP_TEST_ROOT", hold_out=3),)
-    found = replace(recipe(dsd100_root), pools=pools)
-    monkeypatch.delenv("VOCALSEP_TEST_ROOT", raising=False)
-    with pytest.raises(DatasetError, match=r"\$VOCALSEP_TEST_ROOT"):
-        training.open_material(found)
-    monkeypatch.setenv("VOCALSEP_TEST_ROOT", str(dsd100_root))
-    assert len(training.open_material(found).names["training"]) > 0
-
-
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError) as error:
-        training.open_material(recipe(tmp_path / "nowhere"))
-    assert str(tmp_path / "nowhere") in str(error.value)
-
-
-def test_holding_out_everything_is_refused(dsd100_root: Path) -> None:
-    with pytest.raises((ConfigError, DatasetError)):
-        training.open_material(recipe(dsd100_root, hold_out=1))
-
-
-def copy_with_bad_songs(dsd100_root: Path, root: Path) -> Path:
-    """A copy whose Dev lacks a stem, has one that is no sound, silent vocals, and one that is too short."""
-    shutil.copytree(dsd100_root / "Sources", root / "Sources")
-    songs = sorted((root / "Sources" / "Dev").iterdir())
-    (songs[0] / "drums.wav").unlink()
-    (songs[1] / "bass.wav").write_text("words", encoding="utf-8")
-    synth.write(songs[2] / "vocals.wav", np.zeros((3 * 44_100, 2)), 44_100)
-    synth.write(songs[3] / "other.wav", np.full((44_100, 2), 0.1), 44_100)
-    return root
-
-
-def test_all_bad_songs_are_named_before_the_first_step(dsd100_root: Path, tmp_path: Path) -> None:
-    root = copy_with_bad_songs(dsd100_root, tmp_path / "copy")
-    with pytest.raises(DatasetError) as error:
-        training.fit(recipe(root, hold_out=0), tmp_path / "run", device=CPU)
-    message = str(error.value)
-    assert "\n" not in message
-    assert message.startswith("4 bad tracks: ")
-    assert "--skip-bad" in message
-    for song, what in (("003", "no drums"), ("004", "bass.wav"), ("005", "silent vocals"), ("006", "3.00 s")):
-        assert what in next(part for part in message.split("; dsd100/") if f"{song} - " in part)
-    assert not (tmp_path / "run").exists()
-
-
-def test_skip_bad_trains_on_the_rest_and_says_so(dsd100_root: Path, tmp_path: Path) -> None:
-    root = copy_with_bad_songs(dsd100_root, tmp_path / "copy")
-    reports: list[str] = []
-    skipping = recipe(root, hold_out=5, steps=1, skip_bad=True)
-    training.fit(skipping, tmp_path / "run", device=CPU, report=reports.append)
-    record = json.loads((tmp_path / "run" / "tracks.json").read_text(encoding="utf-8"))
-    assert [name.split(" - ")[0] for name in record["training"]] == ["dsd100/007"]
-    assert [name.split(" - ")[0] for name in record["validation"]] == ["dsd100/008"]
-    assert [entry["track"][:10] for entry in record["skipped"]] == [f"dsd100/00{n}" for n in (3, 4, 5, 6)]
-    assert all(entry["problem"] for entry in record["skipped"])
-    assert reports[0].startswith("skipped 4 bad tracks: ")
-    assert training.read_recipe(str(tmp_path / "run" / "recipe.toml")) == skipping  # so that a resumed run skips, too
-
-
-def test_only_bad_songs_are_refused_even_if_they_may_be_skipped(dsd100_root: Path, tmp_path: Path) -> None:
-    root = copy_with_bad_songs(dsd100_root, tmp_path / "copy")
-    for song in sorted((root / "Sources" / "Dev").iterdir())[4:]:
-        (song / "bass.wav").unlink()
-    with pytest.raises(DatasetError, match="no track to train on"):
-        training.open_material(recipe(root, skip_bad=True))
-
-
-def mir1k_tree(root: Path) -> Path:
-    """Two singers, one of the training ones, with five songs of two clips each."""
-    for singer in ("amy", "bobon"):
-        for song in range(1, 6):
-            for clip in (1, 2):
-                left, right = synth.backing(song, 1.0, 16_000)["other"], synth.voice(10 * song + clip, 1.0, 16_000)
-                path = root / "Wavfile" / f"{singer}_{song}_{clip:02d}.wav"
-                synth.write(path, synth.to_pcm(np.stack([left, right], 1)), 16_000)
-    return root
-
-
-def test_the_drnn_split_validates_on_its_own_clips_and_is_marked(dsd100_root: Path, tmp_path: Path) -> None:
-    pools = (PoolOptions(layout="mir1k", root=str(mir1k_tree(tmp_path)), hold_out=6, split="drnn"),)
-    reports: list[str] = []
-    opened = training.open_material(replace(recipe(dsd100_root), pools=pools), reports.append)
-    assert (len(opened.names["training"]), len(opened.names["validation"])) == (14, 4)
-    assert opened.names["pools"] == [{"layout": "mir1k", "split": "drnn", "shares_singers": True}]
-    assert "shares singers" in reports[0]
-
-
-def test_validation_on_what_another_pool_trains_on_is_refused_by_name(dsd100_root: Path, tmp_path: Path) -> None:
-    held = dsd100.find(dsd100_root).tracks[-1]
-    folder = tmp_path / "songs" / held.song.upper()
-    synth.write(folder / "vocals.wav", np.full(8_000, 0.1), 8_000)
-    synth.write(folder / "accompaniment.wav", np.full(8_000, 0.1), 8_000)
-    found = recipe(dsd100_root, hold_out=5)
-    pools = (*found.pools, PoolOptions(layout="stems", root=str(tmp_path / "songs")))
-    with pytest.raises(DatasetError, match=held.name):
-        training.open_material(replace(found, pools=pools))
-
-
-def test_a_split_that_is_not_there_is_refused(dsd100_root: Path) -> None:
-    pools = (PoolOptions(layout="dsd100", root=str(dsd100_root), split="Test"),)
-    with pytest.raises(DatasetError, match="no split 'Test' to train on"):
-        training.open_material(replace(recipe(dsd100_root), pools=pools))
-
-
-@pytest.mark.parametrize(("weight", "hold_out"), [(-1.0, 0), (0.0, 0), (1.0, -2)])
-def test_pools_without_meaning_are_refused(dsd100_root: Path, weight: float, hold_out: int) -> None:
-    def use() -> None:
-        pool = PoolOptions(layout="dsd100", root=str(dsd100_root), weight=weight, hold_out=hold_out)
-        training.open_material(replace(recipe(dsd100_root), pools=(pool,)))
-
-    with pytest.raises((ConfigError, DatasetError)):
-        use()
-
-
-@pytest.mark.parametrize("layout", ["voices", "instrumentals"])
-def test_lone_stems_cannot_be_validated_on(layout: Any) -> None:
-    with pytest.raises(ConfigError, match=f"pool {layout}: nothing to hold out"):
-        PoolOptions(layout=layout, root="anywhere", hold_out=2)
 
 
 # The trainer
@@ -516,7 +234,7 @@ def test_a_run_leaves_its_recipe_log_checkpoint_and_weights(finished: Path, dsd1
         "checkpoint.pt",
         "unet.safetensors",
     }
-    assert training.read_recipe(str(finished / "recipe.toml")) == recipe(dsd100_root)
+    assert recipes.read_recipe(str(finished / "recipe.toml")) == recipe(dsd100_root)
 
 
 def test_the_log_has_one_json_line_a_step(finished: Path) -> None:

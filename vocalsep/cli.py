@@ -389,7 +389,7 @@ def train(
     if resume and (dataset or settings or minutes or out or skip_bad):
         raise typer.BadParameter("--resume goes on with the run's own recipe; it takes no other settings")
     with _told():
-        from vocalsep import datasets, training, weights
+        from vocalsep import datasets, recipes, training, weights
 
         changes = list(settings or [])
         if skip_bad:
@@ -397,8 +397,8 @@ def train(
         if minutes:
             changes += ["training.steps=0", f"training.minutes={minutes}"]
         if dataset:
-            changes += training.single_pool(dataset.value, datasets.root_of(dataset.value, root), split)
-        recipe = training.read_recipe(str(resume / "recipe.toml") if resume else preset, changes)
+            changes += recipes.single_pool(dataset.value, datasets.root_of(dataset.value, root), split)
+        recipe = recipes.read_recipe(str(resume / "recipe.toml") if resume else preset, changes)
         run = resume or out or Path("runs") / Path(preset).stem
         path = training.fit(
             recipe,

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small import CPU, recipe
+
+from vocalsep import nets, recipes, training
+from vocalsep.errors import ConfigError
+from vocalsep.recipes import FitOptions
+
+
+def test_every_preset_parses_and_builds_its_net() -> None:
+    assert "unet" in recipes.presets()
+    for name in recipes.presets():
+        found = recipes.read_recipe(name)
+        assert nets.build(found.net, found.options).parameters_count > 0
+        assert found.pools
+        assert found.licence != "not stated", name
+
+
+def test_overrides_reach_a_recipe() -> None:
+    found = recipes.read_recipe("unet", ["options.width=4", "training.minutes=0", "training.steps=7"])
+    assert found.options["width"] == 4
+    assert (found.training.steps, found.training.minutes) == (7, 0.0)
+    assert found.pools == recipes.read_recipe("unet").pools
+
+
+@pytest.mark.parametrize(
+    ("setting", "hint"),
+    [
+        ("training.step=3", "training.steps"),
+        ("excerpts.polarty=0.5", "excerpts.polarity"),
+        ("front_end.hopp=3", "front_end.hop"),
+        ("nett='unet'", "net"),
+    ],
+)
+def test_an_unknown_setting_is_refused_with_the_nearest_one(setting: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=f"did you mean '{hint}'"):
+        recipes.read_recipe("unet", [setting])
+
+
+def test_an_unknown_net_option_is_refused(dsd100_root: Path, tmp_path: Path) -> None:
+    wrong = replace(recipe(dsd100_root), options={"widht": 4})
+    with pytest.raises(ConfigError, match=r"options\.width"):
+        training.fit(wrong, tmp_path / "run", device=CPU)
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+def test_an_unknown_preset_is_refused_with_the_nearest_one() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'unet'"):
+        recipes.read_recipe("unett")
+
+
+def test_a_recipe_that_is_not_there_or_not_toml_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.toml"):
+        recipes.read_recipe(str(tmp_path / "none.toml"))
+    (tmp_path / "words.toml").write_text("these are words", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"words\.toml"):
+        recipes.read_recipe(str(tmp_path / "words.toml"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"steps": 5, "minutes": 1.0},
+        {"steps": 5, "batch_size": 0},
+        {"steps": 5, "learning_rate": 0.0},
+        {"steps": 5, "clip": 0.0},
+        {"steps": 5, "ema": 1.0},
+        {"steps": 5, "validate_excerpts": 0},
+    ],
+)
+def test_loops_without_meaning_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        FitOptions(**options)

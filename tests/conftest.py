@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import small
 import synth
+from hypothesis import settings
 
 from vocalsep.material import Material, open_material
+
+settings.register_profile("ci", derandomize=True)  # new examples are for those who can act on them
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session", autouse=True)

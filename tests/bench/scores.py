@@ -4,8 +4,9 @@
 
 DSD100 is a folder in the layout of that data set. A track's score is the median of its 1-s frame SDRs (BSS Eval v4,
 images, as museval); the columns are the median and the mean of those over tracks, and the mean of whole-song SDRs.
-With --instrumentals, a folder of folders of songs without a singer, also: how far the vocals lie below the song, over the
-first 12 s of the first two readable recordings of each folder. All in dB. The mixture is the sum of the stems; vocals are scored against the vocals stem, 44.1 kHz stereo.
+The mixture is the sum of the stems; vocals are scored against the vocals stem, 44.1 kHz stereo. With --instrumentals, a
+folder of folders of songs without a singer, also: the level of the vocals against the song, over the first 12 s of the
+first two readable recordings of each folder. All in dB.
 """
 
 from __future__ import annotations
@@ -81,9 +82,8 @@ def main() -> None:
         print("| {} | {:.2f} | {:.2f} | {:.2f} |".format(name, *score(songs, estimate)), flush=True)
     for name in options.model if options.instrumentals else []:
         levels = leaks(options.instrumentals, name)
-        print(
-            f"\n{name}, {len(levels)} songs without a singer: mean {np.mean(levels):.1f}, median {np.median(levels):.1f}"
-        )
+        figures = f"mean {np.mean(levels):.1f}, median {np.median(levels):.1f}"
+        print(f"\n{name}, {len(levels)} songs without a singer: {figures}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Two ways: the mixture's phase, which a masked mixture spectrum carries already, needs nothing but the inverse STFT;
 Griffin-Lim throws the phase away and looks for one that fits the magnitudes (Griffin and Lim, 1984; with momentum:
 Perraudin, Balazs and Sondergaard, "A fast Griffin-Lim algorithm", 2013). Both papers used Griffin-Lim. It sounds
-phasier and scores some 10 dB worse, since no phase that fits the magnitudes need be the singer's; it is here for
+phasier and scores far worse, since no phase that fits the magnitudes need be the singer's; it is here for
 comparison with them.
 """
 

@@ -14,19 +14,21 @@ LAYERS = (
     {"errors"},
     {"shapes", "files"},
     {"config"},
-    {"audio", "stft", "features", "masks", "chunks", "inversion", "clustering", "losses", "metrics"},
+    {"audio", "stft", "features", "masks", "chunks", "inversion", "clustering", "losses", "metrics", "bsseval"},
     {"nets"},
     {"weights"},
     {"extraction", "datasets"},
     {"recipes"},
     {"material"},
-    {"training", "evaluation", "plots"},
+    {"plots"},
+    {"training", "evaluation"},
     {"cli"},
     {"__main__"},
 )
 WITHIN = {  # imports inside a layer
     ("features", "stft"),
     ("inversion", "stft"),
+    ("bsseval", "metrics"),
 }
 LONG = {"extraction", "training"}  # one story each, that would not be clearer in two files
 

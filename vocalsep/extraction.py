@@ -331,8 +331,15 @@ def peak_memory_mb() -> float | None:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
 
 
-def oracle(mixture: Waveform, vocals: Waveform, rate: int, front_end: LogMel | None = None) -> Piece:
-    """What an ideal ratio mask makes of a song: the ceiling of every net that answers with such masks.
+def oracle(
+    mixture: Waveform,
+    vocals: Waveform,
+    rate: int,
+    front_end: LogMel | None = None,
+    *,
+    mask: Callable[[Tensor, Tensor], Mask] = masks.ratio,
+) -> Piece:
+    """What an ideal mask makes of a song: the ceiling of every net that answers with such masks.
 
     Args:
         mixture: ``(channel, time)``.
@@ -340,6 +347,7 @@ def oracle(mixture: Waveform, vocals: Waveform, rate: int, front_end: LogMel | N
         rate: Their rate, Hz.
         front_end: Whose grid the mask lives on before it is projected, as a net's would. By default the mask lives
             on the song's own STFT of 4096 samples at 44.1 kHz (or as long at other rates), a mask to each channel.
+        mask: From power of vocals and accompaniment to their mask.
 
     Returns:
         Vocals and accompaniment.
@@ -348,18 +356,18 @@ def oracle(mixture: Waveform, vocals: Waveform, rate: int, front_end: LogMel | N
     if front_end is None:
         grid = Grid(rate=44_100, n_fft=4096, hop=1024).at_rate(rate)
         power = [stft.forward(part, grid).abs().square() for part in (vocals, accompaniment)]
-        mask = masks.ratio(power[0], power[1])
+        ideal = mask(power[0], power[1])
     else:
         grid = front_end.grid.at_rate(rate)
         low = [audio.resample(part, rate, front_end.rate) for part in (vocals, accompaniment)]
         bands = [front_end.analyse(stft.forward(part, front_end.grid)) for part in low]
         frames = grid.frames(mixture.shape[-1])
-        mask = masks.project(
-            masks.ratio(bands[0], bands[1]),
+        ideal = masks.project(
+            mask(bands[0], bands[1]),
             rows_hz=front_end.band_hz,
             to_hz=grid.hz,
             seconds=torch.arange(bands[0].shape[-1], dtype=torch.float64) * front_end.grid.frame_seconds,
             to_seconds=torch.arange(frames, dtype=torch.float64) * grid.frame_seconds,
         )
-    estimate = stft.inverse(masks.apply(mask, stft.forward(mixture, grid)), grid, mixture.shape[-1])
+    estimate = stft.inverse(masks.apply(ideal, stft.forward(mixture, grid)), grid, mixture.shape[-1])
     return Piece(*masks.remainder(mixture, estimate))

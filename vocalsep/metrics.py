@@ -1,6 +1,12 @@
-"""Scores of estimated vocals against the true ones."""
+"""Scores that need no filters: plain ratios of energies, in dB. `bsseval` has those that do.
+
+Signals are ``(channel, time)``; all channels count as one long signal. A silent reference has no score: it is
+not-a-number. Where there is no error at all the score is infinite.
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,15 +38,75 @@ def framewise_sdr(reference: Waveform, estimate: Waveform, rate: int, *, window_
     )
     signal, noise = true.square().sum(dim=(0, 2)), (true - made).square().sum(dim=(0, 2))
     silent = (signal == 0) | (made.square().sum(dim=(0, 2)) == 0)
-    return torch.where(silent, torch.nan, 10 * torch.log10(signal / noise))
+    return torch.where(silent, torch.nan, decibels(signal, noise))
 
 
 def sdr(reference: Waveform, estimate: Waveform) -> float:
     """Signal-to-distortion ratio of a whole song, dB, as in the music demixing challenges.
 
+    ``SDR = 10 log10(sum r^2 / sum (r - e)^2)`` (Mitsufuji et al., "Music Demixing Challenge 2021", 2022; without the
+    small number that they add to both sums). A silent estimate scores 0.
+
     Args:
-        reference: The true vocals, ``(channel, time)``, not silent.
+        reference: The true vocals, ``(channel, time)``.
         estimate: The estimate, of the same shape.
     """
     true, made = reference.double(), estimate.double()
-    return float(10 * torch.log10(true.square().sum() / (true - made).square().sum()))
+    return _score(true.square().sum(), (true - made).square().sum(), true)
+
+
+def si_sdr(reference: Waveform, estimate: Waveform) -> float:
+    """Scale-invariant SDR of a whole song, dB (Le Roux et al., "SDR - half-baked or well done?", 2019).
+
+    ``SI-SDR = 10 log10(sum (a r)^2 / sum (a r - e)^2)`` with ``a = sum e r / sum r^2``; the mean is not taken away.
+    A silent estimate has no score.
+
+    Args:
+        reference: The true vocals, ``(channel, time)``.
+        estimate: The estimate, of the same shape.
+    """
+    true, made = reference.double(), estimate.double()
+    scaled = (made * true).sum() / true.square().sum() * true
+    return _score(scaled.square().sum(), (scaled - made).square().sum(), true)
+
+
+class GainRatios(NamedTuple):
+    """Energy ratios in dB of BSS Eval's gain-only form."""
+
+    sdr: float
+    sir: float
+    sar: float
+
+
+def gain_ratios(references: Tensor, estimate: Waveform, source: int) -> GainRatios:
+    """BSS Eval 2.1 with gains in place of filters, the main score of the MIR-1K literature.
+
+    The estimate is projected onto its own reference, ``own``, and onto the plane of all references, ``every``; then
+    SDR is ``own`` against ``estimate - own``, SIR is ``own`` against ``every - own`` and SAR is ``every`` against
+    ``estimate - every`` (``bss_decomp_gain``; Fevotte, Gribonval and Vincent, "BSS_EVAL toolbox user guide", 2005). Its
+    SDR is `si_sdr`. A mixture, which is a sum of the references, has no artifacts: its SAR is as high as rounding lets it.
+
+    Args:
+        references: The true sources, ``(source, channel, time)``.
+        estimate: The estimate of one of them, ``(channel, time)``.
+        source: Which one.
+
+    Returns:
+        Not-a-number where a reference or the estimate is silent.
+    """
+    flat, made = references.double().flatten(1), estimate.double().flatten()
+    gram, products = flat @ flat.T, flat @ made
+    own = products[source] / gram[source, source] * flat[source]
+    every = torch.linalg.lstsq(gram, products[:, None], driver="gelsd").solution[:, 0] @ flat
+    silent = bool((gram.diagonal() == 0).any()) or not made.any()
+    pairs = ((own, made - own), (own, every - own), (every, made - every))
+    return GainRatios(*(float("nan") if silent else float(decibels(a @ a, b @ b)) for a, b in pairs))
+
+
+def decibels(signal: Tensor, error: Tensor) -> Tensor:
+    """Ratio of two energies in dB; infinite without error, not-a-number without both."""
+    return 10 * torch.log10(signal / error)
+
+
+def _score(signal: Tensor, error: Tensor, reference: Tensor) -> float:
+    return float(decibels(signal, error)) if reference.any() else float("nan")

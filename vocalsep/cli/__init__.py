@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from vocalsep import __version__
-from vocalsep.cli import data, extract, models, train
+from vocalsep.cli import data, evaluate, extract, models, train
 from vocalsep.cli.common import stdout
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.command(cls=extract.OptionalValue)(extract.extract)
 app.command()(train.train)
+app.command("eval")(evaluate.evaluate)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
 

@@ -1,0 +1,125 @@
+"""What is scored on: the tracks of a data set, mixed as its literature mixes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vocalsep import audio
+from vocalsep.datasets import LAYOUTS, dsd100, mir1k
+from vocalsep.datasets.tracks import Listing, Track
+from vocalsep.errors import AudioError, ConfigError, DatasetError, unknown
+from vocalsep.shapes import Waveform
+
+SPLITS = {
+    "dsd100": {"test": "Test", "dev": "Dev"},
+    "mir1k": {"test": "test", "train": "train", "drnn": "drnn-test"},
+    "stems": {"all": "all"},
+}
+"""Of each data set the parts that can be scored on, its usual one first, and what the data set calls them."""
+
+_FORMS = {"dsd100": (dsd100.RATE, 2), "mir1k": (mir1k.RATE, 1)}  # rate and channels; of others the vocals file's own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """Decides all scores, together with what is scored.
+
+    Attributes:
+        dataset: A key of `SPLITS`.
+        root: Its folder.
+        split: One of its parts; empty for the usual one.
+        snr_db: Level of the voice over the accompaniment in the mixture, dB; None for the level that the songs have.
+            MIR-1K is scored at 0 dB, and only there may it be another.
+
+    Raises:
+        ConfigError: For an unknown data set or part, or a level where there is none to choose.
+    """
+
+    dataset: str
+    root: Path
+    split: str = ""
+    snr_db: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.dataset not in SPLITS:
+            raise ConfigError(unknown("data set", self.dataset, SPLITS))
+        parts = SPLITS[self.dataset]
+        split = self.split.lower() or next(iter(parts))
+        if split not in parts:
+            raise ConfigError(f"{self.dataset}: no split {self.split!r} to score on; expected {' or '.join(parts)}")
+        object.__setattr__(self, "split", split)
+        if self.dataset == "mir1k":
+            object.__setattr__(self, "snr_db", 0.0 if self.snr_db is None else float(self.snr_db))
+        elif self.snr_db is not None:
+            raise ConfigError(
+                f"{self.dataset}: songs are scored at their own level; only mir1k is mixed at a chosen one"
+            )
+
+    def find(self) -> Listing:
+        """Lists the tracks.
+
+        Raises:
+            DatasetError: If the folder is laid out differently.
+        """
+        return LAYOUTS[self.dataset](self.root, SPLITS[self.dataset][self.split])
+
+
+@dataclass(frozen=True)
+class Song:
+    """A track, mixed.
+
+    Attributes:
+        references: Vocals and accompaniment, ``(source, channel, time)``.
+        rate: Their rate, Hz.
+    """
+
+    references: Tensor
+    rate: int
+
+    @property
+    def vocals(self) -> Waveform:
+        """The true vocals, ``(channel, time)``."""
+        return self.references[0]
+
+    @property
+    def mixture(self) -> Waveform:
+        """The sum of the references, ``(channel, time)``."""
+        return self.references.sum(dim=0)
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return self.references.shape[-1] / self.rate
+
+
+def load(track: Track, setup: Setup) -> Song:
+    """Reads and mixes a track.
+
+    DSD100 is 44.1 kHz stereo, MIR-1K 16 kHz mono, and folders of stems have the vocals' rate and channels. The mixture
+    is always the sum of the stems. For MIR-1K the accompaniment is first brought to the voice's energy over the
+    whole clip, less `Setup.snr_db` (Huang et al., "Singing-voice separation from monaural recordings using deep
+    recurrent neural networks", 2014, who divide both by their norms; scores do not depend on that common factor).
+
+    Raises:
+        DatasetError: If a file cannot be read or the lengths differ.
+    """
+    rate, channels = _FORMS.get(setup.dataset) or _form(track)
+    stems = track.load(rate, channels)
+    vocals, accompaniment = stems["vocals"], stems["accompaniment"]
+    if setup.snr_db is not None:
+        wanted, had = vocals.double().norm() * 10 ** (-setup.snr_db / 20), accompaniment.double().norm()
+        if wanted > 0 and had > 0:
+            accompaniment = accompaniment * float(wanted / had)
+    return Song(torch.stack([vocals, accompaniment]), rate)
+
+
+def _form(track: Track) -> tuple[int, int]:
+    try:
+        with audio.Reader(track.vocals[0].path) as reader:
+            return reader.rate, reader.channels
+    except AudioError as error:
+        raise DatasetError(f"track {track.name!r}: {error}") from error

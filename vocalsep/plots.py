@@ -1,0 +1,65 @@
+"""Pictures of scores, drawn to files. matplotlib is imported inside, since it takes a second to load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_DPI = 120
+_NAMED = 60  # more songs than this are not named along the axis
+
+
+def score_boxes(path: Path, scores: Mapping[str, Mapping[str, Sequence[float]]], *, title: str) -> None:
+    """Draws a box plot for each score, with a box (quartiles; whiskers over 1.5 times their distance) to each row.
+
+    Args:
+        path: The PNG file to be.
+        scores: Of each score and each row the values of all tracks, finite; none leave a gap.
+        title: Stands above.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = max(map(len, scores.values()))
+    figure = Figure(figsize=(4 * len(scores) + 2, 1.5 + 0.45 * rows), layout="constrained")
+    axes = figure.subplots(1, len(scores), sharey=True, squeeze=False)[0]
+    for place, (name, values) in zip(axes, scores.items(), strict=True):
+        place.boxplot([list(column) for column in values.values()], orientation="horizontal", widths=0.6)
+        place.set_yticks(range(1, len(values) + 1), labels=list(values), parse_math=False)
+        place.set_xlabel(name, parse_math=False)
+        place.grid(axis="x", alpha=0.3)
+    axes[0].invert_yaxis()  # the first row on top, as in tables
+    figure.suptitle(title, parse_math=False)
+    FigureCanvasAgg(figure).print_png(path)
+
+
+def scores_by_song(
+    path: Path, songs: Sequence[str], scores: Mapping[str, Sequence[float]], *, title: str, label: str
+) -> None:
+    """Draws a score against songs, in order of the first row's score, with a colour to each row.
+
+    Args:
+        path: The PNG file to be.
+        songs: Their names.
+        scores: Of each row the score of each song; not-a-number leaves a gap.
+        title: Stands above.
+        label: Of the vertical axis.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(max(8, 3 + 0.22 * min(len(songs), _NAMED)), 6), layout="constrained")
+    axes = figure.subplots()
+    first = next(iter(scores.values()))
+    order = sorted(range(len(songs)), key=lambda index: (first[index] != first[index], first[index]))
+    for row, values in scores.items():
+        axes.plot(range(len(songs)), [values[index] for index in order], "o", markersize=4, label=row)
+    if len(songs) <= _NAMED:
+        names = [songs[index][:40] for index in order]
+        axes.set_xticks(range(len(songs)), labels=names, rotation=90, fontsize=7, parse_math=False)
+    axes.set_xlabel("songs, in order of the first row's score")
+    axes.set_ylabel(label, parse_math=False)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(loc="best", fontsize=8)
+    figure.suptitle(title, parse_math=False)
+    FigureCanvasAgg(figure).print_png(path)

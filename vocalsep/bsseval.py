@@ -18,9 +18,9 @@ What is computed is what those two compute, but faster: correlations are summed 
 factored once for all estimates of a song, and energies are taken from spectra (Parseval), so that nothing is
 transformed back.
 
-Silence: where a reference or an estimate is silent (its channels sum to 0 at each sample, museval's rule), no ratio is
-defined, of no source. Such frames are not-a-number; so are all ratios if a reference or an estimate is silent as a whole,
-where museval and mir_eval raise errors.
+Silence: where a reference or an estimate is silent (its channels sum to 0 at each sample, museval's rule), no source
+has ratios. Such frames are not-a-number; so is everything if a reference or an estimate is silent as a whole, where
+museval and mir_eval raise errors.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class BssEval:
         return _Filters(torch.stack(own_filters), every.permute(0, 1, 3, 4, 2))
 
     def _correlations(self, signals: Tensor) -> Tensor:
-        """``sum_t reference[t] signal[t + lag]`` of all their channels, ``(reference, signal, lag)``, lag below taps."""
+        """``sum_t reference[t] signal[t + lag]`` of all channels, ``(reference, signal, lag)``; lag from 0 on."""
         references, signals = self._references.flatten(0, 1), signals.flatten(0, 1)
         total = torch.zeros(len(references), len(signals), self._size // 2 + 1, dtype=torch.complex128)
         for start in range(0, signals.shape[1], _FRAMES):
@@ -182,7 +182,8 @@ class BssEval:
             after = torch.fft.rfft(signals[:, block].double(), self._size)
             for index, spectrum in enumerate(before):
                 total[index] += (spectrum * after).sum(dim=1)
-        return torch.fft.irfft(total, self._size)[..., : self._taps]
+        lags: Tensor = torch.fft.irfft(total, self._size)
+        return lags[..., : self._taps]
 
 
 class _Filters(NamedTuple):
@@ -228,14 +229,15 @@ class _Factors:
 
     def solve(self, side: Tensor) -> Tensor:
         if self._regular:
-            found = torch.linalg.lu_solve(self._lu, self._pivots, side)
+            found: Tensor = torch.linalg.lu_solve(self._lu, self._pivots, side)
             if found.isfinite().all():
                 return found
-        return torch.linalg.lstsq(self._gram, side, driver="gelsd").solution
+        least: Tensor = torch.linalg.lstsq(self._gram, side, driver="gelsd").solution
+        return least
 
 
 def _framed(signals: Tensor, window: int, taps: int) -> Tensor:
-    """Frames, each with the `taps - 1` samples that follow it, zeros after the end; ``(source, channel, frame, ...)``."""
+    """Frames, each with the `taps - 1` samples that follow, zeros after the end; ``(source, channel, frame, ...)``."""
     padded = torch.nn.functional.pad(signals, (0, -signals.shape[-1] % window + taps - 1))
     return padded.unfold(-1, window + taps - 1, window)
 

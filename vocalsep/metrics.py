@@ -83,8 +83,8 @@ def gain_ratios(references: Tensor, estimate: Waveform, source: int) -> GainRati
 
     The estimate is projected onto its own reference, ``own``, and onto the plane of all references, ``every``; then
     SDR is ``own`` against ``estimate - own``, SIR is ``own`` against ``every - own`` and SAR is ``every`` against
-    ``estimate - every`` (``bss_decomp_gain``; Fevotte, Gribonval and Vincent, "BSS_EVAL toolbox user guide", 2005). Its
-    SDR is `si_sdr`. A mixture, which is a sum of the references, has no artifacts: its SAR is as high as rounding lets it.
+    ``estimate - every`` (``bss_decomp_gain``; Fevotte, Gribonval and Vincent, "BSS_EVAL toolbox user guide", 2005).
+    Its SDR is `si_sdr`. A mixture, a sum of the references, has no artifacts: its SAR is as high as rounding lets it.
 
     Args:
         references: The true sources, ``(source, channel, time)``.

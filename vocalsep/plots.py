@@ -17,7 +17,6 @@ def score_boxes(path: Path, scores: Mapping[str, Mapping[str, Sequence[float]]],
         scores: Of each score and each row the values of all tracks, finite; none leave a gap.
         title: Stands above.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     rows = max(map(len, scores.values()))
@@ -30,7 +29,7 @@ def score_boxes(path: Path, scores: Mapping[str, Mapping[str, Sequence[float]]],
         place.grid(axis="x", alpha=0.3)
     axes[0].invert_yaxis()  # the first row on top, as in tables
     figure.suptitle(title, parse_math=False)
-    FigureCanvasAgg(figure).print_png(path)
+    figure.savefig(path, format="png", dpi=_DPI)
 
 
 def scores_by_song(
@@ -45,7 +44,6 @@ def scores_by_song(
         title: Stands above.
         label: Of the vertical axis.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(max(8, 3 + 0.22 * min(len(songs), _NAMED)), 6), layout="constrained")
@@ -62,4 +60,4 @@ def scores_by_song(
     axes.grid(axis="y", alpha=0.3)
     axes.legend(loc="best", fontsize=8)
     figure.suptitle(title, parse_math=False)
-    FigureCanvasAgg(figure).print_png(path)
+    figure.savefig(path, format="png", dpi=_DPI)

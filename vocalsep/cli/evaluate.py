@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from vocalsep.evaluation.report import Table
+
+_WIDTH = 120  # of tables in files and pipes
 
 
 def evaluate(
@@ -61,7 +64,7 @@ def evaluate(
         from vocalsep import datasets, weights
         from vocalsep.evaluation import report, rows, runs, songs, summary
 
-        setup = songs.Setup(dataset=dataset.value, root=datasets.root_of(dataset.value, root), split=split, snr_db=snr)
+        setup = songs.set_up(dataset.value, datasets.root_of(dataset.value, root), split, snr)
         chosen = models or ([] if estimates else [weights.DEFAULT_MODEL])
         ways = [way.value for way in inversion or [InversionName.PHASE]]
         compared = rows.standard(chosen, ways, estimates or [])
@@ -95,7 +98,7 @@ def _tell(shown: Table) -> None:
         grid.add_column(head, justify="right" if index else "left")
     for row in shown.rows:
         grid.add_row(*row)
-    stdout.print(grid)
+    stdout.print(grid, width=None if stdout.is_terminal else _WIDTH)
     stdout.print()
 
 
@@ -140,7 +143,8 @@ def _workers(jobs: int) -> Iterator[Executor | None]:
 
 
 def _one_thread() -> None:
-    """Starts a worker: one thread of its own, none that waits busily, and no life beyond its parent's."""
+    """Starts a worker: one thread, none that waits busily; its parent alone stops it, and takes it along if it dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     for library in ("OMP", "MKL", "OPENBLAS"):
         os.environ[f"{library}_NUM_THREADS"] = "1"
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"

@@ -16,7 +16,9 @@ from vocalsep.datasets.tracks import Problem
 from vocalsep.evaluation.runs import Line
 from vocalsep.evaluation.scores import SCORES, TARGETS
 from vocalsep.evaluation.songs import Setup
-from vocalsep.evaluation.summary import Summary, as_dict
+from vocalsep.evaluation.summary import Figure, Summary, as_dict
+
+_PLOTTED_DB = 60.0  # what lies beyond stands for no error at all, and would squeeze the rest
 
 
 @dataclass(frozen=True)
@@ -77,17 +79,16 @@ def tables(summary: Summary) -> list[Table]:
     made = []
     for title, columns in _TABLES.items():
         for target in TARGETS:
-            rows = [(row, *(_cell(targets, target, c) for c in columns)) for row, targets in summary.items()]
+            rows = [(row, *(_cell(targets[target][c.score], c) for c in columns)) for row, targets in summary.items()]
             made.append(Table(f"{target.capitalize()}: {title}", ("estimate", *(c.head for c in columns)), tuple(rows)))
     return made
 
 
-def _cell(targets: Any, target: str, column: _Column) -> str:
-    figure = targets[target][column.score]
+def _cell(figure: Figure, column: _Column) -> str:
     value, interval = getattr(figure, column.over_tracks), getattr(figure, f"{column.over_tracks}_interval")
     if value is None:
         return "-"
-    return f"{value:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]" if column.interval else f"{value:.2f}"
+    return f"{value:.2f}" + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if column.interval and interval else "")
 
 
 def markdown(setup: Setup, made: Iterable[Table], tracks: int) -> str:
@@ -156,7 +157,7 @@ def write(out: Path, setup: Setup, lines: Sequence[Line], summary: Summary, abou
         return
     boxes = {
         f"{name.removeprefix('v4_').upper()} of vocals, dB": {
-            row: [v for v in _values(lines, row, name).values() if not math.isnan(v)] for row in summary
+            row: [v for v in _values(lines, row, name).values() if abs(v) < _PLOTTED_DB] for row in summary
         }
         for name in ("v4_sdr", "v4_isr", "v4_sir", "v4_sar")
     }

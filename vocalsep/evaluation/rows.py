@@ -44,6 +44,7 @@ class Row:
         if self.model:
             parts.append(_digest(self.model))
         if self.folder:
+            parts.append(str(self.folder))
             for stem in ("vocals", "accompaniment"):
                 path = _estimate_path(self.folder, track, stem)
                 parts.append(f"{path.stat().st_size} {path.stat().st_mtime_ns}" if path else "none")
@@ -63,7 +64,9 @@ class Row:
 
 
 def standard(models: Sequence[str], inversions: Iterable[str], folders: Iterable[Path]) -> list[Row]:
-    """Rows of a table: the floor, then what is compared, then the ceilings.
+    """Rows of a table: the floor (the mixture), then what is compared, then the ceilings.
+
+    Ceilings are the ideal binary mask (IBM) and the ideal ratio masks (IRM) of `extraction.oracle`.
 
     Args:
         models: Names or weights files. Each gets a row for every inversion, and one for the ideal mask on its grid,
@@ -85,14 +88,14 @@ def standard(models: Sequence[str], inversions: Iterable[str], folders: Iterable
         if not folder.is_dir():
             raise DatasetError(f"{folder}: no such folder of estimates")
         compared.append(Row(name=folder.resolve().name, kind="estimates", folder=folder.resolve()))
-    ceilings = [Row(name="ideal binary mask, linear", kind="ibm")]
+    ceilings = [Row(name="IBM, linear", kind="ibm")]
     grids = []
     for model in models:
         if loaded[model].front_end not in grids:
             grids.append(loaded[model].front_end)
-            name = f"ideal ratio mask, grid of {_called(model)}"
+            name = f"IRM, grid of {_called(model)}"
             ceilings.append(Row(name=name, kind="irm-grid", model=model))
-    rows = [Row(name=MIXTURE, kind="mixture"), *compared, *ceilings, Row(name="ideal ratio mask, linear", kind="irm")]
+    rows = [Row(name=MIXTURE, kind="mixture"), *compared, *ceilings, Row(name="IRM, linear", kind="irm")]
     names = [row.name for row in rows]
     for name in names:
         if names.count(name) > 1:

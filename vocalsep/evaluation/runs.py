@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import BrokenExecutor, Executor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -23,8 +23,7 @@ from vocalsep.evaluation.songs import Setup, load
 _FORM = 1  # of the scores; a run whose lines mean something else must not be resumed
 
 Line = dict[str, Any]
-"""What is known of one track and row: ``track``, ``song``, ``row``, ``fingerprint``, ``seconds``, and of each target its
-scores."""
+"""What is known of one track and row: ``track``, ``song``, ``row``, ``fingerprint``, ``seconds``, scores by target."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def evaluate(
         Lines in order of rows and tracks, and what could not be scored.
 
     Raises:
-        ConfigError: If `out` holds a run of another setup.
+        ConfigError: If `out` holds a run of another setup, or a process of the executor died.
         DatasetError: If the data set's folder is laid out differently, or `out` cannot be written.
     """
     listing = setup.find()
@@ -105,8 +104,11 @@ def _outcomes(tasks: Iterable[Task], executor: Executor | None) -> Iterator[Outc
         yield from map(score_track, tasks)
         return
     futures = [executor.submit(score_track, task) for task in tasks]
-    for future in as_completed(futures):
-        yield future.result()
+    try:
+        for future in as_completed(futures):
+            yield future.result()
+    except BrokenExecutor as error:
+        raise ConfigError("a scoring process died, perhaps for lack of memory; go on with fewer --jobs") from error
 
 
 def score_track(task: Task) -> Outcome:

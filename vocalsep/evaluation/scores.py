@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,8 +43,8 @@ Scores = dict[str, dict[str, float | None]]
 class Ruler:
     """A song, ready to score any number of estimates of it.
 
-    Scores are limited to plus or minus 300 dB, which stands for infinity, and rounded to 1e-4 dB. Where a reference or an
-    estimate is silent there is no score; see `bsseval` and `metrics` for which.
+    Scores are limited to plus or minus 300 dB, which stands for infinity, and rounded to 1e-4 dB. Where a reference or
+    an estimate is silent there is no score; see `bsseval` and `metrics` for which.
 
     Args:
         song: The song.
@@ -88,8 +89,8 @@ class Ruler:
 
 
 def _median(values: Tensor) -> float:
-    """The median of those that are numbers; of two in the middle the mean, as NumPy has it."""
-    return float(values[~values.isnan()].quantile(0.5)) if not values.isnan().all() else math.nan
+    """The median of those that are numbers."""
+    return math.nan if values.isnan().all() else float(np.nanmedian(values.numpy()))
 
 
 def _limited(score: float) -> float | None:

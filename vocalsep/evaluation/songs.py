@@ -26,38 +26,19 @@ _FORMS = {"dsd100": (dsd100.RATE, 2), "mir1k": (mir1k.RATE, 1)}  # rate and chan
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """Decides all scores, together with what is scored.
+    """Decides all scores, together with what is scored. Made by `set_up`.
 
     Attributes:
         dataset: A key of `SPLITS`.
         root: Its folder.
-        split: One of its parts; empty for the usual one.
+        split: One of its parts.
         snr_db: Level of the voice over the accompaniment in the mixture, dB; None for the level that the songs have.
-            MIR-1K is scored at 0 dB, and only there may it be another.
-
-    Raises:
-        ConfigError: For an unknown data set or part, or a level where there is none to choose.
     """
 
     dataset: str
     root: Path
-    split: str = ""
-    snr_db: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.dataset not in SPLITS:
-            raise ConfigError(unknown("data set", self.dataset, SPLITS))
-        parts = SPLITS[self.dataset]
-        split = self.split.lower() or next(iter(parts))
-        if split not in parts:
-            raise ConfigError(f"{self.dataset}: no split {self.split!r} to score on; expected {' or '.join(parts)}")
-        object.__setattr__(self, "split", split)
-        if self.dataset == "mir1k":
-            object.__setattr__(self, "snr_db", 0.0 if self.snr_db is None else float(self.snr_db))
-        elif self.snr_db is not None:
-            raise ConfigError(
-                f"{self.dataset}: songs are scored at their own level; only mir1k is mixed at a chosen one"
-            )
+    split: str
+    snr_db: float | None
 
     def find(self) -> Listing:
         """Lists the tracks.
@@ -66,6 +47,31 @@ class Setup:
             DatasetError: If the folder is laid out differently.
         """
         return LAYOUTS[self.dataset](self.root, SPLITS[self.dataset][self.split])
+
+
+def set_up(dataset: str, root: Path, split: str = "", snr_db: float | None = None) -> Setup:
+    """Makes a setup.
+
+    Args:
+        dataset: A key of `SPLITS`.
+        root: Its folder.
+        split: One of its parts, in any case; empty for the usual one.
+        snr_db: Level of the voice over the accompaniment, dB: for MIR-1K alone, which is scored at 0 dB otherwise.
+
+    Raises:
+        ConfigError: For an unknown data set or part, or a level where there is none to choose.
+    """
+    if dataset not in SPLITS:
+        raise ConfigError(unknown("data set", dataset, SPLITS))
+    parts = SPLITS[dataset]
+    chosen = split.lower() or next(iter(parts))
+    if chosen not in parts:
+        raise ConfigError(f"{dataset}: no split {split!r} to score on; expected {' or '.join(parts)}")
+    if dataset == "mir1k":
+        return Setup(dataset=dataset, root=root, split=chosen, snr_db=0.0 if snr_db is None else snr_db)
+    if snr_db is not None:
+        raise ConfigError(f"{dataset}: songs are scored at their own level; only mir1k is mixed at a chosen one")
+    return Setup(dataset=dataset, root=root, split=chosen, snr_db=None)
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,7 @@ class Figure:
         median: Over tracks. Of scores that are medians over frames this is museval's "median of medians".
         mean: Over tracks.
         weighted: Mean over tracks, weighted by their length: the literature's GNSDR, GSIR, GSAR.
-        median_interval: Bootstrap interval of each, from low to high: what it might have been with other songs of the
-            same kind.
+        median_interval: 95 % bootstrap interval: what the median might have been with other such songs.
         mean_interval: Likewise.
         weighted_interval: Likewise.
         tracks: Tracks with this score.
@@ -52,8 +51,8 @@ Summary = dict[str, dict[str, dict[str, Figure]]]
 def summarise(lines: Sequence[Line], rows: Iterable[str]) -> Summary:
     """Adds up the lines of a run.
 
-    The intervals are percentiles of 1,000 resamples with a fixed seed. Songs are drawn, not tracks: the clips that MIR-1K
-    cuts from one song come and go together, since they are no independent witnesses.
+    The intervals are percentiles of 1,000 resamples with a fixed seed. Songs are drawn, not tracks: the clips that
+    MIR-1K cuts from one song come and go together, since they are no independent witnesses. One song has no interval.
 
     Args:
         lines: Of any rows and tracks.
@@ -78,8 +77,10 @@ def _row(lines: Sequence[Line]) -> dict[str, dict[str, Figure]]:
 def draw(songs: Sequence[str]) -> Floats:
     """How often each track is in each resample, ``(resample, track)``; tracks of one song always equally often."""
     names = sorted(set(songs))
+    if len(names) < 2:
+        return np.zeros((0, len(songs)))
     rng = np.random.default_rng(_SEED)
-    counts = rng.multinomial(len(names), np.full(len(names), 1 / max(1, len(names))), size=RESAMPLES)
+    counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=RESAMPLES)
     return counts[:, [names.index(song) for song in songs]].astype(np.float64)
 
 
@@ -128,7 +129,9 @@ def _medians(values: Floats, drawn: Floats) -> Floats:
     return np.asarray((ordered[low] + ordered[high]) / 2)
 
 
-def _interval(resampled: Floats) -> tuple[float, float]:
+def _interval(resampled: Floats) -> tuple[float, float] | None:
+    if not len(resampled):
+        return None
     low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return _rounded(low), _rounded(high)
 

@@ -74,7 +74,7 @@ class BssEval:
         self._window = min(window, references.shape[-1])
         self._size = _even(self._window + taps - 1)
         self._references = _framed(references, self._window, taps)
-        self._silent = _silent(self._references)
+        self._silent = _silent(self._references[..., : self._window])
         self._factors: list[_Factors] | None = None
 
     def __call__(self, estimates: Tensor) -> tuple[Ratios, Ratios]:
@@ -93,7 +93,7 @@ class BssEval:
             raise ValueError(f"estimates of shape {tuple(estimates.shape)}; expected {tuple(self._shape)}")
         framed = _framed(estimates, self._window, self._taps)
         frames = self._shape[-1] // self._window
-        mute = _silent(framed)
+        mute = _silent(framed[..., : self._window])
         if self._silent.all(dim=-1).any() or mute.all(dim=-1).any():
             nothing = torch.full((self._shape[0], frames), torch.nan, dtype=torch.float64)
             return Ratios(*[nothing] * 4), Ratios(*[nothing[:, 0]] * 4)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from vocalsep import __version__
 from vocalsep.cli.common import Dataset, RootOption, complain, stderr, stdout, told
@@ -98,8 +99,9 @@ def _tell(shown: Table) -> None:
         grid.add_column(head, justify="right" if index else "left")
     for row in shown.rows:
         grid.add_row(*row)
-    stdout.print(grid, width=None if stdout.is_terminal else _WIDTH)
-    stdout.print()
+    console = stdout if stdout.is_terminal else Console(width=_WIDTH, highlight=False, emoji=False)
+    console.print(grid)
+    console.print()
 
 
 @contextmanager

@@ -199,7 +199,9 @@ def test_channels_that_cancel_count_as_silent_as_musevals_do() -> None:
     estimates[0, 1, :WINDOW] = -estimates[0, 0, :WINDOW]
     frames, _ = BssEval(references, WINDOW, TAPS)(estimates)
     assert frames.sdr[1].isnan().tolist() == [True, False, False, False]
-    np.testing.assert_array_equal(frames.sdr.isnan(), np.isnan(theirs.version_4(references, estimates, WINDOW, TAPS)[0]))
+    np.testing.assert_array_equal(
+        frames.sdr.isnan(), np.isnan(theirs.version_4(references, estimates, WINDOW, TAPS)[0])
+    )
 
 
 @pytest.mark.parametrize("source", [0, 1])

@@ -1,9 +1,14 @@
-"""Pictures of scores, drawn to files. matplotlib is imported inside, since it takes a second to load."""
+"""Pictures of scores, drawn to files. matplotlib is imported inside, since it takes long to load."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _DPI = 120
 _NAMED = 60  # more songs than this are not named along the axis
@@ -29,7 +34,7 @@ def score_boxes(path: Path, scores: Mapping[str, Mapping[str, Sequence[float]]],
         place.grid(axis="x", alpha=0.3)
     axes[0].invert_yaxis()  # the first row on top, as in tables
     figure.suptitle(title, parse_math=False)
-    figure.savefig(path, format="png", dpi=_DPI)
+    _save(figure, path)
 
 
 def scores_by_song(
@@ -60,4 +65,10 @@ def scores_by_song(
     axes.grid(axis="y", alpha=0.3)
     axes.legend(loc="best", fontsize=8)
     figure.suptitle(title, parse_math=False)
-    figure.savefig(path, format="png", dpi=_DPI)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a song's name in another script: drawn as a box
+        figure.savefig(path, format="png", dpi=_DPI)

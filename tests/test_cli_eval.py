@@ -182,7 +182,7 @@ def test_a_run_that_was_killed_goes_on(mir1k_root: Path, model: Path, tmp_path: 
 
 
 def test_several_jobs_give_the_scores_of_one(mir1k_root: Path, model: Path, tmp_path: Path) -> None:
-    given = ["--dataset", "mir1k", "--root", mir1k_root, "-m", model, "--out"]
+    given = ["--dataset", "mir1k", "--root", mir1k_root, "-m", model, "--limit", "2", "--out"]
     assert run(*given, tmp_path / "one").exit_code == 0
     done = process("-m", "vocalsep", "eval", *given, tmp_path / "two", "--jobs", "2", "--json")
     assert (done.returncode, done.stderr) == (0, "")

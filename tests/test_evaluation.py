@@ -98,6 +98,17 @@ def test_songs_of_ones_own_keep_their_rate_and_channels(tmp_path: Path) -> None:
     assert [(song.rate, song.references.shape[1]) for song in loaded] == [(22_050, 2), (8_000, 1)]
 
 
+def test_stems_are_scored_with_16_bits(tmp_path: Path) -> None:
+    fine = 1.5 * fakes.noise(1, 900).numpy().T
+    for stem in ("vocals", "accompaniment"):
+        synth.write(tmp_path / "a" / f"{stem}.wav", fine, 8_000, "FLOAT")
+    setup = set_up("stems", tmp_path)
+    vocals = songs.load(setup.find().tracks[0], setup).vocals
+    steps = vocals * 2**15
+    assert torch.equal(steps, steps.round())
+    torch.testing.assert_close(vocals, torch.from_numpy(fine.T), rtol=0, atol=2**-16)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -18,6 +18,9 @@ What is computed is what those two compute, but faster: correlations are summed 
 factored once for all estimates of a song, and energies are taken from spectra (Parseval), so that nothing is
 transformed back.
 
+References that have nothing at all in some band, as a lossy file decoded to float has above its bandwidth, leave the
+filters to rounding: version 4 is then noise, museval's likewise. Round them to 16 bits first.
+
 Silence: where a reference or an estimate is silent (its channels sum to 0 at each sample, museval's rule), no source
 has ratios. Such frames are not-a-number; so is everything if a reference or an estimate is silent as a whole, where
 museval and mir_eval raise errors.

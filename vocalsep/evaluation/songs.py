@@ -21,6 +21,7 @@ SPLITS = {
 }
 """Of each data set the parts that can be scored on, its usual one first, and what the data set calls them."""
 
+_FULL_SCALE = 2.0**15  # of 16 bits
 _FORMS = {"dsd100": (dsd100.RATE, 2), "mir1k": (mir1k.RATE, 1)}  # rate and channels; of others the vocals file's own
 
 
@@ -110,12 +111,15 @@ def load(track: Track, setup: Setup) -> Song:
     whole clip, less `Setup.snr_db` (Huang et al., "Singing-voice separation from monaural recordings using deep
     recurrent neural networks", 2014, who divide both by their norms; scores do not depend on that common factor).
 
+    Stems are rounded to 16 bits, which changes nothing in the data sets: they are stored so. Decoded from a lossy
+    file they would have nothing at all in some bands, and BSS Eval, museval's too, would fit filters to rounding there.
+
     Raises:
         DatasetError: If a file cannot be read or the lengths differ.
     """
     rate, channels = _FORMS.get(setup.dataset) or _form(track)
     stems = track.load(rate, channels)
-    vocals, accompaniment = stems["vocals"], stems["accompaniment"]
+    vocals, accompaniment = ((stems[stem] * _FULL_SCALE).round() / _FULL_SCALE for stem in ("vocals", "accompaniment"))
     if setup.snr_db is not None:
         wanted, had = vocals.double().norm() * 10 ** (-setup.snr_db / 20), accompaniment.double().norm()
         if wanted > 0 and had > 0:

@@ -247,8 +247,16 @@ def test_version_3_is_mir_evals() -> None:
         np.testing.assert_allclose(have.numpy(), want, atol=1e-6)
 
 
-def test_version_3_of_whole_songs_and_plain_sdr_are_musevals_and_their_own() -> None:
+def test_version_3_of_several_channels_is_musevals() -> None:
+    references, estimates = scene(channels=3)
+    _, version_3 = BssEval(references, WINDOW, TAPS)(estimates)
+    ours = (version_3.sdr, version_3.sir, version_3.sar)
+    for have, want in zip(ours, theirs.version_3_of_channels(references, estimates, TAPS), strict=True):
+        np.testing.assert_allclose(have.numpy(), want, atol=1e-6)
+
+
+def test_sdr_of_version_4_over_a_single_frame_is_that_of_the_whole_song() -> None:
     references, estimates = scene()
-    as_images, _ = whole(references, estimates)
+    frames, _ = whole(references, estimates)
     for source in range(2):
-        assert float(as_images.sdr[source]) == pytest.approx(sdr(references[source], estimates[source]), abs=1e-9)
+        assert float(frames.sdr[source]) == pytest.approx(sdr(references[source], estimates[source]), abs=1e-9)

@@ -50,3 +50,17 @@ def version_3(references: Tensor, estimates: Tensor) -> list[Floats]:
             *(part[:, 0].double().numpy() for part in (references, estimates)), compute_permutation=False
         )
     return list(found[:3])
+
+
+def version_3_of_channels(references: Tensor, estimates: Tensor, taps: int) -> list[Floats]:
+    """museval's SDR, SIR and SAR of whole songs in its version 3, sources, which takes any channel count."""
+    sdr, _, sir, sar, _ = museval_metrics().bss_eval(
+        *(part.double().numpy().transpose(0, 2, 1) for part in (references, estimates)),
+        window=np.inf,
+        hop=np.inf,
+        compute_permutation=False,
+        filters_len=taps,
+        framewise_filters=True,
+        bsseval_sources_version=True,
+    )
+    return [score[:, 0] for score in (sdr, sir, sar)]

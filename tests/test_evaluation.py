@@ -262,7 +262,7 @@ def test_estimates_are_found_by_the_tracks_name(tmp_path: Path, place: str) -> N
     piece = row.estimate("A - B.c", song)
     assert torch.equal(piece.vocals, song.vocals)
     assert torch.equal(piece.accompaniment, song.mixture - song.vocals)
-    assert rows.partners(tmp_path, ["A - B.c"]) == []
+    assert rows.strangers(tmp_path, ["A - B.c"]) == []
 
 
 def test_an_accompaniment_beside_the_vocals_is_scored_in_place_of_the_remainder(tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ def test_an_accompaniment_beside_the_vocals_is_scored_in_place_of_the_remainder(
         synth.write(tmp_path / f"song.{stem}.wav", samples.numpy().T, 8_000, "FLOAT")
     row = Row(name="theirs", kind="estimates", folder=tmp_path)
     assert torch.equal(row.estimate("song", song).accompaniment, song.references[1] / 2)
-    assert rows.partners(tmp_path, ["song"]) == []
+    assert rows.strangers(tmp_path, ["song"]) == []
 
 
 @pytest.mark.parametrize(
@@ -302,8 +302,8 @@ def test_estimates_without_a_track_are_found(tmp_path: Path) -> None:
         synth.write(tmp_path / "made.wav", np.zeros(4), 8_000)
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.move(tmp_path / "made.wav", tmp_path / path)
-    assert rows.partners(tmp_path, ["one", "deep/er"]) == ["two.wav"]
-    assert rows.partners(tmp_path, []) == ["deep", "one", "two.wav"]
+    assert rows.strangers(tmp_path, ["one", "deep/er"]) == ["two.wav"]
+    assert rows.strangers(tmp_path, []) == ["deep", "one", "two.wav"]
 
 
 # the runs
@@ -426,7 +426,7 @@ def test_problems_are_told_and_the_rest_is_scored(dsd100_root: Path, tmp_path: P
     assert [(line["row"], line["track"]) for line in lines] == [("mixture", second.name)]
     told = [str(problem) for problem in problems]
     assert "no bass, drums, other, vocals" in told[0]
-    assert told[1] == "theirs: stranger.wav: belongs to no track of dsd100"
+    assert told[1] == "theirs: stranger.wav: belongs to no track of the data set"
     assert "stems of" in told[2]
     assert told[3].startswith(f"{second.name}, theirs: ")
     assert told[3].endswith("132293 samples; expected 132300, as the references have")

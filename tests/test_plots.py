@@ -22,17 +22,17 @@ def size(path: Path) -> tuple[int, int]:
 def test_scores_by_song_are_drawn_whatever_the_songs_are_called(tmp_path: Path, count: int) -> None:
     songs = [NAMES[index % len(NAMES)] for index in range(count)]
     scores = {"mixture": [float(index) for index in range(count)], "net $x": [float("nan")] * count}
-    plots.scores_by_song(tmp_path / "p.png", songs, scores, title="t $", label="dB $")
+    plots.scores_by_song(songs, scores, tmp_path / "p.png", title="t $", label="dB $")
     assert min(size(tmp_path / "p.png")) > 200
 
 
 def test_boxes_are_drawn_also_of_rows_without_scores(tmp_path: Path) -> None:
     scores = {"SDR": {"mixture": [1.0, 2.0, 4.0], "none": []}, "SIR": {"mixture": [1.0], "none": []}}
-    plots.score_boxes(tmp_path / "p.png", scores, title="title")
+    plots.score_boxes(scores, tmp_path / "p.png", title="title")
     assert min(size(tmp_path / "p.png")) > 100
 
 
 def test_the_same_scores_give_the_same_picture(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
-        plots.score_boxes(tmp_path / name, {"SDR": {"mixture": [1.0, 2.0]}}, title="title")
+        plots.score_boxes({"SDR": {"mixture": [1.0, 2.0]}}, tmp_path / name, title="title")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

@@ -1,4 +1,4 @@
-"""Pictures of scores, drawn to files. matplotlib is imported inside, since it takes long to load."""
+"""Pictures, drawn with matplotlib, which is loaded only when one is wanted; its global state is left alone."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _DPI = 120
 _NAMED = 60  # more songs than this are not named along the axis
 
 
-def score_boxes(path: Path, scores: Mapping[str, Mapping[str, Sequence[float]]], *, title: str) -> None:
+def score_boxes(scores: Mapping[str, Mapping[str, Sequence[float]]], path: Path, *, title: str) -> None:
     """Draws a box plot for each score, with a box (quartiles; whiskers over 1.5 times their distance) to each row.
 
     Args:
-        path: The PNG file to be.
         scores: Of each score and each row the values of all tracks, finite; none leave a gap.
+        path: The PNG file to write.
         title: Stands above.
     """
     from matplotlib.figure import Figure
@@ -38,14 +38,14 @@ def score_boxes(path: Path, scores: Mapping[str, Mapping[str, Sequence[float]]],
 
 
 def scores_by_song(
-    path: Path, songs: Sequence[str], scores: Mapping[str, Sequence[float]], *, title: str, label: str
+    songs: Sequence[str], scores: Mapping[str, Sequence[float]], path: Path, *, title: str, label: str
 ) -> None:
     """Draws a score against songs, in order of the first row's score, with a colour to each row.
 
     Args:
-        path: The PNG file to be.
         songs: Their names.
         scores: Of each row the score of each song; not-a-number leaves a gap.
+        path: The PNG file to write.
         title: Stands above.
         label: Of the vertical axis.
     """

@@ -165,9 +165,9 @@ def write(out: Path, setup: Setup, lines: Sequence[Line], summary: Summary, abou
     by_row = {row: _values(lines, row, "v4_sdr") for row in summary}
     songs = {row: [values.get(track, math.nan) for track in tracks] for row, values in by_row.items()}
     with files.whole(out / "boxes.png") as temporary:
-        plots.score_boxes(temporary, boxes, title=title)
+        plots.score_boxes(boxes, temporary, title=title)
     with files.whole(out / "songs.png") as temporary:
-        plots.scores_by_song(temporary, tracks, songs, title=title, label="SDR of vocals, dB")
+        plots.scores_by_song(tracks, songs, temporary, title=title, label="SDR of vocals, dB")
 
 
 def _values(lines: Iterable[Line], row: str, score: str) -> dict[str, float]:

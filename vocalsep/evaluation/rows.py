@@ -103,17 +103,17 @@ def standard(models: Sequence[str], inversions: Iterable[str], folders: Iterable
     return rows
 
 
-def partners(folder: Path, tracks: Iterable[str]) -> list[str]:
+def strangers(folder: Path, tracks: Iterable[str]) -> list[str]:
     """Names of the estimates in a folder that belong to no track, in order."""
     known = {str(part) for track in tracks for part in (Path(track), *Path(track).parents)}
-    strangers = []
+    found = []
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or not (path.is_dir() or is_recording(path)):
             continue
         name = path.name if path.is_dir() else path.stem
         if not {name, name.removesuffix(".vocals"), name.removesuffix(".accompaniment")} & known:
-            strangers.append(path.name)
-    return strangers
+            found.append(path.name)
+    return found
 
 
 def _called(model: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 from vocalsep import files
 from vocalsep.datasets.tracks import Problem, Track
 from vocalsep.errors import ConfigError, DatasetError, VocalsepError
-from vocalsep.evaluation.rows import Row, partners
+from vocalsep.evaluation.rows import Row, strangers
 from vocalsep.evaluation.scores import TARGETS, Ruler
 from vocalsep.evaluation.songs import Setup, load
 
@@ -71,32 +71,38 @@ def evaluate(
     """
     listing = setup.find()
     tracks = listing.tracks[:limit]
-    problems = list(listing.problems)
-    for row in rows:
-        if row.folder is not None:
-            strangers = partners(row.folder, (track.name for track in listing.tracks))
-            problems += [
-                Problem(f"{row.name}: {name}", f"belongs to no track of {setup.dataset}") for name in strangers
-            ]
+    problems = [*listing.problems, *_lone_files(rows, listing.tracks)]
     wanted = {(row.name, track.name): row.fingerprint(track.name) for row in rows for track in tracks}
     try:
         known = _open(setup, out)
-        done = {key: known[key] for key, print_ in wanted.items() if known.get(key, {}).get("fingerprint") == print_}
+        done = {key: known[key] for key in wanted if key in known and known[key]["fingerprint"] == wanted[key]}
         tasks = []
         for track in tracks:
             missing = [(row, wanted[row.name, track.name]) for row in rows if (row.name, track.name) not in done]
             if missing:
                 tasks.append(Task(track, tuple(missing), setup))
-        progress(len(tracks) - len(tasks), len(tracks))
+        count = len(tracks) - len(tasks)
+        progress(count, len(tracks))
         with (out / "tracks.jsonl").open("a", encoding="utf-8") as log:
-            for count, outcome in enumerate(_outcomes(tasks, executor), start=len(tracks) - len(tasks) + 1):
+            for outcome in _outcomes(tasks, executor):
                 _append(log, outcome.lines)
                 done |= {(line["row"], line["track"]): line for line in outcome.lines}
                 problems += outcome.problems
+                count += 1
                 progress(count, len(tracks))
     except OSError as error:
         raise DatasetError(f"{error.filename or out}: {error.strerror}") from error
     return [done[key] for key in wanted if key in done], problems
+
+
+def _lone_files(rows: Iterable[Row], tracks: Sequence[Track]) -> list[Problem]:
+    names = [track.name for track in tracks]
+    return [
+        Problem(f"{row.name}: {path}", "belongs to no track of the data set")
+        for row in rows
+        if row.folder is not None
+        for path in strangers(row.folder, names)
+    ]
 
 
 def _outcomes(tasks: Iterable[Task], executor: Executor | None) -> Iterator[Outcome]:

@@ -6,12 +6,15 @@ not-a-number. Where there is no error at all the score is infinite.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from vocalsep.shapes import Waveform
+
+_BLOCK = 2**16  # samples
 
 
 def framewise_sdr(reference: Waveform, estimate: Waveform, rate: int, *, window_seconds: float = 1.0) -> Tensor:
@@ -51,8 +54,12 @@ def sdr(reference: Waveform, estimate: Waveform) -> float:
         reference: The true vocals, ``(channel, time)``.
         estimate: The estimate, of the same shape.
     """
-    true, made = reference.double(), estimate.double()
-    return _score(true.square().sum(), (true - made).square().sum(), true)
+    if not reference.any():
+        return float("nan")
+    signal, error = (
+        torch.linalg.vector_norm(part, dtype=torch.float64) ** 2 for part in (reference, reference - estimate)
+    )
+    return float(decibels(signal, error))
 
 
 def si_sdr(reference: Waveform, estimate: Waveform) -> float:
@@ -65,9 +72,7 @@ def si_sdr(reference: Waveform, estimate: Waveform) -> float:
         reference: The true vocals, ``(channel, time)``.
         estimate: The estimate, of the same shape.
     """
-    true, made = reference.double(), estimate.double()
-    scaled = (made * true).sum() / true.square().sum() * true
-    return _score(scaled.square().sum(), (scaled - made).square().sum(), true)
+    return gain_ratios(reference[None], estimate, 0).sdr
 
 
 class GainRatios(NamedTuple):
@@ -94,19 +99,31 @@ def gain_ratios(references: Tensor, estimate: Waveform, source: int) -> GainRati
     Returns:
         Not-a-number where a reference or the estimate is silent.
     """
-    flat, made = references.double().flatten(1), estimate.double().flatten()
-    gram, products = flat @ flat.T, flat @ made
-    own = products[source] / gram[source, source] * flat[source]
-    every = torch.linalg.lstsq(gram, products[:, None], driver="gelsd").solution[:, 0] @ flat
-    silent = bool((gram.diagonal() == 0).any()) or not made.any()
-    pairs = ((own, made - own), (own, every - own), (every, made - every))
-    return GainRatios(*(float("nan") if silent else float(decibels(a @ a, b @ b)) for a, b in pairs))
+    count = len(references)
+    products = torch.zeros(count + 1, count + 1, dtype=torch.float64)
+    for signals in _blocks(references, estimate):
+        products += signals @ signals.T
+    if (products.diagonal() == 0).any():
+        return GainRatios(*[float("nan")] * 3)
+    parts = torch.zeros(3, count + 1, dtype=torch.float64)  # own, every and the estimate, as sums of signals
+    parts[0, source] = products[source, -1] / products[source, source]
+    parts[1, :-1] = torch.linalg.lstsq(products[:-1, :-1], products[:-1, -1:], driver="gelsd").solution[:, 0]
+    parts[2, -1] = 1
+    own, every, made = parts
+    wanted = torch.stack([own, made - own, every - own, every, made - every])
+    energy = torch.zeros(len(wanted), dtype=torch.float64)
+    for signals in _blocks(references, estimate):
+        energy += (wanted @ signals).square().sum(dim=1)
+    ratios = decibels(energy[[0, 0, 3]], energy[[1, 2, 4]])
+    return GainRatios(*ratios.tolist())
+
+
+def _blocks(references: Tensor, estimate: Waveform) -> Iterator[Tensor]:
+    """References and estimate piece by piece, ``(signal, samples)``, float64; a song at once would take much memory."""
+    pieces = (torch.split(part, _BLOCK, dim=-1) for part in (references, estimate[None]))
+    return (torch.cat(piece).flatten(1).double() for piece in zip(*pieces, strict=True))
 
 
 def decibels(signal: Tensor, error: Tensor) -> Tensor:
     """Ratio of two energies in dB; infinite without error, not-a-number without both."""
     return 10 * torch.log10(signal / error)
-
-
-def _score(signal: Tensor, error: Tensor, reference: Tensor) -> float:
-    return float(decibels(signal, error)) if reference.any() else float("nan")

@@ -63,7 +63,7 @@ def scores_by_song(
     axes.set_xlabel("songs, in order of the first row's score")
     axes.set_ylabel(label, parse_math=False)
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(loc="best", fontsize=8)
+    figure.legend(loc="outside right upper", fontsize=8)
     figure.suptitle(title, parse_math=False)
     _save(figure, path)
 

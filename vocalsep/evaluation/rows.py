@@ -141,10 +141,15 @@ def _model(row: Row, track: str, song: Song) -> Piece:
 
 
 def _ideal(row: Row, track: str, song: Song) -> Piece:
+    """A linear grid has a mask to each channel, so each may be done for itself; whole songs would take much memory."""
     del track
-    front_end = _extractor(row.model, "phase").model.front_end if row.model else None
+    if row.model:
+        front_end = _extractor(row.model, "phase").model.front_end
+        return extraction.oracle(song.mixture, song.vocals, song.rate, front_end)
     mask = masks.binary if row.kind == "ibm" else masks.ratio
-    return extraction.oracle(song.mixture, song.vocals, song.rate, front_end, mask=mask)
+    channels = zip(torch.split(song.mixture, 1), torch.split(song.vocals, 1), strict=True)
+    pieces = [extraction.oracle(mixture, vocals, song.rate, mask=mask) for mixture, vocals in channels]
+    return Piece(*(torch.cat(part) for part in zip(*pieces, strict=True)))
 
 
 def _files(row: Row, track: str, song: Song) -> Piece:

@@ -140,6 +140,10 @@ def _workers(jobs: int) -> Iterator[Executor | None]:
     executor = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread)
     try:
         yield executor
+    except BaseException:  # stopped: what is half done is done again next time
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise
     finally:
         executor.shutdown(cancel_futures=True)
 

@@ -17,16 +17,20 @@ from hypothesis import strategies as st
 from small import CPU, SMALL, recipe
 from torch import Tensor
 
-from vocalsep import masks, nets, recipes, training, weights
+from vocalsep import masks, nets, training, weights
 from vocalsep.errors import ConfigError, VocalsepError
 from vocalsep.features import LogMel
-from vocalsep.material import Material
-from vocalsep.recipes import FitOptions, PoolOptions
-from vocalsep.training import Trainer
+from vocalsep.training import recipes, schedule
+from vocalsep.training.material import Material
+from vocalsep.training.recipes import FitOptions, PoolOptions
+from vocalsep.training.team import Team
+from vocalsep.training.trainer import Trainer
+
+TIMES = ("seconds", "waited")
 
 
 def trainer(material: Material, root: Path, **fit_options: Any) -> Trainer:
-    return Trainer(recipe(root, **fit_options), material, CPU)
+    return Trainer(recipe(root, **fit_options), material, Team(device=CPU))
 
 
 def states(net: torch.nn.Module) -> dict[str, Tensor]:
@@ -56,12 +60,12 @@ def log(run: Path) -> list[dict[str, Any]]:
     """The log's lines, strictly JSON, without their times."""
     lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
     entries = [json.loads(line, parse_constant=refuse) for line in lines]
-    return [{key: value for key, value in entry.items() if key != "seconds"} for entry in entries]
+    return [{key: value for key, value in entry.items() if key not in TIMES} for entry in entries]
 
 
 def checkpoint(run: Path) -> dict[str, Any]:
     state = torch.load(run / "checkpoint.pt", weights_only=True)
-    return {key: value for key, value in state.items() if key != "seconds"}
+    return {key: value for key, value in state.items() if key not in TIMES}
 
 
 @pytest.fixture(autouse=True)
@@ -89,23 +93,23 @@ def finished(dsd100_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 )
 def test_learning_rate_lies_between_zero_and_its_peak(peak: float, warmup: int, step: int, progress: float) -> None:
     options = FitOptions(steps=1, learning_rate=peak, warmup_steps=warmup)
-    rate = training.learning_rate(options, step, progress)
+    rate = schedule.learning_rate(options, step, progress)
     assert 0 <= rate <= peak
-    assert rate == training.learning_rate(options, step, progress)
-    assert training.learning_rate(options, step + 1, progress) >= rate
-    assert training.learning_rate(options, step, progress + 0.1) <= rate
+    assert rate == schedule.learning_rate(options, step, progress)
+    assert schedule.learning_rate(options, step + 1, progress) >= rate
+    assert schedule.learning_rate(options, step, progress + 0.1) <= rate
 
 
 def test_learning_rate_rises_in_a_line_and_falls_along_a_cosine() -> None:
     options = FitOptions(steps=1, learning_rate=2.0, warmup_steps=4)
-    rise = [training.learning_rate(options, step, 0.0) for step in range(6)]
+    rise = [schedule.learning_rate(options, step, 0.0) for step in range(6)]
     assert rise == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0, 2.0])
-    fall = [training.learning_rate(options, 100, progress) for progress in (0, 1 / 3, 0.5, 2 / 3, 1, 1.5)]
+    fall = [schedule.learning_rate(options, 100, progress) for progress in (0, 1 / 3, 0.5, 2 / 3, 1, 1.5)]
     assert fall == pytest.approx([2.0, 1.5, 1.0, 0.5, 0.0, 0.0])
 
 
 def test_learning_rate_without_warm_up_starts_at_its_peak() -> None:
-    assert training.learning_rate(FitOptions(steps=1, learning_rate=1.0, warmup_steps=0), 0, 0.0) == 1.0
+    assert schedule.learning_rate(FitOptions(steps=1, learning_rate=1.0, warmup_steps=0), 0, 0.0) == 1.0
 
 
 # The trainer
@@ -127,17 +131,17 @@ def test_first_weights_depend_on_the_seed_alone(material: Material, dsd100_root:
 def test_a_step_moves_every_parameter_and_tells_what_happened(material: Material, dsd100_root: Path) -> None:
     made = trainer(material, dsd100_root)
     before = states(made.net)
-    entry = made.update(*material.training.batch(0, 2))
+    entry = made.update(material.training.batch(0, 2))
     assert made.step == 1
     assert entry["loss"] == pytest.approx(entry["bce"])
-    assert entry["lr"] == pytest.approx(training.learning_rate(made.recipe.training, 0, 0.0))
+    assert entry["lr"] == pytest.approx(schedule.learning_rate(made.recipe.training, 0, 0.0))
     unmoved = [name for name, tensor in made.net.named_parameters() if torch.equal(tensor, before[name])]
     assert unmoved == []
 
 
 def test_loss_falls_on_a_small_data_set(material: Material, dsd100_root: Path) -> None:
     made = trainer(material, dsd100_root, steps=30)
-    losses = [made.update(*material.training.batch(step, 2))["loss"] for step in range(30)]
+    losses = [made.update(material.training.batch(step, 2))["loss"] for step in range(30)]
     assert all(map(math.isfinite, losses))
     assert np.mean(losses[-5:]) < 0.85 * np.mean(losses[:3])
 
@@ -149,7 +153,7 @@ def test_the_running_mean_follows_the_weights(material: Material, dsd100_root: P
     made = trainer(material, dsd100_root, ema=0.5)
     for step in range(3):
         before = states(made.mean)
-        made.update(*material.training.batch(step, 2))
+        made.update(material.training.batch(step, 2))
         after = states(made.mean)
         assert 0 < gap(after) < gap(before)
         for name, now in made.net.named_parameters():
@@ -161,7 +165,7 @@ def test_the_running_mean_follows_the_weights(material: Material, dsd100_root: P
 
 def test_without_memory_the_running_mean_is_the_weights(material: Material, dsd100_root: Path) -> None:
     made = trainer(material, dsd100_root, ema=0.0)
-    made.update(*material.training.batch(0, 2))
+    made.update(material.training.batch(0, 2))
     assert same(parameters(made.mean), parameters(made.net))
 
 
@@ -170,13 +174,14 @@ def test_a_loss_that_is_not_finite_stops_without_a_step_of_the_optimiser(
     material: Material, dsd100_root: Path, value: float
 ) -> None:
     made = trainer(material, dsd100_root)
-    made.update(*material.training.batch(0, 2))
+    made.update(material.training.batch(0, 2))
     net, mean = parameters(made.net), states(made.mean)
     moments = copy.deepcopy(made.optimiser.state_dict()["state"])
-    vocals, accompaniment = material.training.batch(1, 2)
-    vocals[0, 0, 4_000] = value
-    with pytest.raises(VocalsepError, match="step 1"):
-        made.update(vocals, accompaniment)
+    drawn = material.training.batch(1, 2)
+    drawn.vocals[1, 0, 4_000] = value
+    with pytest.raises(VocalsepError, match="step 1") as error:
+        made.update(drawn)
+    assert f"Excerpts of: {' with '.join(drawn.tracks[1])}. " in str(error.value)
     assert made.step == 1
     assert same(states(made.mean), mean)
     assert same(made.optimiser.state_dict()["state"], moments)
@@ -185,7 +190,7 @@ def test_a_loss_that_is_not_finite_stops_without_a_step_of_the_optimiser(
 
 def test_validation_is_the_same_each_time_and_moves_no_weight(material: Material, dsd100_root: Path) -> None:
     made = trainer(material, dsd100_root)
-    made.update(*material.training.batch(0, 2))
+    made.update(material.training.batch(0, 2))
     before = copy.deepcopy({**made.state(), "mean": parameters(made.mean)})
     one, settled = made.validate(), states(made.mean)
     two = made.validate()
@@ -200,11 +205,11 @@ def test_validation_is_the_same_each_time_and_moves_no_weight(material: Material
 def test_validation_settles_the_statistics_of_the_averaged_net(material: Material, dsd100_root: Path) -> None:
     made = trainer(material, dsd100_root, ema=0.0)
     for step in range(3):
-        made.update(*material.training.batch(step, 2))
+        made.update(material.training.batch(step, 2))
     made.validate()
     first, found = made.mean.down[0][0], []
     for step in range(3):  # what the first norm sees, measured on other excerpts
-        features = nets.make_batch(SMALL, *material.training.batch(step, 8)).features
+        features = nets.make_batch(SMALL, *material.training.batch(step, 8)[:2]).features
         found.append(first(features))
     seen = torch.cat(found)
     norm = made.mean.down[0][1]
@@ -231,6 +236,7 @@ def test_a_run_leaves_its_recipe_log_checkpoint_and_weights(finished: Path, dsd1
         "recipe.toml",
         "tracks.json",
         "log.jsonl",
+        "curves.png",
         "checkpoint.pt",
         "unet.safetensors",
     }
@@ -254,7 +260,7 @@ def test_the_weights_of_a_run_are_its_best_ones(finished: Path) -> None:
     assert model.about["steps"] == best["step"] + 1
     metrics = model.about["metrics"]
     assert metrics["validation_snr_db"] == pytest.approx(best["validation_snr_db"], abs=1e-4)
-    assert checkpoint(finished)["best"] == best["validation_snr_db"]
+    assert checkpoint(finished)["standing"]["best"] == best["validation_snr_db"]
     features = torch.zeros(1, 1, model.front_end.bands, model.front_end.frames)
     assert model.net.mask(features).shape == features.shape
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vocalsep.datasets import LAYOUTS
+from vocalsep.datasets import LAYOUTS, stems
 from vocalsep.datasets.tracks import Problem, Track, hold_out
 from vocalsep.errors import DatasetError
 
@@ -17,6 +18,7 @@ TRAINING = {
     "stems": {"all": "all"},
     "voices": {"all": "all"},
     "instrumentals": {"all": "all"},
+    "teacher": {"all": "all"},
 }
 """Of each layout the splits that can be trained on, its usual one first, and the part of them that is."""
 
@@ -56,7 +58,7 @@ def expanded(root: str, layout: str) -> Path:
     return path
 
 
-def part(layout: str, root: Path, split: str = "", held: int = 0) -> Parts:
+def part(layout: str, root: Path, split: str = "", held: int = 0, vocals: Path | None = None) -> Parts:
     """Lists a data set and parts it.
 
     Args:
@@ -65,6 +67,7 @@ def part(layout: str, root: Path, split: str = "", held: int = 0) -> Parts:
         split: One of the layout's splits; empty for its usual one.
         held: Every so-many-th artist is held out; 0 holds out none. The split "drnn" holds out its own validation
             clips for any other number.
+        vocals: For "teacher", the folder of the teacher's vocals; `root` by default.
 
     Raises:
         DatasetError: If the layout is another, or there is no such split.
@@ -73,7 +76,7 @@ def part(layout: str, root: Path, split: str = "", held: int = 0) -> Parts:
     if split not in TRAINING[layout]:
         known = " or ".join(TRAINING[layout])
         raise DatasetError(f"{layout}: no split {split!r} to train on; expected {known}")
-    find = LAYOUTS[layout]
+    find = functools.partial(stems.taught, vocals=vocals) if layout == "teacher" else LAYOUTS[layout]
     found = find(root, TRAINING[layout][split])
     training, validation = list(found.tracks), list[Track]()
     if held and split == "drnn":

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from vocalsep import losses, masks
 from vocalsep.errors import ConfigError
-from vocalsep.nets.base import Batch, Net
+from vocalsep.nets.base import Batch, Net, full_precision
 from vocalsep.shapes import Features, Mask
 
 _STAGES = 4
@@ -103,8 +103,12 @@ class UNet(Net):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """BCE of the proportion mask and L1 of the masked spectrum, each with its weight."""
+        logits = self.logits(batch.features).float()
+        with full_precision(logits):
+            return self._terms(logits, batch)
+
+    def _terms(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
         front_end, terms = batch.front_end, {}
-        logits = self.logits(batch.features)
         if self.options.bce:
             target = masks.ratio(front_end.analyse(batch.vocals), front_end.analyse(batch.accompaniment))
             terms["bce"] = self.options.bce * losses.binary_cross_entropy(logits, target)

@@ -9,15 +9,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from vocalsep.datasets.excerpts import Drawn
 from vocalsep.training.material import Material
 from vocalsep.training.recipes import Precision, Recipe
 from vocalsep.training.team import Team
 from vocalsep.training.trainer import Trainer
 
 _FEW = 4  # excerpts to a trial step
-_TRIALS, _TRIAL_SECONDS = 3, 5.0
-_WORTH = 0.85  # another precision than fp32 must take at most this share of its time
+_TRIALS, _TRIAL_SECONDS = 4, 10.0
+_WORTH = 0.75  # another precision than fp32 must take at most this share of its time
 _PLAIN: Precision = "fp32"
 _COPIES = 5  # of the weights: net, running mean, gradient, two moments
 
@@ -67,7 +66,8 @@ def settled(recipe: Recipe, material: Material, team: Team) -> Recipe:
     one, other = (replace(recipe, training=replace(recipe.training, precision=kind)) for kind in (_PLAIN, half))
     faster = False
     if team.leads:
-        faster = _step_seconds(other, material, team) < _WORTH * _step_seconds(one, material, team)
+        plain, autocast = _timed(_Trial(one, material, team), _Trial(other, material, team))
+        faster = autocast < _WORTH * plain
     return other if team.shared(float(faster)) else one
 
 
@@ -77,7 +77,8 @@ def measured(trainer: Trainer) -> Cost:
     started = time.perf_counter()
     trainer.draw(0)
     draw = time.perf_counter() - started
-    step = _step_seconds(recipe, material, trainer.team) / trainer.team.size
+    trial = _Trial(recipe, material, trainer.team)
+    step = _timed(trial)[0] / trainer.team.size
     each = max(step, draw)
     seconds = (1 - trainer.progress) * (each * trainer.steps if trainer.steps else 60 * options.minutes)
     steps = math.ceil(seconds / each)
@@ -92,44 +93,51 @@ def measured(trainer: Trainer) -> Cost:
         precision=options.precision,
         step_seconds=step,
         draw_seconds=draw,
-        memory_mb=_memory_mb(trainer),
+        memory_mb=trial.memory_mb(),
         steps=steps,
         seconds=seconds,
     )
 
 
-def _trial(recipe: Recipe, material: Material, team: Team) -> tuple[Trainer, Drawn]:
-    few = min(_FEW, recipe.training.batch_size)
-    small = replace(recipe, training=replace(recipe.training, batch_size=few))
-    trial = Trainer(small, material, Team(device=team.device))
-    return trial, trial.draw(0)
+class _Trial:
+    """A trainer of its own that makes small steps, always on the same excerpts."""
 
+    def __init__(self, recipe: Recipe, material: Material, team: Team) -> None:
+        few = min(_FEW, recipe.training.batch_size)
+        small = replace(recipe, training=replace(recipe.training, batch_size=few))
+        self._trainer = Trainer(small, material, Team(device=team.device))
+        self._drawn = self._trainer.draw(0)
+        self._whole = recipe.training.batch_size / few  # steps of the training to one of these
+        self._mine = self._whole / team.size
 
-def _step_seconds(recipe: Recipe, material: Material, team: Team) -> float:
-    """Seconds to a step, from steps of a few excerpts; the first one does not count unless it is a long one."""
-    trial, drawn = _trial(recipe, material, team)
-    times: list[float] = []
-    while len(times) <= _TRIALS and sum(times) < _TRIAL_SECONDS:
+    def seconds(self) -> float:
+        """Makes a step, and says how long one of the whole training would take."""
         started = time.perf_counter()
-        trial.update(drawn)
-        if team.device.type == "cuda":
-            torch.cuda.synchronize(team.device)
-        times.append(time.perf_counter() - started)
-    return min(times[1:] or times) * recipe.training.batch_size / len(drawn.tracks)
+        self._trainer.update(self._drawn)
+        if self._trainer.team.device.type == "cuda":
+            torch.cuda.synchronize(self._trainer.team.device)
+        return self._whole * (time.perf_counter() - started)
+
+    def memory_mb(self) -> float:
+        """MiB of weights and their companions, and of what a step keeps for its backward pass, in each process."""
+        kept: dict[int, int] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            terms = self._trainer.terms(self._drawn)  # holds on to all of it, so that no address comes twice
+        held = self._mine * sum(kept.values())
+        del terms
+        return (_COPIES * 4 * self._trainer.net.parameters_count + held) / 2**20
 
 
-def _memory_mb(trainer: Trainer) -> float:
-    """MiB of weights and their companions, and of what a step keeps for its backward pass on each device."""
-    trial, drawn = _trial(trainer.recipe, trainer.material, trainer.team)
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        terms = trial.terms(drawn)
-    share = trainer.recipe.training.batch_size / trainer.team.size / len(drawn.tracks)
-    del terms
-    return (_COPIES * 4 * trainer.net.parameters_count + share * sum(kept.values())) / 2**20
+def _timed(*trials: _Trial) -> list[float]:
+    """Seconds to a step of each trial: the least of some, taken in turn; the first does not count unless it is long."""
+    times: list[list[float]] = []
+    started = time.perf_counter()
+    while len(times) <= _TRIALS and time.perf_counter() - started < _TRIAL_SECONDS:
+        times.append([trial.seconds() for trial in trials])
+    return [min(one) for one in zip(*(times[1:] or times), strict=True)]

@@ -11,10 +11,10 @@ import datetime
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.nn.functional import all_reduce
 
 from vocalsep.nets import Net
 
@@ -48,6 +48,13 @@ class Team:
         distributed.broadcast(held, src=0)
         return float(held)
 
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of everybody's values, without their gradients, for all."""
+        values = values.detach().clone()
+        if self.size > 1:
+            distributed.all_reduce(values)
+        return values / self.size
+
     def joined(self, net: Net) -> nn.Module:
         """What is called with a batch to train `net`: gradients are averaged over the team, and so are statistics.
 
@@ -57,7 +64,7 @@ class Team:
             return net
         _share_norms(net)
         ours = [self.device] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(net, device_ids=ours, broadcast_buffers=False)
+        return nn.parallel.DistributedDataParallel(net, device_ids=ours)
 
     @contextlib.contextmanager
     def leader_first(self) -> Iterator[None]:
@@ -112,10 +119,19 @@ class SharedBatchNorm(nn.BatchNorm2d):
         return torch.addcmul(self.bias[:, None, None], centred, scale[:, None, None]).to(maps.dtype)
 
 
-def _total(values: Tensor) -> Tensor:
-    """The sum over all processes; gradients flow back to all of them."""
-    total: Tensor = all_reduce(values)  # type: ignore[no-untyped-call]
-    return total
+class _Total(torch.autograd.Function):
+    """The sum over all processes. Each one's loss depends on it, so its gradient is the sum over them, too."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        del ctx
+        total = values.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return _Total.forward(ctx, *gradients)
 
 
 def _share_norms(net: nn.Module) -> None:
@@ -126,3 +142,8 @@ def _share_norms(net: nn.Module) -> None:
             setattr(net, name, shared)
         else:
             _share_norms(child)
+
+
+def _total(values: Tensor) -> Tensor:
+    total: Tensor = _Total.apply(values)  # type: ignore[no-untyped-call]
+    return total

@@ -90,8 +90,9 @@ class Trainer:
         self.net.train()
         terms = self.terms(drawn)
         loss = torch.stack(list(terms.values())).sum()
-        if not torch.isfinite(loss):
-            raise VocalsepError(f"step {self.step}: the loss is {loss.item()}. {self._suspects(drawn)}")
+        told = dict(zip(("loss", *terms), self.team.mean(torch.stack([loss, *terms.values()])).tolist(), strict=True))
+        if not math.isfinite(told["loss"]):
+            raise VocalsepError(f"step {self.step}: the loss is {told['loss']}. {self._suspects(drawn)}")
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimiser)
@@ -102,7 +103,7 @@ class Trainer:
         self.scaler.update()
         self._average(min(options.ema, (1 + self.step) / (10 + self.step)))
         self.step += 1
-        return {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}, "lr": rate}
+        return told | {"lr": rate}
 
     def terms(self, drawn: Drawn) -> dict[str, Tensor]:
         """The terms of the training loss on some excerpts, with what their gradient needs."""
@@ -121,11 +122,14 @@ class Trainer:
 
     @torch.no_grad()
     def _suspects(self, drawn: Drawn) -> str:
-        """Which excerpts have no finite loss by themselves, by their tracks; all of them if each has one."""
+        """Which excerpts have no finite loss by themselves, by their tracks; all of them if each has one.
+
+        The averaged net is asked: the batch has left its trace in the other one's batch norms.
+        """
         found = []
         for index, tracks in enumerate(drawn.tracks):
             one = Drawn(drawn.vocals[index, None], drawn.accompaniment[index, None], (tracks,))
-            alone = self.net.eval().loss(self._batch(one)).values()
+            alone = self.mean.loss(self._batch(one)).values()
             if not torch.isfinite(torch.stack(list(alone))).all():
                 found.append(" with ".join(tracks))
         names = found or sorted({name for tracks in drawn.tracks for name in tracks})

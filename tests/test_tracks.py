@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vocalsep import datasets
+from vocalsep import audio, datasets
 from vocalsep.datasets import dsd100, mir1k, stems, tracks
 from vocalsep.datasets.tracks import Source, Track
 from vocalsep.errors import DatasetError
@@ -269,6 +269,42 @@ def test_a_folder_without_tracks_is_refused_by_name(tmp_path: Path) -> None:
         with pytest.raises(DatasetError) as error:
             find(tmp_path)
         assert str(tmp_path) in refusal(error)
+
+
+def taught(root: Path, *paths: str) -> Path:
+    for place, path in enumerate(paths):
+        synth.write(root / path, synth.voice(place, 0.3, 8_000), 8_000)
+    return root
+
+
+def test_a_song_goes_with_what_its_teacher_has_found_in_it(tmp_path: Path) -> None:
+    songs = taught(tmp_path / "songs", "a/one.wav", "a/two.flac", "b/two.wav")
+    teacher = taught(tmp_path / "teacher", "one.vocals.wav", "a/two.vocals.flac", "b/two.vocals.wav")
+    found = stems.taught(songs, vocals=teacher)
+    assert found.problems == ()
+    assert {track.name: track.vocals[0].path.relative_to(teacher).as_posix() for track in found.tracks} == {
+        "a/one.wav": "one.vocals.wav",
+        "a/two.flac": "a/two.vocals.flac",
+        "b/two.wav": "b/two.vocals.wav",
+    }
+
+
+def test_the_accompaniment_is_the_song_without_what_the_teacher_has_found(tmp_path: Path) -> None:
+    root = taught(tmp_path, "song.wav", "song.vocals.wav", "song.accompaniment.wav")
+    (track,) = stems.taught(root).tracks
+    loaded = track.load(8_000, 1)
+    mixture, _ = audio.read(root / "song.wav")
+    torch.testing.assert_close(loaded["vocals"] + loaded["accompaniment"], mixture)
+    assert (track.song, track.group) == ("song", ".")
+
+
+def test_a_song_without_a_teacher_or_with_two_is_told(tmp_path: Path) -> None:
+    songs = taught(tmp_path / "songs", "a/one.wav", "b/one.wav", "two.wav", "three.wav")
+    teacher = taught(tmp_path / "teacher", "one.vocals.wav", "two.vocals.wav", "two.vocals.flac")
+    told = {problem.name: problem.what for problem in stems.taught(songs, vocals=teacher).problems}
+    assert told.keys() == {"a/one.wav", "b/one.wav", "two.wav", "three.wav"}  # whose is one.vocals.wav?
+    assert "2 files two.vocals.*" in told["two.wav"]
+    assert "no file three.vocals.*" in told["three.wav"]
 
 
 @pytest.mark.parametrize(("stem", "other"), [("vocals", "accompaniment"), ("accompaniment", "vocals")])

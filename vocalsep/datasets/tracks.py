@@ -47,8 +47,8 @@ class Track:
         accompaniment: Their sum is the accompaniment; empty for a lone voice.
         mixture: The mixture as it was released, if the data set has one. Only the check reads it: what is trained on
             is the sum of the stems.
-        pitch: The file with the voice's pitch, frame by frame, if there is one; not read yet.
-        voicing: The file that says where there is a voice, if there is one; not read yet.
+        pitch: The file with the voice's pitch, frame by frame, if there is one; see `mir1k.read_labels`.
+        voicing: The file that says where there is a voice, if there is one.
     """
 
     name: str

@@ -235,11 +235,17 @@ def test_a_run_starts_from_the_weights_it_is_given(
     finished: Path, material: Material, dsd100_root: Path, tmp_path: Path
 ) -> None:
     name = str(finished / "unet.safetensors")
-    made = trainer(material, dsd100_root, init=name)
+    made = trainer(material, dsd100_root)
+    made.start_from(name)
     assert same(states(made.net), states(weights.load(name).net))
     assert same(states(made.mean), states(made.net))
+    other = replace(recipe(dsd100_root, init=name), options={"width": 5})
     with pytest.raises(ConfigError, match=r"training\.init.*other options"):
-        Trainer(replace(made.recipe, options={"width": 5}), material, Team(device=CPU))
+        training.fit(other, tmp_path / "run", device=CPU)
+    again = recipe(dsd100_root, init=name, steps=1, learning_rate=1e-9, ema=0.0)
+    result = training.fit(again, tmp_path / "again", device=CPU)
+    for key, tensor in parameters(weights.load(str(result)).net).items():
+        torch.testing.assert_close(tensor, parameters(made.net)[key], rtol=1e-3, atol=1e-6)
 
 
 def test_epochs_are_as_much_sound_as_the_songs_have(material: Material, dsd100_root: Path) -> None:

@@ -73,6 +73,8 @@ def fit(
         trainer = Trainer(recipe, material, ours)
         if resume:
             trainer.restore(torch.load(checkpoint, map_location=ours.device, weights_only=True))
+        elif recipe.training.init:
+            trainer.start_from(recipe.training.init)
         if ours.leads:
             run.mkdir(parents=True, exist_ok=True)
             (run / "recipe.toml").write_text(config.dump_toml(config.to_dict(recipe)), encoding="utf-8")

@@ -35,9 +35,6 @@ class Trainer:
         recipe: The recipe.
         material: Opened recordings.
         team: The processes that share the work, this one among them.
-
-    Raises:
-        ConfigError: If the weights to start from are of another net.
     """
 
     def __init__(self, recipe: Recipe, material: Material, team: Team) -> None:
@@ -46,8 +43,6 @@ class Trainer:
         with torch.random.fork_rng():
             torch.manual_seed(options.seed)
             self.net = nets.build(recipe.net, recipe.options)
-        if options.init:
-            _start_from(self.net, options.init)
         self.net.to(team.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.mean = copy.deepcopy(self.net).eval().requires_grad_(False)
         self.loss = team.joined(self.net)
@@ -57,6 +52,20 @@ class Trainer:
         self.seconds = 0.0  # of steps, waiting included
         self.waited = 0.0  # of them, for excerpts
         self.standing = Standing()
+
+    def start_from(self, name: str) -> None:
+        """Takes over the weights of a model: a published one, or a weights file.
+
+        Raises:
+            ConfigError: If they are of another net or of other options.
+            ModelError: If there is no such model.
+        """
+        known = weights.load(name).net.state_dict()
+        wanted = self.net.state_dict()
+        if {key: held.shape for key, held in known.items()} != {key: held.shape for key, held in wanted.items()}:
+            raise ConfigError(f"training.init = {name!r}: its weights are of another net or of other options")
+        for net in (self.net, self.mean):
+            net.load_state_dict(known)
 
     @property
     def progress(self) -> float:
@@ -213,12 +222,3 @@ class Trainer:
 
 def _seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
-
-
-def _start_from(net: nets.Net, name: str) -> None:
-    model = weights.load(name)
-    known: dict[str, Tensor] = model.net.state_dict()
-    wanted = net.state_dict()
-    if {key: tensor.shape for key, tensor in known.items()} != {key: tensor.shape for key, tensor in wanted.items()}:
-        raise ConfigError(f"training.init = {name!r}: its weights are of another net or of other options")
-    net.load_state_dict(known)

@@ -410,10 +410,15 @@ def listed(groups: list[str]) -> list[Track]:
 @given(groups=st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=30), every=st.integers(1, 9))
 def test_hold_out_never_splits_a_group_and_loses_nothing(groups: list[str], every: int) -> None:
     found = listed(groups)
-    training, validation = tracks.hold_out(found, every)
-    assert {track.group for track in training}.isdisjoint(track.group for track in validation)
+    training, validation, shares = tracks.hold_out(found, every)
     assert sorted(track.name for track in training + validation) == sorted(track.name for track in found)
-    assert len({track.group for track in validation}) == len(set(groups)) // every
+    if len(set(groups)) >= every:
+        assert not shares
+        assert {track.group for track in training}.isdisjoint(track.group for track in validation)
+        assert len({track.group for track in validation}) == len(set(groups)) // every
+    else:
+        assert shares == bool(validation)
+        assert len(validation) == len(found) // every
 
 
 @settings(deadline=None, max_examples=30)
@@ -425,12 +430,23 @@ def test_hold_out_never_splits_a_group_and_loses_nothing(groups: list[str], ever
 def test_hold_out_depends_on_the_names_alone(groups: list[str], every: int, data: st.DataObject) -> None:
     found = listed(groups)
     shuffled = data.draw(st.permutations(found))
-    _, validation = tracks.hold_out(found, every)
-    _, again = tracks.hold_out(iter(shuffled), every)
+    _, validation, _ = tracks.hold_out(found, every)
+    _, again, _ = tracks.hold_out(iter(shuffled), every)
     assert {track.name for track in validation} == {track.name for track in again}
 
 
+def test_of_too_few_singers_whole_songs_are_held_out() -> None:
+    clips = [
+        Track(name=f"amy_{song}_{clip}", group="amy", song=f"amy_{song}") for song in range(6) for clip in range(3)
+    ]
+    training, validation, shares = tracks.hold_out(clips, 3)
+    assert shares
+    assert {track.song for track in validation} == {"amy_2", "amy_5"}
+    assert len(validation) == 6
+    assert {track.song for track in training}.isdisjoint(track.song for track in validation)
+
+
 def test_hold_out_keeps_the_songs_of_an_artist_together(dsd100_root: Path) -> None:
-    training, validation = tracks.hold_out(dsd100.find(dsd100_root, "Dev").tracks, 5)
+    training, validation, _ = tracks.hold_out(dsd100.find(dsd100_root, "Dev").tracks, 5)
     assert [track.group for track in validation] == ["Euler"]
     assert [track.group for track in training] == ["Ada", "Ada", "Brahe", "Curie", "Dirac"]

@@ -34,7 +34,7 @@ class Parts:
         validation: Tracks held out.
         problems: What cannot be used.
         split: Name of the split, a key of `TRAINING`.
-        shares_singers: Whether the split itself puts singers or artists into both parts.
+        shares_singers: Whether singers or artists are in both parts, by the split's definition or for lack of others.
     """
 
     training: tuple[Track, ...]
@@ -65,8 +65,8 @@ def part(layout: str, root: Path, split: str = "", held: int = 0, vocals: Path |
         layout: A key of `TRAINING`.
         root: Its folder.
         split: One of the layout's splits; empty for its usual one.
-        held: Every so-many-th artist is held out; 0 holds out none. The split "drnn" holds out its own validation
-            clips for any other number.
+        held: Every so-many-th artist is held out, of fewer artists every so-many-th song; 0 holds out none. The split
+            "drnn" holds out its own validation clips for any other number.
         vocals: For "teacher", the folder of the teacher's vocals; `root` by default.
 
     Raises:
@@ -78,17 +78,17 @@ def part(layout: str, root: Path, split: str = "", held: int = 0, vocals: Path |
         raise DatasetError(f"{layout}: no split {split!r} to train on; expected {known}")
     find = functools.partial(stems.taught, vocals=vocals) if layout == "teacher" else LAYOUTS[layout]
     found = find(root, TRAINING[layout][split])
-    training, validation = list(found.tracks), list[Track]()
+    training, validation, shares = list(found.tracks), list[Track](), found.shares_singers
     if held and split == "drnn":
         validation += find(root, "drnn-validation").tracks
     elif held:
-        training, validation = hold_out(found.tracks, held)
+        training, validation, shares = hold_out(found.tracks, held)
     return Parts(
         training=tuple(training),
         validation=tuple(validation),
         problems=found.problems,
         split=split,
-        shares_singers=found.shares_singers,
+        shares_singers=shares,
     )
 
 

@@ -57,7 +57,7 @@ class UHNetHDOptions:
     recurrent: int = 192
 
     def __post_init__(self) -> None:
-        if min(self.freqs, self.sub_bands, self.squeeze, *self.widths) < 1 or self.recurrent < 0 or not self.widths:
+        if not self.widths or min(self.freqs, self.sub_bands, self.squeeze, *self.widths) < 1 or self.recurrent < 0:
             raise ConfigError("a UH-net needs freqs, sub_bands, widths and squeeze >= 1 and recurrent >= 0")
         step = self.sub_bands * 2 ** (len(self.widths) - 1)
         if self.freqs % step:

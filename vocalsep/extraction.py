@@ -103,7 +103,8 @@ class Separation:
         if last:
             sliced.append(self._slicer.finish())
         for batch in torch.split(torch.cat(sliced), _BATCH):
-            self._mask.push(self._stitcher.push(self._estimate(batch)))
+            if len(batch):
+                self._mask.push(self._stitcher.push(self._estimate(batch)))
         if last:
             self._mask.push(self._stitcher.finish())
         vocals = self._inversion.push(self._masked(last=last))

@@ -153,9 +153,10 @@ class _Stage(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Maps to maps of the same shape, ``(batch, map, freq, frame)``."""
         maps = self.local(maps)
-        hidden = torch.relu(self.narrow.weight @ maps + self.narrow.bias[:, None])
-        summed: Tensor = maps + self.widen.weight @ hidden + self.widen.bias[:, None]
-        return summed
+        planes = maps.flatten(0, 1)  # one matrix to each map: faster than products of four axes
+        narrow, widen = (layer.weight.expand(len(planes), -1, -1) for layer in (self.narrow, self.widen))
+        hidden = torch.relu(torch.baddbmm(self.narrow.bias[:, None], narrow, planes))
+        return (torch.baddbmm(planes, widen, hidden) + self.widen.bias[:, None]).view(maps.shape)
 
 
 class _Recurrent(nn.Module):

@@ -143,6 +143,12 @@ def test_loss_does_not_hear_what_lies_above_the_rows_that_the_net_sees() -> None
         torch.testing.assert_close(net.loss(louder)[name], term)
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 64, 32), (1, 2, 128, 32)])
+def test_features_of_another_front_end_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match="channels = 2 and freqs = 64"):
+        uhnet().mask(torch.zeros(shape))
+
+
 def test_mono_excerpts_serve_too() -> None:
     net, made = uhnet(), batch(channels=1)
     assert made.features.shape == (4, 2, 64, 32)

@@ -11,8 +11,9 @@ Departures, after what the field has learnt since:
   each channel are stacked as 16 maps of 128 x 128 (channel-wise sub-bands: Liu, Xie, Wu and Yang, "Channel-wise
   subband input for better voice and accompaniment separation on high resolution music", 2020).
 - The GRU lies at the bottom of the U-Net, where frames are few, not in a network of its own.
-- Each stage has a layer that connects all rows of a frame (time-distributed fully-connected layer: Choi, Kim, Chung and
-  Jung, "Investigating U-Nets with various intermediate blocks for spectrogram-based singing voice separation", 2020).
+- Each stage has a layer that connects all rows of a map, frame by frame (time-distributed fully-connected layer: Choi,
+  Kim, Chung and Jung, "Investigating U-Nets with various intermediate blocks for spectrogram-based singing voice
+  separation", 2020).
 - Skips are multiplied, not concatenated (Kim, Choi, Chung, Lee and Jung, "KUIELab-MDX-Net", 2021).
 - There is a mask for the accompaniment, too, and the loss is the L1 distance of both masked spectra from the truth.
   It is taken within the rows that the net sees, so that recordings that end above them do no harm.
@@ -43,7 +44,7 @@ class UHNetHDOptions:
         freqs: Rows that the net is shown, those of its front end.
         sub_bands: Into how many bands of rows they are cut, each a map of its own.
         widths: Feature maps of each level, from full size down; each level halves rows and frames.
-        squeeze: By how much the layers over all rows of a frame narrow down.
+        squeeze: By how much the layers over all rows of a map narrow down.
         recurrent: Units of the GRU, in either direction; 0 for none.
 
     Raises:
@@ -97,7 +98,15 @@ class UHNetHD(Net):
 
         Args:
             features: ``(batch, 2, freq, frame)``.
+
+        Raises:
+            ConfigError: If the front end is one of other channels or rows.
         """
+        if features.shape[1:3] != (_CHANNELS, self.options.freqs):
+            raise ConfigError(
+                f"this UH-net needs a linear front end with channels = {_CHANNELS} and freqs = {self.options.freqs}, "
+                f"not {features.shape[1]} and {features.shape[2]}"
+            )
         maps = self.enter(self._stack(features))
         skips = []
         for stage, down in zip(self.encoder, self.down, strict=True):
@@ -133,7 +142,7 @@ class UHNetHD(Net):
 
 
 class _Stage(nn.Module):
-    """Two 3x3 convolutions, then a layer over all rows of a frame, added to what it was given.
+    """Two 3x3 convolutions, then a layer over all rows of a map, frame by frame, added to what it was given.
 
     Args:
         width: Feature maps, in and out.

@@ -24,6 +24,7 @@ LAYERS = (
     {"__main__"},
 )
 WITHIN = {  # imports inside a layer
+    ("features", "masks"),
     ("features", "stft"),
     ("inversion", "stft"),
 }

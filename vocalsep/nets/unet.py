@@ -117,9 +117,7 @@ class UNet(Net):
             target = ideal(front_end.analyse(batch.vocals), front_end.analyse(batch.accompaniment))
             terms["bce"] = self.options.bce * losses.binary_cross_entropy(logits, target)
         if self.options.spectral:
-            rows = masks.row_map(tuple(front_end.band_hz.tolist()), tuple(front_end.grid.hz.tolist()))
-            estimate = masks.apply(rows.to(logits) @ torch.sigmoid(logits), batch.mixture)
-            distance = losses.spectral_l1(estimate, batch.vocals, batch.mixture)
+            distance = losses.spectral_l1(batch.masked(torch.sigmoid(logits)), batch.vocals, batch.mixture)
             terms["spectral"] = self.options.spectral * distance
         return terms
 

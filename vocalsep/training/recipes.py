@@ -11,7 +11,7 @@ from typing import Any, Literal
 from vocalsep import config
 from vocalsep.datasets.excerpts import ExcerptOptions
 from vocalsep.errors import ConfigError, unknown
-from vocalsep.features import LogMel
+from vocalsep.features import Linear, LogMel
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -130,7 +130,7 @@ class Recipe:
     Attributes:
         net: A key of `nets.NETS`.
         options: The net's options.
-        front_end: What it looks at.
+        front_end: What it looks at; its key `kind` says whether the other keys are those of `LogMel` or of `Linear`.
         excerpts: What it is shown.
         training: The loop.
         pools: Where the recordings lie.
@@ -139,7 +139,7 @@ class Recipe:
 
     net: str
     options: dict[str, Any] = field(default_factory=dict)
-    front_end: LogMel = field(default_factory=LogMel)
+    front_end: LogMel | Linear = field(default_factory=LogMel)
     excerpts: ExcerptOptions = field(default_factory=ExcerptOptions)
     training: FitOptions
     pools: tuple[PoolOptions, ...]

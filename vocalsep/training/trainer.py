@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vocalsep import masks, nets, weights
+from vocalsep import nets, weights
 from vocalsep.datasets.excerpts import Drawn
 from vocalsep.errors import ConfigError, VocalsepError
 from vocalsep.training import schedule
@@ -43,7 +43,7 @@ class Trainer:
         with torch.random.fork_rng():
             torch.manual_seed(options.seed)
             self.net = nets.build(recipe.net, recipe.options)
-        self.net.to(team.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net.to(team.device, memory_format=self.net.memory_format)  # type: ignore[call-overload]
         self.mean = copy.deepcopy(self.net).eval().requires_grad_(False)
         self.loss = team.joined(self.net)
         self.optimiser = schedule.optimiser(self.net, options)
@@ -179,16 +179,13 @@ class Trainer:
         self._settle_norms()
         if self.material.validation is None:
             return {}
-        rows = masks.row_map(
-            tuple(self.recipe.front_end.band_hz.tolist()), tuple(self.recipe.front_end.grid.hz.tolist())
-        ).to(self.team.device)
         losses, ratios = [], []
         size = self.recipe.training.batch_size
         with torch.inference_mode():
             for step in range(math.ceil(self.recipe.training.validate_excerpts / size)):
                 batch = self._batch(self.material.validation.batch(step, size))
                 losses.append(sum(term.item() for term in self.mean.loss(batch).values()))
-                estimate = masks.apply(rows @ self.mean.mask(batch.features), batch.mixture)
+                estimate = batch.masked(self.mean.mask(batch.features))
                 signal = batch.vocals.abs().square().sum(dim=(1, 2, 3))
                 noise = (batch.vocals - estimate).abs().square().sum(dim=(1, 2, 3))
                 audible = signal > 1e-4 * batch.mixture.abs().square().sum(dim=(1, 2, 3))

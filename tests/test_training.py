@@ -311,6 +311,8 @@ def test_the_weights_of_a_run_are_its_best_ones(finished: Path) -> None:
 def test_the_weights_say_what_they_are_from_but_not_where_it_lay(finished: Path, dsd100_root: Path) -> None:
     about = weights.load(str(finished / "unet.safetensors")).about
     assert (about["licence"], about["data"]) == ("none", ["dsd100"])
+    assert about["heard"]["singers"] == ["ada", "brahe", "dirac", "euler"]
+    assert "adasong4" in about["heard"]["songs"]
     assert about["recipe"]["training"]["steps"] == 4
     assert str(dsd100_root) not in json.dumps(dict(about))
 

@@ -96,7 +96,7 @@ def presets_table(names: list[str], precision: str, seconds: float) -> None:
     for name in names:
         recipe = recipes.read_recipe(name)
         recipe = replace(recipe, training=replace(recipe.training, precision=precision))  # type: ignore[arg-type]
-        material = Material(training=noise(recipe, recipe.excerpts), validation=None, names={})
+        material = Material(training=noise(recipe, recipe.excerpts), validation=None, names={}, heard={})
         trainer = Trainer(recipe, material, Team(device=torch.device("cpu")))
         drawn, size = trainer.draw(0), recipe.training.batch_size
         counter = FlopCounterMode(display=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,9 @@ TRAINING = {
 """Of each layout the splits that can be trained on, its usual one first, and the part of them that is."""
 
 _SHOWN = 10
+
+Heard = Mapping[str, Collection[str]]
+"""Names of "songs" and "singers" as `heard` makes them: without case and punctuation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,24 +111,33 @@ def refuse_leaks(training: Iterable[Track], held: Iterable[Track], *, shares_sin
         DatasetError: If it is not so; names the tracks.
     """
     training, held = list(training), list(held)
+    known = heard(training)
     files = {path.resolve() for track in training for path in track.paths}
-    songs = _keys(training, lambda track: track.song or track.name)
-    groups = _keys(training, lambda track: track.group)
-    again = [
-        track
-        for track in held
-        if _key(track.song or track.name) in songs or not files.isdisjoint(path.resolve() for path in track.paths)
-    ]
+    again = [t for t in held if knows_song(known, t) or not files.isdisjoint(path.resolve() for path in t.paths)]
     if again:
         raise DatasetError(f"songs to validate or test on are trained on, too: {shown(t.name for t in again)}")
-    known = [] if shares_singers else [track for track in held if _key(track.group) in groups]
-    if known:
-        names = shown(f"{track.name} ({track.group})" for track in known)
+    singers = [] if shares_singers else [track for track in held if knows_singer(known, track)]
+    if singers:
+        names = shown(f"{track.name} ({track.group})" for track in singers)
         raise DatasetError(f"singers or artists to validate or test on are trained on, too: {names}")
 
 
-def _keys(tracks: Iterable[Track], name: Callable[[Track], str]) -> set[str]:
-    return {_key(name(track)) for track in tracks} - {""}
+def heard(tracks: Iterable[Track]) -> Heard:
+    """What a net has heard that is trained on these tracks; small and plain enough to travel with its weights."""
+    tracks = list(tracks)
+    songs = {_key(track.song or track.name) for track in tracks} - {""}
+    singers = {_key(track.group) for track in tracks} - {""}
+    return {"songs": sorted(songs), "singers": sorted(singers)}
+
+
+def knows_song(known: Heard, track: Track) -> bool:
+    """Whether a track's song is among those heard, by its name."""
+    return _key(track.song or track.name) in known.get("songs", ())
+
+
+def knows_singer(known: Heard, track: Track) -> bool:
+    """Whether a track's artist or singer is among those heard, by name."""
+    return _key(track.group) in known.get("singers", ())
 
 
 def _key(name: str) -> str:

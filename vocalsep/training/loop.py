@@ -156,6 +156,7 @@ def _about(trainer: Trainer, scores: Mapping[str, float]) -> dict[str, Any]:
         "licence": recipe.licence,
         "data": [pool.layout for pool in recipe.pools],
         "recipe": config.to_dict(recipe) | {"pools": [{"layout": p.layout, "weight": p.weight} for p in recipe.pools]},
+        "heard": trainer.material.heard,
         "steps": trainer.step,
         "hours": round(trainer.seconds / 3600, 3),
         "metrics": {key: round(value, 4) for key, value in scores.items()},

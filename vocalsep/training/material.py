@@ -9,7 +9,7 @@ from typing import Any
 from vocalsep import nets
 from vocalsep.datasets import screening, splits
 from vocalsep.datasets.excerpts import ExcerptOptions, Excerpts, Pool
-from vocalsep.datasets.splits import Parts
+from vocalsep.datasets.splits import Heard, Parts
 from vocalsep.errors import DatasetError
 from vocalsep.training.recipes import PoolOptions, Recipe
 
@@ -23,6 +23,7 @@ class Material:
     training: Excerpts
     validation: Excerpts | None
     names: Mapping[str, Sequence[Any]]
+    heard: Heard
 
 
 def open_material(recipe: Recipe, report: Callable[[str], None] = lambda _: None) -> Material:
@@ -71,6 +72,7 @@ def open_material(recipe: Recipe, report: Callable[[str], None] = lambda _: None
         training=Excerpts(**kinds, **common, options=recipe.excerpts, seed=recipe.training.seed),  # type: ignore[arg-type]
         validation=Excerpts(songs=held, **common, options=plain, seed=1) if held else None,  # type: ignore[arg-type]
         names=names,
+        heard=splits.heard(decoded.track for found in screened for decoded in found.training),
     )
 
 

@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from vocalsep import nets
 from vocalsep.extraction import Piece, Separation
-from vocalsep.features import LogMel
+from vocalsep.features import FrontEnd, Linear, LogMel
 from vocalsep.nets import Batch, Net
 from vocalsep.shapes import Features, Mask, Waveform
 from vocalsep.weights import Model
 
 PAPER = LogMel()  # 16 kHz, chunks of two seconds
 SMALL = LogMel(rate=8_000, n_fft=256, hop=64, bands=16, frames=32)  # chunks of a quarter of a second
+LINEAR = Linear(rate=8_000, n_fft=256, hop=64, freqs=64, frames=32)  # the same, stereo, rows up to 2 kHz
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +67,12 @@ class Breaks(Constant):
         return super().mask(features)
 
 
-def wrap(net: Net, front_end: LogMel = PAPER, name: str = "fake") -> Model:
+def wrap(net: Net, front_end: FrontEnd = PAPER, name: str = "fake") -> Model:
     """A model around any net."""
     return Model(name=name, net=net.eval().requires_grad_(False), front_end=front_end, about={})
 
 
-def constant(value: float | Tensor, front_end: LogMel = PAPER) -> Model:
+def constant(value: float | Tensor, front_end: FrontEnd = PAPER) -> Model:
     """A model whose mask is `value` everywhere."""
     return wrap(Constant(value), front_end)
 
@@ -82,11 +83,26 @@ def random_unet(front_end: LogMel = SMALL, seed: int = 0) -> Model:
         torch.manual_seed(seed)
         net = nets.build("unet", {"width": 4, "dropout": 0.0})
         seen = torch.randn(4, 1, front_end.bands, front_end.frames)
+    assert isinstance(net.head, nn.Conv2d)
+    return wrap(_lively(net, net.head, seen), front_end, name="random")
+
+
+def random_uhnet(front_end: Linear = LINEAR, seed: int = 0) -> Model:
+    """The same of a small UH-net."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        shape = {"freqs": front_end.freqs, "sub_bands": 4, "widths": [4, 6, 8], "recurrent": 8}
+        net = nets.build("uhnet-hd", shape)
+        seen = torch.randn(4, front_end.channels, front_end.freqs, front_end.frames).abs()
+    assert isinstance(net.leave, nn.Conv2d)
+    return wrap(_lively(net, net.leave, seen), front_end, name="random")
+
+
+def _lively(net: Net, head: nn.Conv2d, seen: Tensor) -> Net:
+    """Gives batch norms their statistics, and the masks all of [0, 1]."""
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
-    head = net.head
-    assert isinstance(head, nn.Conv2d)
     assert head.bias is not None
     with torch.no_grad():
         net.mask(seen)
@@ -94,7 +110,7 @@ def random_unet(front_end: LogMel = SMALL, seed: int = 0) -> Model:
         scale = 3 / float(logits.std())
         head.bias.sub_(float(logits.mean())).mul_(scale)
         head.weight.mul_(scale)
-    return wrap(net, front_end, name="random")
+    return net
 
 
 def noise(channels: int, samples: int, seed: int = 0, level: float = 0.2) -> Waveform:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,18 @@ from torch import Tensor
 from vocalsep import audio
 from vocalsep.errors import AudioError, ConfigError
 from vocalsep.extraction import Extractor, Separation, extract, oracle
-from vocalsep.features import LogMel
+from vocalsep.features import FrontEnd, Linear, LogMel
 from vocalsep.metrics import sdr
 from vocalsep.shapes import Waveform
+from vocalsep.weights import Model
 
 RATES = (8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000)
 
 
-@pytest.fixture(scope="module")
-def unet() -> Extractor:
-    """An untrained net on the small front end, 8 kHz; its masks use all of [0, 1]."""
-    return Extractor(fakes.random_unet())
+@pytest.fixture(scope="module", params=["unet", "uhnet-hd"])
+def looking(request: pytest.FixtureRequest) -> Extractor:
+    """An untrained net on a small front end, 8 kHz, mel or linear and stereo; its masks use all of [0, 1]."""
+    return Extractor(fakes.random_unet() if request.param == "unet" else fakes.random_uhnet())
 
 
 def power_db(samples: Waveform, rate: int, low_hz: float, high_hz: float = 1e9) -> float:
@@ -39,9 +41,9 @@ def power_db(samples: Waveform, rate: int, low_hz: float, high_hz: float = 1e9) 
 # what a net says is what happens
 
 
-@pytest.mark.parametrize("front_end", [fakes.PAPER, fakes.SMALL], ids=["paper", "small"])
+@pytest.mark.parametrize("front_end", [fakes.PAPER, fakes.SMALL, fakes.LINEAR], ids=["paper", "small", "linear"])
 @pytest.mark.parametrize("rate", RATES)
-def test_a_net_that_answers_1_everywhere_returns_the_song(rate: int, front_end: LogMel) -> None:
+def test_a_net_that_answers_1_everywhere_returns_the_song(rate: int, front_end: FrontEnd) -> None:
     mixture = fakes.noise(2, rate // 2 + 77)
     piece = Extractor(fakes.constant(1, front_end))(mixture, rate)
     assert float((piece.vocals - mixture).abs().max()) < 2e-6
@@ -114,6 +116,54 @@ def test_above_its_band_a_net_is_taken_to_mean_what_it_says_of_its_highest_bands
     assert low < -40
 
 
+# channels, for a net that takes two at once
+
+
+class Panned(fakes.Constant):
+    """Answers 1 for the louder of its two channels and 0 for the other; for equal ones 0.25 and 0.75."""
+
+    def mask(self, features: Tensor) -> Tensor:
+        level = features.mean(dim=(-2, -1), keepdim=True)
+        louder = (level > level.flip(1)).float()
+        tied = torch.tensor([0.25, 0.75]).reshape(1, 2, 1, 1)
+        return torch.where(level == level.flip(1), tied, louder).expand(features.shape)
+
+
+def panned(levels: list[float], rate: int = 8_000) -> tuple[Waveform, Waveform]:
+    """A song with these levels in its channels, and its vocals by the net above."""
+    mixture = fakes.noise(1, 9_000) * torch.tensor(levels)[:, None]
+    return mixture, Extractor(fakes.wrap(Panned(0.0), fakes.LINEAR))(mixture, rate).vocals
+
+
+def test_each_channel_of_a_stereo_song_has_its_own_mask() -> None:
+    mixture, vocals = panned([0.2, 1.0])
+    assert float(vocals[0].abs().max()) < 1e-6
+    torch.testing.assert_close(vocals[1], mixture[1], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100])
+def test_a_mono_song_is_shown_twice_and_gets_the_mean_of_both_masks(rate: int) -> None:
+    mixture, vocals = panned([1.0], rate)
+    torch.testing.assert_close(vocals, mixture / 2, rtol=0, atol=1e-5)
+
+
+def test_channels_are_taken_in_pairs_and_an_odd_last_one_alone() -> None:
+    mixture, vocals = panned([0.2, 1.0, 1.0, 0.2, 0.5])
+    expected = mixture * torch.tensor([0.0, 1.0, 1.0, 0.0, 0.5])[:, None]
+    torch.testing.assert_close(vocals, expected, rtol=0, atol=1e-5)
+
+
+def test_above_its_rows_a_linear_net_is_taken_to_mean_what_it_says_of_its_highest() -> None:
+    mixture = fakes.noise(2, 16_000)
+    top = (fakes.LINEAR.band_hz > 1_400).float()  # its rows end at 2 kHz
+    for rate in (8_000, 11_025):  # on its own grid, and projected
+        vocals = Extractor(fakes.constant(top, fakes.LINEAR))(mixture, rate).vocals
+        high = power_db(vocals, rate, 2_100) - power_db(mixture, rate, 2_100)
+        low = power_db(vocals, rate, 0, 1_300) - power_db(mixture, rate, 0, 1_300)
+        assert high == pytest.approx(0, abs=0.01)
+        assert low < -40
+
+
 # vocals + accompaniment == mixture
 
 
@@ -135,9 +185,12 @@ def test_vocals_and_accompaniment_add_up_to_the_mixture_bit_for_bit(
 
 @pytest.mark.parametrize("bits", [16, 24])
 @pytest.mark.parametrize("inversion", ["phase", "griffin-lim"])
-def test_they_add_up_with_a_net_that_looks_and_with_every_inversion(bits: int, inversion: str) -> None:
+@pytest.mark.parametrize("model", [fakes.random_unet, fakes.random_uhnet])
+def test_they_add_up_with_a_net_that_looks_and_with_every_inversion(
+    bits: int, inversion: str, model: Callable[[], Model]
+) -> None:
     mixture = fakes.quantise(fakes.noise(2, 9_000, level=0.5), bits)
-    piece = Extractor(fakes.random_unet(), inversion=inversion)(mixture, 11_025)
+    piece = Extractor(model(), inversion=inversion)(mixture, 11_025)
     assert float(piece.vocals.abs().max()) > 0.1
     assert torch.equal(piece.vocals + piece.accompaniment, mixture)
 
@@ -148,14 +201,17 @@ def test_they_add_up_with_a_net_that_looks_and_with_every_inversion(bits: int, i
 @settings(deadline=None, max_examples=40)
 @given(
     rate=st.sampled_from(RATES),
-    channels=st.sampled_from([1, 2, 6]),
+    channels=st.sampled_from([1, 2, 3, 6]),
     seconds=st.floats(0, 2),
     samples=st.integers(1, 40),
     short=st.booleans(),
+    front_end=st.sampled_from([fakes.PAPER, fakes.LINEAR]),
 )
-def test_output_has_the_shape_of_the_song(rate: int, channels: int, seconds: float, samples: int, short: bool) -> None:
+def test_output_has_the_shape_of_the_song(
+    rate: int, channels: int, seconds: float, samples: int, short: bool, front_end: FrontEnd
+) -> None:
     mixture = fakes.noise(channels, samples if short else round(seconds * rate) + samples)
-    piece = Extractor(fakes.constant(0.25))(mixture, rate)
+    piece = Extractor(fakes.constant(0.25, front_end))(mixture, rate)
     for part in piece:
         assert part.shape == mixture.shape
         assert part.dtype == torch.float32
@@ -178,26 +234,26 @@ def test_songs_shorter_than_a_window_or_a_chunk_are_songs(samples: int, inversio
 @pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100])
 @settings(deadline=None, max_examples=6)
 @given(sizes=st.lists(st.integers(0, 9_000), min_size=1, max_size=5).filter(lambda sizes: max(sizes) > 1_000))
-def test_how_a_song_is_cut_changes_nothing(unet: Extractor, rate: int, sizes: list[int]) -> None:
+def test_how_a_song_is_cut_changes_nothing(looking: Extractor, rate: int, sizes: list[int]) -> None:
     mixture = fakes.noise(2, round(0.9 * rate), seed=3)
-    whole = unet(mixture, rate)
+    whole = looking(mixture, rate)
     assert 0.1 < float(whole.vocals.norm() / mixture.norm()) < 0.9
-    cut = fakes.run(unet.start(rate, 2), mixture, sizes)
+    cut = fakes.run(looking.start(rate, 2), mixture, sizes)
     assert cut.vocals.shape == mixture.shape
     assert fakes.snr_db(whole.vocals, cut.vocals) >= 60
 
 
 @pytest.mark.parametrize(("rate", "size"), [(8_000, 50), (44_100, 441), (48_000, 480)])
-def test_tiny_blocks_give_the_vocals_of_the_whole_song(unet: Extractor, rate: int, size: int) -> None:
+def test_tiny_blocks_give_the_vocals_of_the_whole_song(looking: Extractor, rate: int, size: int) -> None:
     mixture = fakes.noise(1, round(1.1 * rate), seed=4)
-    cut = fakes.run(unet.start(rate, 1), mixture, [size])
-    assert fakes.snr_db(unet(mixture, rate).vocals, cut.vocals) >= 60
+    cut = fakes.run(looking.start(rate, 1), mixture, [size])
+    assert fakes.snr_db(looking(mixture, rate).vocals, cut.vocals) >= 60
 
 
-def test_a_first_block_of_one_sample_is_a_block(unet: Extractor) -> None:
+def test_a_first_block_of_one_sample_is_a_block(looking: Extractor) -> None:
     mixture = fakes.noise(1, 30_000)
-    cut = fakes.run(unet.start(44_100, 1), mixture, [1, 29_999])
-    assert fakes.snr_db(unet(mixture, 44_100).vocals, cut.vocals) >= 60
+    cut = fakes.run(looking.start(44_100, 1), mixture, [1, 29_999])
+    assert fakes.snr_db(looking(mixture, 44_100).vocals, cut.vocals) >= 60
 
 
 @pytest.mark.parametrize("inversion", ["phase", "griffin-lim"])
@@ -239,23 +295,23 @@ def test_samples_that_are_not_finite_count_as_silence(bad: float, inversion: str
 
 
 @pytest.mark.parametrize("peak", [1e-44, 1e-20, 1e12, 1e20, 3e38], ids=str)
-def test_no_level_makes_numbers_that_are_none(unet: Extractor, peak: float) -> None:
+def test_no_level_makes_numbers_that_are_none(looking: Extractor, peak: float) -> None:
     mixture = fakes.noise(2, 6_000, level=1.0).clamp(-1, 1) * peak
     assert mixture.isfinite().all()
-    for part in unet(mixture, 16_000):
+    for part in looking(mixture, 16_000):
         assert part.isfinite().all()
 
 
 @pytest.mark.parametrize("gain", [1e-3, 1e3])
 @pytest.mark.parametrize("rate", [8_000, 44_100])
-def test_vocals_scale_with_the_song(unet: Extractor, rate: int, gain: float) -> None:
+def test_vocals_scale_with_the_song(looking: Extractor, rate: int, gain: float) -> None:
     mixture = fakes.noise(2, rate, seed=5)
-    assert fakes.snr_db(unet(mixture, rate).vocals, unet(mixture * gain, rate).vocals / gain) > 60
+    assert fakes.snr_db(looking(mixture, rate).vocals, looking(mixture * gain, rate).vocals / gain) > 60
 
 
-def test_channels_that_are_equal_stay_equal_and_silent_ones_silent(unet: Extractor) -> None:
+def test_with_one_mask_for_all_channels_equal_ones_stay_equal_and_silent_ones_silent() -> None:
     left = fakes.noise(1, 20_000)
-    vocals = unet(torch.cat([left, left, 0 * left]), 16_000).vocals
+    vocals = Extractor(fakes.random_unet())(torch.cat([left, left, 0 * left]), 16_000).vocals
     assert torch.equal(vocals[0], vocals[1])
     assert vocals[0].any()
     assert not vocals[2].any()
@@ -293,23 +349,23 @@ def test_the_same_song_gives_the_same_bytes(inversion: str) -> None:
         assert len({part.numpy().tobytes() for part in parts}) == 1
 
 
-def test_two_songs_at_a_time_do_not_disturb_each_other(unet: Extractor) -> None:
+def test_two_songs_at_a_time_do_not_disturb_each_other(looking: Extractor) -> None:
     songs = [fakes.noise(1, 12_000, seed) for seed in (1, 2)]
-    separations = [unet.start(8_000, 1) for _ in songs]
+    separations = [looking.start(8_000, 1) for _ in songs]
     got: list[list[Tensor]] = [[], []]
     for parts in zip(*(song.split(3_000, dim=-1) for song in songs), strict=True):
         for vocals, separation, part in zip(got, separations, parts, strict=True):
             vocals.append(separation.push(part).vocals)
     for vocals, separation, song in zip(got, separations, songs, strict=True):
-        alone = fakes.run(unet.start(8_000, 1), song, [3_000]).vocals
+        alone = fakes.run(looking.start(8_000, 1), song, [3_000]).vocals
         assert torch.equal(torch.cat([*vocals, separation.finish().vocals], dim=-1), alone)
 
 
-def test_a_song_that_lies_in_memory_the_other_way_round_is_the_same_song(unet: Extractor) -> None:
+def test_a_song_that_lies_in_memory_the_other_way_round_is_the_same_song(looking: Extractor) -> None:
     mixture = fakes.noise(2, 8_000)
     view = mixture.T.contiguous().T
     assert not view.is_contiguous()
-    assert torch.equal(unet(view, 11_025).vocals, unet(mixture, 11_025).vocals)
+    assert torch.equal(looking(view, 11_025).vocals, looking(mixture, 11_025).vocals)
 
 
 # memory
@@ -354,8 +410,9 @@ def test_what_is_held_of_a_song_does_not_grow_with_it(inversion: str, n_fft: int
 
 
 @pytest.mark.parametrize("rate", [16_000, 44_100])
-def test_at_full_size_little_is_held_and_vocals_come_within_seconds(rate: int) -> None:
-    song = Extractor(fakes.constant(0.5)).start(rate, 2)
+@pytest.mark.parametrize("front_end", [fakes.PAPER, Linear()], ids=["log-mel", "linear"])
+def test_at_full_size_little_is_held_and_vocals_come_within_seconds(rate: int, front_end: FrontEnd) -> None:
+    song = Extractor(fakes.constant(0.5, front_end)).start(rate, 2)
     held, owed = walk(song, rate, 40, fakes.noise(2, 4 * rate))
     assert max(held[5:]) < 1.5 * max(held[:5])
     assert max(held) < 40e6
@@ -385,19 +442,19 @@ def test_voice_share_counts_pauses_as_pauses() -> None:
 
 
 @pytest.mark.parametrize("shape", [(10,), (0, 10), (2, 0), (1, 2, 10)])
-def test_a_mixture_of_another_shape_is_refused(unet: Extractor, shape: tuple[int, ...]) -> None:
+def test_a_mixture_of_another_shape_is_refused(looking: Extractor, shape: tuple[int, ...]) -> None:
     with pytest.raises(AudioError, match=r"expected \(channel, time\)"):
-        unet(torch.zeros(shape), 8_000)
+        looking(torch.zeros(shape), 8_000)
 
 
-def test_a_song_needs_a_sample_and_ends_once(unet: Extractor) -> None:
+def test_a_song_needs_a_sample_and_ends_once(looking: Extractor) -> None:
     with pytest.raises(AudioError, match="at least one sample"):
-        unet.start(8_000, 1).finish()
-    song = unet.start(8_000, 1)
+        looking.start(8_000, 1).finish()
+    song = looking.start(8_000, 1)
     song.push(torch.zeros(1, 0))
     with pytest.raises(AudioError, match="at least one sample"):
         song.finish()
-    song = unet.start(8_000, 1)
+    song = looking.start(8_000, 1)
     song.push(torch.zeros(1, 1))
     song.finish()
     with pytest.raises(AudioError, match="ends once"):

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from vocalsep import stft
+from vocalsep import masks, stft
 from vocalsep.errors import ConfigError
-from vocalsep.features import FRONT_ENDS, LogMel
+from vocalsep.features import FRONT_ENDS, FrontEnd, Linear, LogMel
+from vocalsep.stft import Grid
 
 SMALL = LogMel(rate=8_000, n_fft=512, hop=128, bands=32, frames=16)
 
@@ -193,4 +194,105 @@ def test_front_end_first_used_in_inference_still_serves_training() -> None:
 
 
 def test_registered_by_name() -> None:
-    assert FRONT_ENDS["log-mel"] is LogMel
+    assert {LogMel().kind: LogMel, Linear().kind: Linear} == FRONT_ENDS
+
+
+# Linear
+
+STEREO = Linear(rate=8_000, n_fft=256, hop=64, freqs=50, frames=16)
+MONO = Linear(rate=8_000, n_fft=256, hop=64, freqs=129, frames=16, channels=1)
+
+
+@pytest.mark.parametrize("front_end", [STEREO, MONO], ids=["stereo", "mono"])
+@pytest.mark.parametrize("gain", [1e-4, 0.3, 1e3])
+def test_linear_features_do_not_know_the_level(front_end: Linear, gain: float) -> None:
+    samples = noise(2, 2, 1000)
+    torch.testing.assert_close(see(front_end, samples * gain), see(front_end, samples), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("freqs", [50, 129])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_linear_features_are_compressed_magnitudes_against_the_chunks_level(freqs: int, channels: int) -> None:
+    front_end = Linear(rate=8_000, n_fft=256, hop=64, freqs=freqs, frames=16, channels=channels, compression=2.0)
+    spectrum = stft.forward(noise(1, channels, 1000), front_end.grid)
+    magnitude = spectrum.abs()[:, :, :freqs]
+    features = front_end.normalise(front_end.analyse(spectrum))
+    torch.testing.assert_close(features, torch.log(1 + 2 * magnitude / magnitude.square().mean().sqrt()))
+
+
+def test_linear_silence_is_zero() -> None:
+    assert not see(STEREO, torch.zeros(1, 2, 1000)).any()
+
+
+def test_a_mono_net_is_shown_the_mean_power_of_all_channels() -> None:
+    spectrum = stft.forward(noise(3, 1000), MONO.grid)
+    power = MONO.analyse(spectrum)
+    torch.testing.assert_close(power, spectrum.abs().square().mean(dim=0, keepdim=True))
+    assert MONO.arrange(power[None]).shape == (1, 1, 129, power.shape[-1])
+
+
+def test_linear_rows_lie_where_the_stft_has_them() -> None:
+    assert torch.equal(STEREO.band_hz, STEREO.grid.hz[:50])
+    assert Linear().band_hz[-1].item() == pytest.approx(1023 * 44_100 / 4096)
+
+
+@pytest.mark.parametrize("channels", range(1, 7))
+def test_channels_are_dealt_out_in_pairs_and_their_masks_come_back(channels: int) -> None:
+    power = noise(3, channels, 50, 16).square()
+    pairs = STEREO.arrange(power)
+    assert pairs.shape == (3 * ((channels + 1) // 2), 2, 50, 16)
+    torch.testing.assert_close(STEREO.rearrange(pairs, channels), power)
+    first = pairs[: len(pairs) // 3]  # those of the first chunk come first
+    torch.testing.assert_close(first.flatten(0, 1)[:channels], power[0])
+
+
+def test_a_channel_shown_twice_gets_the_mean_of_its_masks() -> None:
+    masks = torch.tensor([0.1, 0.5, 0.2, 0.8]).reshape(2, 2, 1, 1).expand(-1, -1, 50, 16)
+    got = STEREO.rearrange(masks, 3)
+    torch.testing.assert_close(got[0, :, 0, 0], torch.tensor([0.1, 0.5, 0.5]))
+
+
+def test_one_mask_for_both_channels_of_a_net_serves_both() -> None:
+    got = STEREO.rearrange(torch.tensor([0.25, 0.75]).reshape(2, 1, 1, 1).expand(-1, -1, 50, 16), 4)
+    torch.testing.assert_close(got[0, :, 0, 0], torch.tensor([0.25, 0.25, 0.75, 0.75]))
+
+
+@pytest.mark.parametrize("front_end", [SMALL, MONO], ids=["log-mel", "mono"])
+def test_one_mask_for_all_channels_stays_one(front_end: FrontEnd) -> None:
+    mask = torch.rand(2, 1, 5, 3)
+    assert torch.equal(front_end.rearrange(mask, 2), mask)
+
+
+def test_no_chunks_are_arranged_to_none() -> None:
+    assert STEREO.arrange(torch.zeros(0, 3, 50, 16)).shape == (0, 2, 50, 16)
+
+
+@pytest.mark.parametrize("front_end", [SMALL, STEREO, MONO], ids=["log-mel", "stereo", "mono"])
+def test_on_its_own_grid_a_mask_is_projected_as_on_any_other(front_end: FrontEnd) -> None:
+    mask = torch.rand(2, len(front_end.band_hz), 12, generator=torch.Generator().manual_seed(0))
+    seconds = torch.arange(100, 112, dtype=torch.float64) * front_end.grid.frame_seconds
+    expected = masks.project(
+        mask, rows_hz=front_end.band_hz, to_hz=front_end.grid.hz, seconds=seconds, to_seconds=seconds[3:9]
+    )
+    got = front_end.project(mask, start=100, grid=front_end.grid, frames=range(103, 109))
+    torch.testing.assert_close(got, expected)
+
+
+def test_on_another_grid_a_mask_is_where_it_was_in_seconds_and_hz() -> None:
+    mask = torch.zeros(50, 40)
+    mask[20, 10:20] = 1
+    grid = Grid(rate=16_000, n_fft=1024, hop=256)
+    got = STEREO.project(mask, start=200, grid=grid, frames=range(100, 120))
+    where = got.nonzero()[got[got > 0].argmax()]
+    assert grid.hz[where[0]] == pytest.approx(STEREO.band_hz[20].item())
+    assert 210 * 64 / 8_000 <= (100 + where[1]) * 256 / 16_000 <= 220 * 64 / 8_000
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"freqs": 0}, {"freqs": 2050}, {"frames": 0}, {"channels": 0}, {"compression": -1.0}, {"hop": 1000}],
+    ids=str,
+)
+def test_linear_values_without_meaning_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        Linear(**settings)

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from small import CPU, recipe
 
-from vocalsep import nets, recipes, training
+from vocalsep import config, nets, training
 from vocalsep.errors import ConfigError
-from vocalsep.recipes import FitOptions
+from vocalsep.features import Linear, LogMel
+from vocalsep.training import recipes
+from vocalsep.training.recipes import FitOptions
 
 
 def test_every_preset_parses_and_builds_its_net() -> None:
@@ -26,6 +28,28 @@ def test_overrides_reach_a_recipe() -> None:
     assert found.options["width"] == 4
     assert (found.training.steps, found.training.minutes) == (7, 0.0)
     assert found.pools == recipes.read_recipe("unet").pools
+
+
+def test_a_recipe_names_the_kind_of_its_front_end() -> None:
+    assert recipes.read_recipe("unet").front_end == LogMel()
+    assert recipes.read_recipe("uhnet-hd").front_end == Linear()
+    linear = recipes.read_recipe("unet", ["front_end={kind='linear', freqs=513, channels=1}"])
+    assert linear.front_end == Linear(freqs=513, channels=1)
+    assert config.build(recipes.Recipe, config.to_dict(linear)) == linear
+
+
+@pytest.mark.parametrize(
+    ("front_end", "message"),
+    [
+        ("{kind='lin'}", "unknown front_end.kind 'lin'; did you mean 'linear'"),
+        ("{kind=3}", "front_end.kind"),
+        ("{kind='linear', bands=3}", "front_end.bands"),
+        ("3", "front_end = 3: expected LogMel"),
+    ],
+)
+def test_a_front_end_of_no_kind_is_refused(front_end: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        recipes.read_recipe("unet", [f"front_end={front_end}"])
 
 
 @pytest.mark.parametrize(

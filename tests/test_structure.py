@@ -18,19 +18,18 @@ LAYERS = (
     {"nets"},
     {"weights"},
     {"extraction", "datasets"},
-    {"recipes"},
-    {"material"},
     {"plots"},
     {"training", "evaluation"},
     {"cli"},
     {"__main__"},
 )
 WITHIN = {  # imports inside a layer
+    ("features", "masks"),
     ("features", "stft"),
     ("inversion", "stft"),
     ("bsseval", "metrics"),
 }
-LONG = {"extraction", "training"}  # one story each, that would not be clearer in two files
+LONG = {"extraction"}  # one story each, that would not be clearer in two files
 
 
 def module_name(path: Path) -> str:

@@ -26,7 +26,8 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
     """Makes a settings dataclass from plain values.
 
     Args:
-        cls: A dataclass whose fields are bool, int, float, str, Literal, tuples of these, or such dataclasses.
+        cls: A dataclass whose fields are bool, int, float, str, Literal, tuples of these, such dataclasses, or a choice
+            of such dataclasses, each with a different ``kind: Literal["..."] = "..."``.
         values: One entry per field; fields that are missing keep their default.
         where: Dotted name of this table, for messages.
 
@@ -67,12 +68,9 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
                 _convert(kind, entry, f"{name}[{i}]") for i, (kind, entry) in enumerate(zip(kinds, value, strict=True))
             )
     elif origin in (types.UnionType, typing.Union):
-        for argument in arguments:
-            if argument is type(None):
-                if value is None:
-                    return None
-                continue
-            return _convert(argument, value, name)
+        if value is None and type(None) in arguments:
+            return None
+        return _convert(_member([kind for kind in arguments if kind is not type(None)], value, name), value, name)
     elif origin is dict:
         if isinstance(value, Mapping):
             return dict(value)
@@ -84,6 +82,17 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
         return value
     expected = hint.__name__ if isinstance(hint, type) else str(hint)
     raise ConfigError(f"{name} = {value!r}: expected {expected}")
+
+
+def _member(members: list[Any], value: Any, name: str) -> Any:
+    """Of alternative tables the one that is of the `kind` that the value names, by default the first."""
+    if len(members) == 1 or not isinstance(value, Mapping):
+        return members[0]
+    kinds = {typing.get_args(typing.get_type_hints(member)["kind"])[0]: member for member in members}
+    wanted = value.get("kind", next(iter(kinds)))
+    if wanted not in kinds:
+        raise ConfigError(unknown(f"{name}.kind", str(wanted), kinds))
+    return kinds[wanted]
 
 
 def to_dict(settings: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vocalsep import audio, chunks, masks, stft, weights
 from vocalsep.errors import AudioError, ConfigError, unknown
-from vocalsep.features import LogMel
+from vocalsep.features import FrontEnd
 from vocalsep.inversion import INVERSIONS
 from vocalsep.shapes import Mask, Spectrum, Waveform
 from vocalsep.stft import Analysis, Grid
@@ -50,7 +50,7 @@ class Separation:
 
     def __init__(self, model: Model, rate: int, channels: int, device: torch.device, inversion: str) -> None:
         front_end = model.front_end
-        self._net, self._front_end, self._device = model.net, front_end, device
+        self._net, self._front_end, self._device, self._channels = model.net, front_end, device, channels
         self._grid = front_end.grid.at_rate(rate)
         self._resampler = audio.Resampler(rate, front_end.rate, channels)
         self._analysis = Analysis(self._grid)
@@ -103,7 +103,8 @@ class Separation:
         if last:
             sliced.append(self._slicer.finish())
         for batch in torch.split(torch.cat(sliced), _BATCH):
-            self._mask.push(self._stitcher.push(self._estimate(batch)))
+            if len(batch):
+                self._mask.push(self._stitcher.push(self._estimate(batch)))
         if last:
             self._mask.push(self._stitcher.finish())
         vocals = self._inversion.push(self._masked(last=last))
@@ -121,8 +122,9 @@ class Separation:
         return torch.cat(parts, dim=-1)
 
     def _estimate(self, power: Tensor) -> Mask:
-        features = self._front_end.normalise(power.to(self._device))
-        return self._net.mask(features.contiguous(memory_format=torch.channels_last)).cpu()
+        features = self._front_end.normalise(self._front_end.arrange(power.to(self._device)))
+        mask = self._net.mask(features.contiguous(memory_format=self._net.memory_format)).cpu()
+        return self._front_end.rearrange(mask, self._channels)
 
     def _masked(self, *, last: bool) -> Spectrum:
         """The song's frames whose mask is known by now, masked."""
@@ -134,12 +136,8 @@ class Separation:
         mixture = self._song.pop(ready)
         if ready == 0:
             return mixture
-        mask = masks.project(
-            self._mask.peek(),
-            rows_hz=self._front_end.band_hz,
-            to_hz=self._grid.hz,
-            seconds=torch.arange(self._mask.start, self._mask.total, dtype=torch.float64) * unit,
-            to_seconds=torch.arange(first, first + ready, dtype=torch.float64) * step,
+        mask = self._front_end.project(
+            self._mask.peek(), start=self._mask.start, grid=self._grid, frames=range(first, first + ready)
         )
         passed = int((first + ready) * step / unit) - 1  # frames of the mask that no later frame lies next to
         self._mask.pop(max(0, min(passed - self._mask.start, self._mask.length - 1)))
@@ -203,7 +201,7 @@ class Extractor:
             raise ConfigError(unknown("inversion", inversion, INVERSIONS))
         self.model, self.inversion = model, inversion
         self.device = weights.best_device(device)
-        model.net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.net.to(self.device, memory_format=model.net.memory_format)  # type: ignore[call-overload]
 
     def start(self, rate: int, channels: int) -> Separation:
         """Begins a song: push its blocks into what this returns.
@@ -335,7 +333,7 @@ def oracle(
     mixture: Waveform,
     vocals: Waveform,
     rate: int,
-    front_end: LogMel | None = None,
+    front_end: FrontEnd | None = None,
     *,
     mask: Callable[[Tensor, Tensor], Mask] = masks.ratio,
 ) -> Piece:
@@ -361,13 +359,7 @@ def oracle(
         grid = front_end.grid.at_rate(rate)
         low = [audio.resample(part, rate, front_end.rate) for part in (vocals, accompaniment)]
         bands = [front_end.analyse(stft.forward(part, front_end.grid)) for part in low]
-        frames = grid.frames(mixture.shape[-1])
-        ideal = masks.project(
-            mask(bands[0], bands[1]),
-            rows_hz=front_end.band_hz,
-            to_hz=grid.hz,
-            seconds=torch.arange(bands[0].shape[-1], dtype=torch.float64) * front_end.grid.frame_seconds,
-            to_seconds=torch.arange(frames, dtype=torch.float64) * grid.frame_seconds,
-        )
+        frames = range(grid.frames(mixture.shape[-1]))
+        ideal = front_end.project(mask(bands[0], bands[1]), start=0, grid=grid, frames=frames)
     estimate = stft.inverse(masks.apply(ideal, stft.forward(mixture, grid)), grid, mixture.shape[-1])
     return Piece(*masks.remainder(mixture, estimate))

@@ -53,13 +53,33 @@ def project(mask: Mask, *, rows_hz: Tensor, to_hz: Tensor, seconds: Tensor, to_s
         ``(..., freq, frame wanted)``. Every value is a weighted mean of mask values: what is constant stays that
         constant, and nothing leaves the mask's range.
     """
-    rows = row_map(tuple(rows_hz.tolist()), tuple(to_hz.tolist())).to(mask)
     left, share = _between(seconds, to_seconds)
     right = (left + 1).clamp_max(len(seconds) - 1)
     share = share.to(mask)
     frames = mask.index_select(-1, left.to(mask.device)) * (1 - share)
     frames = frames + mask.index_select(-1, right.to(mask.device)) * share
-    return rows @ frames
+    return spread(frames, rows_hz=rows_hz, to_hz=to_hz)
+
+
+def spread(mask: Mask, *, rows_hz: Tensor, to_hz: Tensor) -> Mask:
+    """What `project` does along frequency, alone.
+
+    Args:
+        mask: ``(..., row, frame)``.
+        rows_hz: Hz of the mask's rows, ``(row,)``, ascending.
+        to_hz: Hz of the rows wanted, ``(freq,)``, ascending.
+
+    Returns:
+        ``(..., freq, frame)``. Rows that are wanted just where they are, from the lowest on, are taken as they are.
+    """
+    count = len(rows_hz)
+    if not torch.equal(rows_hz, to_hz[:count]):
+        return row_map(tuple(rows_hz.tolist()), tuple(to_hz.tolist())).to(mask) @ mask
+    if count == len(to_hz):
+        return mask
+    above = mask[..., rows_hz >= _TOP * rows_hz[-1], :].mean(dim=-2, keepdim=True)
+    shape = (*mask.shape[:-2], len(to_hz) - count, mask.shape[-1])
+    return torch.cat([mask, above.expand(shape)], dim=-2)
 
 
 def _between(have: Tensor, want: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,7 +115,8 @@ def apply(mask: Mask, spectrum: Spectrum) -> Spectrum:
     Returns:
         The spectrum's shape. Not-a-number never leaves: a mask value that is not finite counts as 0.
     """
-    return torch.nan_to_num(mask, nan=0.0, posinf=0.0, neginf=0.0) * spectrum
+    mask = torch.nan_to_num(mask, nan=0.0, posinf=0.0, neginf=0.0)
+    return torch.view_as_complex(torch.view_as_real(spectrum) * mask.unsqueeze(-1))  # the mask need not become complex
 
 
 def remainder(mixture: Waveform, vocals: Waveform) -> tuple[Waveform, Waveform]:

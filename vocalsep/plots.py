@@ -7,11 +7,41 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DPI = 120
 _NAMED = 60  # more songs than this are not named along the axis
+_POINTS = 1_000  # to a curve: a noisy one is averaged over this many stretches
+
+
+def loss_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], path: Path) -> None:
+    """Draws the course of a training: losses above, validation SNR (dB) below if there is any.
+
+    Args:
+        curves: Steps and values of "loss", "validation_loss", "validation_snr_db" and "lr", as far as they are there.
+        path: The PNG file to write.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = [("loss", ["loss", "validation_loss"]), ("SNR, dB", ["validation_snr_db"]), ("learning rate", ["lr"])]
+    shown = [(label, [name for name in names if name in curves]) for label, names in panels]
+    shown = [(label, names) for label, names in shown if names]
+    for axes, (label, names) in zip(figure.subplots(len(shown), sharex=True, squeeze=False)[:, 0], shown, strict=True):
+        for name in names:
+            steps, values = _smoothed(*curves[name])
+            axes.plot(steps, values, label=name.replace("_", " "), marker="." if len(steps) < 50 else "")
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.3)
+        if len(names) > 1:
+            axes.legend()
+    figure.supxlabel("step")
+    figure.savefig(path, format="png", dpi=100)
 
 
 def score_boxes(scores: Mapping[str, Mapping[str, Sequence[float]]], path: Path, *, title: str) -> None:
@@ -66,6 +96,18 @@ def scores_by_song(
     figure.legend(loc="outside right upper", fontsize=8)
     figure.suptitle(title, parse_math=False)
     _save(figure, path)
+
+
+def _smoothed(steps: Sequence[float], values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """At most `_POINTS` points: the means of equal stretches; what is not finite does not count."""
+    at, what = np.asarray(steps, float), np.asarray(values, float)
+    at, what = at[np.isfinite(what)], what[np.isfinite(what)]
+    count = max(1, -(-len(at) // _POINTS))
+    parts = range(0, len(at), count)
+    return (
+        np.array([at[part : part + count].mean() for part in parts]),
+        np.array([what[part : part + count].mean() for part in parts]),
+    )
 
 
 def _save(figure: Figure, path: Path) -> None:

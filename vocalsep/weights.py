@@ -23,7 +23,7 @@ from torch import Tensor
 
 from vocalsep import config, files, nets
 from vocalsep.errors import ConfigError, ModelError, unknown
-from vocalsep.features import FRONT_ENDS, LogMel
+from vocalsep.features import FRONT_ENDS, FrontEnd
 
 SUFFIX = ".safetensors"
 DEFAULT_MODEL = "unet"
@@ -43,7 +43,7 @@ class Model:
 
     name: str
     net: nets.Net
-    front_end: LogMel
+    front_end: FrontEnd
     about: Mapping[str, Any]
 
 
@@ -154,7 +154,7 @@ def _single(tensor: Tensor) -> Tensor:
 def store(
     path: Path,
     net: nets.Net,
-    front_end: LogMel,
+    front_end: FrontEnd,
     about: Mapping[str, Any],
     *,
     half: bool = True,
@@ -168,15 +168,15 @@ def store(
         about: What else to say: training data, licence, metrics, version.
         half: Whether matrices and kernels are kept as float16; vectors, which are few and may be large, never are.
     """
-    names = {kind: name for name, kind in FRONT_ENDS.items()}
     net_names = {kind: name for name, kind in nets.NETS.items()}
+    front_end_settings = config.to_dict(front_end)
     metadata = {
         **about,
         "format": _FORMAT,
         "net": net_names[type(net)],
         "options": config.to_dict(net.options),
-        "front_end_kind": names[type(front_end)],
-        "front_end": config.to_dict(front_end),
+        "front_end_kind": front_end_settings.pop("kind"),
+        "front_end": front_end_settings,
     }
     state = {
         key: (tensor.half() if half and tensor.is_floating_point() and tensor.ndim > 1 else tensor).cpu().contiguous()

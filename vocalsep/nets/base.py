@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from vocalsep import stft
-from vocalsep.features import LogMel
+from vocalsep import masks, stft
+from vocalsep.features import FrontEnd
 from vocalsep.shapes import Features, Mask, Spectrum, Waveform
 
 
@@ -20,12 +20,12 @@ class Batch:
 
     Attributes:
         front_end: Where `features` came from.
-        features: ``(batch, channel, band, frame)``.
+        features: ``(batch, channel of the net, row, frame)``.
         vocals: ``(batch, channel, freq, frame)`` on the front end's grid.
         accompaniment: The same shape. The mixture is the sum of the two.
     """
 
-    front_end: LogMel
+    front_end: FrontEnd
     features: Features
     vocals: Spectrum
     accompaniment: Spectrum
@@ -35,18 +35,36 @@ class Batch:
         """Vocals plus accompaniment."""
         return self.vocals + self.accompaniment
 
+    def masked(self, mask: Mask) -> Spectrum:
+        """The mixture under what a net answered to `features`.
 
-def excerpt_samples(front_end: LogMel) -> int:
+        Args:
+            mask: ``(batch, channel of the net or 1, row, frame)``.
+
+        Returns:
+            ``(batch, channel, freq, frame)``.
+        """
+        mixture = self.mixture
+        mask = self.front_end.rearrange(mask, mixture.shape[1])
+        return masks.apply(self.front_end.spread(mask), mixture)
+
+
+def excerpt_samples(front_end: FrontEnd) -> int:
     """Samples of an excerpt that fill one chunk, with at least half a window of sound on either side of it."""
     return front_end.chunk_samples + 2 * _margin(front_end) * front_end.hop
 
 
-def _margin(front_end: LogMel) -> int:
+def _margin(front_end: FrontEnd) -> int:
     """Frames at either end of an excerpt that see beyond it."""
     return -(-front_end.n_fft // 2 // front_end.hop)
 
 
-def make_batch(front_end: LogMel, vocals: Waveform, accompaniment: Waveform) -> Batch:
+def full_precision(like: Tensor) -> torch.autocast:
+    """Suspends autocast on a tensor's device: losses and what leads to them from a mask are computed in float32."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
+def make_batch(front_end: FrontEnd, vocals: Waveform, accompaniment: Waveform) -> Batch:
     """Turns excerpts into a batch.
 
     Args:
@@ -59,7 +77,7 @@ def make_batch(front_end: LogMel, vocals: Waveform, accompaniment: Waveform) -> 
     spectra = spectra[..., margin : margin + front_end.frames]
     return Batch(
         front_end=front_end,
-        features=front_end.normalise(front_end.analyse(spectra[0] + spectra[1])),
+        features=front_end.normalise(front_end.arrange(front_end.analyse(spectra[0] + spectra[1]))),
         vocals=spectra[0],
         accompaniment=spectra[1],
     )
@@ -72,21 +90,27 @@ class Net(nn.Module, abc.ABC):
     """
 
     Options: ClassVar[type[Any]]
+    memory_format: ClassVar[torch.memory_format] = torch.channels_last
+    """How maps and kernels lie in memory where this net is fastest."""
 
     @abc.abstractmethod
     def mask(self, features: Features) -> Mask:
         """Estimates the vocals' mask.
 
         Args:
-            features: ``(batch, channel, band, frame)``, as the model's front end makes them.
+            features: ``(batch, channel, row, frame)``, as the model's front end makes them.
 
         Returns:
-            ``(batch, 1, band, frame)``, in [0, 1].
+            ``(batch, channel or 1, row, frame)``, in [0, 1]; one channel of mask serves all channels.
         """
 
     @abc.abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The named terms of the training loss, weighted; their sum is what is minimised."""
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The same as `loss`: what wrappers such as torch's `DistributedDataParallel` call."""
+        return self.loss(batch)
 
     @property
     def parameters_count(self) -> int:

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vocalsep import nets, stft
+from vocalsep.errors import ConfigError
+from vocalsep.features import Linear
+from vocalsep.nets.uhnet_hd import UHNetHD, UHNetHDOptions
+
+SMALL = Linear(rate=8_000, n_fft=256, hop=64, freqs=64, frames=32)
+SHAPE = {"freqs": 64, "sub_bands": 4, "widths": [8, 12, 16], "squeeze": 4, "recurrent": 8}
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def uhnet(**options: Any) -> UHNetHD:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nets.build("uhnet-hd", SHAPE | options)
+    assert isinstance(net, UHNetHD)
+    return net
+
+
+def settled(net: UHNetHD) -> UHNetHD:
+    """The net in evaluation mode, with batch statistics of noise."""
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        net.mask(noise(2, 2, 64, 32, seed=7).abs())
+    return net.eval()
+
+
+def batch(channels: int = 2) -> nets.Batch:
+    """Vocals: tones that come and go, louder on the left. Accompaniment: noise."""
+    samples = nets.excerpt_samples(SMALL)
+    seconds = torch.arange(samples) / SMALL.rate
+    pitch = torch.tensor([500.0, 900.0, 1400.0, 1800.0]).reshape(4, 1, 1)
+    gate = torch.sin(2 * torch.pi * 8 * seconds) > 0
+    pan = torch.tensor([1.0, 0.3])[:channels].reshape(1, channels, 1)
+    return nets.make_batch(
+        SMALL, torch.sin(2 * torch.pi * pitch * seconds) * gate * pan, 0.2 * noise(4, channels, samples)
+    )
+
+
+def test_the_usual_net_has_3_557_557_parameters_and_sees_all_rows_of_the_usual_front_end() -> None:
+    net = nets.build("uhnet-hd", {})
+    assert net.parameters_count == 3_557_557
+    assert isinstance(net, UHNetHD)
+    assert net.options.freqs == Linear().freqs
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("frames", [4, 32, 36])
+def test_masks_have_the_shape_of_the_features_and_lie_in_range(frames: int, training: bool) -> None:
+    net = settled(uhnet()).train(training)
+    for mask in net.masks(10 * noise(3, 2, 64, frames).abs()):
+        assert mask.shape == (3, 2, 64, frames)
+        assert mask.min() >= 0
+        assert mask.max() <= 1
+        assert mask.std() > 0.01
+
+
+def test_every_parameter_gets_a_gradient() -> None:
+    net = uhnet()
+    terms = net.loss(batch())
+    assert set(terms) == {"vocals", "accompaniment"}
+    sum(terms.values()).backward()  # type: ignore[union-attr]
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_overfits_one_batch() -> None:
+    net, made = uhnet(), batch()
+    optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
+    course = []
+    for _ in range(60):
+        optimiser.zero_grad()
+        loss = torch.stack(list(net.loss(made).values())).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        course.append(loss.item())
+    assert course[-1] < course[0] / 3
+
+
+def test_bands_and_channels_come_back_where_they_were() -> None:
+    """A net without any mixing between rows, maps or frames answers to each bin where it is."""
+    net = settled(uhnet(widths=[8], recurrent=0))
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.zero_()
+        net.enter.weight.copy_(torch.eye(8)[:, :, None, None])
+        centre = torch.zeros(8, 8, 3, 3)
+        centre[:, :, 1, 1] = torch.eye(8)
+        for layer in net.bottom.local:
+            if isinstance(layer, nn.Conv2d):
+                layer.weight.copy_(centre)
+            elif isinstance(layer, nn.BatchNorm2d):
+                layer.reset_parameters()
+        net.leave.weight[:8].copy_(torch.eye(8)[:, :, None, None])
+        features = noise(2, 2, 64, 4).abs()
+        vocals, accompaniment = net.masks(features)
+    torch.testing.assert_close(torch.logit(vocals), features, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(accompaniment, torch.full_like(features, 0.5))
+
+
+@pytest.mark.parametrize("gain", [1e-4, 0.3, 1e3])
+def test_level_of_the_mixture_does_not_change_the_mask(gain: float) -> None:
+    net = settled(uhnet())
+    samples = noise(2, 2, SMALL.chunk_samples)
+
+    def answer(mixture: Tensor) -> Tensor:
+        power = SMALL.analyse(stft.forward(mixture, SMALL.grid))
+        return net.mask(SMALL.normalise(SMALL.arrange(power))).detach()
+
+    torch.testing.assert_close(answer(samples * gain), answer(samples), rtol=0, atol=1e-4)
+
+
+def test_recurrent_bottom_sees_the_whole_chunk() -> None:
+    net, features = settled(uhnet()), noise(1, 2, 64, 128).abs()
+    changed = features.clone()
+    changed[..., :8] = 0
+    with torch.no_grad():
+        assert (net.mask(changed) - net.mask(features))[..., -8:].abs().max() > 1e-6
+        local = settled(uhnet(recurrent=0))
+        assert not (local.mask(changed) - local.mask(features))[..., -8:].any()
+
+
+def test_loss_does_not_hear_what_lies_above_the_rows_that_the_net_sees() -> None:
+    net, made = settled(uhnet()), batch()
+    high = made.vocals.clone()
+    high[..., SMALL.freqs :, :] += 10
+    louder = nets.Batch(front_end=SMALL, features=made.features, vocals=high, accompaniment=made.accompaniment)
+    for name, term in net.loss(made).items():
+        torch.testing.assert_close(net.loss(louder)[name], term)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 64, 32), (1, 2, 128, 32)])
+def test_features_of_another_front_end_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match="channels = 2 and freqs = 64"):
+        uhnet().mask(torch.zeros(shape))
+
+
+def test_mono_excerpts_serve_too() -> None:
+    net, made = uhnet(), batch(channels=1)
+    assert made.features.shape == (4, 2, 64, 32)
+    assert made.masked(net.mask(made.features)).shape == made.mixture.shape
+    assert all(term.isfinite() for term in net.loss(made).values())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"freqs": 0},
+        {"freqs": 1000},
+        {"sub_bands": 0},
+        {"widths": ()},
+        {"widths": (32, 0)},
+        {"squeeze": 0},
+        {"recurrent": -1},
+    ],
+    ids=str,
+)
+def test_shapes_without_meaning_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="a UH-net"):
+        UHNetHDOptions(**options)

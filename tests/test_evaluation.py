@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from vocalsep import audio, metrics, weights
+from vocalsep.datasets import splits
 from vocalsep.errors import ConfigError, DatasetError, ModelError
 from vocalsep.evaluation import rows, runs, songs
 from vocalsep.evaluation.rows import Row
@@ -430,6 +431,35 @@ def test_problems_are_told_and_the_rest_is_scored(dsd100_root: Path, tmp_path: P
     assert "stems of" in told[2]
     assert told[3].startswith(f"{second.name}, theirs: ")
     assert told[3].endswith("132293 samples; expected 132300, as the references have")
+
+
+def test_what_a_model_was_trained_on_is_not_scored(stems_root: Path, dsd100_root: Path, tmp_path: Path) -> None:
+    made = fakes.random_unet(fakes.SMALL)
+
+    def trained(name: str, root: Path, *, songs_of: slice = slice(0), singers_of: slice = slice(0)) -> Row:
+        tracks = set_up("stems" if root is stems_root else "dsd100", root).find().tracks
+        known = splits.heard(tracks[songs_of])["songs"], splits.heard(tracks[singers_of])["singers"]
+        about = {"licence": "none", "heard": dict(zip(("songs", "singers"), known, strict=True))}
+        path = tmp_path / f"{name}.safetensors"
+        weights.store(path, made.net, made.front_end, about)
+        return Row(name=name, kind="model", model=str(path))
+
+    rows_of_stems = [
+        MIXTURE,
+        trained("song", stems_root, songs_of=slice(0, 1)),
+        trained("singer", stems_root, singers_of=slice(1, 2)),
+    ]
+    lines, problems = runs.evaluate(set_up("stems", stems_root), rows_of_stems, tmp_path / "stems")
+    scored = {row.name: [line["track"] for line in lines if line["row"] == row.name] for row in rows_of_stems}
+    names = [track.name for track in set_up("stems", stems_root).find().tracks]
+    assert scored == {"mixture": names, "song": names[1:], "singer": [names[0], names[2]]}
+    assert [problem.name for problem in problems] == [f"{names[0]}, song", f"{names[1]}, singer"]
+    assert "the song was trained on" in problems[0].what
+    assert "its singer or artist, Band 2, was trained on" in problems[1].what
+
+    shared = trained("shared", dsd100_root, singers_of=slice(0, 2))  # DSD100 shares artists by its own split
+    lines, problems = runs.evaluate(set_up("dsd100", dsd100_root), [shared], tmp_path / "dsd100", limit=1)
+    assert (len(lines), problems) == (1, [])
 
 
 def test_tracks_side_by_side_give_the_same(mir1k_root: Path, tmp_path: Path) -> None:

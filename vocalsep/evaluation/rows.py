@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from vocalsep import audio, extraction, masks, weights
+from vocalsep.datasets.splits import Heard
 from vocalsep.datasets.tracks import is_recording
 from vocalsep.errors import AudioError, ConfigError, DatasetError
 from vocalsep.evaluation.songs import Song
@@ -49,6 +50,11 @@ class Row:
                 path = _estimate_path(self.folder, track, stem)
                 parts.append(f"{path.stat().st_size} {path.stat().st_mtime_ns}" if path else "none")
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    def heard(self) -> Heard:
+        """What the row's model was trained on, as far as its weights tell; nothing for rows that are no model."""
+        known: Heard = weights.load(self.model).about.get("heard", {}) if self.kind == "model" else {}
+        return known
 
     def estimate(self, track: str, song: Song) -> Piece:
         """Vocals and accompaniment of a song.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from vocalsep import files
+from vocalsep.datasets import splits
 from vocalsep.datasets.tracks import Problem, Track
 from vocalsep.errors import ConfigError, DatasetError, VocalsepError
 from vocalsep.evaluation.rows import Row, strangers
@@ -71,14 +72,17 @@ def evaluate(
     """
     listing = setup.find()
     tracks = listing.tracks[:limit]
-    problems = [*listing.problems, *_lone_files(rows, listing.tracks)]
-    wanted = {(row.name, track.name): row.fingerprint(track.name) for row in rows for track in tracks}
+    leaks = _leaks(rows, tracks, shares_singers=listing.shares_singers)
+    problems = [*listing.problems, *_lone_files(rows, listing.tracks), *leaks.values()]
+    asked = [(row, track.name) for row in rows for track in tracks if (row.name, track.name) not in leaks]
+    wanted = {(row.name, track): row.fingerprint(track) for row, track in asked}
     try:
         known = _open(setup, out)
         done = {key: known[key] for key in wanted if key in known and known[key]["fingerprint"] == wanted[key]}
         tasks = []
         for track in tracks:
-            missing = [(row, wanted[row.name, track.name]) for row in rows if (row.name, track.name) not in done]
+            here = [row for row in rows if (row.name, track.name) in wanted.keys() - done.keys()]
+            missing = [(row, wanted[row.name, track.name]) for row in here]
             if missing:
                 tasks.append(Task(track, tuple(missing), setup))
         count = len(tracks) - len(tasks)
@@ -93,6 +97,20 @@ def evaluate(
     except OSError as error:
         raise DatasetError(f"{error.filename or out}: {error.strerror}") from error
     return [done[key] for key in wanted if key in done], problems
+
+
+def _leaks(rows: Iterable[Row], tracks: Iterable[Track], *, shares_singers: bool) -> dict[tuple[str, str], Problem]:
+    """What must not be scored since the row's model was trained on it, by row and track."""
+    tracks, leaks = list(tracks), {}
+    for row in rows:
+        heard = row.heard()
+        for track in tracks:
+            song = splits.knows_song(heard, track)
+            if song or (not shares_singers and splits.knows_singer(heard, track)):
+                what = "the song" if song else f"its singer or artist, {track.group},"
+                problem = Problem(f"{track.name}, {row.name}", f"not scored: {what} was trained on")
+                leaks[row.name, track.name] = problem
+    return leaks
 
 
 def _lone_files(rows: Iterable[Row], tracks: Sequence[Track]) -> list[Problem]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -567,6 +568,33 @@ def test_train_takes_epochs_and_a_precision_and_goes_on_for_longer(
     assert len((folder / "log.jsonl").read_text().splitlines()) == done
     assert run("train", "--resume", folder, "--epochs", "0.2").exit_code == 0
     assert len((folder / "log.jsonl").read_text().splitlines()) == pytest.approx(2 * done, abs=1)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="this system has no SIGINT to send")
+def test_ctrl_c_stops_a_training_after_the_step_that_is_being_made(dsd100_root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = [
+        sys.executable,
+        "-m",
+        "vocalsep",
+        "train",
+        "unet-tiny",
+        "--dataset",
+        "dsd100",
+        "--root",
+        str(dsd100_root),
+    ]
+    command += ["--out", str(folder), "--minutes", "60", "--precision", "fp32"]
+    command += [part for setting in SMALL for part in ("--set", setting)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        assert any("steps to go" in line for line in running.stderr)
+        running.send_signal(signal.SIGINT)
+        _, told = running.communicate()
+    assert running.returncode == 130, told
+    assert f"vocalsep train --resume {folder} goes on from there" in told
+    assert (folder / "checkpoint.pt").exists()
+    assert run("train", "--resume", folder, "--minutes", "0.01").exit_code == 0
 
 
 def test_train_learns_from_a_teacher(no_roots: None, dsd100_root: Path, tmp_path: Path) -> None:

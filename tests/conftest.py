@@ -7,9 +7,14 @@ from pathlib import Path
 import pytest
 import small
 import synth
+import torch
 from hypothesis import settings
 
 from vocalsep.training.material import Material, open_material
+
+# Nets are tiny here: threads would only wait for each other, and busily, if the machine has other work.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # of processes that tests start
 
 settings.register_profile("ci", derandomize=True)  # new examples are for those who can act on them
 if os.environ.get("CI"):

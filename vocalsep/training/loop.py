@@ -18,15 +18,13 @@ from typing import Any
 
 import torch
 
-from vocalsep import __version__, config, files, nets, weights
+from vocalsep import __version__, config, files, weights
 from vocalsep.datasets.excerpts import Drawn
-from vocalsep.datasets.splits import Heard, shown
 from vocalsep.errors import ConfigError
-from vocalsep.training import cost, schedule, team
-from vocalsep.training.material import Material, open_material
+from vocalsep.training import cost, guards, schedule, team
+from vocalsep.training.material import open_material
 from vocalsep.training.recipes import Recipe
-from vocalsep.training.record import Record, require_tensorboard
-from vocalsep.training.team import Team
+from vocalsep.training.record import Record
 from vocalsep.training.trainer import Trainer
 
 CHECKPOINT, RECIPE, TRACKS = "checkpoint.pt", "recipe.toml", "tracks.json"
@@ -70,14 +68,13 @@ def fit(
         raise ConfigError(f"{run}: holds a run already; use --resume, or another folder")
     with team.gathered(device) as ours:
         tell = report if ours.leads else lambda _: None
-        _refuse(recipe, ours)
-        before = _heard_before(recipe, run, tell, resume=resume)
+        guards.refuse(recipe, ours)
+        before = guards.heard_before(recipe, run / TRACKS, tell, resume=resume)
         with ours.leader_first():
             material = open_material(recipe, tell, before)
         if resume:
-            _refuse_other_recordings(run, material)
-        if material.validation is None and (recipe.training.schedule == "plateau" or recipe.training.stop_validations):
-            raise ConfigError("plateaus and early stopping need validation: let a pool hold out songs")
+            guards.refuse_other_recordings(run / TRACKS, material)
+        guards.refuse_without_validation(recipe, material)
         if recipe.training.precision == "auto":
             tell("measuring which precision is fastest here")
         recipe = cost.settled(recipe, material, ours)
@@ -96,67 +93,6 @@ def fit(
             tell(f"{recipe.net}: from step {trainer.step}, {cost.measured(trainer) if ours.leads else ''}")
             _loop(trainer, run, result, tell, stopped)
     return result
-
-
-def _refuse(recipe: Recipe, ours: Team) -> None:
-    """Refuses early what can be told without recordings.
-
-    Raises:
-        ConfigError: If that is so.
-    """
-    with torch.device("meta"):  # neither memory nor random numbers
-        nets.build(recipe.net, recipe.options)
-    if recipe.training.tensorboard:
-        require_tensorboard()
-    if recipe.training.batch_size % ours.size:
-        raise ConfigError(
-            f"training.batch_size = {recipe.training.batch_size}: expected a multiple of {ours.size} processes"
-        )
-
-
-def _heard_before(recipe: Recipe, run: Path, report: Callable[[str], None], *, resume: bool) -> Heard:
-    """What the net that a run starts from has heard, as far as its weights tell.
-
-    Raises:
-        ConfigError: If these are of another front end.
-    """
-    if resume:
-        found: Heard = _read_tracks(run).get("before", {})
-        return found
-    name = recipe.training.init
-    if not name:
-        return {}
-    model = weights.load(name)
-    if model.front_end != recipe.front_end:
-        raise ConfigError(f"training.init = {name!r}: its front end is another; expected {model.front_end}")
-    if "heard" not in model.about:
-        report(f"{name} does not tell what it was trained on; make sure that no song held out here is among it")
-    heard: Heard = model.about.get("heard", {})
-    return heard
-
-
-def _refuse_other_recordings(run: Path, material: Material) -> None:
-    """Refuses to go on with other recordings, which would be validated on though they were trained on, or be missing.
-
-    Raises:
-        ConfigError: If that is so; names them.
-    """
-    known = _read_tracks(run)
-    for part in ("training", "validation"):
-        changed = set(known.get(part, ())) ^ set(material.names[part])
-        if changed:
-            raise ConfigError(
-                f"{run}: other recordings for {part} than when it began: {shown(sorted(changed))}. "
-                "Put them back as they were, or begin a new run, with training.init"
-            )
-
-
-def _read_tracks(run: Path) -> dict[str, Any]:
-    try:
-        known: dict[str, Any] = json.loads((run / TRACKS).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{run / TRACKS}: not readable; the run cannot be resumed ({error})") from error
-    return known
 
 
 def _write(path: Path, text: str) -> None:

@@ -49,9 +49,9 @@ def batch(channels: int = 2) -> nets.Batch:
     )
 
 
-def test_the_usual_net_has_3_557_557_parameters_and_sees_all_rows_of_the_usual_front_end() -> None:
+def test_the_usual_net_has_3_561_368_parameters_and_sees_all_rows_of_the_usual_front_end() -> None:
     net = nets.build("uhnet-hd", {})
-    assert net.parameters_count == 3_557_557
+    assert net.parameters_count == 3_561_368
     assert isinstance(net, UHNetHD)
     assert net.options.freqs == Linear().freqs
 
@@ -97,14 +97,15 @@ def test_bands_and_channels_come_back_where_they_were() -> None:
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.zero_()
-        net.enter.weight.copy_(torch.eye(8)[:, :, None, None])
+        net.enter[0].weight.copy_(torch.eye(8)[:, :, None, None])
         centre = torch.zeros(8, 8, 3, 3)
         centre[:, :, 1, 1] = torch.eye(8)
-        for layer in net.bottom.local:
-            if isinstance(layer, nn.Conv2d):
-                layer.weight.copy_(centre)
-            elif isinstance(layer, nn.BatchNorm2d):
+        for layer in net.modules():
+            if isinstance(layer, nn.BatchNorm2d):
                 layer.reset_parameters()
+                layer.reset_running_stats()
+            elif isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3):
+                layer.weight.copy_(centre)
         net.leave.weight[:8].copy_(torch.eye(8)[:, :, None, None])
         features = noise(2, 2, 64, 4).abs()
         vocals, accompaniment = net.masks(features)

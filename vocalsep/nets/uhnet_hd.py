@@ -81,15 +81,17 @@ class UHNetHD(Net):
         self.options = options
         maps, widths = _CHANNELS * options.sub_bands, options.widths
         rows = [options.freqs // options.sub_bands // 2**level for level in range(len(widths))]
-        self.enter = nn.Conv2d(maps, widths[0], kernel_size=1)
+        self.enter = _normed(nn.Conv2d(maps, widths[0], kernel_size=1, bias=False), widths[0])
         self.encoder = nn.ModuleList(_Stage(w, r, options.squeeze) for w, r in zip(widths[:-1], rows, strict=False))
         self.down = nn.ModuleList(
-            nn.Conv2d(above, below, kernel_size=2, stride=2) for above, below in itertools.pairwise(widths)
+            _normed(nn.Conv2d(above, below, kernel_size=2, stride=2, bias=False), below)
+            for above, below in itertools.pairwise(widths)
         )
         self.bottom = _Stage(widths[-1], rows[-1], options.squeeze)
         self.recurrent = _Recurrent(widths[-1] * rows[-1], options.recurrent) if options.recurrent else nn.Identity()
         self.up = nn.ModuleList(
-            nn.ConvTranspose2d(below, above, kernel_size=2, stride=2) for above, below in itertools.pairwise(widths)
+            _normed(nn.ConvTranspose2d(below, above, kernel_size=2, stride=2, bias=False), above)
+            for above, below in itertools.pairwise(widths)
         )
         self.decoder = nn.ModuleList(_Stage(w, r, options.squeeze) for w, r in zip(widths[:-1], rows, strict=False))
         self.leave = nn.Conv2d(widths[0], _SOURCES * maps, kernel_size=1)
@@ -146,6 +148,11 @@ class UHNetHD(Net):
         return terms
 
 
+def _normed(convolution: nn.Module, width: int) -> nn.Sequential:
+    """A convolution of `width` maps, with batch normalisation and ReLU."""
+    return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+
+
 class _Stage(nn.Module):
     """Two 3x3 convolutions, then a layer over all rows of a map, frame by frame, added to what it was given.
 
@@ -157,20 +164,21 @@ class _Stage(nn.Module):
 
     def __init__(self, width: int, rows: int, squeeze: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for _ in range(2):
-            layers += [nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
-        self.local = nn.Sequential(*layers)
+        self.local = nn.Sequential(
+            *(_normed(nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False), width) for _ in range(2))
+        )
         narrow = max(1, rows // squeeze)
-        self.narrow, self.widen = nn.Linear(rows, narrow), nn.Linear(narrow, rows)
+        self.narrow, self.widen = nn.Linear(rows, narrow, bias=False), nn.Linear(narrow, rows)
+        self.norm = nn.BatchNorm2d(width)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps to maps of the same shape, ``(batch, map, freq, frame)``."""
         maps = self.local(maps)
         planes = maps.flatten(0, 1)  # one matrix to each map: faster than products of four axes
         narrow, widen = (layer.weight.expand(len(planes), -1, -1) for layer in (self.narrow, self.widen))
-        hidden = torch.relu(torch.baddbmm(self.narrow.bias[:, None], narrow, planes))
-        return (torch.baddbmm(planes, widen, hidden) + self.widen.bias[:, None]).view(maps.shape)
+        hidden = torch.bmm(narrow, planes).reshape(*maps.shape[:2], -1, maps.shape[-1])
+        hidden = torch.relu(self.norm(hidden))
+        return (torch.baddbmm(planes, widen, hidden.flatten(0, 1)) + self.widen.bias[:, None]).view(maps.shape)
 
 
 class _Recurrent(nn.Module):
@@ -183,13 +191,15 @@ class _Recurrent(nn.Module):
 
     def __init__(self, size: int, units: int) -> None:
         super().__init__()
+        self.norm = nn.LayerNorm(size)  # a GRU that is shown loud input saturates, and learns no more
         self.gru = nn.GRU(size, units, num_layers=2, batch_first=True, bidirectional=True)
         self.back = nn.Linear(2 * units, size)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps to maps of the same shape, ``(batch, map, freq, frame)``."""
         batch, width, rows, frames = maps.shape
-        seen, _ = self.gru(maps.permute(0, 3, 1, 2).reshape(batch, frames, width * rows))
+        columns = maps.permute(0, 3, 1, 2).reshape(batch, frames, width * rows)
+        seen, _ = self.gru(self.norm(columns))
         added = self.back(seen).reshape(batch, frames, width, rows).permute(0, 2, 3, 1)
         summed: Tensor = maps + added
         return summed

@@ -9,7 +9,7 @@ import small
 import synth
 from hypothesis import settings
 
-from vocalsep.material import Material, open_material
+from vocalsep.training.material import Material, open_material
 
 settings.register_profile("ci", derandomize=True)  # new examples are for those who can act on them
 if os.environ.get("CI"):

@@ -10,7 +10,7 @@ import torch
 
 from vocalsep.datasets.excerpts import ExcerptOptions
 from vocalsep.features import LogMel
-from vocalsep.recipes import FitOptions, PoolOptions, Recipe
+from vocalsep.training.recipes import FitOptions, PoolOptions, Recipe
 
 CPU = torch.device("cpu")
 FIT = FitOptions(
@@ -21,6 +21,7 @@ FIT = FitOptions(
     validate_minutes=0.0,  # at each step
     validate_excerpts=2,
     checkpoint_minutes=0.0,
+    precision="fp32",
 )
 SONGS = ExcerptOptions(voices=0.0)
 SMALL = LogMel(bands=64, frames=32)  # an eighth of the usual work

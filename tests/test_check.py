@@ -123,12 +123,23 @@ def test_mir1k_is_checked_by_channel_and_its_labels_are_counted(mir1k_root: Path
         ("train", 4, 2, 1, 1),
         ("test", 4, 2, 1, 1),
     ]
-    told = [str(problem) for problem in found.problems]
+    told = [str(problem) for problem in found.problems if "labels of" not in problem.what]
     assert len(told) == 3
     assert any("amy_2_01.wav, channel 2: silent" in line for line in told)
     assert any("amy_2_02.wav: has no channel 2" in line for line in told)
     assert any(line.startswith("odd: ") for line in told)
     assert "train: pitch labels of 1 of 4 tracks" in found.notes
+
+
+def test_labels_of_another_length_or_kind_are_told(mir1k_root: Path, tmp_path: Path) -> None:
+    root = synth.write_labels(shutil.copytree(mir1k_root, tmp_path / "copy"), ["amy_2_01", "amy_2_02", "bobon_3_01"])
+    assert check.check("mir1k", root).problems == ()
+    (root / "PitchLabel" / "amy_2_01.pv").write_text("61.5\n" * 75, encoding="utf-8")
+    (root / "vocal-nonvocalLabel" / "bobon_3_01.vocal").write_text("la la la", encoding="utf-8")
+    told = [str(problem) for problem in check.check("mir1k", root).problems]
+    assert len(told) == 2
+    assert "amy_2_01.pv: labels of 1.50 s for a recording of 3.00 s" in told[0]
+    assert "bobon_3_01.vocal: no labels" in told[1]
 
 
 def test_stems_of_any_rate_and_format_are_fine(stems_root: Path, tmp_path: Path) -> None:

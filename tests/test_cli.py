@@ -544,7 +544,43 @@ def test_a_data_set_of_another_layout_is_one_line(mir1k_root: Path) -> None:
 def test_misuse_of_data_sets_is_told_with_status_2(tmp_path: Path) -> None:
     assert "'musdb' is not one of" in misuse(run("data", "check", "--dataset", "musdb"))
     assert "belong to a --dataset" in misuse(run("train", "--root", tmp_path))
-    assert "takes no other settings" in misuse(run("train", "--resume", tmp_path, "--skip-bad"))
+    assert "only takes --minutes or --epochs" in misuse(run("train", "--resume", tmp_path, "--skip-bad"))
+    assert "belongs to --dataset teacher" in misuse(run("train", "--vocals", tmp_path))
+    assert "give one" in misuse(run("train", "--minutes", "1", "--epochs", "1"))
+
+
+SMALL = ("options.width=2", "front_end.bands=32", "front_end.frames=16", "training.batch_size=1")
+ONE_STEP = [part for setting in (*SMALL, "training.minutes=0", "training.steps=1") for part in ("--set", setting)]
+
+
+def test_train_takes_epochs_and_a_precision_and_goes_on_for_longer(
+    no_roots: None, dsd100_root: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    settings = [part for setting in SMALL for part in ("--set", setting)]
+    command = ["train", "unet-tiny", "--dataset", "dsd100", "--root", dsd100_root, "--out", folder, *settings]
+    result = run(*command, "--epochs", "0.1", "--precision", "bf16")
+    assert (result.exit_code, result.stdout) == (0, f"{folder / 'unet.safetensors'}\n"), result.stderr
+    assert "bf16" in result.stderr
+    done = len((folder / "log.jsonl").read_text().splitlines())
+    assert run("train", "--resume", folder).exit_code == 0
+    assert len((folder / "log.jsonl").read_text().splitlines()) == done
+    assert run("train", "--resume", folder, "--epochs", "0.2").exit_code == 0
+    assert len((folder / "log.jsonl").read_text().splitlines()) == pytest.approx(2 * done, abs=1)
+
+
+def test_train_learns_from_a_teacher(no_roots: None, dsd100_root: Path, tmp_path: Path) -> None:
+    songs, found = tmp_path / "songs", tmp_path / "found"
+    for folder in (songs, found):
+        folder.mkdir()
+    for number, song in enumerate(sorted((dsd100_root / "Sources" / "Dev").iterdir())[:2]):
+        shutil.copy(dsd100_root / "Mixtures" / "Dev" / song.name / "mixture.wav", songs / f"song {number}.wav")
+        shutil.copy(song / "vocals.wav", found / f"song {number}.vocals.wav")
+    command = ["train", "unet-tiny", "--dataset", "teacher", "--root", songs, "--out", tmp_path / "run", *ONE_STEP]
+    assert "song 0.vocals.*" in complaint(run(*command))
+    result = run(*command, "--vocals", found)
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'run' / 'unet.safetensors'}\n"), result.stderr
+    assert "teacher: 2 tracks to train on" in result.stderr
 
 
 def test_train_names_bad_songs_and_goes_on_without_them(
@@ -555,10 +591,7 @@ def test_train_names_bad_songs_and_goes_on_without_them(
     song = sorted((root / "Sources" / "Dev").iterdir())[0]
     (song / "bass.wav").unlink()
     monkeypatch.setenv("VOCALSEP_DSD100", str(root))
-    small = {"options.width": 2, "front_end.bands": 32, "front_end.frames": 16, "training.minutes": 0}
-    small |= {"training.steps": 1, "training.batch_size": 1}
-    settings = [part for key, value in small.items() for part in ("--set", f"{key}={value}")]
-    command = ["train", "unet", "--dataset", "dsd100", "--out", tmp_path / "run", *settings]
+    command = ["train", "unet", "--dataset", "dsd100", "--out", tmp_path / "run", *ONE_STEP]
     assert song.name in complaint(run(*command))
     assert not (tmp_path / "run").exists()
     result = run(*command, "--skip-bad")
@@ -596,12 +629,13 @@ def test_neither_import_nor_help_nor_version_loads_torch() -> None:
 import sys
 import vocalsep
 from vocalsep.cli import app
-for arguments in (["--help"], ["extract", "--help"], ["models", "--help"], ["data", "check", "--help"], ["--version"]):
+helps = [f"{command} --help" for command in ("", "extract", "eval", "models", "data check", "train")]
+for line in ["--version", *helps]:
     try:
-        app(arguments)
+        app(line.split())
     except SystemExit as end:
         assert not end.code, end.code
-heavy = {"torch", "librosa", "numba", "scipy", "soundfile"} & set(sys.modules)
+heavy = {"torch", "librosa", "matplotlib", "numba", "scipy", "soundfile"} & set(sys.modules)
 assert not heavy, heavy
 """
     done = process("-c", code)

@@ -1,22 +1,19 @@
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import synth
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vocalsep.datasets import dsd100, excerpts, mir1k
+from vocalsep.datasets import dsd100
 from vocalsep.datasets.augment import AugmentOptions
-from vocalsep.datasets.excerpts import Decoded, ExcerptOptions, Excerpts, Pool
-from vocalsep.datasets.stems import find as find_stems
+from vocalsep.datasets.cache import Decoded, decode
+from vocalsep.datasets.excerpts import ExcerptOptions, Excerpts, Pool
 from vocalsep.datasets.tracks import Source, Track
 from vocalsep.errors import ConfigError, DatasetError
 
@@ -66,7 +63,7 @@ def lone(stem: str, number: int, value: float, samples: int = 300) -> Decoded:
 
 def drawn(options: ExcerptOptions, size: int = 40, step: int = 0, **kinds: list[Pool]) -> tuple[Tensor, Tensor]:
     kinds.setdefault("songs", songs(8))
-    return Excerpts(**kinds, samples=SAMPLES, rate=RATE, options=options).batch(step, size)
+    return Excerpts(**kinds, samples=SAMPLES, rate=RATE, options=options).batch(step, size)[:2]
 
 
 def numbers(stem: Tensor) -> list[int]:
@@ -94,7 +91,7 @@ def test_seed_and_step_decide_everything(seed: int, step: int, size: int) -> Non
     make = lambda seed: Excerpts(songs=songs(8), samples=SAMPLES, rate=RATE, options=options, seed=seed)  # noqa: E731
     one, two = make(seed), make(seed)
     two.batch(step + 1, size)  # what was drawn before does not matter
-    for first, second in zip(one.batch(step, size), two.batch(step, size), strict=True):
+    for first, second in zip(one.batch(step, size)[:2], two.batch(step, size)[:2], strict=True):
         assert torch.equal(first, second)
 
 
@@ -311,114 +308,10 @@ def test_options_out_of_range_are_refused(values: dict[str, float]) -> None:
         ExcerptOptions(**values)
 
 
-# The cache
-
-
-@pytest.fixture
-def track(stems_root: Path, tmp_path: Path) -> Track:
-    """A song of its own in a folder that a test may change."""
-    source = find_stems(stems_root).tracks[0]
-    copies = [tmp_path / source.path.name for source in source.vocals + source.accompaniment]
-    for original, copy in zip(source.vocals + source.accompaniment, copies, strict=True):
-        copy.write_bytes(original.path.read_bytes())
-    return Track(name="a song", group="x", vocals=(Source(copies[0]),), accompaniment=(Source(copies[1]),))
-
-
-@pytest.fixture
-def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the tracks that were read from their files, in order."""
-    names: list[str] = []
-    load: Callable[[Track, int, int], dict[str, Tensor]] = Track.load
-
-    def counted(self: Track, rate: int, channels: int) -> dict[str, Tensor]:
-        names.append(self.name)
-        return load(self, rate, channels)
-
-    monkeypatch.setattr(Track, "load", counted)
-    return names
-
-
-def test_decoded_stems_are_the_loaded_ones(track: Track) -> None:
-    cached, loaded = excerpts.decode(track, 16_000, 2), track.load(16_000, 2)
-    assert cached.samples == 48_000
-    assert set(cached.stems) == {"vocals", "accompaniment"}
-    for stem, samples in loaded.items():
-        assert cached.stems[stem].shape == (2, 48_000)
-        np.testing.assert_allclose(cached.stems[stem], samples.numpy(), rtol=1e-3, atol=1e-7)
-
-
-def test_a_track_is_decoded_once(track: Track, loads: list[str], cache: Path) -> None:
-    first, second = excerpts.decode(track, 16_000, 2), excerpts.decode(track, 16_000, 2)
-    assert loads == ["a song"]
-    for stem, samples in first.stems.items():
-        np.testing.assert_array_equal(second.stems[stem], samples)
-    assert len(list(cache.iterdir())) == 2
-
-
-def test_the_cached_stems_are_mapped_not_read(track: Track) -> None:
-    assert all(isinstance(samples, np.memmap) for samples in excerpts.decode(track, 16_000, 2).stems.values())
-
-
-@pytest.mark.parametrize(("rate", "channels"), [(8_000, 2), (16_000, 1)])
-def test_another_rate_or_channel_count_is_decoded_anew(
-    track: Track, loads: list[str], rate: int, channels: int
-) -> None:
-    excerpts.decode(track, 16_000, 2)
-    other = excerpts.decode(track, rate, channels)
-    assert len(loads) == 2
-    assert other.stems["vocals"].shape == (channels, 3 * rate)
-
-
-def test_a_changed_file_is_decoded_anew(track: Track, loads: list[str]) -> None:
-    before = np.array(excerpts.decode(track, 16_000, 2).stems["vocals"])
-    path, stat = track.vocals[0].path, track.vocals[0].path.stat()
-    synth.write(path, synth.song(77)["vocals"], 44_100)
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000_000))
-    after = excerpts.decode(track, 16_000, 2).stems["vocals"]
-    assert len(loads) == 2
-    assert not np.array_equal(before, after)
-
-
-def test_either_channel_of_a_file_has_its_own_place_in_the_cache(mir1k_root: Path) -> None:
-    one = mir1k.find(mir1k_root).tracks[0]
-    turned = replace(one, vocals=one.accompaniment, accompaniment=one.vocals)
-    first, second = excerpts.decode(one, 16_000, 2), excerpts.decode(turned, 16_000, 2)
-    np.testing.assert_array_equal(first.stems["vocals"], second.stems["accompaniment"])
-    np.testing.assert_array_equal(first.stems["accompaniment"], second.stems["vocals"])
-    assert not np.array_equal(first.stems["vocals"], second.stems["vocals"])
-
-
-def test_a_missing_file_is_named(track: Track) -> None:
-    track.vocals[0].path.unlink()
-    with pytest.raises(DatasetError) as error:
-        excerpts.decode(track, 16_000, 2)
-    assert "a song" in str(error.value)
-    assert str(track.vocals[0].path) in str(error.value)
-
-
-def test_a_file_that_cannot_be_read_leaves_nothing_in_the_cache(track: Track, cache: Path) -> None:
-    track.accompaniment[0].path.write_text("words", encoding="utf-8")
-    with pytest.raises(DatasetError, match="a song"):
-        excerpts.decode(track, 16_000, 2)
-    assert not cache.exists() or list(cache.iterdir()) == []
-
-
-def test_the_cache_lies_where_the_environment_says(
-    cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    assert excerpts.cache_folder() == cache
-    monkeypatch.delenv("VOCALSEP_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert excerpts.cache_folder() == tmp_path / "vocalsep"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert excerpts.cache_folder() == tmp_path / "home" / ".cache" / "vocalsep"
-
-
 def test_true_pairs_from_files_sum_to_the_mixture(dsd100_root: Path) -> None:
-    found = [excerpts.decode(track, 16_000, 2) for track in dsd100.find(dsd100_root, "Test").tracks]
+    found = [decode(track, 16_000, 2) for track in dsd100.find(dsd100_root, "Test").tracks]
     material = Excerpts(songs=[Pool(found)], samples=48_000, rate=16_000, options=PLAIN)
-    vocals, accompaniment = material.batch(0, 1)
+    vocals, accompaniment, _ = material.batch(0, 1)
     sums = [sum(stem.astype(np.float32) for stem in track.stems.values()) for track in found]
     total = (vocals + accompaniment)[0].numpy()
     assert any(np.array_equal(total, mixture) for mixture in sums)
@@ -437,7 +330,7 @@ def noisy(seed: int, samples: int = 40_000) -> Decoded:
 
 def loud(options: ExcerptOptions, size: int = 6, step: int = 0, **kinds: list[Pool]) -> tuple[Tensor, Tensor]:
     kinds.setdefault("songs", [Pool([noisy(1), noisy(2)])])
-    return Excerpts(**kinds, samples=6_000, rate=16_000, options=options).batch(step, size)
+    return Excerpts(**kinds, samples=6_000, rate=16_000, options=options).batch(step, size)[:2]
 
 
 def test_the_defaults_change_no_sound() -> None:
@@ -451,7 +344,7 @@ def test_seed_and_step_decide_every_change() -> None:
     make = lambda: Excerpts(songs=[Pool([noisy(1), noisy(2)])], samples=6_000, rate=16_000, options=options)  # noqa: E731
     one, two = make(), make()
     two.batch(3, 2)
-    for first, second in zip(one.batch(4, 8), two.batch(4, 8), strict=True):
+    for first, second in zip(one.batch(4, 8)[:2], two.batch(4, 8)[:2], strict=True):
         assert first.shape == (8, 2, 6_000)
         assert first.dtype == torch.float32
         assert torch.isfinite(first).all()

@@ -290,7 +290,7 @@ def test_on_another_grid_a_mask_is_where_it_was_in_seconds_and_hz() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"freqs": 0}, {"freqs": 2050}, {"frames": 0}, {"channels": 0}, {"compression": 0.0}, {"hop": 1000}],
+    [{"freqs": 0}, {"freqs": 2050}, {"frames": 0}, {"channels": 0}, {"compression": -1.0}, {"hop": 1000}],
     ids=str,
 )
 def test_linear_values_without_meaning_are_refused(settings: dict[str, Any]) -> None:

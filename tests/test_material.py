@@ -12,12 +12,13 @@ import synth
 import torch
 from small import CPU, SMALL, recipe
 
-from vocalsep import nets, recipes, training
+from vocalsep import nets, training
 from vocalsep.datasets import dsd100
 from vocalsep.datasets.excerpts import ExcerptOptions
 from vocalsep.errors import ConfigError, DatasetError
-from vocalsep.material import Material, open_material
-from vocalsep.recipes import PoolOptions
+from vocalsep.training import recipes
+from vocalsep.training.material import Material, open_material
+from vocalsep.training.recipes import PoolOptions
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +76,7 @@ def test_pools_of_all_layouts_open_together(
     assert [len(pool.tracks) for pool in found.songs] == [6, 4, 3]
     assert [len(pool.tracks) for pool in (*found.voices, *found.instrumentals)] == [1, 1]
     assert [report.split(":")[0] for report in reports] == list(roots)
-    vocals, accompaniment = found.batch(0, 8)
+    vocals, accompaniment, _ = found.batch(0, 8)
     assert vocals.shape == accompaniment.shape == (8, 2, nets.excerpt_samples(SMALL))
     assert torch.isfinite(vocals).all()
     assert torch.isfinite(accompaniment).all()

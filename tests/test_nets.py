@@ -198,6 +198,16 @@ def test_losses_of_known_masks() -> None:
         assert term.item() == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize(("target", "ideal"), [("proportion", masks.ratio), ("binary", masks.binary)])
+def test_the_cross_entropy_is_with_the_mask_that_was_asked_for(target: str, ideal: Any) -> None:
+    made, net = batch(), unet(target=target).eval()
+    wanted = ideal(SMALL.analyse(made.vocals), SMALL.analyse(made.accompaniment))
+    logits = net.logits(made.features)
+    expected = -(wanted * logits.sigmoid().log() + (1 - wanted) * (1 - logits.sigmoid()).log()).mean()
+    torch.testing.assert_close(net.loss(made)["bce"], expected)
+    assert ((wanted == 0) | (wanted == 1)).all() == (target == "binary")
+
+
 @pytest.mark.parametrize("gain", [1e-4, 0.3, 1e3])
 def test_level_of_the_mixture_does_not_change_the_mask(gain: float) -> None:
     net = settled(unet(), 2, 1, 16, 32)

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from small import CPU, recipe
 
-from vocalsep import config, nets, recipes, training
+from vocalsep import config, nets, training
 from vocalsep.errors import ConfigError
 from vocalsep.features import Linear, LogMel
-from vocalsep.recipes import FitOptions
+from vocalsep.training import recipes
+from vocalsep.training.recipes import FitOptions
 
 
 def test_every_preset_parses_and_builds_its_net() -> None:

@@ -44,6 +44,17 @@ def test_names_without_letters_tell_nothing() -> None:
     splits.refuse_leaks([song("01", "01")], [song("01", "01")])
 
 
+def test_what_was_heard_is_known_again_however_it_is_spelled() -> None:
+    known = splits.heard([song("1", "Ada", "Ada - One"), song("2", "", "01"), song("3", "Ada", "Ada - Two")])
+    assert known == {"songs": ["adaone", "adatwo"], "singers": ["ada"]}
+    assert splits.knows_song(known, song("x", "y", "ADA: one"))
+    assert splits.knows_singer(known, song("x", "ada.", "Ada - Three"))
+    assert not splits.knows_song(known, song("x", "Ada", "Ada - Three"))
+    assert not splits.knows_song(known, song("01", "01"))
+    assert not splits.knows_singer(known, song("01", "01"))
+    assert not splits.knows_song({}, song("1", "Ada", "Ada - One"))
+
+
 def test_only_the_first_ten_are_named() -> None:
     tracks = [song(f"song {n}", "x") for n in range(23)]
     with pytest.raises(DatasetError, match=r"song 9 and 13 more$"):
@@ -61,6 +72,8 @@ def test_the_standard_split_holds_out_singers_and_the_other_is_marked(mir1k_root
     assert (standard.split, standard.shares_singers) == ("standard", False)
     assert {track.group for track in standard.training} == {"abjones"}
     assert {track.group for track in standard.validation} == {"amy"}
+    songs = splits.part("mir1k", mir1k_root, held=3)  # more than there are singers
+    assert songs.shares_singers is bool(songs.validation)
     drnn = splits.part("mir1k", mir1k_root, split="drnn")
     assert (drnn.split, drnn.shares_singers, drnn.validation) == ("drnn", True, ())
 

@@ -14,13 +14,12 @@ LAYERS = (
     {"errors"},
     {"shapes", "files"},
     {"config"},
-    {"audio", "stft", "features", "masks", "chunks", "inversion", "clustering", "losses", "metrics"},
+    {"audio", "stft", "features", "masks", "chunks", "inversion", "clustering", "losses", "metrics", "bsseval"},
     {"nets"},
     {"weights"},
     {"extraction", "datasets"},
-    {"recipes"},
-    {"material"},
-    {"training", "evaluation", "plots"},
+    {"plots"},
+    {"training", "evaluation"},
     {"cli"},
     {"__main__"},
 )
@@ -28,8 +27,9 @@ WITHIN = {  # imports inside a layer
     ("features", "masks"),
     ("features", "stft"),
     ("inversion", "stft"),
+    ("bsseval", "metrics"),
 }
-LONG = {"cli", "extraction", "training"}  # one story each, that would not be clearer in two files
+LONG = {"extraction"}  # one story each, that would not be clearer in two files
 
 
 def module_name(path: Path) -> str:
@@ -96,7 +96,7 @@ def test_imports_make_no_circle() -> None:
 def test_the_map_of_imports_sees_what_is_there() -> None:
     assert {"stft", "weights", "features"} <= imports("extraction")
     assert "vocalsep" in imports("cli")
-    assert "extraction" in imports("cli")
+    assert "extraction" in imports("cli.extract")
     assert not imports("vocalsep")
 
 
@@ -122,7 +122,7 @@ def test_every_module_and_public_name_has_a_docstring(name: str) -> None:
     assert not bare
 
 
-@pytest.mark.parametrize("name", sorted(set(MODULES) - {"cli", "__main__"}))
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if name != "__main__" and name.split(".")[0] != "cli"))
 def test_libraries_never_print_exit_or_set_global_switches(name: str) -> None:
     forbidden = {"print", "exit", "input", "set_num_threads", "set_default_dtype", "set_grad_enabled"}
     calls = [ast.unparse(node.func) for node in ast.walk(TREES[name]) if isinstance(node, ast.Call)]

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vocalsep import datasets
+from vocalsep import audio, datasets
 from vocalsep.datasets import dsd100, mir1k, stems, tracks
 from vocalsep.datasets.tracks import Source, Track
 from vocalsep.errors import DatasetError
@@ -271,6 +271,42 @@ def test_a_folder_without_tracks_is_refused_by_name(tmp_path: Path) -> None:
         assert str(tmp_path) in refusal(error)
 
 
+def taught(root: Path, *paths: str) -> Path:
+    for place, path in enumerate(paths):
+        synth.write(root / path, synth.voice(place, 0.3, 8_000), 8_000)
+    return root
+
+
+def test_a_song_goes_with_what_its_teacher_has_found_in_it(tmp_path: Path) -> None:
+    songs = taught(tmp_path / "songs", "a/one.wav", "a/two.flac", "b/two.wav")
+    teacher = taught(tmp_path / "teacher", "one.vocals.wav", "a/two.vocals.flac", "b/two.vocals.wav")
+    found = stems.taught(songs, vocals=teacher)
+    assert found.problems == ()
+    assert {track.name: track.vocals[0].path.relative_to(teacher).as_posix() for track in found.tracks} == {
+        "a/one.wav": "one.vocals.wav",
+        "a/two.flac": "a/two.vocals.flac",
+        "b/two.wav": "b/two.vocals.wav",
+    }
+
+
+def test_the_accompaniment_is_the_song_without_what_the_teacher_has_found(tmp_path: Path) -> None:
+    root = taught(tmp_path, "song.wav", "song.vocals.wav", "song.accompaniment.wav")
+    (track,) = stems.taught(root).tracks
+    loaded = track.load(8_000, 1)
+    mixture, _ = audio.read(root / "song.wav")
+    torch.testing.assert_close(loaded["vocals"] + loaded["accompaniment"], mixture)
+    assert (track.song, track.group) == ("song", ".")
+
+
+def test_a_song_without_a_teacher_or_with_two_is_told(tmp_path: Path) -> None:
+    songs = taught(tmp_path / "songs", "a/one.wav", "b/one.wav", "two.wav", "three.wav")
+    teacher = taught(tmp_path / "teacher", "one.vocals.wav", "two.vocals.wav", "two.vocals.flac")
+    told = {problem.name: problem.what for problem in stems.taught(songs, vocals=teacher).problems}
+    assert told.keys() == {"a/one.wav", "b/one.wav", "two.wav", "three.wav"}  # whose is one.vocals.wav?
+    assert "2 files two.vocals.*" in told["two.wav"]
+    assert "no file three.vocals.*" in told["three.wav"]
+
+
 @pytest.mark.parametrize(("stem", "other"), [("vocals", "accompaniment"), ("accompaniment", "vocals")])
 def test_a_pool_has_one_stem_only(tmp_path: Path, stem: str, other: str) -> None:
     for name in ("b/two.wav", "a/one.flac", "a/Three.WAV"):
@@ -374,10 +410,15 @@ def listed(groups: list[str]) -> list[Track]:
 @given(groups=st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=30), every=st.integers(1, 9))
 def test_hold_out_never_splits_a_group_and_loses_nothing(groups: list[str], every: int) -> None:
     found = listed(groups)
-    training, validation = tracks.hold_out(found, every)
-    assert {track.group for track in training}.isdisjoint(track.group for track in validation)
+    training, validation, shares = tracks.hold_out(found, every)
     assert sorted(track.name for track in training + validation) == sorted(track.name for track in found)
-    assert len({track.group for track in validation}) == len(set(groups)) // every
+    if len(set(groups)) >= every:
+        assert not shares
+        assert {track.group for track in training}.isdisjoint(track.group for track in validation)
+        assert len({track.group for track in validation}) == len(set(groups)) // every
+    else:
+        assert shares == bool(validation)
+        assert len(validation) == len(found) // every
 
 
 @settings(deadline=None, max_examples=30)
@@ -389,12 +430,23 @@ def test_hold_out_never_splits_a_group_and_loses_nothing(groups: list[str], ever
 def test_hold_out_depends_on_the_names_alone(groups: list[str], every: int, data: st.DataObject) -> None:
     found = listed(groups)
     shuffled = data.draw(st.permutations(found))
-    _, validation = tracks.hold_out(found, every)
-    _, again = tracks.hold_out(iter(shuffled), every)
+    _, validation, _ = tracks.hold_out(found, every)
+    _, again, _ = tracks.hold_out(iter(shuffled), every)
     assert {track.name for track in validation} == {track.name for track in again}
 
 
+def test_of_too_few_singers_whole_songs_are_held_out() -> None:
+    clips = [
+        Track(name=f"amy_{song}_{clip}", group="amy", song=f"amy_{song}") for song in range(6) for clip in range(3)
+    ]
+    training, validation, shares = tracks.hold_out(clips, 3)
+    assert shares
+    assert {track.song for track in validation} == {"amy_2", "amy_5"}
+    assert len(validation) == 6
+    assert {track.song for track in training}.isdisjoint(track.song for track in validation)
+
+
 def test_hold_out_keeps_the_songs_of_an_artist_together(dsd100_root: Path) -> None:
-    training, validation = tracks.hold_out(dsd100.find(dsd100_root, "Dev").tracks, 5)
+    training, validation, _ = tracks.hold_out(dsd100.find(dsd100_root, "Dev").tracks, 5)
     assert [track.group for track in validation] == ["Euler"]
     assert [track.group for track in training] == ["Ada", "Ada", "Brahe", "Curie", "Dirac"]

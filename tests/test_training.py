@@ -12,21 +12,23 @@ import numpy as np
 import pytest
 import synth
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from small import CPU, SMALL, recipe
 from torch import Tensor
 
-from vocalsep import masks, nets, recipes, training, weights
+from vocalsep import masks, nets, training, weights
 from vocalsep.errors import ConfigError, VocalsepError
 from vocalsep.features import LogMel
-from vocalsep.material import Material
-from vocalsep.recipes import FitOptions, PoolOptions
-from vocalsep.training import Trainer
+from vocalsep.training import recipes, schedule
+from vocalsep.training.material import Material
+from vocalsep.training.recipes import PoolOptions
+from vocalsep.training.team import Team
+from vocalsep.training.trainer import Trainer
+
+TIMES = ("seconds", "waited")
 
 
 def trainer(material: Material, root: Path, **fit_options: Any) -> Trainer:
-    return Trainer(recipe(root, **fit_options), material, CPU)
+    return Trainer(recipe(root, **fit_options), material, Team(device=CPU))
 
 
 def states(net: torch.nn.Module) -> dict[str, Tensor]:
@@ -56,12 +58,12 @@ def log(run: Path) -> list[dict[str, Any]]:
     """The log's lines, strictly JSON, without their times."""
     lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
     entries = [json.loads(line, parse_constant=refuse) for line in lines]
-    return [{key: value for key, value in entry.items() if key != "seconds"} for entry in entries]
+    return [{key: value for key, value in entry.items() if key not in TIMES} for entry in entries]
 
 
 def checkpoint(run: Path) -> dict[str, Any]:
     state = torch.load(run / "checkpoint.pt", weights_only=True)
-    return {key: value for key, value in state.items() if key != "seconds"}
+    return {key: value for key, value in state.items() if key not in TIMES}
 
 
 @pytest.fixture(autouse=True)
@@ -75,37 +77,6 @@ def finished(dsd100_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     run = tmp_path_factory.mktemp("runs") / "finished"
     training.fit(recipe(dsd100_root), run, device=CPU)
     return run
-
-
-# Learning rate
-
-
-@settings(deadline=None, max_examples=50)
-@given(
-    peak=st.floats(1e-6, 1.0),
-    warmup=st.integers(0, 1_000),
-    step=st.integers(0, 5_000),
-    progress=st.floats(0, 1.5),
-)
-def test_learning_rate_lies_between_zero_and_its_peak(peak: float, warmup: int, step: int, progress: float) -> None:
-    options = FitOptions(steps=1, learning_rate=peak, warmup_steps=warmup)
-    rate = training.learning_rate(options, step, progress)
-    assert 0 <= rate <= peak
-    assert rate == training.learning_rate(options, step, progress)
-    assert training.learning_rate(options, step + 1, progress) >= rate
-    assert training.learning_rate(options, step, progress + 0.1) <= rate
-
-
-def test_learning_rate_rises_in_a_line_and_falls_along_a_cosine() -> None:
-    options = FitOptions(steps=1, learning_rate=2.0, warmup_steps=4)
-    rise = [training.learning_rate(options, step, 0.0) for step in range(6)]
-    assert rise == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0, 2.0])
-    fall = [training.learning_rate(options, 100, progress) for progress in (0, 1 / 3, 0.5, 2 / 3, 1, 1.5)]
-    assert fall == pytest.approx([2.0, 1.5, 1.0, 0.5, 0.0, 0.0])
-
-
-def test_learning_rate_without_warm_up_starts_at_its_peak() -> None:
-    assert training.learning_rate(FitOptions(steps=1, learning_rate=1.0, warmup_steps=0), 0, 0.0) == 1.0
 
 
 # The trainer
@@ -127,17 +98,17 @@ def test_first_weights_depend_on_the_seed_alone(material: Material, dsd100_root:
 def test_a_step_moves_every_parameter_and_tells_what_happened(material: Material, dsd100_root: Path) -> None:
     made = trainer(material, dsd100_root)
     before = states(made.net)
-    entry = made.update(*material.training.batch(0, 2))
+    entry = made.update(material.training.batch(0, 2))
     assert made.step == 1
     assert entry["loss"] == pytest.approx(entry["bce"])
-    assert entry["lr"] == pytest.approx(training.learning_rate(made.recipe.training, 0, 0.0))
+    assert entry["lr"] == pytest.approx(schedule.learning_rate(made.recipe.training, 0, 0.0))
     unmoved = [name for name, tensor in made.net.named_parameters() if torch.equal(tensor, before[name])]
     assert unmoved == []
 
 
 def test_loss_falls_on_a_small_data_set(material: Material, dsd100_root: Path) -> None:
     made = trainer(material, dsd100_root, steps=30)
-    losses = [made.update(*material.training.batch(step, 2))["loss"] for step in range(30)]
+    losses = [made.update(material.training.batch(step, 2))["loss"] for step in range(30)]
     assert all(map(math.isfinite, losses))
     assert np.mean(losses[-5:]) < 0.85 * np.mean(losses[:3])
 
@@ -149,7 +120,7 @@ def test_the_running_mean_follows_the_weights(material: Material, dsd100_root: P
     made = trainer(material, dsd100_root, ema=0.5)
     for step in range(3):
         before = states(made.mean)
-        made.update(*material.training.batch(step, 2))
+        made.update(material.training.batch(step, 2))
         after = states(made.mean)
         assert 0 < gap(after) < gap(before)
         for name, now in made.net.named_parameters():
@@ -161,7 +132,7 @@ def test_the_running_mean_follows_the_weights(material: Material, dsd100_root: P
 
 def test_without_memory_the_running_mean_is_the_weights(material: Material, dsd100_root: Path) -> None:
     made = trainer(material, dsd100_root, ema=0.0)
-    made.update(*material.training.batch(0, 2))
+    made.update(material.training.batch(0, 2))
     assert same(parameters(made.mean), parameters(made.net))
 
 
@@ -170,13 +141,14 @@ def test_a_loss_that_is_not_finite_stops_without_a_step_of_the_optimiser(
     material: Material, dsd100_root: Path, value: float
 ) -> None:
     made = trainer(material, dsd100_root)
-    made.update(*material.training.batch(0, 2))
+    made.update(material.training.batch(0, 2))
     net, mean = parameters(made.net), states(made.mean)
     moments = copy.deepcopy(made.optimiser.state_dict()["state"])
-    vocals, accompaniment = material.training.batch(1, 2)
-    vocals[0, 0, 4_000] = value
-    with pytest.raises(VocalsepError, match="step 1"):
-        made.update(vocals, accompaniment)
+    drawn = material.training.batch(1, 2)
+    drawn.vocals[1, 0, 4_000] = value
+    with pytest.raises(VocalsepError, match="step 1") as error:
+        made.update(drawn)
+    assert f"Excerpts of: {' with '.join(drawn.tracks[1])}. " in str(error.value)
     assert made.step == 1
     assert same(states(made.mean), mean)
     assert same(made.optimiser.state_dict()["state"], moments)
@@ -185,7 +157,7 @@ def test_a_loss_that_is_not_finite_stops_without_a_step_of_the_optimiser(
 
 def test_validation_is_the_same_each_time_and_moves_no_weight(material: Material, dsd100_root: Path) -> None:
     made = trainer(material, dsd100_root)
-    made.update(*material.training.batch(0, 2))
+    made.update(material.training.batch(0, 2))
     before = copy.deepcopy({**made.state(), "mean": parameters(made.mean)})
     one, settled = made.validate(), states(made.mean)
     two = made.validate()
@@ -200,11 +172,11 @@ def test_validation_is_the_same_each_time_and_moves_no_weight(material: Material
 def test_validation_settles_the_statistics_of_the_averaged_net(material: Material, dsd100_root: Path) -> None:
     made = trainer(material, dsd100_root, ema=0.0)
     for step in range(3):
-        made.update(*material.training.batch(step, 2))
+        made.update(material.training.batch(step, 2))
     made.validate()
     first, found = made.mean.down[0][0], []
     for step in range(3):  # what the first norm sees, measured on other excerpts
-        features = nets.make_batch(SMALL, *material.training.batch(step, 8)).features
+        features = nets.make_batch(SMALL, *material.training.batch(step, 8)[:2]).features
         found.append(first(features))
     seen = torch.cat(found)
     norm = made.mean.down[0][1]
@@ -223,6 +195,82 @@ def test_using_a_net_first_does_not_keep_it_from_being_trained() -> None:
     assert all(parameter.grad is not None for parameter in net.parameters())
 
 
+@pytest.mark.parametrize("optimiser", ["adam", "rmsprop"])
+def test_other_optimisers_train_too(material: Material, dsd100_root: Path, optimiser: str) -> None:
+    made = trainer(material, dsd100_root, steps=20, optimiser=optimiser, learning_rate=2e-3)
+    losses = [made.update(material.training.batch(step, 2))["loss"] for step in range(20)]
+    assert np.mean(losses[-4:]) < 0.97 * np.mean(losses[:3])
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_with_autocast_the_step_is_nearly_that_of_full_precision(
+    material: Material, dsd100_root: Path, precision: str
+) -> None:
+    full, half = trainer(material, dsd100_root), trainer(material, dsd100_root, precision=precision)
+    drawn = material.training.batch(0, 2)
+    one, two = full.update(drawn), half.update(drawn)
+    assert two["loss"] == pytest.approx(one["loss"], rel=0.02)
+    assert two["loss"] != one["loss"]
+    assert {parameter.dtype for parameter in half.net.parameters()} == {torch.float32}
+    assert half.scaler.is_enabled() == (precision == "fp16")
+
+
+def test_losses_are_computed_in_full_precision(material: Material, dsd100_root: Path) -> None:
+    made = trainer(material, dsd100_root, precision="bf16")
+    terms = made.terms(material.training.batch(0, 2))
+    assert {term.dtype for term in terms.values()} == {torch.float32}
+
+
+def test_the_scaler_is_part_of_the_state(material: Material, dsd100_root: Path) -> None:
+    made = trainer(material, dsd100_root, precision="fp16")
+    made.update(material.training.batch(0, 2))
+    made.scaler.update(512.0)
+    other = trainer(material, dsd100_root, precision="fp16")
+    other.restore(copy.deepcopy(made.state()))
+    assert other.scaler.get_scale() == 512.0
+    assert same(other.state(), made.state())
+
+
+def test_a_run_starts_from_the_weights_it_is_given(
+    finished: Path, material: Material, dsd100_root: Path, tmp_path: Path
+) -> None:
+    name = str(finished / "unet.safetensors")
+    made = trainer(material, dsd100_root)
+    made.start_from(name)
+    assert same(states(made.net), states(weights.load(name).net))
+    assert same(states(made.mean), states(made.net))
+    other = replace(recipe(dsd100_root, init=name), options={"width": 5})
+    with pytest.raises(ConfigError, match=r"training\.init.*other options"):
+        training.fit(other, tmp_path / "run", device=CPU)
+    again = recipe(dsd100_root, init=name, steps=1, learning_rate=1e-9, ema=0.0)
+    result = training.fit(again, tmp_path / "again", device=CPU)
+    for key, tensor in parameters(weights.load(str(result)).net).items():
+        torch.testing.assert_close(tensor, parameters(made.net)[key], rtol=1e-3, atol=1e-6)
+
+
+def test_epochs_are_as_much_sound_as_the_songs_have(material: Material, dsd100_root: Path) -> None:
+    seconds = sum(decoded.samples for pool in material.training.songs for decoded in pool.tracks) / SMALL.rate
+    excerpt = nets.excerpt_samples(SMALL) / SMALL.rate
+    made = trainer(material, dsd100_root, steps=0, epochs=2.0)
+    assert made.steps == pytest.approx(2 * seconds / excerpt / 2, abs=2)
+    made.step = made.steps // 2
+    assert made.progress == pytest.approx(0.5, abs=0.02)
+
+
+def test_dropout_of_a_step_depends_on_seed_and_step_alone(material: Material, dsd100_root: Path) -> None:
+    made = trainer(material, dsd100_root)
+    drawn = material.training.batch(0, 2)
+    torch.manual_seed(1)
+    one = made.terms(drawn)["bce"]
+    torch.manual_seed(2)
+    before = torch.get_rng_state()
+    two = made.terms(drawn)["bce"]
+    assert torch.equal(torch.get_rng_state(), before)
+    made.step = 1
+    other = made.terms(drawn)["bce"]
+    assert one == two != other
+
+
 # Runs
 
 
@@ -231,6 +279,7 @@ def test_a_run_leaves_its_recipe_log_checkpoint_and_weights(finished: Path, dsd1
         "recipe.toml",
         "tracks.json",
         "log.jsonl",
+        "curves.png",
         "checkpoint.pt",
         "unet.safetensors",
     }
@@ -254,7 +303,7 @@ def test_the_weights_of_a_run_are_its_best_ones(finished: Path) -> None:
     assert model.about["steps"] == best["step"] + 1
     metrics = model.about["metrics"]
     assert metrics["validation_snr_db"] == pytest.approx(best["validation_snr_db"], abs=1e-4)
-    assert checkpoint(finished)["best"] == best["validation_snr_db"]
+    assert checkpoint(finished)["standing"]["best"] == best["validation_snr_db"]
     features = torch.zeros(1, 1, model.front_end.bands, model.front_end.frames)
     assert model.net.mask(features).shape == features.shape
 
@@ -262,6 +311,8 @@ def test_the_weights_of_a_run_are_its_best_ones(finished: Path) -> None:
 def test_the_weights_say_what_they_are_from_but_not_where_it_lay(finished: Path, dsd100_root: Path) -> None:
     about = weights.load(str(finished / "unet.safetensors")).about
     assert (about["licence"], about["data"]) == ("none", ["dsd100"])
+    assert about["heard"]["singers"] == ["ada", "brahe", "dirac", "euler"]
+    assert "adasong4" in about["heard"]["songs"]
     assert about["recipe"]["training"]["steps"] == 4
     assert str(dsd100_root) not in json.dumps(dict(about))
 
@@ -402,3 +453,83 @@ def test_minutes_end_a_run(dsd100_root: Path, tmp_path: Path) -> None:
     training.fit(found, tmp_path / "run", device=CPU)
     assert len(log(tmp_path / "run")) == 1
     assert (tmp_path / "run" / "unet.safetensors").exists()
+
+
+def test_the_log_says_how_long_the_net_waited(finished: Path) -> None:
+    entries = [json.loads(line) for line in (finished / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    waited = [entry["waited"] for entry in entries]
+    assert waited == sorted(waited)
+    assert all(0 <= entry["waited"] <= entry["seconds"] for entry in entries)
+
+
+def test_before_it_starts_a_run_says_what_it_will_cost(dsd100_root: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    training.fit(recipe(dsd100_root, steps=1), tmp_path / "run", device=CPU, report=lines.append)
+    costs = [place for place, line in enumerate(lines) if "80,933 parameters" in line and "1 steps to go" in line]
+    steps = [place for place, line in enumerate(lines) if line.startswith("step 1,")]
+    assert costs < steps
+    assert "waited for excerpts" in lines[steps[0]]
+
+
+def test_the_curves_of_a_run_are_drawn(finished: Path) -> None:
+    assert (finished / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def scores(monkeypatch: pytest.MonkeyPatch, *qualities: float) -> None:
+    """Makes validations give these SNRs, by the step they come after."""
+    monkeypatch.setattr(
+        Trainer, "validate", lambda made: {"validation_loss": 0.0, "validation_snr_db": qualities[made.step - 1]}
+    )
+
+
+def test_a_run_stops_early_when_validation_gets_no_better(
+    dsd100_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores(monkeypatch, 1.0, 3.0, 2.0, 2.5, 4.0, 5.0)
+    chosen = recipe(dsd100_root, steps=6, validate_steps=1, stop_validations=2)
+    result = training.fit(chosen, tmp_path / "run", device=CPU)
+    assert [entry["step"] for entry in log(tmp_path / "run")] == [0, 1, 2, 3]
+    assert weights.load(str(result)).about["steps"] == 2
+    training.fit(chosen, tmp_path / "run", device=CPU, resume=True)
+    assert len(log(tmp_path / "run")) == 4, "it had been given up"
+
+
+def test_a_plateau_cuts_the_learning_rate_of_a_run(
+    dsd100_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores(monkeypatch, 3.0, 2.0, 1.0, 1.0, 1.0)
+    options = {"schedule": "plateau", "plateau_validations": 2, "warmup_steps": 0, "learning_rate": 4e-3}
+    training.fit(recipe(dsd100_root, steps=5, validate_steps=1, **options), tmp_path / "run", device=CPU)
+    assert [entry["lr"] for entry in log(tmp_path / "run")] == pytest.approx([4e-3, 4e-3, 4e-3, 2e-3, 2e-3])
+
+
+def test_a_run_with_plateaus_goes_on_bit_for_bit(dsd100_root: Path, tmp_path: Path) -> None:
+    options = {"schedule": "plateau", "plateau_validations": 1, "stop_validations": 3, "optimiser": "rmsprop"}
+    chosen = recipe(dsd100_root, steps=6, validate_steps=1, precision="bf16", **options)
+    training.fit(chosen, tmp_path / "whole", device=CPU)
+    with pytest.raises(KeyboardInterrupt):
+        training.fit(chosen, tmp_path / "parts", device=CPU, report=interrupting(3))
+    training.fit(chosen, tmp_path / "parts", device=CPU, resume=True)
+    assert log(tmp_path / "parts") == log(tmp_path / "whole")
+    assert same(checkpoint(tmp_path / "parts"), checkpoint(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("options", [{"schedule": "plateau"}, {"stop_validations": 3}])
+def test_what_needs_validation_is_refused_without_it(
+    dsd100_root: Path, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError, match="need validation"):
+        training.fit(recipe(dsd100_root, hold_out=0, **options), tmp_path / "run", device=CPU)
+    assert not (tmp_path / "run").exists()
+
+
+def test_validation_comes_after_so_many_steps(dsd100_root: Path, tmp_path: Path) -> None:
+    training.fit(recipe(dsd100_root, steps=5, validate_steps=2), tmp_path / "run", device=CPU)
+    validated = [entry["step"] for entry in log(tmp_path / "run") if "validation_loss" in entry]
+    assert validated == [1, 3, 4]  # after every second step, and at the end
+
+
+def test_the_recipe_of_a_run_names_the_precision_that_was_found_fastest(dsd100_root: Path, tmp_path: Path) -> None:
+    training.fit(recipe(dsd100_root, steps=1, precision="auto"), tmp_path / "run", device=CPU)
+    found = recipes.read_recipe(str(tmp_path / "run" / "recipe.toml"))
+    assert found.training.precision in ("fp32", "bf16")

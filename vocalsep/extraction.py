@@ -329,8 +329,15 @@ def peak_memory_mb() -> float | None:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
 
 
-def oracle(mixture: Waveform, vocals: Waveform, rate: int, front_end: FrontEnd | None = None) -> Piece:
-    """What an ideal ratio mask makes of a song: the ceiling of every net that answers with such masks.
+def oracle(
+    mixture: Waveform,
+    vocals: Waveform,
+    rate: int,
+    front_end: FrontEnd | None = None,
+    *,
+    mask: Callable[[Tensor, Tensor], Mask] = masks.ratio,
+) -> Piece:
+    """What an ideal mask makes of a song: the ceiling of every net that answers with such masks.
 
     Args:
         mixture: ``(channel, time)``.
@@ -338,6 +345,7 @@ def oracle(mixture: Waveform, vocals: Waveform, rate: int, front_end: FrontEnd |
         rate: Their rate, Hz.
         front_end: Whose grid the mask lives on before it is projected, as a net's would. By default the mask lives
             on the song's own STFT of 4096 samples at 44.1 kHz (or as long at other rates), a mask to each channel.
+        mask: From power of vocals and accompaniment to their mask.
 
     Returns:
         Vocals and accompaniment.
@@ -346,12 +354,12 @@ def oracle(mixture: Waveform, vocals: Waveform, rate: int, front_end: FrontEnd |
     if front_end is None:
         grid = Grid(rate=44_100, n_fft=4096, hop=1024).at_rate(rate)
         power = [stft.forward(part, grid).abs().square() for part in (vocals, accompaniment)]
-        mask = masks.ratio(power[0], power[1])
+        ideal = mask(power[0], power[1])
     else:
         grid = front_end.grid.at_rate(rate)
         low = [audio.resample(part, rate, front_end.rate) for part in (vocals, accompaniment)]
         bands = [front_end.analyse(stft.forward(part, front_end.grid)) for part in low]
         frames = range(grid.frames(mixture.shape[-1]))
-        mask = front_end.project(masks.ratio(bands[0], bands[1]), start=0, grid=grid, frames=frames)
-    estimate = stft.inverse(masks.apply(mask, stft.forward(mixture, grid)), grid, mixture.shape[-1])
+        ideal = front_end.project(mask(bands[0], bands[1]), start=0, grid=grid, frames=frames)
+    estimate = stft.inverse(masks.apply(ideal, stft.forward(mixture, grid)), grid, mixture.shape[-1])
     return Piece(*masks.remainder(mixture, estimate))

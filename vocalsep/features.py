@@ -198,7 +198,7 @@ class Linear(FrontEnd):
     Attributes:
         freqs: Rows, from 0 Hz on; at most those of the STFT.
         channels: Channels that the net takes at once.
-        compression: The net sees ``log(1 + compression * magnitude / rms of the chunk)``; above 0.
+        compression: The net sees ``log(1 + compression * magnitude / rms of the chunk)``; with 0 just that ratio.
 
     Raises:
         ConfigError: For values without meaning.
@@ -216,8 +216,8 @@ class Linear(FrontEnd):
     def __post_init__(self) -> None:
         if not 1 <= self.freqs <= self.grid.freqs:
             raise ConfigError(f"a linear front end needs freqs from 1 to {self.grid.freqs}, not {self.freqs}")
-        if self.frames < 1 or self.channels < 1 or self.compression <= 0:
-            raise ConfigError("a linear front end needs frames >= 1, channels >= 1 and compression > 0")
+        if self.frames < 1 or self.channels < 1 or self.compression < 0:
+            raise ConfigError("a linear front end needs frames >= 1, channels >= 1 and compression >= 0")
 
     @property
     def band_hz(self) -> Tensor:
@@ -239,7 +239,8 @@ class Linear(FrontEnd):
 
     def normalise(self, power: Tensor) -> Features:
         """Magnitudes against the chunk's root mean square, compressed. See `compression` and `FrontEnd.normalise`."""
-        return torch.log1p(self.compression * _relative(power).sqrt())
+        relative = _relative(power).sqrt()
+        return torch.log1p(self.compression * relative) if self.compression else relative
 
     def rearrange(self, mask: Mask, channels: int) -> Mask:
         """See `FrontEnd.rearrange`."""

@@ -16,6 +16,7 @@ LAYOUTS: dict[str, Callable[[Path, str], Listing]] = {
     "stems": stems.find,
     "voices": stems.voices,
     "instrumentals": stems.instrumentals,
+    "teacher": stems.taught,
 }
 """How a folder and the name of a split become a listing."""
 

@@ -1,40 +1,27 @@
 """Random excerpts for training: true pairs of a song, remixes across songs, lone voices over anything.
 
-Tracks are decoded once, at the net's rate, into a cache of float16 arrays that are memory-mapped afterwards. Excerpts
-depend on the seed and the step's number alone: a resumed run sees what it would have, and any thread may prepare them.
+An excerpt depends on the seed, the step's number and its own number within the step alone: a resumed run sees what it
+would have, any thread may prepare a step, and several processes may share one.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from vocalsep import files
 from vocalsep.datasets import augment, silence
 from vocalsep.datasets.augment import AugmentOptions, check_range, check_share
-from vocalsep.datasets.tracks import Track
+from vocalsep.datasets.cache import Array, Decoded
 from vocalsep.errors import ConfigError, DatasetError
 from vocalsep.shapes import Waveform
-
-Array = npt.NDArray[np.floating]
 
 _LONG_SECONDS = 60.0  # a track counts in proportion to its length up to this, so that no album outweighs the rest
 _SILENT = 1e-3  # a lone voice below this root mean square is a pause, and another excerpt is drawn
 _TRIES = 8
-
-
-def cache_folder() -> Path:
-    """Where decoded tracks are kept: ``VOCALSEP_CACHE``, else the user's cache folder."""
-    named = os.environ.get("VOCALSEP_CACHE")
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(named) if named else base / "vocalsep"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,52 +78,18 @@ class ExcerptOptions:
             raise ConfigError(f"silence_db = {self.silence_db}: expected a level below 0")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Decoded:
-    """A track in the cache: stems as memory-mapped ``(channel, time)`` arrays."""
+class Drawn(NamedTuple):
+    """A batch of excerpts.
 
-    track: Track
-    stems: dict[str, Array]
-
-    @property
-    def samples(self) -> int:
-        """Length; stems of one track are equally long."""
-        return int(next(iter(self.stems.values())).shape[1])
-
-
-def decode(track: Track, rate: int, channels: int, folder: Path | None = None) -> Decoded:
-    """Brings a track into the cache, unless it is there, and opens it.
-
-    Args:
-        track: The track.
-        rate: Rate of the cached stems, Hz.
-        channels: Their channel count.
-        folder: The cache; `cache_folder` by default.
-
-    Raises:
-        DatasetError: If the track cannot be read.
+    Attributes:
+        vocals: ``(batch, channel, time)``.
+        accompaniment: The same shape.
+        tracks: For each excerpt the names of the tracks that it was made of.
     """
-    folder = folder or cache_folder()
-    try:
-        stamps = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in track.paths]
-    except OSError as error:
-        raise DatasetError(f"track {track.name!r}: {error.filename}: no such file") from error
-    what = repr((stamps, track.vocals, track.accompaniment, rate, channels))
-    key = hashlib.sha256(what.encode()).hexdigest()[:24]
-    names = [name for name in ("vocals", "accompaniment") if getattr(track, name)]
-    paths = {name: folder / f"{key}.{name}.npy" for name in names}
-    if not all(path.exists() for path in paths.values()):
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, stem in track.load(rate, channels).items():
-            with files.whole(paths[name]) as temporary, temporary.open("wb") as file:
-                np.save(file, stem.numpy().astype(np.float16))
-    try:
-        stems = {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
-    except ValueError as error:
-        raise DatasetError(f"{folder}: the cache of track {track.name!r} is damaged; delete {key}.*") from error
-    if min(stem.shape[1] for stem in stems.values()) < 1:
-        raise DatasetError(f"track {track.name!r}: has no samples")
-    return Decoded(track=track, stems=stems)
+
+    vocals: Waveform
+    accompaniment: Waveform
+    tracks: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -184,39 +137,61 @@ class Excerpts:
         if not self.songs and not self.instrumentals:
             raise DatasetError("no accompaniment to train on: neither songs nor instrumentals")
 
-    def batch(self, step: int, size: int) -> tuple[Waveform, Waveform]:
-        """The excerpts of a step.
+    def batch(self, step: int, size: int, *, first: int = 0, every: int = 1) -> Drawn:
+        """The excerpts of a step, or a share of them.
 
         Args:
             step: Number of the step.
-            size: Excerpts wanted.
-
-        Returns:
-            Vocals and accompaniment, ``(batch, channel, time)`` each.
+            size: Excerpts of the whole step.
+            first: The first excerpt wanted.
+            every: Every so-many-th is wanted from there on.
         """
-        rng = np.random.default_rng([self.seed, step])
-        drawn = [self._excerpt(rng) for _ in range(size)]
+        hands = [_Hand(self, index, step) for index in range(first, size, every)]
+        drawn = [hand.excerpt() for hand in hands]
         vocals, accompaniment = (torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True))
-        return vocals, accompaniment
+        return Drawn(vocals, accompaniment, tuple(tuple(hand.tracks) for hand in hands))
 
-    def _excerpt(self, rng: np.random.Generator) -> tuple[Array, Array]:
-        options = self.options
+    @property
+    def epoch(self) -> int:
+        """Excerpts that hold as much sound as the songs have, or the voices where there are no songs."""
+        samples = sum(track.samples for pool in self.songs or self.voices for track in pool.tracks)
+        return max(1, -(-samples // self.samples))
+
+    def sung_frames(self, track: Decoded, frame: int) -> silence.Frames | None:
+        """Frames of a track with singing, or None if they do not fill an excerpt: then nothing is cut."""
+        if id(track) not in self._sung:
+            self._sung[id(track)] = silence.sung(track.stems["vocals"], frame, self.options.silence_db)
+        frames = self._sung[id(track)]
+        return frames if len(frames) * frame >= self.samples else None
+
+
+class _Hand:
+    """One excerpt, while it is being drawn."""
+
+    def __init__(self, excerpts: Excerpts, index: int, step: int) -> None:
+        self.excerpts, self.options, self.rate = excerpts, excerpts.options, excerpts.rate
+        self.rng = np.random.default_rng([excerpts.seed, step, index])
+        self.tracks: list[str] = []
+
+    def excerpt(self) -> tuple[Array, Array]:
+        """Vocals and accompaniment, ``(channel, time)`` each."""
+        options, rng = self.options, self.rng
         weights = np.array([options.pairs, options.remixes, options.voices])
         kind = rng.choice(3, p=weights / weights.sum())
         if kind == 0:
-            vocals, accompaniment = self._pieces(self.songs, ("vocals", "accompaniment"), rng)
+            vocals, accompaniment = self._pieces(self.excerpts.songs, ("vocals", "accompaniment"))
         else:
-            accompaniment = self._accompaniment(rng)
-            vocals = self._lone_voice(rng) if kind == 2 else self._any(self.songs, "vocals", rng)
-        vocals = self._second_voice(vocals, rng)
+            accompaniment = self._accompaniment()
+            vocals = self._lone_voice() if kind == 2 else self._any(self.excerpts.songs, "vocals")
+        vocals = self._second_voice(vocals)
         vocals = augment.equalise(vocals, self.rate, rng, options.augment)
         accompaniment = augment.equalise(accompaniment, self.rate, rng, options.augment)
-        accompaniment = accompaniment * _gain(options.gain_db, rng) * _sign(options, rng)
+        accompaniment = accompaniment * self._gain(options.gain_db) * self._sign()
         if kind == 2:  # its own level means nothing
             unit = max(_level(accompaniment), _SILENT) / max(_level(vocals), _SILENT)
-            vocals = vocals * np.float32(unit) * _gain(options.voice_level_db, rng) * _sign(options, rng)
+            vocals = vocals * np.float32(unit) * self._gain(options.voice_level_db) * self._sign()
         else:
-            vocals = vocals * _gain(options.gain_db, rng) * _sign(options, rng)
+            vocals = vocals * self._gain(options.gain_db) * self._sign()
         alone = rng.random()
         if alone < options.vocal_free:
             vocals = np.zeros_like(vocals)
@@ -226,54 +201,64 @@ class Excerpts:
             vocals, accompaniment = vocals[::-1], accompaniment[::-1]
         return augment.master(vocals, accompaniment, self.rate, rng, options.augment)
 
-    def _accompaniment(self, rng: np.random.Generator) -> Array:
-        lone = self.instrumentals and (not self.songs or rng.random() < self.options.instrumentals)
-        return self._any(self.instrumentals if lone else self.songs, "accompaniment", rng)
+    def _accompaniment(self) -> Array:
+        songs, lone = self.excerpts.songs, self.excerpts.instrumentals
+        alone = lone and (not songs or self.rng.random() < self.options.instrumentals)
+        return self._any(lone if alone else songs, "accompaniment")
 
-    def _lone_voice(self, rng: np.random.Generator) -> Array:
-        voice = self._any(self.voices, "vocals", rng)
+    def _lone_voice(self) -> Array:
+        voice = self._any(self.excerpts.voices, "vocals")
         for _ in range(_TRIES):
             if _level(voice) > _SILENT:
                 break
-            voice = self._any(self.voices, "vocals", rng)
+            voice = self._any(self.excerpts.voices, "vocals")
         return voice
 
-    def _second_voice(self, vocals: Array, rng: np.random.Generator) -> Array:
-        if not augment.chance(self.options.second_voice, rng) or _level(vocals) <= _SILENT:
+    def _second_voice(self, vocals: Array) -> Array:
+        if not augment.chance(self.options.second_voice, self.rng) or _level(vocals) <= _SILENT:
             return vocals
-        lone = self.voices and (not self.songs or rng.random() < 0.5)
-        second = self._lone_voice(rng) if lone else self._any(self.songs, "vocals", rng)
+        songs, lone = self.excerpts.songs, self.excerpts.voices
+        alone = lone and (not songs or self.rng.random() < 0.5)
+        second = self._lone_voice() if alone else self._any(songs, "vocals")
         unit = np.float32(_level(vocals) / max(_level(second), _SILENT))
-        return vocals + second * unit * _gain(self.options.second_voice_db, rng)
+        return vocals + second * unit * self._gain(self.options.second_voice_db)
 
-    def _any(self, pools: Sequence[Pool], stem: str, rng: np.random.Generator) -> Array:
-        return self._pieces(pools, (stem,), rng)[0]
+    def _any(self, pools: Sequence[Pool], stem: str) -> Array:
+        return self._pieces(pools, (stem,))[0]
 
-    def _pieces(self, pools: Sequence[Pool], names: Sequence[str], rng: np.random.Generator) -> list[Array]:
+    def _pieces(self, pools: Sequence[Pool], names: Sequence[str]) -> list[Array]:
         """One place of one track in some of its stems, with one change of pitch and tempo for all of them."""
-        track = _pick(pools, self.rate, rng)
+        track, samples = self._pick(pools), self.excerpts.samples
         frame, fade = silence.frame_and_fade(self.rate)
-        frames = self._sung_frames(track, frame) if self.options.cut_silence and "vocals" in names else None
+        cuts = self.options.cut_silence and "vocals" in names
+        frames = self.excerpts.sung_frames(track, frame) if cuts else None
         room = track.samples if frames is None else len(frames) * frame
-        change = augment.draw_change(self.options.augment, rng)
-        if change.source_samples(self.samples, self.rate) > room:  # too short a track to change it
+        change = augment.draw_change(self.options.augment, self.rng)
+        if change.source_samples(samples, self.rate) > room:  # too short a track to change it
             change = augment.Change()
-        needed = change.source_samples(self.samples, self.rate)
-        start = int(rng.integers(0, max(1, room - needed + 1)))
+        needed = change.source_samples(samples, self.rate)
+        start = int(self.rng.integers(0, max(1, room - needed + 1)))
         stems = [track.stems[name] for name in names]
         if frames is not None:
             first = start // frame
             wanted, start = frames[first : -(-(start + needed) // frame)], start - first * frame
             stems = [silence.join(stem, wanted, frame, fade) for stem in stems]
         pieces = np.concatenate([_cut(stem, start, needed) for stem in stems])
-        return np.split(change.apply(pieces, self.samples, self.rate), len(names))
+        return np.split(change.apply(pieces, samples, self.rate), len(names))
 
-    def _sung_frames(self, track: Decoded, frame: int) -> silence.Frames | None:
-        """Frames with singing, or None if they do not fill an excerpt: then nothing is cut."""
-        if id(track) not in self._sung:
-            self._sung[id(track)] = silence.sung(track.stems["vocals"], frame, self.options.silence_db)
-        frames = self._sung[id(track)]
-        return frames if len(frames) * frame >= self.samples else None
+    def _pick(self, pools: Sequence[Pool]) -> Decoded:
+        weights = np.array([pool.weight for pool in pools])
+        pool = pools[self.rng.choice(len(pools), p=weights / weights.sum())]
+        lengths = np.minimum([track.samples for track in pool.tracks], _LONG_SECONDS * self.rate)
+        track = pool.tracks[self.rng.choice(len(pool.tracks), p=lengths / lengths.sum())]
+        self.tracks.append(track.track.name)
+        return track
+
+    def _gain(self, range_db: tuple[float, float]) -> np.float32:
+        return np.float32(10 ** (self.rng.uniform(*range_db) / 20))
+
+    def _sign(self) -> np.float32:
+        return np.float32(-1 if self.rng.random() < self.options.polarity else 1)
 
 
 def _cut(stem: Array, start: int, samples: int) -> Array:
@@ -281,20 +266,5 @@ def _cut(stem: Array, start: int, samples: int) -> Array:
     return np.pad(piece, ((0, 0), (0, samples - piece.shape[1])))
 
 
-def _pick(pools: Sequence[Pool], rate: int, rng: np.random.Generator) -> Decoded:
-    weights = np.array([pool.weight for pool in pools])
-    pool = pools[rng.choice(len(pools), p=weights / weights.sum())]
-    lengths = np.minimum([track.samples for track in pool.tracks], _LONG_SECONDS * rate)
-    return pool.tracks[rng.choice(len(pool.tracks), p=lengths / lengths.sum())]
-
-
 def _level(samples: Array) -> float:
     return float(np.sqrt(np.mean(np.square(samples))))
-
-
-def _gain(range_db: tuple[float, float], rng: np.random.Generator) -> np.float32:
-    return np.float32(10 ** (rng.uniform(*range_db) / 20))
-
-
-def _sign(options: ExcerptOptions, rng: np.random.Generator) -> np.float32:
-    return np.float32(-1 if rng.random() < options.polarity else 1)

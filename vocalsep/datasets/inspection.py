@@ -9,9 +9,10 @@ from itertools import zip_longest
 from pathlib import Path
 
 from vocalsep import audio
+from vocalsep.datasets import mir1k
 from vocalsep.datasets.screening import SILENCE_DB
 from vocalsep.datasets.tracks import TOLERANCE_SECONDS, Source, Track
-from vocalsep.errors import AudioError
+from vocalsep.errors import AudioError, DatasetError
 from vocalsep.shapes import Waveform
 
 SUM_TOLERANCE_DB = -40.0
@@ -19,6 +20,7 @@ SUM_TOLERANCE_DB = -40.0
 
 Rounding to 16 bits leaves -60 dB or less; a gain that is wrong by 0.1 dB leaves -39 dB.
 """
+LABEL_TOLERANCE_SECONDS = 0.5
 EXACT_DB = -200.0  # stands for nothing left at all
 
 
@@ -68,6 +70,7 @@ def inspect(track: Track, split: str = "all", rate: int | None = None) -> TrackC
     problems = [f"{file.path}: {file.trouble}" for file in files.values() if file.trouble]
     problems += _levels(dict.fromkeys(sources), files)
     problems += _lengths_and_rates(whole, rate)
+    problems += _labels(track, max((file.seconds for file in whole), default=0.0))
     residual = left.db if len(whole) == len(files) else None
     if residual is not None and residual > SUM_TOLERANCE_DB:
         problems.append(
@@ -152,6 +155,18 @@ def _lengths_and_rates(files: list[_File], rate: int | None) -> Iterator[str]:
         yield f"different rates: {', '.join(f'{file.path.name} {file.rate} Hz' for file in files)}"
     elif rate and rates[0] != rate:
         yield f"has {rates[0]} Hz; expected {rate} Hz"
+
+
+def _labels(track: Track, seconds: float) -> Iterator[str]:
+    """Labels that cannot be read, or are of another length than the recording of so many seconds."""
+    for path in filter(None, (track.pitch, track.voicing)):
+        try:
+            covered = len(mir1k.read_labels(path)) * mir1k.LABEL_SECONDS
+        except DatasetError as error:
+            yield str(error)
+            continue
+        if abs(covered - seconds) > LABEL_TOLERANCE_SECONDS:
+            yield f"{path}: labels of {covered:.2f} s for a recording of {seconds:.2f} s"
 
 
 class _Residual:

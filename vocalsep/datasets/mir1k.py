@@ -19,6 +19,7 @@ from vocalsep.datasets.tracks import Listing, Problem, Source, Track, listing, r
 from vocalsep.errors import DatasetError
 
 RATE = 16_000
+LABEL_SECONDS = 0.02
 COMPLETE = {"train": 175, "test": 825}
 TRAINING_SINGERS = ("abjones", "amy")
 DRNN_SHARES = {"drnn-train": 0.7, "drnn-validation": 0.2, "drnn-test": 0.1}
@@ -85,6 +86,20 @@ def deal(songs: Iterable[str]) -> dict[str, str]:
         parts[song] = max(wanted, key=lambda part: wanted[part])
         wanted[parts[song]] -= clips[song]
     return parts
+
+
+def read_labels(path: Path) -> list[float]:
+    """Reads the pitch or voicing labels of a clip: one number to a frame, frames of 40 ms every `LABEL_SECONDS`.
+
+    Pitch is in MIDI semitones, 0 where there is none; voicing is 1 where there is a voice, else 0.
+
+    Raises:
+        DatasetError: If the file cannot be read or holds something else.
+    """
+    try:
+        return [float(line) for line in path.read_text(encoding="utf-8").split()]
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: no labels, one number to a line ({error})") from error
 
 
 def _labels(folder: Path) -> dict[str, Path]:

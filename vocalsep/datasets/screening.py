@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vocalsep.datasets import excerpts
-from vocalsep.datasets.excerpts import Decoded
+from vocalsep.datasets import cache
+from vocalsep.datasets.cache import Array, Decoded
 from vocalsep.datasets.splits import Parts, shown
 from vocalsep.datasets.tracks import Problem, Track
 from vocalsep.errors import DatasetError
@@ -31,7 +31,7 @@ def screen(
         tracks: The tracks.
         rate: Rate of the decoded stems, Hz.
         channels: Their channel count.
-        folder: The cache; `excerpts.cache_folder` by default.
+        folder: The cache; `cache.cache_folder` by default.
 
     Returns:
         What can be used, and what is wrong with the rest, both in the order of `tracks`.
@@ -39,7 +39,7 @@ def screen(
     good, bad = [], []
     for track in tracks:
         try:
-            decoded = excerpts.decode(track, rate, channels, folder)
+            decoded = cache.decode(track, rate, channels, folder)
         except DatasetError as error:
             bad.append(Problem(track.name, str(error).removeprefix(f"track {track.name!r}: ")))
             continue
@@ -51,7 +51,7 @@ def screen(
     return good, bad
 
 
-def audible(samples: excerpts.Array) -> bool:
+def audible(samples: Array) -> bool:
     """Whether the peak of ``(channel, time)`` samples is not below `SILENCE_DB`; reads no further than it must."""
     floor = 10 ** (SILENCE_DB / 20)
     return any(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vocalsep.datasets import LAYOUTS
+from vocalsep.datasets import LAYOUTS, stems
 from vocalsep.datasets.tracks import Problem, Track, hold_out
 from vocalsep.errors import DatasetError
 
@@ -17,10 +18,14 @@ TRAINING = {
     "stems": {"all": "all"},
     "voices": {"all": "all"},
     "instrumentals": {"all": "all"},
+    "teacher": {"all": "all"},
 }
 """Of each layout the splits that can be trained on, its usual one first, and the part of them that is."""
 
 _SHOWN = 10
+
+Heard = Mapping[str, Collection[str]]
+"""Names of "songs" and "singers" as `heard` makes them: without case and punctuation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +37,7 @@ class Parts:
         validation: Tracks held out.
         problems: What cannot be used.
         split: Name of the split, a key of `TRAINING`.
-        shares_singers: Whether the split itself puts singers or artists into both parts.
+        shares_singers: Whether singers or artists are in both parts, by the split's definition or for lack of others.
     """
 
     training: tuple[Track, ...]
@@ -56,15 +61,16 @@ def expanded(root: str, layout: str) -> Path:
     return path
 
 
-def part(layout: str, root: Path, split: str = "", held: int = 0) -> Parts:
+def part(layout: str, root: Path, split: str = "", held: int = 0, vocals: Path | None = None) -> Parts:
     """Lists a data set and parts it.
 
     Args:
         layout: A key of `TRAINING`.
         root: Its folder.
         split: One of the layout's splits; empty for its usual one.
-        held: Every so-many-th artist is held out; 0 holds out none. The split "drnn" holds out its own validation
-            clips for any other number.
+        held: Every so-many-th artist is held out, of fewer artists every so-many-th song; 0 holds out none. The split
+            "drnn" holds out its own validation clips for any other number.
+        vocals: For "teacher", the folder of the teacher's vocals; `root` by default.
 
     Raises:
         DatasetError: If the layout is another, or there is no such split.
@@ -73,19 +79,19 @@ def part(layout: str, root: Path, split: str = "", held: int = 0) -> Parts:
     if split not in TRAINING[layout]:
         known = " or ".join(TRAINING[layout])
         raise DatasetError(f"{layout}: no split {split!r} to train on; expected {known}")
-    find = LAYOUTS[layout]
+    find = functools.partial(stems.taught, vocals=vocals) if layout == "teacher" else LAYOUTS[layout]
     found = find(root, TRAINING[layout][split])
-    training, validation = list(found.tracks), list[Track]()
+    training, validation, shares = list(found.tracks), list[Track](), found.shares_singers
     if held and split == "drnn":
         validation += find(root, "drnn-validation").tracks
     elif held:
-        training, validation = hold_out(found.tracks, held)
+        training, validation, shares = hold_out(found.tracks, held)
     return Parts(
         training=tuple(training),
         validation=tuple(validation),
         problems=found.problems,
         split=split,
-        shares_singers=found.shares_singers,
+        shares_singers=shares,
     )
 
 
@@ -105,24 +111,33 @@ def refuse_leaks(training: Iterable[Track], held: Iterable[Track], *, shares_sin
         DatasetError: If it is not so; names the tracks.
     """
     training, held = list(training), list(held)
+    known = heard(training)
     files = {path.resolve() for track in training for path in track.paths}
-    songs = _keys(training, lambda track: track.song or track.name)
-    groups = _keys(training, lambda track: track.group)
-    again = [
-        track
-        for track in held
-        if _key(track.song or track.name) in songs or not files.isdisjoint(path.resolve() for path in track.paths)
-    ]
+    again = [t for t in held if knows_song(known, t) or not files.isdisjoint(path.resolve() for path in t.paths)]
     if again:
         raise DatasetError(f"songs to validate or test on are trained on, too: {shown(t.name for t in again)}")
-    known = [] if shares_singers else [track for track in held if _key(track.group) in groups]
-    if known:
-        names = shown(f"{track.name} ({track.group})" for track in known)
+    singers = [] if shares_singers else [track for track in held if knows_singer(known, track)]
+    if singers:
+        names = shown(f"{track.name} ({track.group})" for track in singers)
         raise DatasetError(f"singers or artists to validate or test on are trained on, too: {names}")
 
 
-def _keys(tracks: Iterable[Track], name: Callable[[Track], str]) -> set[str]:
-    return {_key(name(track)) for track in tracks} - {""}
+def heard(tracks: Iterable[Track]) -> Heard:
+    """What a net has heard that is trained on these tracks; small and plain enough to travel with its weights."""
+    tracks = list(tracks)
+    songs = {_key(track.song or track.name) for track in tracks} - {""}
+    singers = {_key(track.group) for track in tracks} - {""}
+    return {"songs": sorted(songs), "singers": sorted(singers)}
+
+
+def knows_song(known: Heard, track: Track) -> bool:
+    """Whether a track's song is among those heard, by its name."""
+    return _key(track.song or track.name) in known.get("songs", ())
+
+
+def knows_singer(known: Heard, track: Track) -> bool:
+    """Whether a track's artist or singer is among those heard, by name."""
+    return _key(track.group) in known.get("singers", ())
 
 
 def _key(name: str) -> str:

@@ -1,11 +1,15 @@
-"""Recordings of one's own: folders of songs with stems, of lone voices, and of instrumentals."""
+"""Recordings of one's own: songs with stems, songs with a teacher's vocals, lone voices, and instrumentals."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from vocalsep.datasets.tracks import Listing, Problem, Source, Track, by_stem, doubled, is_recording, lead, listing
 from vocalsep.errors import DatasetError
+
+_VOCALS = ".vocals"
+_OURS = (_VOCALS, ".accompaniment")  # how outputs of a separator end, before the suffix
 
 
 def find(root: Path, split: str = "all") -> Listing:
@@ -63,6 +67,54 @@ def _backing(stems: dict[str, list[Path]]) -> list[str]:
         return ["accompaniment"]
     others = [stem for stem in stems if stem not in ("vocals", "mixture")]
     return others or [stem for stem in stems if stem == "mixture"]
+
+
+def taught(root: Path, split: str = "all", vocals: Path | None = None) -> Listing:
+    """Lists songs without stems, with the vocals that another separator, the teacher, has found in them.
+
+    The accompaniment is the song minus those vocals. A song ``<song>.*`` goes with ``<song>.vocals.*`` (which is what
+    ``vocalsep extract`` writes), in the folder of vocals at the place that the song has in its own, or right in it.
+
+    Args:
+        root: The folder of songs, which may have folders in it.
+        split: "all".
+        vocals: The folder of vocals; `root` by default.
+
+    Raises:
+        DatasetError: If there is no such split, or no song.
+    """
+    _only_all(split)
+    vocals = vocals or root
+    found: dict[Path, list[Path]] = {}
+    for path in filter(is_recording, sorted(vocals.rglob("*"))):
+        if path.stem.endswith(_VOCALS):
+            found.setdefault(_place(path, vocals, _VOCALS), []).append(path)
+    songs = [path for path in sorted(root.rglob("*")) if is_recording(path) and not path.stem.endswith(_OURS)]
+    named = Counter(path.stem for path in songs)
+    tracks, problems = [], []
+    for path in songs:
+        name, place = path.relative_to(root).as_posix(), _place(path, root)
+        mine = found.get(place, [])
+        if not mine and named[path.stem] == 1:
+            mine = found.get(Path(path.stem), [])
+        if len(mine) != 1:
+            count = f"{len(mine)} files" if mine else "no file"
+            problems.append(Problem(name, f"{count} {place}{_VOCALS}.* in {vocals}; expected one"))
+            continue
+        tracks.append(
+            Track(
+                name=name,
+                group=path.parent.relative_to(root).as_posix(),
+                song=path.stem,
+                vocals=(Source(mine[0]),),
+                accompaniment=(Source(path), Source(mine[0], weight=-1.0)),
+            )
+        )
+    return listing(root, tracks, problems)
+
+
+def _place(path: Path, root: Path, ending: str = "") -> Path:
+    return path.relative_to(root).with_name(path.stem.removesuffix(ending))
 
 
 def voices(root: Path, split: str = "all") -> Listing:

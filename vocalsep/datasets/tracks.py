@@ -47,8 +47,8 @@ class Track:
         accompaniment: Their sum is the accompaniment; empty for a lone voice.
         mixture: The mixture as it was released, if the data set has one. Only the check reads it: what is trained on
             is the sum of the stems.
-        pitch: The file with the voice's pitch, frame by frame, if there is one; not read yet.
-        voicing: The file that says where there is a voice, if there is one; not read yet.
+        pitch: The file with the voice's pitch, frame by frame, if there is one; see `mir1k.read_labels`.
+        voicing: The file that says where there is a voice, if there is one.
     """
 
     name: str
@@ -193,16 +193,20 @@ def lead(artist: str) -> str:
     return artist.split(" feat. ")[0].split(" ft. ")[0].strip()
 
 
-def hold_out(tracks: Iterable[Track], every: int) -> tuple[list[Track], list[Track]]:
-    """Splits tracks for training and validation, never through a group.
+def hold_out(tracks: Iterable[Track], every: int) -> tuple[list[Track], list[Track], bool]:
+    """Splits tracks for training and validation, never through a group; where there are too few, never through a song.
 
     Args:
         tracks: The tracks of a training set.
-        every: Every so-many-th group, in order of name, goes to validation.
+        every: Every so-many-th group, in order of name, goes to validation; of fewer groups than that, songs.
 
     Returns:
-        Training and validation tracks.
+        Training and validation tracks, and whether they share groups.
     """
     tracks = list(tracks)
-    held = set(sorted({track.group for track in tracks})[every - 1 :: every])
-    return [t for t in tracks if t.group not in held], [t for t in tracks if t.group in held]
+    shares = len({track.group for track in tracks}) < every
+    keys = [(track.song or track.name) if shares else track.group for track in tracks]
+    held = set(sorted(set(keys))[every - 1 :: every])
+    training = [track for track, key in zip(tracks, keys, strict=True) if key not in held]
+    validation = [track for track, key in zip(tracks, keys, strict=True) if key in held]
+    return training, validation, shares and bool(validation)

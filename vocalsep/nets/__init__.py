@@ -8,12 +8,13 @@ from typing import Any
 from vocalsep import config
 from vocalsep.errors import ConfigError, unknown
 from vocalsep.nets.base import Batch, Net, excerpt_samples, make_batch
+from vocalsep.nets.drnn import DRNN
 from vocalsep.nets.uhnet_hd import UHNetHD
 from vocalsep.nets.unet import UNet
 
 __all__ = ["NETS", "Batch", "Net", "build", "excerpt_samples", "make_batch"]
 
-NETS: dict[str, type[Net]] = {"unet": UNet, "uhnet-hd": UHNetHD}
+NETS: dict[str, type[Net]] = {"unet": UNet, "uhnet-hd": UHNetHD, "drnn": DRNN}
 
 
 def build(name: str, options: Mapping[str, Any]) -> Net:

@@ -59,6 +59,11 @@ def _margin(front_end: FrontEnd) -> int:
     return -(-front_end.n_fft // 2 // front_end.hop)
 
 
+def full_precision(like: Tensor) -> torch.autocast:
+    """Suspends autocast on a tensor's device: losses and what leads to them from a mask are computed in float32."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
 def make_batch(front_end: FrontEnd, vocals: Waveform, accompaniment: Waveform) -> Batch:
     """Turns excerpts into a batch.
 
@@ -102,6 +107,10 @@ class Net(nn.Module, abc.ABC):
     @abc.abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The named terms of the training loss, weighted; their sum is what is minimised."""
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The same as `loss`: what wrappers such as torch's `DistributedDataParallel` call."""
+        return self.loss(batch)
 
     @property
     def parameters_count(self) -> int:

@@ -22,6 +22,7 @@ Departures, after what the field has learnt since:
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,7 +30,7 @@ from torch import Tensor, nn
 
 from vocalsep import losses, masks
 from vocalsep.errors import ConfigError
-from vocalsep.nets.base import Batch, Net
+from vocalsep.nets.base import Batch, Net, full_precision
 from vocalsep.shapes import Features, Mask
 
 _CHANNELS = 2  # of the front end
@@ -131,7 +132,11 @@ class UHNetHD(Net):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """L1 of the masked spectra of vocals and accompaniment, within the rows that the net sees."""
-        answers = self.masks(batch.features)
+        answers = [mask.float() for mask in self.masks(batch.features)]
+        with full_precision(answers[0]):
+            return self._terms(answers, batch)
+
+    def _terms(self, answers: Sequence[Mask], batch: Batch) -> dict[str, Tensor]:
         rows = batch.features.shape[-2]
         mixture = batch.mixture[..., :rows, :]
         terms = {}

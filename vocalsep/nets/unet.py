@@ -19,13 +19,14 @@ Departures, each a setting:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from vocalsep import losses, masks
 from vocalsep.errors import ConfigError
-from vocalsep.nets.base import Batch, Net
+from vocalsep.nets.base import Batch, Net, full_precision
 from vocalsep.shapes import Features, Mask
 
 _STAGES = 4
@@ -39,7 +40,8 @@ class UNetOptions:
     Attributes:
         width: Feature maps at full size; deeper levels have 2, 4, 8 and 8 times as many.
         dropout: Share of activations that are dropped in training.
-        bce: Weight of the binary cross-entropy of the proportion mask.
+        bce: Weight of the binary cross-entropy of the mask.
+        target: What the cross-entropy compares the mask with: the "proportion" mask, or the "binary" one.
         spectral: Weight of the L1 distance of the masked spectrum.
 
     Raises:
@@ -49,6 +51,7 @@ class UNetOptions:
     width: int = 64
     dropout: float = 0.5
     bce: float = 1.0
+    target: Literal["proportion", "binary"] = "proportion"
     spectral: float = 0.0
 
     def __post_init__(self) -> None:
@@ -102,11 +105,16 @@ class UNet(Net):
         return torch.sigmoid(self.logits(features))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """BCE of the proportion mask and L1 of the masked spectrum, each with its weight."""
+        """BCE of the mask and L1 of the masked spectrum, each with its weight."""
+        logits = self.logits(batch.features).float()
+        with full_precision(logits):
+            return self._terms(logits, batch)
+
+    def _terms(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
         front_end, terms = batch.front_end, {}
-        logits = self.logits(batch.features)
         if self.options.bce:
-            target = masks.ratio(front_end.analyse(batch.vocals), front_end.analyse(batch.accompaniment))
+            ideal = masks.binary if self.options.target == "binary" else masks.ratio
+            target = ideal(front_end.analyse(batch.vocals), front_end.analyse(batch.accompaniment))
             terms["bce"] = self.options.bce * losses.binary_cross_entropy(logits, target)
         if self.options.spectral:
             distance = losses.spectral_l1(batch.masked(torch.sigmoid(logits)), batch.vocals, batch.mixture)

@@ -9,8 +9,9 @@ from typing import Any
 from vocalsep import nets
 from vocalsep.datasets import screening, splits
 from vocalsep.datasets.excerpts import ExcerptOptions, Excerpts, Pool
+from vocalsep.datasets.splits import Heard, Parts
 from vocalsep.errors import DatasetError
-from vocalsep.recipes import Recipe
+from vocalsep.training.recipes import PoolOptions, Recipe
 
 CHANNELS = 2  # excerpts are stereo
 
@@ -22,6 +23,7 @@ class Material:
     training: Excerpts
     validation: Excerpts | None
     names: Mapping[str, Sequence[Any]]
+    heard: Heard
 
 
 def open_material(recipe: Recipe, report: Callable[[str], None] = lambda _: None) -> Material:
@@ -39,7 +41,7 @@ def open_material(recipe: Recipe, report: Callable[[str], None] = lambda _: None
     kinds: dict[str, list[Pool]] = {"songs": [], "voices": [], "instrumentals": []}
     held: list[Pool] = []
     names: dict[str, list[Any]] = {"training": [], "validation": [], "pools": [], "skipped": []}
-    opened = [splits.part(p.layout, splits.expanded(p.root, p.layout), p.split, p.hold_out) for p in recipe.pools]
+    opened = [_parts(pool) for pool in recipe.pools]
     trained = [track for parts in opened for track in parts.training]
     for parts in opened:
         splits.refuse_leaks(trained, parts.validation, shares_singers=parts.shares_singers)
@@ -70,4 +72,10 @@ def open_material(recipe: Recipe, report: Callable[[str], None] = lambda _: None
         training=Excerpts(**kinds, **common, options=recipe.excerpts, seed=recipe.training.seed),  # type: ignore[arg-type]
         validation=Excerpts(songs=held, **common, options=plain, seed=1) if held else None,  # type: ignore[arg-type]
         names=names,
+        heard=splits.heard(decoded.track for found in screened for decoded in found.training),
     )
+
+
+def _parts(pool: PoolOptions) -> Parts:
+    vocals = splits.expanded(pool.vocals, pool.layout) if pool.vocals else None
+    return splits.part(pool.layout, splits.expanded(pool.root, pool.layout), pool.split, pool.hold_out, vocals)

@@ -1,0 +1,53 @@
+"""Prints how much models let through of songs without a singer.
+
+    python tests/bench/leaks.py INSTRUMENTALS [--model unet ...]
+
+INSTRUMENTALS is a folder of folders of recordings without a voice. The figure is the level of the extracted vocals
+against the song, in dB, over the first 12 s of the first two readable recordings of each folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vocalsep import audio, extraction, weights
+from vocalsep.errors import AudioError
+
+SECONDS, SONGS = 12, 2
+
+
+def leaks(root: Path, extractor: extraction.Extractor) -> list[float]:
+    found = []
+    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+        songs = []
+        for path in sorted(folder.iterdir()):
+            with contextlib.suppress(AudioError):  # some Opus files of low rates
+                songs.append(audio.read(path))
+            if len(songs) == SONGS:
+                break
+        for mixture, rate in songs:
+            start = mixture[:, : SECONDS * rate]
+            vocals = extractor(start, rate).vocals
+            found.append(float(10 * torch.log10(vocals.square().sum() / start.square().sum() + 1e-12)))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--model", nargs="+", default=[weights.DEFAULT_MODEL])
+    options = parser.parse_args()
+    print("| model | songs | mean, dB | median, dB |")
+    print("|---|---|---|---|")
+    for name in options.model:
+        levels = leaks(options.root, extraction.Extractor(weights.load(name)))
+        print(f"| {name} | {len(levels)} | {np.mean(levels):.1f} | {np.median(levels):.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

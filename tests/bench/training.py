@@ -1,0 +1,143 @@
+"""Prints the tables of docs/training.md: how fast presets train, and what drawing their excerpts costs.
+
+    python tests/bench/training.py [--preset unet unet-tiny ...] [--precision fp32] [--seconds 10] [--threads N]
+
+Recordings are noise, so none are needed; a step takes the same time with music. The peak is that of multiplying two
+float32 matrices of 2048 x 2048, the best of ten. "GFLOP/s" counts multiplications and additions of the forward and the
+backward pass. "drawing" is one core's time to draw a step's excerpts, which goes on beside the step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from vocalsep import nets
+from vocalsep.datasets.cache import Decoded
+from vocalsep.datasets.excerpts import ExcerptOptions, Excerpts, Pool
+from vocalsep.datasets.tracks import Source, Track
+from vocalsep.training import recipes
+from vocalsep.training.material import Material
+from vocalsep.training.recipes import Recipe
+from vocalsep.training.team import Team
+from vocalsep.training.trainer import Trainer
+
+ONE = (Source(Path("noise")),)
+AUGMENTATIONS = {
+    "none": {},
+    "pitch": {"pitch": 1.0},
+    "tempo": {"tempo": 1.0},
+    "eq": {"eq": 1.0},
+    "limiter": {"limiter": 1.0},
+    "band_limit": {"band_limit": 1.0},
+}
+
+
+def noise(recipe: Recipe, options: ExcerptOptions) -> Excerpts:
+    """Excerpts of noise for any recipe."""
+    rng = np.random.default_rng(0)
+    stems = [rng.standard_normal((2, 30 * recipe.front_end.rate)).astype(np.float16) for _ in range(2)]
+    names = ("vocals", "accompaniment")
+    tracks = [
+        Decoded(
+            track=Track(name="noise", group="noise", **dict.fromkeys(kept, ONE)),
+            stems={name: stem for name, stem in zip(names, stems, strict=True) if name in kept},
+        )
+        for kept in (names, names[:1], names[1:])
+    ]
+    songs, voices, instrumentals = ([Pool([track])] for track in tracks)
+    return Excerpts(
+        songs=songs,
+        voices=voices,
+        instrumentals=instrumentals,
+        samples=nets.excerpt_samples(recipe.front_end),
+        rate=recipe.front_end.rate,
+        options=options,
+    )
+
+
+def timed(work: Callable[[], object], seconds: float) -> float:
+    """The median time of a piece of work, done for so long, after once that does not count."""
+    work()
+    times: list[float] = []
+    started = time.perf_counter()
+    while not times or time.perf_counter() - started < seconds:
+        begun = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begun)
+    return float(np.median(times))
+
+
+def peak() -> float:
+    """FLOP/s of a large float32 matrix product."""
+    a, b = torch.randn(2, 2048, 2048)
+    taken = []
+    for _ in range(10):
+        begun = time.perf_counter()
+        torch.mm(a, b)
+        taken.append(time.perf_counter() - begun)
+    return 2 * 2048**3 / min(taken)
+
+
+def presets_table(names: list[str], precision: str, seconds: float) -> None:
+    most = peak()
+    print(f"matrix product: {most / 1e9:.0f} GFLOP/s\n")
+    print("| preset | parameters | a step is | s a step | s of sound a second | GFLOP/s | of the peak | drawing, s |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name in names:
+        recipe = recipes.read_recipe(name)
+        recipe = replace(recipe, training=replace(recipe.training, precision=precision))  # type: ignore[arg-type]
+        material = Material(training=noise(recipe, recipe.excerpts), validation=None, names={}, heard={})
+        trainer = Trainer(recipe, material, Team(device=torch.device("cpu")))
+        drawn, size = trainer.draw(0), recipe.training.batch_size
+        counter = FlopCounterMode(display=False)
+        with counter:
+            trainer.update(drawn)
+        step = timed(lambda trainer=trainer, drawn=drawn: trainer.update(drawn), seconds)
+        draw = timed(lambda trainer=trainer: trainer.draw(1), seconds / 5)
+        sound = recipe.front_end.chunk_samples / recipe.front_end.rate
+        speed = counter.get_total_flops() / step
+        print(
+            f"| `{name}` | {trainer.net.parameters_count:,} | {size} x {sound:.2f} s | {step:.2f} "
+            f"| {size * sound / step:.1f} | {speed / 1e9:.0f} | {100 * speed / most:.0f} % | {draw:.3f} |",
+            flush=True,
+        )
+
+
+def augmentations_table(seconds: float) -> None:
+    recipe = recipes.read_recipe("unet")
+    print("\n| excerpts with | ms for a true pair | ms for a remix |")
+    print("|---|---|---|")
+    for name, settings in AUGMENTATIONS.items():
+        cells = []
+        for pairs in (1.0, 0.0):
+            plain = ExcerptOptions(pairs=pairs, remixes=1 - pairs, voices=0.0)
+            excerpts = noise(recipe, replace(plain, augment=replace(plain.augment, **settings)))  # type: ignore[arg-type]
+            cells.append(1e3 * timed(lambda excerpts=excerpts: excerpts.batch(0, 4), seconds) / 4)
+        print(f"| {name} | {cells[0]:.1f} | {cells[1]:.1f} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", nargs="+", default=sorted(recipes.presets()))
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    print(f"{os.cpu_count()} cores, {platform.machine()}, {options.threads} threads, {options.precision}, ", end="")
+    presets_table(options.preset, options.precision, options.seconds)
+    augmentations_table(options.seconds / 5)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from vocalsep import masks, nets, stft
+from vocalsep.errors import ConfigError
+from vocalsep.features import Linear
+from vocalsep.nets.drnn import DRNN, DRNNOptions
+
+PLAIN = Linear(rate=8_000, n_fft=256, hop=64, freqs=129, frames=32, channels=1, compression=0.0)
+COMPRESSED = Linear(rate=8_000, n_fft=256, hop=64, freqs=129, frames=32, channels=1)
+MASK = {"answer": "mask", "mse": 0.0, "spectral": 1.0, "bidirectional": True}
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def drnn(**options: Any) -> DRNN:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nets.build("drnn", {"freqs": 129, "units": 24, "layers": 2} | options)
+    assert isinstance(net, DRNN)
+    return net
+
+
+def batch(front_end: Linear = PLAIN, channels: int = 1, level: float = 1.0) -> nets.Batch:
+    """Vocals: tones that come and go. Accompaniment: noise."""
+    samples = nets.excerpt_samples(front_end)
+    seconds = torch.arange(samples) / front_end.rate
+    pitch = torch.tensor([500.0, 900.0, 1400.0, 1800.0]).reshape(4, 1, 1)
+    gate = torch.sin(2 * torch.pi * 8 * seconds) > 0
+    vocals = (torch.sin(2 * torch.pi * pitch * seconds) * gate).expand(4, channels, samples)
+    return nets.make_batch(front_end, level * vocals, level * 0.2 * noise(4, channels, samples))
+
+
+def test_the_papers_net_has_1_251_073_parameters() -> None:
+    assert nets.build("drnn", {"freqs": 257}).parameters_count == 1_251_073
+
+
+@pytest.mark.parametrize("options", [{}, MASK], ids=["magnitude", "mask"])
+@pytest.mark.parametrize("frames", [1, 32, 37])
+def test_masks_have_the_shape_of_the_features_and_lie_in_range(options: dict[str, Any], frames: int) -> None:
+    mask = drnn(**options).mask(10 * noise(3, 1, 129, frames).abs())
+    assert mask.shape == (3, 1, 129, frames)
+    assert 0 <= mask.min() < mask.max() <= 1
+
+
+def test_features_of_another_front_end_are_refused_in_words() -> None:
+    with pytest.raises(ConfigError, match="channels = 1 and freqs = 129, not 2 and 129"):
+        drnn().mask(noise(1, 2, 129, 8).abs())
+
+
+def test_magnitudes_need_a_front_end_that_does_not_compress() -> None:
+    with pytest.raises(ConfigError, match="compression = 0"):
+        drnn().loss(batch(COMPRESSED))
+
+
+@pytest.mark.parametrize(
+    "options", [{"mse": -1.0}, {"mse": 0.0}, {"units": 0}, {"layers": 0}, {"freqs": 0}, {"spectral": -1.0}], ids=str
+)
+def test_options_without_meaning_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        DRNNOptions(**options)
+
+
+@pytest.mark.parametrize("options", [{}, MASK, {"spectral": 1.0}], ids=["paper", "mask", "both"])
+def test_every_parameter_gets_a_gradient(options: dict[str, Any]) -> None:
+    net = drnn(**options)
+    terms = net.loss(batch(COMPRESSED if options == MASK else PLAIN))
+    assert set(terms) == {"spectral"} if options == MASK else {"mse"} <= set(terms)
+    sum(terms.values()).backward()  # type: ignore[union-attr]
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+
+
+class Fixed(DRNN):
+    """A net whose dense layer answers what is given."""
+
+    answer: Tensor
+
+    def _answer(self, features: Tensor) -> Tensor:
+        return self.answer.expand(features.shape)
+
+
+def test_the_error_of_known_answers_is_the_papers() -> None:
+    """Silence costs the power of the vocals against the mixture's; the truth costs nothing."""
+    made, net = batch(), Fixed(DRNNOptions(freqs=129, units=1))
+    level = made.mixture.abs().square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+    truth = made.vocals.abs() / level
+    net.answer = torch.tensor(-1.0)
+    torch.testing.assert_close(net.loss(made)["mse"], truth.square().mean())
+    assert not net.mask(made.features).any()
+    net.answer = truth
+    assert net.loss(made)["mse"].item() == pytest.approx(0, abs=1e-10)
+    torch.testing.assert_close(net.mask(made.features), (made.vocals.abs() / made.mixture.abs()).clamp(max=1))
+
+
+def test_the_loss_of_a_known_mask() -> None:
+    made, net = batch(COMPRESSED), Fixed(DRNNOptions(freqs=129, units=1, answer="mask", mse=1.0, spectral=1.0))
+    net.answer = torch.tensor(0.0)  # half of everything
+    terms = net.loss(made)
+    level = made.mixture.abs().square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+    torch.testing.assert_close(terms["mse"], ((0.5 * made.mixture.abs() - made.vocals.abs()) / level).square().mean())
+    parts = torch.view_as_real(masks.apply(torch.tensor(0.5), made.mixture) - made.vocals).abs().mean(dim=(1, 2, 3, 4))
+    unit = torch.view_as_real(made.mixture).square().mean(dim=(1, 2, 3, 4)).sqrt()
+    torch.testing.assert_close(terms["spectral"], (parts / unit).mean())
+
+
+def test_silence_has_an_empty_mask() -> None:
+    assert not drnn().mask(torch.zeros(1, 1, 129, 8)).any()
+
+
+@pytest.mark.parametrize(("both_ways", "first_changed"), [(False, 20), (True, 0)])
+def test_only_layers_of_both_directions_see_what_comes(both_ways: bool, first_changed: int) -> None:
+    net, features = drnn(answer="mask", bidirectional=both_ways), noise(1, 1, 129, 32).abs()
+    other = features.clone()
+    other[..., 20:] *= 2
+    changed = (net.mask(features) != net.mask(other)).any(dim=2).flatten()
+    assert int(changed.nonzero()[0]) == first_changed
+
+
+@pytest.mark.parametrize("gain", [1e-3, 1e2])
+@pytest.mark.parametrize("options", [{}, MASK], ids=["magnitude", "mask"])
+def test_level_changes_neither_mask_nor_loss(gain: float, options: dict[str, Any]) -> None:
+    net, front_end = drnn(**options), COMPRESSED if options else PLAIN
+    one, two = batch(front_end), batch(front_end, level=gain)
+    torch.testing.assert_close(net.mask(two.features), net.mask(one.features), rtol=1e-3, atol=1e-4)
+    for name, term in net.loss(one).items():
+        torch.testing.assert_close(net.loss(two)[name], term, rtol=1e-3, atol=1e-5)
+
+
+def test_order_of_the_batch_does_not_change_the_masks() -> None:
+    net, features = drnn(), noise(4, 1, 129, 16).abs()
+    order = torch.tensor([2, 0, 3, 1])
+    torch.testing.assert_close(net.mask(features[order]), net.mask(features)[order])
+
+
+@pytest.mark.parametrize("options", [{}, MASK], ids=["magnitude", "mask"])
+def test_it_learns_one_batch_by_heart(options: dict[str, Any]) -> None:
+    net, made = drnn(**options), batch(COMPRESSED if options else PLAIN)
+    optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(60):
+        loss = torch.stack(list(net.loss(made).values())).sum()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.4 * losses[0]
+
+
+def test_a_song_of_any_channels_goes_through_it() -> None:
+    spectrum = stft.forward(noise(3, 4_000), COMPRESSED.grid)
+    features = COMPRESSED.normalise(COMPRESSED.arrange(COMPRESSED.analyse(spectrum)[None]))
+    mask = COMPRESSED.rearrange(drnn(**MASK).mask(features), 3)
+    assert masks.apply(COMPRESSED.spread(mask)[0], spectrum).shape == spectrum.shape

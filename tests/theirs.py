@@ -1,0 +1,66 @@
+"""The reference implementations of BSS Eval: museval (version 4) and mir_eval (version 3)."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from torch import Tensor
+
+Floats = npt.NDArray[np.float64]
+
+
+def museval_metrics() -> ModuleType:
+    """museval's module of metrics alone: the package itself cannot be imported without ffmpeg."""
+    package = importlib.util.find_spec("museval")
+    if package is None or package.origin is None:
+        pytest.skip("museval is not installed")
+    spec = importlib.util.spec_from_file_location("museval_metrics", Path(package.origin).with_name("metrics.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def version_4(references: Tensor, estimates: Tensor, window: int, taps: int = 512) -> list[Floats]:
+    """museval's SDR, ISR, SIR and SAR in its mode v4, ``(source, frame)`` each; takes ``(source, channel, time)``."""
+    return museval_metrics().bss_eval(
+        *(part.double().numpy().transpose(0, 2, 1) for part in (references, estimates)),
+        window=window,
+        hop=window,
+        compute_permutation=False,
+        filters_len=taps,
+        framewise_filters=False,
+        bsseval_sources_version=False,
+    )[:4]
+
+
+def version_3(references: Tensor, estimates: Tensor) -> list[Floats]:
+    """mir_eval's SDR, SIR and SAR of mono sources, ``(source,)`` each; takes ``(source, 1, time)``."""
+    separation = pytest.importorskip("mir_eval.separation")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it tells that it will move to another package
+        found = separation.bss_eval_sources(
+            *(part[:, 0].double().numpy() for part in (references, estimates)), compute_permutation=False
+        )
+    return list(found[:3])
+
+
+def version_3_of_channels(references: Tensor, estimates: Tensor, taps: int) -> list[Floats]:
+    """museval's SDR, SIR and SAR of whole songs in its version 3, sources, which takes any channel count."""
+    sdr, _, sir, sar, _ = museval_metrics().bss_eval(
+        *(part.double().numpy().transpose(0, 2, 1) for part in (references, estimates)),
+        window=np.inf,
+        hop=np.inf,
+        compute_permutation=False,
+        filters_len=taps,
+        framewise_filters=True,
+        bsseval_sources_version=True,
+    )
+    return [score[:, 0] for score in (sdr, sir, sar)]

@@ -1,0 +1,55 @@
+"""What the commands share: consoles, common options, and how an expected error is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from vocalsep.errors import VocalsepError
+
+stderr = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+stdout = Console(highlight=False, soft_wrap=True, emoji=False)
+
+
+class Device(StrEnum):
+    """Where to compute."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Dataset(StrEnum):
+    """Recordings to train on."""
+
+    DSD100 = "dsd100"
+    MIR1K = "mir1k"
+    STEMS = "stems"
+
+
+DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes CUDA if there is one.")]
+RootOption = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder of --dataset. Default: what VOCALSEP_DSD100, _MIR1K or _STEMS names."),
+]
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turns an expected error into one line on stderr and exit status 1."""
+    try:
+        yield
+    except VocalsepError as error:
+        complain(error)
+        raise typer.Exit(1) from error
+
+
+def complain(error: VocalsepError) -> None:
+    """Prints an error, one line, to stderr."""
+    stderr.print(f"vocalsep: {error}", style="red", markup=False)

@@ -1,0 +1,64 @@
+"""``vocalsep data``: looks after data sets."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vocalsep.cli.common import Dataset, RootOption, stderr, stdout, told
+
+if TYPE_CHECKING:
+    from vocalsep.datasets.check import Check
+
+app = typer.Typer(help="Looks after data sets.", no_args_is_help=True)
+
+
+@app.command("check")
+def data_check(
+    dataset: Annotated[Dataset, typer.Option(help="How the folder is laid out.")],
+    root: RootOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Read every file of a data set and tell what is wrong; exit status 1 if anything is."""
+    with told():
+        from rich.progress import Progress
+
+        from vocalsep import datasets
+        from vocalsep.datasets import check
+
+        with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
+            task = bar.add_task("reading", total=None)
+            found = check.check(
+                dataset.value,
+                datasets.root_of(dataset.value, root),
+                progress=lambda _, done, count: bar.update(task, completed=done, total=count),
+            )
+        if as_json:
+            sys.stdout.write(json.dumps(found.to_dict(), ensure_ascii=False) + "\n")
+        else:
+            _tell_check(found)
+        if found.problems:
+            raise typer.Exit(1)
+
+
+def _tell_check(found: Check) -> None:
+    """Prints a row for each split, then notes and problems, a line each."""
+    from rich.table import Table
+
+    table = Table(show_edge=False, pad_edge=False)
+    for column in ("split", "tracks", "singers", "minutes", "Hz", "labels", "largest residual", "bad"):
+        table.add_column(column, justify="left" if column == "split" else "right")
+    for row in found.totals:
+        residual = "" if row.worst_residual_db is None else f"{row.worst_residual_db:.1f} dB"
+        labels = f"{row.pitch} + {row.voicing}" if row.pitch or row.voicing else ""
+        tracks = f"{row.tracks} of {row.complete}" if row.complete else str(row.tracks)
+        rates = ", ".join(map(str, row.rates))
+        table.add_row(
+            row.split, tracks, str(row.groups), f"{row.minutes:.1f}", rates, labels, residual, str(row.bad or "")
+        )
+    stdout.print(table)
+    lines = [f"note: {note}" for note in found.notes] + [f"problem: {problem}" for problem in found.problems]
+    stdout.print("\n".join(["", *(lines or ["no problems"])]), markup=False)

@@ -1,0 +1,206 @@
+"""``vocalsep extract``: songs in, vocals out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from vocalsep.cli.common import Device, DeviceOption, complain, stderr, told
+from vocalsep.errors import AudioError, VocalsepError
+
+if TYPE_CHECKING:
+    from vocalsep.extraction import Report
+
+
+class InversionName(StrEnum):
+    """How spectra become sound."""
+
+    PHASE = "phase"
+    GRIFFIN_LIM = "griffin-lim"
+
+
+class OptionalValue(TyperCommand):
+    """A command whose option ``--accompaniment`` may stand without a value, which then is empty."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Gives a bare option its empty value."""
+        filled = list(args)
+        for index, argument in enumerate(args):
+            follower = args[index + 1] if index + 1 < len(args) else "-"
+            if argument == "--accompaniment" and follower.startswith("-"):
+                filled[index] = "--accompaniment="
+        return super().parse_args(ctx, filled)
+
+
+def extract(
+    songs: Annotated[list[Path], typer.Argument(metavar="SONG", help="Recordings: wav, flac, ogg, mp3, ...")],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="PATH",
+            help="A file for one song, a folder for several. Default: <song>.vocals.wav beside each song.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("-m", "--model", help="A model's name (see 'vocalsep models') or weights file.")
+    ] = None,
+    accompaniment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[PATH]",
+            help="Also write the mixture minus the vocals. PATH as for -o; without it, beside the vocals.",
+            show_default=False,
+        ),
+    ] = None,
+    inversion: Annotated[
+        InversionName, typer.Option(help="From spectra to sound: the mixture's phase, or Griffin-Lim.")
+    ] = InversionName.PHASE,
+    device: DeviceOption = Device.AUTO,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per song.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")] = False,
+) -> None:
+    """Extract the vocals of one or more songs.
+
+    The vocals have the song's sampling rate, channels and length; its level is not touched.
+    """
+    plan = _plan(songs, output, accompaniment)
+    inputs = {song.resolve() for song in songs}
+    refusals = [_refusal(job, inputs, overwrite=overwrite) for job in plan]
+    failed = False
+    for refusal in filter(None, refusals):
+        complain(refusal)
+        failed = True
+    jobs = [job for job, refusal in zip(plan, refusals, strict=True) if not refusal]
+    if not jobs:
+        raise typer.Exit(1)
+    with told():
+        from vocalsep import extraction, weights
+
+        extractor = extraction.Extractor(
+            weights.load(model or weights.DEFAULT_MODEL), device=device.value, inversion=inversion.value
+        )
+    for job in jobs:
+        try:
+            for path in job.outputs:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            with _bar(job.song, quiet=quiet) as advance:
+                report = extraction.extract(
+                    job.song, job.vocals, accompaniment=job.accompaniment, extractor=extractor, progress=advance
+                )
+        except OSError as error:
+            complain(AudioError(f"{error.filename or job.vocals}: {error.strerror}"))
+            failed = True
+        except VocalsepError as error:
+            complain(error)
+            failed = True
+        else:
+            _tell(report, as_json=as_json)
+    if failed:
+        raise typer.Exit(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    song: Path
+    vocals: Path
+    accompaniment: Path | None
+
+    @property
+    def outputs(self) -> list[Path]:
+        return [path for path in (self.vocals, self.accompaniment) if path]
+
+
+def _plan(songs: list[Path], output: str | None, accompaniment: str | None) -> list[_Job]:
+    """Decides which song goes where.
+
+    Raises:
+        typer.BadParameter: If two songs would go to one file, or several to something that is a file.
+    """
+    jobs = []
+    for song in songs:
+        vocals = _place(song, output, "vocals", many=len(songs) > 1, option="-o")
+        other = None
+        if accompaniment is not None:
+            place = accompaniment or (f"{vocals.parent}/" if output else None)
+            other = _place(song, place, "accompaniment", many=len(songs) > 1, option="--accompaniment")
+        jobs.append(_Job(song, vocals, other))
+    taken: dict[Path, Path] = {}
+    for job in jobs:
+        for path in job.outputs:
+            if taken.setdefault(path.resolve(), path) is not path:
+                raise typer.BadParameter(f"{path} would be written twice; give the outputs different names or folders")
+    return jobs
+
+
+def _place(song: Path, output: str | None, stem: str, *, many: bool, option: str) -> Path:
+    name = f"{song.stem}.{stem}.wav"
+    if output is None:
+        return song.with_name(name)
+    path = Path(output)
+    if many and path.is_file():
+        raise typer.BadParameter(f"{option} {output} is a file; several songs need a folder")
+    if many or path.is_dir() or output.endswith(("/", os.sep)):
+        return path / name
+    return path
+
+
+def _refusal(job: _Job, inputs: set[Path], *, overwrite: bool) -> AudioError | None:
+    """What speaks against a job before anything is computed; `inputs` are all songs of the call."""
+    from vocalsep import audio
+
+    try:
+        audio.Reader(job.song).close()
+        for path in job.outputs:
+            audio.check_output(path)
+            if path.resolve() in inputs:
+                return AudioError(f"{path}: is a song to be read; choose another output")
+            if path.exists() and not overwrite:
+                return AudioError(f"{path}: exists already; choose another output or add --overwrite")
+    except AudioError as error:
+        return error
+    return None
+
+
+@contextmanager
+def _bar(song: Path, *, quiet: bool) -> Iterator[Any]:
+    """A progress bar for one song; yields the function that moves it by seconds of sound."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    from vocalsep import audio
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=stderr, transient=True, disable=quiet or not stderr.is_terminal) as bar:
+        with audio.Reader(song) as reader:
+            seconds = reader.samples / reader.rate
+        task = bar.add_task(song.name, total=seconds)
+        yield lambda done: bar.advance(task, done)
+
+
+def _tell(report: Report, *, as_json: bool) -> None:
+    if as_json:
+        values = dataclasses.asdict(report)
+        outputs = {stem: values.pop(stem) for stem in ("vocals", "accompaniment")}
+        values["outputs"] = {stem: path for stem, path in outputs.items() if path}
+        sys.stdout.write(json.dumps(values, ensure_ascii=False) + "\n")
+        return
+    for path in (report.vocals, report.accompaniment):
+        if path:
+            sys.stdout.write(f"{path}\n")

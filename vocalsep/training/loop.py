@@ -1,0 +1,187 @@
+"""Training: one loop, told as one story, that can be stopped anywhere and goes on exactly where it was.
+
+A run is a folder: ``recipe.toml`` (all settings), ``tracks.json`` (all recordings), ``log.jsonl`` (one JSON object a
+line), ``curves.png``, ``checkpoint.pt`` (all state, replaced atomically) and ``<net>.safetensors`` (the best weights so
+far, by validation).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vocalsep import __version__, config, files, weights
+from vocalsep.datasets.excerpts import Drawn
+from vocalsep.errors import ConfigError
+from vocalsep.training import cost, schedule, team
+from vocalsep.training.material import Material, open_material
+from vocalsep.training.recipes import Recipe
+from vocalsep.training.record import Record
+from vocalsep.training.team import Team
+from vocalsep.training.trainer import Trainer
+
+_AHEAD = 3  # batches prepared while the net is busy
+
+
+def fit(
+    recipe: Recipe,
+    run: Path,
+    *,
+    device: torch.device,
+    resume: bool = False,
+    report: Callable[[str], None] = lambda _: None,
+) -> Path:
+    """Trains a net.
+
+    Under ``torchrun`` the processes share the work.
+
+    Args:
+        recipe: The recipe.
+        run: The run's folder.
+        device: Where to compute.
+        resume: Whether to go on from the run's checkpoint.
+        report: Receives a line for each thing worth telling.
+
+    Returns:
+        The weights file.
+
+    Raises:
+        ConfigError: If the folder holds a run and `resume` is off, or the other way round; if settings do not fit
+            each other or the recordings.
+        DatasetError: If recordings are missing or cannot be read.
+        VocalsepError: If the loss stops being finite.
+    """
+    checkpoint, result = run / "checkpoint.pt", run / f"{recipe.net}{weights.SUFFIX}"
+    if resume and not checkpoint.exists():
+        raise ConfigError(f"{run}: no checkpoint to resume from")
+    if not resume and checkpoint.exists():
+        raise ConfigError(f"{run}: holds a run already; use --resume, or another folder")
+    with team.gathered(device) as ours:
+        tell = report if ours.leads else lambda _: None
+        with ours.leader_first():
+            material = open_material(recipe, tell)
+        _refuse(recipe, material, ours)
+        recipe = cost.settled(recipe, material, ours)
+        trainer = Trainer(recipe, material, ours)
+        if resume:
+            trainer.restore(torch.load(checkpoint, map_location=ours.device, weights_only=True))
+        elif recipe.training.init:
+            trainer.start_from(recipe.training.init)
+        if ours.leads:
+            run.mkdir(parents=True, exist_ok=True)
+            (run / "recipe.toml").write_text(config.dump_toml(config.to_dict(recipe)), encoding="utf-8")
+            (run / "tracks.json").write_text(json.dumps(material.names, indent=1), encoding="utf-8")
+            tell(f"{recipe.net}: from step {trainer.step}, {cost.measured(trainer)}")
+        if trainer.progress < 1 and not schedule.gave_up(trainer.standing, recipe.training):
+            _loop(trainer, run, result, tell)
+    return result
+
+
+def _refuse(recipe: Recipe, material: Material, ours: Team) -> None:
+    """Refuses settings that do not fit the recordings or the team.
+
+    Raises:
+        ConfigError: If that is so.
+    """
+    options = recipe.training
+    if options.batch_size % ours.size:
+        raise ConfigError(f"training.batch_size = {options.batch_size}: expected a multiple of {ours.size} processes")
+    if material.validation is None and (options.schedule == "plateau" or options.stop_validations):
+        raise ConfigError("plateaus and early stopping need validation: let a pool hold out songs")
+
+
+def _loop(trainer: Trainer, run: Path, result: Path, report: Callable[[str], None]) -> None:
+    """Steps until the training is done; validates, logs and saves on the way."""
+    options, ours = trainer.recipe.training, trainer.team
+    validated = saved = trainer.seconds
+    record = Record(run, trainer.step, tensorboard=options.tensorboard) if ours.leads else None
+    with closing(_ahead(trainer.draw, trainer.step)) as batches, closing(record) if record else nullcontext():
+        done = False
+        while not done:
+            started = time.perf_counter()
+            drawn = next(batches)
+            trainer.waited += time.perf_counter() - started
+            entry: dict[str, Any] = {"step": trainer.step, **trainer.update(drawn)}
+            trainer.seconds += ours.shared(time.perf_counter() - started)
+            done = trainer.progress >= 1
+            due = done or _due(trainer, validated)
+            if due:
+                validated = trainer.seconds
+                entry |= _validate(trainer, result)
+                done = done or schedule.gave_up(trainer.standing, options)
+            if record:
+                record.add(entry | {"seconds": round(trainer.seconds, 3), "waited": round(trainer.waited, 3)})
+                if due:
+                    record.draw()
+                    report(_line(trainer, entry))
+                if done or trainer.seconds - saved >= 60 * options.checkpoint_minutes:
+                    saved = trainer.seconds
+                    record.flush()
+                    with files.whole(run / "checkpoint.pt") as temporary:
+                        torch.save(trainer.state(), temporary)
+
+
+def _due(trainer: Trainer, validated: float) -> bool:
+    """Whether to validate now; `validated` is when that was done last, in seconds of training."""
+    options = trainer.recipe.training
+    if options.validate_steps:
+        return trainer.step % options.validate_steps == 0
+    return trainer.seconds - validated >= 60 * options.validate_minutes
+
+
+def _validate(trainer: Trainer, result: Path) -> dict[str, float]:
+    """Validates, judges how the run stands, and keeps the weights if they are the best; without validation always."""
+    ours = trainer.team
+    scores = trainer.validate() if ours.leads else {}
+    if trainer.material.validation is not None:
+        quality = scores.get("validation_snr_db", -scores.get("validation_loss", math.inf))
+        trainer.standing = schedule.judged(trainer.standing, ours.shared(quality), trainer.recipe.training)
+    if ours.leads and trainer.standing.stale == 0:
+        weights.store(result, trainer.mean, trainer.recipe.front_end, _about(trainer, scores))
+    return scores
+
+
+def _about(trainer: Trainer, scores: Mapping[str, float]) -> dict[str, Any]:
+    recipe = trainer.recipe
+    return {
+        "version": __version__,
+        "licence": recipe.licence,
+        "data": [pool.layout for pool in recipe.pools],
+        "recipe": config.to_dict(recipe) | {"pools": [{"layout": p.layout, "weight": p.weight} for p in recipe.pools]},
+        "heard": trainer.material.heard,
+        "steps": trainer.step,
+        "hours": round(trainer.seconds / 3600, 3),
+        "metrics": {key: round(value, 4) for key, value in scores.items()},
+    }
+
+
+def _line(trainer: Trainer, entry: Mapping[str, Any]) -> str:
+    figures = ", ".join(f"{key} {entry[key]:.4g}" for key in entry if key not in ("step", "lr"))
+    done, waited = min(1, trainer.progress), trainer.waited / max(trainer.seconds, 1e-9)
+    return (
+        f"step {trainer.step}, {trainer.seconds / 60:.1f} min, {100 * done:.0f} %: {figures}; "
+        f"waited for excerpts {100 * waited:.1f} % of the time"
+    )
+
+
+def _ahead(draw: Callable[[int], Drawn], step: int) -> Generator[Drawn]:
+    """Batches from `step` on, without end, prepared in a thread while the net is busy."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting: list[Future[Drawn]] = []
+        try:
+            while True:
+                while len(waiting) < _AHEAD:
+                    waiting.append(thread.submit(draw, step))
+                    step += 1
+                yield waiting.pop(0).result()
+        finally:
+            for future in waiting:
+                future.cancel()

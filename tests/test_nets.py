@@ -162,6 +162,12 @@ def test_every_parameter_gets_a_gradient_from_each_loss(weights: dict[str, float
         assert parameter.grad.abs().max() > 0, name
 
 
+@pytest.mark.parametrize("shape", [(1, 2, 16, 32), (1, 1, 20, 32), (1, 1, 16, 30)])
+def test_features_that_do_not_fit_are_refused_in_words(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match="multiples of 16"):
+        unet().mask(torch.zeros(shape))
+
+
 def test_loss_terms_are_named_and_weighted() -> None:
     made = batch()
     single = unet(bce=1.0, spectral=1.0).eval().loss(made)

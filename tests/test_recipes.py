@@ -66,6 +66,19 @@ def test_an_unknown_setting_is_refused_with_the_nearest_one(setting: str, hint: 
         recipes.read_recipe("unet", [setting])
 
 
+@pytest.mark.parametrize("length", ["steps", "minutes", "epochs"])
+def test_a_length_that_is_said_anew_takes_the_place_of_the_old_one(length: str) -> None:
+    found = recipes.read_recipe("unet", [f"training.{length}=7"]).training
+    assert {name: getattr(found, name) for name in ("steps", "minutes", "epochs")} == {
+        "steps": 0,
+        "minutes": 0.0,
+        "epochs": 0.0,
+        length: 7,
+    }
+    with pytest.raises(ConfigError, match="exactly one"):
+        recipes.read_recipe("unet", ["training.steps=7", "training.epochs=7"])
+
+
 def test_an_unknown_net_option_is_refused(dsd100_root: Path, tmp_path: Path) -> None:
     wrong = replace(recipe(dsd100_root), options={"widht": 4})
     with pytest.raises(ConfigError, match=r"options\.width"):
@@ -96,6 +109,11 @@ def test_a_recipe_that_is_not_there_or_not_toml_is_refused_by_name(tmp_path: Pat
         {"steps": 5, "clip": 0.0},
         {"steps": 5, "ema": 1.0},
         {"steps": 5, "validate_excerpts": 0},
+        {"steps": 5, "minutes": -1.0},
+        {"steps": 5, "seed": -1},
+        {"steps": 5, "stop_validations": -1},
+        {"steps": 5, "plateau_factor": 1.0},
+        {"steps": 5, "epochs": 1.0},
     ],
 )
 def test_loops_without_meaning_are_refused(options: dict[str, Any]) -> None:

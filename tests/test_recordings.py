@@ -146,3 +146,15 @@ def test_version_3_of_bss_eval_is_mir_evals_on_real_clips() -> None:
     _, ours = BssEval(references, 16_000)(estimates)
     for have, want in zip((ours.sdr, ours.sir, ours.sar), theirs.version_3(references, estimates), strict=True):
         np.testing.assert_allclose(have.numpy(), want, atol=1e-3)
+
+
+def test_decoded_floats_leave_bss_eval_to_rounding_and_16_bits_do_not(test_songs: list[dict[str, Waveform]]) -> None:
+    """Why songs are scored with 16 bits: see docs/evaluation.md."""
+    decoded = torch.stack([test_songs[0][stem][:, : 3 * RATE + 999] for stem in ("vocals", "accompaniment")])
+    scores = []
+    for references in (decoded, fakes.quantise(decoded, 16)):
+        estimates = torch.stack([*extraction.oracle(references.sum(dim=0), references[0], RATE)])
+        museval = theirs.version_4(references, estimates, RATE)
+        scores.append((museval[2][0], BssEval(references, RATE)(estimates)[0].sir[0].numpy()))
+    assert max(map(np.max, scores[0])) < 0
+    assert min(map(np.min, scores[1])) > 10

@@ -14,7 +14,7 @@ from small import CPU, recipe
 from torch import Tensor, distributed, nn
 
 from vocalsep import config, nets, training
-from vocalsep.errors import ConfigError
+from vocalsep.errors import ConfigError, VocalsepError
 from vocalsep.training import team
 from vocalsep.training.material import Material, open_material
 from vocalsep.training.team import SharedBatchNorm, Team
@@ -117,3 +117,24 @@ def test_a_batch_that_cannot_be_shared_is_refused(
     with pytest.raises(ConfigError, match="multiple of 2 processes"):
         training.fit(recipe(dsd100_root, batch_size=3), tmp_path / "run", device=CPU)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_others_stop_when_the_leader_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float] = []
+
+    def shared(ours: Team, number: float) -> float:
+        told.append(number)
+        return told[0]
+
+    monkeypatch.setattr(Team, "shared", shared)
+    leader, other = Team(size=2, device=CPU), Team(rank=1, size=2, device=CPU)
+    with pytest.raises(ZeroDivisionError), leader.leader_first():
+        _ = 1 / 0
+    with pytest.raises(VocalsepError, match="first process failed"), other.leader_first():
+        pytest.fail("the others went on")
+    told.clear()
+    with leader.leader_first():
+        pass
+    with other.leader_first():
+        told.append(7.0)
+    assert told == [1.0, 0.0, 7.0]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from small import CPU, SMALL, recipe
 from torch import Tensor
 
 from vocalsep import masks, nets, training, weights
-from vocalsep.errors import ConfigError, VocalsepError
+from vocalsep.errors import ConfigError, DatasetError, VocalsepError
 from vocalsep.features import LogMel
 from vocalsep.training import recipes, schedule
 from vocalsep.training.material import Material
@@ -24,7 +25,7 @@ from vocalsep.training.recipes import PoolOptions
 from vocalsep.training.team import Team
 from vocalsep.training.trainer import Trainer
 
-TIMES = ("seconds", "waited")
+TIMES = ("seconds", "waited", "validated")
 
 
 def trainer(material: Material, root: Path, **fit_options: Any) -> Trainer:
@@ -239,6 +240,9 @@ def test_a_run_starts_from_the_weights_it_is_given(
     made.start_from(name)
     assert same(states(made.net), states(weights.load(name).net))
     assert same(states(made.mean), states(made.net))
+    other = replace(recipe(dsd100_root, init=name), front_end=replace(SMALL, hop=128))
+    with pytest.raises(ConfigError, match="front end is another"):
+        training.fit(other, tmp_path / "run", device=CPU)
     other = replace(recipe(dsd100_root, init=name), options={"width": 5})
     with pytest.raises(ConfigError, match=r"training\.init.*other options"):
         training.fit(other, tmp_path / "run", device=CPU)
@@ -294,7 +298,7 @@ def test_the_log_has_one_json_line_a_step(finished: Path) -> None:
 
 
 def test_tracks_are_listed_as_they_were_used(finished: Path, material: Material) -> None:
-    assert json.loads((finished / "tracks.json").read_text(encoding="utf-8")) == material.names
+    assert json.loads((finished / "tracks.json").read_text(encoding="utf-8")) == {**material.names, "before": {}}
 
 
 def test_the_weights_of_a_run_are_its_best_ones(finished: Path) -> None:
@@ -533,3 +537,75 @@ def test_the_recipe_of_a_run_names_the_precision_that_was_found_fastest(dsd100_r
     training.fit(recipe(dsd100_root, steps=1, precision="auto"), tmp_path / "run", device=CPU)
     found = recipes.read_recipe(str(tmp_path / "run" / "recipe.toml"))
     assert found.training.precision in ("fp32", "bf16")
+
+
+def test_a_run_from_given_weights_has_heard_what_they_have(finished: Path, dsd100_root: Path, tmp_path: Path) -> None:
+    name = str(finished / "unet.safetensors")  # trained on all but Curie
+    with pytest.raises(DatasetError, match=r"trained on, too: .*Brahe"):
+        training.fit(recipe(dsd100_root, hold_out=2, init=name), tmp_path / "run", device=CPU)
+    result = training.fit(recipe(dsd100_root, steps=1, init=name), tmp_path / "run", device=CPU)
+    assert weights.load(str(result)).about["heard"] == weights.load(name).about["heard"]
+    plain = weights.load(name)
+    weights.store(tmp_path / "plain.safetensors", plain.net, plain.front_end, {"licence": "none"})
+    lines: list[str] = []
+    chosen = recipe(dsd100_root, steps=1, init=str(tmp_path / "plain.safetensors"))
+    training.fit(chosen, tmp_path / "other", device=CPU, report=lines.append)
+    assert "does not tell what it was trained on" in lines[0]
+
+
+def test_a_run_does_not_go_on_with_other_recordings(dsd100_root: Path, tmp_path: Path) -> None:
+    root = tmp_path / "DSD100"
+    shutil.copytree(dsd100_root / "Sources", root / "Sources")
+    training.fit(recipe(root, steps=1), tmp_path / "run", device=CPU)
+    before = (tmp_path / "run" / "tracks.json").read_bytes()
+    song = sorted((root / "Sources" / "Dev").iterdir())[0]
+    song.rename(song.with_name("009 - Aaa - New"))
+    with pytest.raises(ConfigError, match="009 - Aaa - New"):
+        training.fit(recipe(root, steps=2), tmp_path / "run", device=CPU, resume=True)
+    assert (tmp_path / "run" / "tracks.json").read_bytes() == before
+
+
+def test_a_run_that_is_stopped_goes_on_bit_for_bit(finished: Path, dsd100_root: Path, tmp_path: Path) -> None:
+    run, lines, asked = tmp_path / "run", list[str](), list[bool]()
+
+    def stopped() -> bool:
+        asked.append(True)
+        return len(asked) == 2
+
+    chosen = recipe(dsd100_root, validate_minutes=60.0, checkpoint_minutes=60.0)
+    result = training.fit(chosen, run, device=CPU, report=lines.append, stopped=stopped)
+    assert (len(log(run)), checkpoint(run)["step"], result.exists()) == (2, 2, False)
+    assert "stopped after step 2; vocalsep train --resume" in lines[-1]
+    training.fit(chosen, run, device=CPU, resume=True)
+    for part in ("net", "mean", "optimiser"):
+        ours, theirs = checkpoint(run)[part], checkpoint(finished)[part]
+        assert same(ours, theirs) or part == "mean"  # whose norms are measured at validations
+
+
+def test_a_run_that_is_done_says_so(finished: Path, dsd100_root: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    run = copied(finished, tmp_path / "run")
+    training.fit(recipe(dsd100_root), run, device=CPU, resume=True, report=lines.append)
+    assert lines[-1] == f"{run}: this run is done, after 4 steps"
+
+
+def test_validation_is_due_across_a_stop(dsd100_root: Path, tmp_path: Path) -> None:
+    run, chosen = tmp_path / "run", recipe(dsd100_root, steps=50, validate_minutes=1e-3)
+    for _ in range(20):  # each time a single step, far shorter than the time between validations
+        training.fit(chosen, run, device=CPU, resume=(run / "checkpoint.pt").exists(), stopped=lambda: True)
+        if any("validation_loss" in entry for entry in log(run)):
+            break
+    assert any("validation_loss" in entry for entry in log(run))
+    assert len(log(run)) > 0
+
+
+def test_gradients_that_overflow_for_good_stop_a_run_in_half_precision(material: Material, dsd100_root: Path) -> None:
+    made = trainer(material, dsd100_root, precision="fp16")
+    next(made.net.parameters()).register_hook(lambda gradient: gradient * math.nan)
+
+    def train() -> None:
+        for step in range(40):
+            made.update(material.training.batch(step, 2))
+
+    with pytest.raises(VocalsepError, match="no finite gradient in fp16"):
+        train()

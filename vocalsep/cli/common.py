@@ -36,7 +36,7 @@ class Dataset(StrEnum):
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes CUDA if there is one.")]
 RootOption = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Folder of --dataset. Default: what VOCALSEP_DSD100, _MIR1K or _STEMS names."),
+    typer.Option(metavar="DIR", help="Folder of --dataset. Default: what VOCALSEP_DSD100, _MIR1K, ... names."),
 ]
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -32,7 +36,9 @@ class PrecisionName(StrEnum):
 
 
 def train(
-    preset: Annotated[str, typer.Argument(metavar="PRESET", help="A preset's name or a recipe (TOML).")] = "unet",
+    preset: Annotated[
+        str | None, typer.Argument(metavar="PRESET", help="A preset's name or a recipe (TOML). Default: unet.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder. Default: runs/<preset>.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
     dataset: Annotated[
@@ -69,27 +75,54 @@ def train(
         raise typer.BadParameter("--vocals belongs to --dataset teacher")
     if minutes and epochs:
         raise typer.BadParameter("--minutes and --epochs both say how long; give one")
-    if resume and (dataset or settings or out or skip_bad or precision):
+    if resume and (preset or dataset or settings or out or skip_bad or precision):
         raise typer.BadParameter("--resume goes on with the run's own recipe; it only takes --minutes or --epochs")
+    preset = preset or "unet"
     with told():
         from vocalsep import datasets, training, weights
         from vocalsep.training import recipes
 
-        changes = [*(settings or []), *recipes.length(minutes, epochs)]
-        if skip_bad:
-            changes.append("training.skip_bad=true")
-        if precision:
-            changes.append(f"training.precision={precision.value}")
+        changes = []
         if dataset:
             changes += recipes.single_pool(dataset.value, datasets.root_of(dataset.value, root), split, vocals)
+        changes += settings or []
+        options = {"minutes": minutes, "epochs": epochs, "skip_bad": skip_bad or None, "precision": precision}
+        changes += [f"training.{key}={str(value).lower()}" for key, value in options.items() if value is not None]
         recipe = recipes.read_recipe(str(resume / "recipe.toml") if resume else preset, changes)
         run = resume or out or Path("runs") / Path(preset).stem
-        path = training.fit(
-            recipe,
-            run,
-            device=weights.best_device(device.value),
-            resume=resume is not None,
-            report=lambda line: stderr.print(line, markup=False),
-        )
-        if os.environ.get("RANK", "0") == "0":  # one of those that torchrun starts is enough
-            sys.stdout.write(f"{path}\n")
+        with _stoppable() as stopped:
+            path = training.fit(
+                recipe,
+                run,
+                device=weights.best_device(device.value),
+                resume=resume is not None,
+                report=lambda line: stderr.print(line, markup=False),
+                stopped=stopped,
+            )
+            halted = stopped()
+    if halted:
+        raise typer.Exit(130)
+    if os.environ.get("RANK", "0") == "0":  # one of those that torchrun starts is enough
+        sys.stdout.write(f"{path}\n")
+
+
+@contextmanager
+def _stoppable() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM ask for a stop after the step that is being made; a second one stops at once."""
+    asked: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        del frame
+        asked.append(number)
+        stderr.print("stopping after this step; once more to stop at once")
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vocalsep.datasets.tracks import Listing, Problem, Source, Track, by_stem, doubled, lead, listing, recordings
+from vocalsep.datasets import names
+from vocalsep.datasets.tracks import Listing, Problem, Source, Track, by_stem, doubled, listing, recordings
 from vocalsep.errors import DatasetError
 
 RATE = 44_100
@@ -39,7 +40,7 @@ def find(root: Path, split: str = "Dev") -> Listing:
             lacks = f"no {', '.join(sorted(missing))} in {song}" if missing else ""
             problems.append(Problem(song.name, "; ".join(filter(None, (lacks, doubled(stems))))))
             continue
-        artist, title = _artist(song.name)
+        artist, title = names.artist_and_song(song.name)
         mixture = Source(mixtures / song.name / "mixture.wav")
         tracks.append(
             Track(
@@ -59,11 +60,3 @@ def find(root: Path, split: str = "Dev") -> Listing:
 
 def _songs(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
-
-
-def _artist(name: str) -> tuple[str, str]:
-    """Artist, and artist with title, of a folder's name ``NNN - Artist - Title``."""
-    if name.count(" - ") < 2:
-        return name, name
-    _, artist, _ = name.split(" - ", 2)
-    return lead(artist), name.split(" - ", 1)[1]

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vocalsep.datasets import LAYOUTS, stems
+from vocalsep.datasets import LAYOUTS, names, stems
 from vocalsep.datasets.tracks import Problem, Track, hold_out
 from vocalsep.errors import DatasetError
 
@@ -95,7 +95,9 @@ def part(layout: str, root: Path, split: str = "", held: int = 0, vocals: Path |
     )
 
 
-def refuse_leaks(training: Iterable[Track], held: Iterable[Track], *, shares_singers: bool = False) -> None:
+def refuse_leaks(
+    training: Iterable[Track], held: Iterable[Track], *, shares_singers: bool = False, before: Heard | None = None
+) -> None:
     """Makes sure that nothing is validated or tested on that was trained on.
 
     Songs are the same if they share a file or are called the same, in whatever data set; case, punctuation and a
@@ -106,48 +108,48 @@ def refuse_leaks(training: Iterable[Track], held: Iterable[Track], *, shares_sin
         held: Tracks to validate or test on.
         shares_singers: Whether `held` may share singers with `training`, because its split is made that way. It may
             never share songs.
+        before: What the net has heard already, before this training.
 
     Raises:
         DatasetError: If it is not so; names the tracks.
     """
     training, held = list(training), list(held)
-    known = heard(training)
+    known = heard(training, before)
     files = {path.resolve() for track in training for path in track.paths}
     again = [t for t in held if knows_song(known, t) or not files.isdisjoint(path.resolve() for path in t.paths)]
     if again:
         raise DatasetError(f"songs to validate or test on are trained on, too: {shown(t.name for t in again)}")
     singers = [] if shares_singers else [track for track in held if knows_singer(known, track)]
     if singers:
-        names = shown(f"{track.name} ({track.group})" for track in singers)
-        raise DatasetError(f"singers or artists to validate or test on are trained on, too: {names}")
+        told = shown(f"{track.name} ({track.group})" for track in singers)
+        raise DatasetError(f"singers or artists to validate or test on are trained on, too: {told}")
 
 
-def heard(tracks: Iterable[Track]) -> Heard:
-    """What a net has heard that is trained on these tracks; small and plain enough to travel with its weights."""
-    tracks = list(tracks)
-    songs = {_key(track.song or track.name) for track in tracks} - {""}
-    singers = {_key(track.group) for track in tracks} - {""}
+def heard(tracks: Iterable[Track], before: Heard | None = None) -> Heard:
+    """What a net has heard that is trained on these tracks; small and plain enough to travel with its weights.
+
+    Args:
+        tracks: The tracks.
+        before: What it had heard before that.
+    """
+    tracks, before = list(tracks), before or {}
+    songs = ({names.key(track.song or track.name) for track in tracks} | set(before.get("songs", ()))) - {""}
+    singers = ({names.key(track.group) for track in tracks} | set(before.get("singers", ()))) - {""}
     return {"songs": sorted(songs), "singers": sorted(singers)}
 
 
 def knows_song(known: Heard, track: Track) -> bool:
     """Whether a track's song is among those heard, by its name."""
-    return _key(track.song or track.name) in known.get("songs", ())
+    return names.key(track.song or track.name) in known.get("songs", ())
 
 
 def knows_singer(known: Heard, track: Track) -> bool:
     """Whether a track's artist or singer is among those heard, by name."""
-    return _key(track.group) in known.get("singers", ())
+    return names.key(track.group) in known.get("singers", ())
 
 
-def _key(name: str) -> str:
-    """What is left of a name if spelling does not count; empty if that tells nothing."""
-    letters = "".join(letter for letter in name.casefold() if letter.isalnum())
-    return letters if any(letter.isalpha() for letter in letters) else ""
-
-
-def shown(names: Iterable[str]) -> str:
+def shown(some: Iterable[str]) -> str:
     """The first ten of some names, and how many more there are."""
-    names = list(names)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return "; ".join(names[:_SHOWN]) + more
+    some = list(some)
+    more = f" and {len(some) - _SHOWN} more" if len(some) > _SHOWN else ""
+    return "; ".join(some[:_SHOWN]) + more

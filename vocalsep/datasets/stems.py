@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from vocalsep.datasets.tracks import Listing, Problem, Source, Track, by_stem, doubled, is_recording, lead, listing
+from vocalsep.datasets import names
+from vocalsep.datasets.tracks import Listing, Problem, Source, Track, by_stem, doubled, is_recording, listing
 from vocalsep.errors import DatasetError
 
 _VOCALS = ".vocals"
@@ -46,14 +47,15 @@ def find(root: Path, split: str = "all") -> Listing:
             problems.append(Problem(name, twice or lacks))
             continue
         vocals = stems["vocals"][0]
+        artist, song = names.artist_and_song(folder.name)
         backing = tuple(Source(stems[stem][0]) for stem in used)
         if used == ["mixture"]:
             backing += (Source(vocals, weight=-1.0),)
         tracks.append(
             Track(
                 name=name,
-                group=lead(folder.name.split(" - ")[0]),
-                song=folder.name,
+                group=artist,
+                song=song,
                 vocals=(Source(vocals),),
                 accompaniment=backing,
             )
@@ -101,11 +103,12 @@ def taught(root: Path, split: str = "all", vocals: Path | None = None) -> Listin
             count = f"{len(mine)} files" if mine else "no file"
             problems.append(Problem(name, f"{count} {place}{_VOCALS}.* in {vocals}; expected one"))
             continue
+        artist, song = names.of_recording(path, root)
         tracks.append(
             Track(
                 name=name,
-                group=path.parent.relative_to(root).as_posix(),
-                song=path.stem,
+                group=artist,
+                song=song,
                 vocals=(Source(mine[0]),),
                 accompaniment=(Source(path), Source(mine[0], weight=-1.0)),
             )
@@ -140,11 +143,12 @@ def _pool(root: Path, split: str, stem: str) -> Listing:
     tracks = []
     for path in filter(is_recording, sorted(root.rglob("*"))):
         sources = (Source(path),)
+        artist, song = names.of_recording(path, root)
         tracks.append(
             Track(
                 name=path.relative_to(root).as_posix(),
-                group=path.parent.relative_to(root).as_posix(),
-                song=path.stem,
+                group=artist,
+                song=song,
                 vocals=sources if stem == "vocals" else (),
                 accompaniment=sources if stem == "accompaniment" else (),
             )

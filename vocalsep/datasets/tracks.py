@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from vocalsep import audio
+from vocalsep.datasets import names
 from vocalsep.errors import AudioError, DatasetError
 from vocalsep.shapes import Waveform
 
@@ -188,25 +189,29 @@ def doubled(stems: Mapping[str, list[Path]]) -> str:
     )
 
 
-def lead(artist: str) -> str:
-    """An artist without guests: what stands before ``feat.``."""
-    return artist.split(" feat. ")[0].split(" ft. ")[0].strip()
-
-
 def hold_out(tracks: Iterable[Track], every: int) -> tuple[list[Track], list[Track], bool]:
     """Splits tracks for training and validation, never through a group; where there are too few, never through a song.
 
     Args:
         tracks: The tracks of a training set.
-        every: Every so-many-th group, in order of name, goes to validation; of fewer groups than that, songs.
+        every: Every so-many-th group, in order of name, goes to validation; of fewer groups than that, every
+            so-many-th song, and of fewer songs the last one, if there are two.
 
     Returns:
         Training and validation tracks, and whether they share groups.
     """
     tracks = list(tracks)
-    shares = len({track.group for track in tracks}) < every
-    keys = [(track.song or track.name) if shares else track.group for track in tracks]
-    held = set(sorted(set(keys))[every - 1 :: every])
-    training = [track for track, key in zip(tracks, keys, strict=True) if key not in held]
-    validation = [track for track, key in zip(tracks, keys, strict=True) if key in held]
-    return training, validation, shares and bool(validation)
+    groups = [names.key(track.group) or track.group for track in tracks]
+    songs = [names.key(track.song or track.name) or track.name for track in tracks]
+    few = len(set(groups)) < every
+    keys = songs if few else groups
+    spelled: dict[str, str] = {}
+    for key, track in zip(keys, tracks, strict=True):
+        name = (track.song or track.name) if few else track.group
+        spelled[key] = min(name, spelled.get(key, name))
+    ordered = sorted(spelled, key=lambda key: spelled[key])
+    held = set(ordered[every - 1 :: every] or ordered[1:][-1:])
+    training = [place for place, key in enumerate(keys) if key not in held]
+    validation = [place for place, key in enumerate(keys) if key in held]
+    shares = not {groups[place] for place in training}.isdisjoint(groups[place] for place in validation)
+    return [tracks[place] for place in training], [tracks[place] for place in validation], shares

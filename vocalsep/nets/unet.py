@@ -86,7 +86,17 @@ class UNet(Net):
         self.head = nn.Conv2d(widths[0], 1, kernel_size=1)
 
     def logits(self, features: Features) -> Tensor:
-        """The mask before its sigmoid, ``(batch, 1, band, frame)``."""
+        """The mask before its sigmoid, ``(batch, 1, band, frame)``.
+
+        Raises:
+            ConfigError: If the front end has other channels than one, or bands or frames that do not fit.
+        """
+        channels, *size = features.shape[1:]
+        if channels != 1 or any(length % 2**_STAGES for length in size):
+            raise ConfigError(
+                f"this U-Net needs one channel, and bands and frames in multiples of {2**_STAGES}, "
+                f"not {channels} and {size[0]} x {size[1]}"
+            )
         maps = self.down[0](features)
         skips = [maps]
         for stage in self.down[1:]:

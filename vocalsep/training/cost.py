@@ -12,7 +12,7 @@ from torch import Tensor
 from vocalsep.training.material import Material
 from vocalsep.training.recipes import Precision, Recipe
 from vocalsep.training.team import Team
-from vocalsep.training.trainer import Trainer
+from vocalsep.training.trainer import NORM_BATCHES, Trainer
 
 _FEW = 4  # excerpts to a trial step
 _TRIALS, _TRIAL_SECONDS = 4, 10.0
@@ -62,11 +62,13 @@ def settled(recipe: Recipe, material: Material, team: Team) -> Recipe:
     """The recipe with a precision in place of "auto": another than fp32 only if it is clearly faster here."""
     if recipe.training.precision != "auto":
         return recipe
-    half: Precision = "bf16" if team.device.type == "cpu" or torch.cuda.is_bf16_supported() else "fp16"
+    half: Precision = (
+        "bf16" if team.device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    )
     one, other = (replace(recipe, training=replace(recipe.training, precision=kind)) for kind in (_PLAIN, half))
     faster = False
     if team.leads:
-        plain, autocast = _timed(_Trial(one, material, team), _Trial(other, material, team))
+        plain, autocast = _timed(*(_Trial(each, material, team, excerpts=1) for each in (one, other)))
         faster = autocast < _WORTH * plain
     return other if team.shared(float(faster)) else one
 
@@ -80,14 +82,16 @@ def measured(trainer: Trainer) -> Cost:
     trial = _Trial(recipe, material, trainer.team)
     step = _timed(trial)[0] / trainer.team.size
     each = max(step, draw)
-    seconds = (1 - trainer.progress) * (each * trainer.steps if trainer.steps else 60 * options.minutes)
+    left = max(0.0, 1 - trainer.progress)
+    seconds = left * (each * trainer.steps if trainer.steps else 60 * options.minutes)
     steps = math.ceil(seconds / each)
     if options.validate_steps:
         validations = steps / options.validate_steps
     else:
         validations = seconds / max(each, 60 * options.validate_minutes)
-    forward = step / 3 / options.batch_size  # of one excerpt
-    seconds += (1 + validations) * forward * options.validate_excerpts * (material.validation is not None)
+    shown = NORM_BATCHES * options.batch_size + options.validate_excerpts * (material.validation is not None)
+    alone = each * trainer.team.size / options.batch_size  # of an excerpt, in the process that validates
+    seconds += (1 + validations) * shown * max(alone / 3, draw / options.batch_size)
     return Cost(
         parameters=trainer.net.parameters_count,
         precision=options.precision,
@@ -102,8 +106,8 @@ def measured(trainer: Trainer) -> Cost:
 class _Trial:
     """A trainer of its own that makes small steps, always on the same excerpts."""
 
-    def __init__(self, recipe: Recipe, material: Material, team: Team) -> None:
-        few = min(_FEW, recipe.training.batch_size)
+    def __init__(self, recipe: Recipe, material: Material, team: Team, excerpts: int = _FEW) -> None:
+        few = min(excerpts, recipe.training.batch_size)
         small = replace(recipe, training=replace(recipe.training, batch_size=few))
         self._trainer = Trainer(small, material, Team(device=team.device))
         self._drawn = self._trainer.draw(0)
@@ -121,10 +125,12 @@ class _Trial:
     def memory_mb(self) -> float:
         """MiB of weights and their companions, and of what a step keeps for its backward pass, in each process."""
         kept: dict[int, int] = {}
+        weights = {parameter.untyped_storage().data_ptr() for parameter in self._trainer.net.parameters()}
 
         def keep(tensor: Tensor) -> Tensor:
             storage = tensor.untyped_storage()
-            kept[storage.data_ptr()] = storage.nbytes()
+            if storage.data_ptr() not in weights:
+                kept[storage.data_ptr()] = storage.nbytes()
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):

@@ -18,16 +18,18 @@ from typing import Any
 
 import torch
 
-from vocalsep import __version__, config, files, weights
+from vocalsep import __version__, config, files, nets, weights
 from vocalsep.datasets.excerpts import Drawn
+from vocalsep.datasets.splits import Heard, shown
 from vocalsep.errors import ConfigError
 from vocalsep.training import cost, schedule, team
 from vocalsep.training.material import Material, open_material
 from vocalsep.training.recipes import Recipe
-from vocalsep.training.record import Record
+from vocalsep.training.record import Record, require_tensorboard
 from vocalsep.training.team import Team
 from vocalsep.training.trainer import Trainer
 
+CHECKPOINT, RECIPE, TRACKS = "checkpoint.pt", "recipe.toml", "tracks.json"
 _AHEAD = 3  # batches prepared while the net is busy
 
 
@@ -38,6 +40,7 @@ def fit(
     device: torch.device,
     resume: bool = False,
     report: Callable[[str], None] = lambda _: None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Trains a net.
 
@@ -49,26 +52,34 @@ def fit(
         device: Where to compute.
         resume: Whether to go on from the run's checkpoint.
         report: Receives a line for each thing worth telling.
+        stopped: Is asked after each step whether to stop there, with a checkpoint to go on from.
 
     Returns:
-        The weights file.
+        The weights file; a run that was stopped before its first validation has none yet.
 
     Raises:
         ConfigError: If the folder holds a run and `resume` is off, or the other way round; if settings do not fit
-            each other or the recordings.
+            each other or the recordings; if a resumed run would find other recordings.
         DatasetError: If recordings are missing or cannot be read.
         VocalsepError: If the loss stops being finite.
     """
-    checkpoint, result = run / "checkpoint.pt", run / f"{recipe.net}{weights.SUFFIX}"
+    checkpoint, result = run / CHECKPOINT, run / f"{recipe.net}{weights.SUFFIX}"
     if resume and not checkpoint.exists():
         raise ConfigError(f"{run}: no checkpoint to resume from")
     if not resume and checkpoint.exists():
         raise ConfigError(f"{run}: holds a run already; use --resume, or another folder")
     with team.gathered(device) as ours:
         tell = report if ours.leads else lambda _: None
+        _refuse(recipe, ours)
+        before = _heard_before(recipe, run, tell, resume=resume)
         with ours.leader_first():
-            material = open_material(recipe, tell)
-        _refuse(recipe, material, ours)
+            material = open_material(recipe, tell, before)
+        if resume:
+            _refuse_other_recordings(run, material)
+        if material.validation is None and (recipe.training.schedule == "plateau" or recipe.training.stop_validations):
+            raise ConfigError("plateaus and early stopping need validation: let a pool hold out songs")
+        if recipe.training.precision == "auto":
+            tell("measuring which precision is fastest here")
         recipe = cost.settled(recipe, material, ours)
         trainer = Trainer(recipe, material, ours)
         if resume:
@@ -77,64 +88,124 @@ def fit(
             trainer.start_from(recipe.training.init)
         if ours.leads:
             run.mkdir(parents=True, exist_ok=True)
-            (run / "recipe.toml").write_text(config.dump_toml(config.to_dict(recipe)), encoding="utf-8")
-            (run / "tracks.json").write_text(json.dumps(material.names, indent=1), encoding="utf-8")
-            tell(f"{recipe.net}: from step {trainer.step}, {cost.measured(trainer)}")
-        if trainer.progress < 1 and not schedule.gave_up(trainer.standing, recipe.training):
-            _loop(trainer, run, result, tell)
+            _write(run / RECIPE, config.dump_toml(config.to_dict(recipe)))
+            _write(run / TRACKS, json.dumps({**material.names, "before": before}, indent=1, ensure_ascii=False))
+        if trainer.progress >= 1 or schedule.gave_up(trainer.standing, recipe.training):
+            tell(f"{run}: this run is done, after {trainer.step} steps")
+        else:
+            tell(f"{recipe.net}: from step {trainer.step}, {cost.measured(trainer) if ours.leads else ''}")
+            _loop(trainer, run, result, tell, stopped)
     return result
 
 
-def _refuse(recipe: Recipe, material: Material, ours: Team) -> None:
-    """Refuses settings that do not fit the recordings or the team.
+def _refuse(recipe: Recipe, ours: Team) -> None:
+    """Refuses early what can be told without recordings.
 
     Raises:
         ConfigError: If that is so.
     """
-    options = recipe.training
-    if options.batch_size % ours.size:
-        raise ConfigError(f"training.batch_size = {options.batch_size}: expected a multiple of {ours.size} processes")
-    if material.validation is None and (options.schedule == "plateau" or options.stop_validations):
-        raise ConfigError("plateaus and early stopping need validation: let a pool hold out songs")
+    with torch.device("meta"):  # neither memory nor random numbers
+        nets.build(recipe.net, recipe.options)
+    if recipe.training.tensorboard:
+        require_tensorboard()
+    if recipe.training.batch_size % ours.size:
+        raise ConfigError(
+            f"training.batch_size = {recipe.training.batch_size}: expected a multiple of {ours.size} processes"
+        )
 
 
-def _loop(trainer: Trainer, run: Path, result: Path, report: Callable[[str], None]) -> None:
-    """Steps until the training is done; validates, logs and saves on the way."""
+def _heard_before(recipe: Recipe, run: Path, report: Callable[[str], None], *, resume: bool) -> Heard:
+    """What the net that a run starts from has heard, as far as its weights tell.
+
+    Raises:
+        ConfigError: If these are of another front end.
+    """
+    if resume:
+        found: Heard = _read_tracks(run).get("before", {})
+        return found
+    name = recipe.training.init
+    if not name:
+        return {}
+    model = weights.load(name)
+    if model.front_end != recipe.front_end:
+        raise ConfigError(f"training.init = {name!r}: its front end is another; expected {model.front_end}")
+    if "heard" not in model.about:
+        report(f"{name} does not tell what it was trained on; make sure that no song held out here is among it")
+    heard: Heard = model.about.get("heard", {})
+    return heard
+
+
+def _refuse_other_recordings(run: Path, material: Material) -> None:
+    """Refuses to go on with other recordings, which would be validated on though they were trained on, or be missing.
+
+    Raises:
+        ConfigError: If that is so; names them.
+    """
+    known = _read_tracks(run)
+    for part in ("training", "validation"):
+        changed = set(known.get(part, ())) ^ set(material.names[part])
+        if changed:
+            raise ConfigError(
+                f"{run}: other recordings for {part} than when it began: {shown(sorted(changed))}. "
+                "Put them back as they were, or begin a new run, with training.init"
+            )
+
+
+def _read_tracks(run: Path) -> dict[str, Any]:
+    try:
+        known: dict[str, Any] = json.loads((run / TRACKS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{run / TRACKS}: not readable; the run cannot be resumed ({error})") from error
+    return known
+
+
+def _write(path: Path, text: str) -> None:
+    with files.whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _loop(
+    trainer: Trainer, run: Path, result: Path, report: Callable[[str], None], stopped: Callable[[], bool]
+) -> None:
+    """Steps until the training is done or stopped; validates, logs and saves on the way."""
     options, ours = trainer.recipe.training, trainer.team
-    validated = saved = trainer.seconds
+    saved = trainer.seconds
     record = Record(run, trainer.step, tensorboard=options.tensorboard) if ours.leads else None
     with closing(_ahead(trainer.draw, trainer.step)) as batches, closing(record) if record else nullcontext():
-        done = False
-        while not done:
+        ended = False
+        while not ended:
             started = time.perf_counter()
             drawn = next(batches)
             trainer.waited += time.perf_counter() - started
             entry: dict[str, Any] = {"step": trainer.step, **trainer.update(drawn)}
             trainer.seconds += ours.shared(time.perf_counter() - started)
             done = trainer.progress >= 1
-            due = done or _due(trainer, validated)
+            due = done or _due(trainer)
             if due:
-                validated = trainer.seconds
+                trainer.validated = trainer.seconds
                 entry |= _validate(trainer, result)
-                done = done or schedule.gave_up(trainer.standing, options)
+            stop = bool(ours.shared(stopped()))
+            ended = done or stop or schedule.gave_up(trainer.standing, options)
             if record:
                 record.add(entry | {"seconds": round(trainer.seconds, 3), "waited": round(trainer.waited, 3)})
                 if due:
                     record.draw()
                     report(_line(trainer, entry))
-                if done or trainer.seconds - saved >= 60 * options.checkpoint_minutes:
+                if due or ended or trainer.seconds - saved >= 60 * options.checkpoint_minutes:
                     saved = trainer.seconds
                     record.flush()
-                    with files.whole(run / "checkpoint.pt") as temporary:
+                    with files.whole(run / CHECKPOINT) as temporary:
                         torch.save(trainer.state(), temporary)
+            if stop and not done:
+                report(f"stopped after step {trainer.step}; vocalsep train --resume {run} goes on from there")
 
 
-def _due(trainer: Trainer, validated: float) -> bool:
-    """Whether to validate now; `validated` is when that was done last, in seconds of training."""
+def _due(trainer: Trainer) -> bool:
+    """Whether to validate now."""
     options = trainer.recipe.training
     if options.validate_steps:
         return trainer.step % options.validate_steps == 0
-    return trainer.seconds - validated >= 60 * options.validate_minutes
+    return trainer.seconds - trainer.validated >= 60 * options.validate_minutes
 
 
 def _validate(trainer: Trainer, result: Path) -> dict[str, float]:

@@ -26,12 +26,15 @@ class Material:
     heard: Heard
 
 
-def open_material(recipe: Recipe, report: Callable[[str], None] = lambda _: None) -> Material:
+def open_material(
+    recipe: Recipe, report: Callable[[str], None] = lambda _: None, before: Heard | None = None
+) -> Material:
     """Finds and decodes all recordings of a recipe.
 
     Args:
         recipe: The recipe.
         report: Receives a line per pool.
+        before: What the net has heard before, where it starts from the weights of another training.
 
     Raises:
         DatasetError: If a folder is missing or laid out differently, if something would be validated on that is trained
@@ -44,7 +47,7 @@ def open_material(recipe: Recipe, report: Callable[[str], None] = lambda _: None
     opened = [_parts(pool) for pool in recipe.pools]
     trained = [track for parts in opened for track in parts.training]
     for parts in opened:
-        splits.refuse_leaks(trained, parts.validation, shares_singers=parts.shares_singers)
+        splits.refuse_leaks(trained, parts.validation, shares_singers=parts.shares_singers, before=before)
     screened = [screening.screen_parts(parts, rate, CHANNELS) for parts in opened]
     bad = [(pool.layout, one) for pool, parts in zip(recipe.pools, screened, strict=True) for one in parts.problems]
     screening.report_bad([f"{layout}/{one}" for layout, one in bad], skip=recipe.training.skip_bad, report=report)
@@ -72,7 +75,7 @@ def open_material(recipe: Recipe, report: Callable[[str], None] = lambda _: None
         training=Excerpts(**kinds, **common, options=recipe.excerpts, seed=recipe.training.seed),  # type: ignore[arg-type]
         validation=Excerpts(songs=held, **common, options=plain, seed=1) if held else None,  # type: ignore[arg-type]
         names=names,
-        heard=splits.heard(decoded.track for found in screened for decoded in found.training),
+        heard=splits.heard((decoded.track for found in screened for decoded in found.training), before),
     )
 
 

@@ -13,6 +13,7 @@ from vocalsep.datasets.excerpts import ExcerptOptions
 from vocalsep.errors import ConfigError, unknown
 from vocalsep.features import Linear, LogMel
 
+_LENGTHS = ("steps", "minutes", "epochs")
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
@@ -74,7 +75,7 @@ class FitOptions:
         validate_minutes: Minutes between validations.
         validate_steps: Steps between validations; above 0 it counts in place of `validate_minutes`, and a run with
             plateaus or early stopping can be repeated exactly.
-        validate_excerpts: Excerpts to a validation.
+        validate_excerpts: Excerpts to a validation, rounded up to whole batches.
         checkpoint_minutes: Minutes between checkpoints.
         tensorboard: Whether to write the log for TensorBoard, too.
         seed: Decides the first weights, the excerpts and the dropout.
@@ -109,7 +110,7 @@ class FitOptions:
     skip_bad: bool = False
 
     def __post_init__(self) -> None:
-        if sum(length > 0 for length in (self.steps, self.minutes, self.epochs)) != 1:
+        if sum(getattr(self, length) > 0 for length in _LENGTHS) != 1:
             raise ConfigError("training.steps, training.minutes or training.epochs: exactly one must be above 0")
         if self.batch_size < 1 or self.learning_rate <= 0 or not 0 <= self.ema < 1 or self.clip <= 0:
             raise ConfigError("training needs batch_size >= 1, learning_rate > 0, clip > 0 and ema in [0, 1)")
@@ -117,10 +118,9 @@ class FitOptions:
             raise ConfigError("training.validate_excerpts must be at least 1")
         if self.plateau_validations < 1 or not 0 < self.plateau_factor < 1:
             raise ConfigError("training needs plateau_validations >= 1 and plateau_factor in (0, 1)")
-        if min(self.stop_validations, self.validate_steps, self.warmup_steps, self.weight_decay) < 0:
-            raise ConfigError(
-                "training.stop_validations, validate_steps, warmup_steps and weight_decay must not be below 0"
-            )
+        for name in ("stop_validations", "validate_steps", "warmup_steps", "weight_decay", "seed", *_LENGTHS):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"training.{name} must not be below 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,11 +160,17 @@ def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     known = presets()
     if name not in known and not name.endswith(".toml"):
         raise ConfigError(unknown("preset", name, known))
-    return config.build(Recipe, config.override(config.read_toml(known.get(name, Path(name))), overrides))
+    values = config.override(config.read_toml(known.get(name, Path(name))), overrides)
+    changed = {setting.partition("=")[0].strip() for setting in overrides}
+    given = {length for length in _LENGTHS if f"training.{length}" in changed}
+    if given:  # how long is said anew: what the recipe says of it no longer counts
+        for length in set(_LENGTHS) - given:
+            values["training"].pop(length, None)
+    return config.build(Recipe, values)
 
 
 def single_pool(dataset: str, root: Path, split: str = "", vocals: Path | None = None) -> list[str]:
-    """Overrides that make a recipe train on one data set alone; true songs with every sixth artist held out.
+    """Overrides that make a recipe train on one data set alone; of true songs every sixth artist is held out.
 
     Args:
         dataset: "dsd100", "mir1k", "stems" or "teacher".
@@ -177,11 +183,4 @@ def single_pool(dataset: str, root: Path, split: str = "", vocals: Path | None =
     if vocals:
         pool["vocals"] = str(vocals.absolute())
     inline = ", ".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in pool.items())
-    return [f"pools=[{{{inline}}}]", "excerpts.voices=0"]
-
-
-def length(minutes: float | None = None, epochs: float | None = None) -> list[str]:
-    """Overrides that make a run this long, whatever the recipe says; none if neither is given."""
-    if not minutes and not epochs:
-        return []
-    return ["training.steps=0", f"training.minutes={float(minutes or 0)}", f"training.epochs={float(epochs or 0)}"]
+    return [f"pools=[{{{inline}}}]", "excerpts.voices=0", 'licence="as the recordings it is trained on"']

@@ -33,7 +33,7 @@ class Record:
         if (run / LOG).exists():
             for line in (run / LOG).read_text(encoding="utf-8").splitlines():
                 self._remember(json.loads(line))
-        self._board = _board(run / BOARD, step) if tensorboard else None
+        self._board = require_tensorboard()(str(run / BOARD), purge_step=step) if tensorboard else None
         self._log = (run / LOG).open("a", encoding="utf-8")
 
     def add(self, entry: Mapping[str, Any]) -> None:
@@ -84,9 +84,14 @@ def _trim(log: Path, step: int) -> None:
         temporary.write_text("".join(kept), encoding="utf-8")
 
 
-def _board(folder: Path, step: int) -> Any:
+def require_tensorboard() -> Any:
+    """Torch's writer of events.
+
+    Raises:
+        ConfigError: If TensorBoard is not installed.
+    """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ConfigError("training.tensorboard: not installed; pip install tensorboard, or switch it off") from error
-    return SummaryWriter(str(folder), purge_step=step)
+    return SummaryWriter

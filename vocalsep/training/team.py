@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
+from vocalsep.errors import VocalsepError
 from vocalsep.nets import Net
 
 _PATIENCE = datetime.timedelta(hours=6)  # for the leader to decode a data set, or to validate
@@ -68,12 +69,20 @@ class Team:
 
     @contextlib.contextmanager
     def leader_first(self) -> Iterator[None]:
-        """The leader goes through the block before the others do, so that these find what it has made."""
-        if not self.leads:
-            self.shared(0.0)
-        yield
-        if self.leads:
-            self.shared(0.0)
+        """The leader goes through the block before the others do, so that these find what it has made.
+
+        Raises:
+            VocalsepError: In the others, if the leader failed.
+        """
+        if not self.leads and not self.shared(0.0):
+            raise VocalsepError("the first process failed; see what it says")
+        passed = 0.0
+        try:
+            yield
+            passed = 1.0
+        finally:
+            if self.leads:
+                self.shared(passed)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from vocalsep.training.recipes import Recipe
 from vocalsep.training.schedule import Standing
 from vocalsep.training.team import Team
 
-_NORM_BATCHES = 16  # excerpts of so many steps, far beyond those of any training, settle the batch norms
+NORM_BATCHES = 16  # excerpts of so many steps, far beyond those of any training, settle the batch norms
 _NORM_STEP = 2**40
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -51,6 +51,7 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0  # of steps, waiting included
         self.waited = 0.0  # of them, for excerpts
+        self.validated = 0.0  # when that was done last, in seconds of training
         self.standing = Standing()
 
     def start_from(self, name: str) -> None:
@@ -110,6 +111,8 @@ class Trainer:
             raise VocalsepError(f"step {self.step}: the gradient is not finite. {self._suspects(drawn)}")
         self.scaler.step(self.optimiser)
         self.scaler.update()
+        if self.scaler.is_enabled() and self.scaler.get_scale() < 1:  # every step so far was passed over
+            raise VocalsepError(f"step {self.step}: no finite gradient in {options.precision}. {self._suspects(drawn)}")
         self._average(min(options.ema, (1 + self.step) / (10 + self.step)))
         self.step += 1
         return told | {"lr": rate}
@@ -141,6 +144,8 @@ class Trainer:
             alone = self.mean.loss(self._batch(one)).values()
             if not torch.isfinite(torch.stack(list(alone))).all():
                 found.append(" with ".join(tracks))
+        if not found and self.team.size > 1:
+            return "No excerpt of this process has that by itself; see the others"
         names = found or sorted({name for tracks in drawn.tracks for name in tracks})
         return f"Excerpts of: {'; '.join(names)}. Check these recordings, or lower the learning rate"
 
@@ -161,7 +166,7 @@ class Trainer:
             norm.reset_running_stats()
             norm.momentum = None  # the plain mean over all batches
             norm.train()
-        for step in range(_NORM_BATCHES if norms else 0):
+        for step in range(NORM_BATCHES if norms else 0):
             drawn = self.material.training.batch(_NORM_STEP + step, self.recipe.training.batch_size)
             self.mean.mask(self._batch(drawn).features)
         for norm, momentum in zip(norms, momenta, strict=True):
@@ -204,6 +209,7 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
             "waited": self.waited,
+            "validated": self.validated,
             "standing": {"best": self.standing.best, "stale": self.standing.stale, "factor": self.standing.factor},
         }
 
@@ -213,7 +219,8 @@ class Trainer:
         self.mean.load_state_dict(state["mean"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
-        self.step, self.seconds, self.waited = state["step"], state["seconds"], state["waited"]
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.waited, self.validated = state["waited"], state["validated"]
         self.standing = Standing(**state["standing"])
 
 

@@ -98,3 +98,28 @@ def test_losses_leave_their_inputs_alone() -> None:
     losses.binary_cross_entropy(logits, target)
     for tensor, kept in zip((*spectra, logits, target), before, strict=True):
         assert torch.equal(tensor, kept)
+
+
+def test_weights_of_bins_are_the_mixtures_magnitude_against_its_mean() -> None:
+    power = torch.tensor([1.0, 4.0, 9.0, 4.0]).reshape(1, 1, 2, 2)
+    torch.testing.assert_close(losses.magnitude_weight(power).flatten(), torch.tensor([0.5, 1.0, 1.5, 1.0]))
+    louder = losses.magnitude_weight(torch.cat([power, 100 * power]))
+    torch.testing.assert_close(louder[0], louder[1])
+    assert not losses.magnitude_weight(torch.zeros(1, 1, 2, 2)).any()
+
+
+def test_a_weighted_cross_entropy_counts_bins_by_their_weight() -> None:
+    logits, target = torch.tensor([0.0, 3.0]), torch.tensor([1.0, 0.0])
+    single = [losses.binary_cross_entropy(logits[i], target[i]) for i in range(2)]
+    weighted = losses.binary_cross_entropy(logits, target, torch.tensor([0.5, 1.5]))
+    torch.testing.assert_close(weighted, (0.5 * single[0] + 1.5 * single[1]) / 2)
+
+
+def test_where_the_voice_is_uncertain_cross_entropy_keeps_it_and_an_l1_distance_drops_it() -> None:
+    """Nine bins of silence to one of voice: the best constant mask is a tenth, or none."""
+    target = torch.tensor([1.0] + [0.0] * 9)
+    grid = torch.linspace(0.001, 0.999, 999)
+    crossed = torch.stack([losses.binary_cross_entropy(torch.logit(mask).expand(10), target) for mask in grid])
+    distance = torch.stack([(mask - target).abs().mean() for mask in grid])
+    assert float(grid[crossed.argmin()]) == pytest.approx(0.1, abs=0.002)
+    assert float(grid[distance.argmin()]) == pytest.approx(0.001)

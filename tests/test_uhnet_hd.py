@@ -67,10 +67,26 @@ def test_masks_have_the_shape_of_the_features_and_lie_in_range(frames: int, trai
         assert mask.std() > 0.01
 
 
-def test_every_parameter_gets_a_gradient() -> None:
-    net = uhnet()
+def test_the_cross_entropy_is_that_of_both_masks_weighted_by_the_mixtures_magnitude() -> None:
+    net, made = settled(uhnet(bce=0.5)), batch()
+    vocals, accompaniment = (SMALL.analyse(stem).double() for stem in (made.vocals, made.accompaniment))
+    share, weight = vocals / (vocals + accompaniment), (vocals + accompaniment).sqrt()
+    weight = weight / weight.mean(dim=(1, 2, 3), keepdim=True)
+    distances = [
+        -(weight * (target * mask.double().log() + (1 - target) * (1 - mask.double()).log())).mean()
+        for mask, target in zip(net.masks(made.features), (share, 1 - share), strict=True)
+    ]
+    terms = net.loss(made)
+    torch.testing.assert_close(terms["bce"].double(), 0.5 * (distances[0] + distances[1]) / 2, rtol=1e-4, atol=1e-6)
+    plain = settled(uhnet()).loss(made)
+    assert {name: terms[name] for name in plain} == plain
+
+
+@pytest.mark.parametrize("bce", [0.0, 0.3])
+def test_every_parameter_gets_a_gradient(bce: float) -> None:
+    net = uhnet(bce=bce)
     terms = net.loss(batch())
-    assert set(terms) == {"vocals", "accompaniment"}
+    assert set(terms) == {"vocals", "accompaniment"} | ({"bce"} if bce else set())
     sum(terms.values()).backward()  # type: ignore[union-attr]
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None, name

@@ -9,9 +9,30 @@ from torch.nn import functional as F
 from vocalsep.shapes import Mask, Spectrum
 
 
-def binary_cross_entropy(logits: Tensor, target: Mask) -> Tensor:
-    """BCE between a mask before its sigmoid and a target in [0, 1] (UH-net paper, section V.A)."""
-    return F.binary_cross_entropy_with_logits(logits, target)
+def binary_cross_entropy(logits: Tensor, target: Mask, weight: Tensor | None = None) -> Tensor:
+    """BCE between a mask before its sigmoid and a target in [0, 1] (UH-net paper, section V.A).
+
+    Unlike an L1 distance, whose least is the median, it does not prefer an empty mask where the voice is uncertain.
+
+    Args:
+        logits: The mask before its sigmoid.
+        target: Of the same shape.
+        weight: How much each bin counts, against a mean of 1; all alike by default.
+    """
+    return F.binary_cross_entropy_with_logits(logits, target, weight)
+
+
+def magnitude_weight(power: Tensor) -> Tensor:
+    """Weights of bins by the mixture's magnitude against its mean in each excerpt.
+
+    Source: Wang, Le Roux and Hershey, "Alternative objective functions for deep clustering", 2018, section 2.2, where
+    the weights of the bins sum to 1.
+
+    Args:
+        power: Of the mixture, ``(batch, channel, row, frame)``.
+    """
+    magnitude = power.sqrt()
+    return magnitude / magnitude.mean(dim=(1, 2, 3), keepdim=True).clamp_min(1e-9)
 
 
 def spectral_l1(estimate: Spectrum, reference: Spectrum, mixture: Spectrum) -> Tensor:

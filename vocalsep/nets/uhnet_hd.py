@@ -16,7 +16,9 @@ Departures, after what the field has learnt since:
   separation", 2020).
 - Skips are multiplied, not concatenated (Kim, Choi, Chung, Lee and Jung, "KUIELab-MDX-Net", 2021).
 - There is a mask for the accompaniment, too, and the loss is the L1 distance of both masked spectra from the truth.
-  It is taken within the rows that the net sees, so that recordings that end above them do no harm.
+  It is taken within the rows that the net sees, so that recordings that end above them do no harm. The paper's
+  cross-entropy may be added, each bin by its magnitude (`bce`): L1 alone prefers no mask at all where the voice is
+  uncertain, as it is above 2 kHz.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ class UHNetHDOptions:
         widths: Feature maps of each level, from full size down; each level halves rows and frames.
         squeeze: By how much the layers over all rows of a map narrow down.
         recurrent: Units of the GRU, in either direction; 0 for none.
+        bce: Weight of the binary cross-entropy of both masks with the proportion masks, each bin by its magnitude.
 
     Raises:
         ConfigError: For values out of range.
@@ -57,10 +60,13 @@ class UHNetHDOptions:
     widths: tuple[int, ...] = (32, 48, 64, 96, 128)
     squeeze: int = 8
     recurrent: int = 192
+    bce: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.widths or min(self.freqs, self.sub_bands, self.squeeze, *self.widths) < 1 or self.recurrent < 0:
-            raise ConfigError("a UH-net needs freqs, sub_bands, widths and squeeze >= 1 and recurrent >= 0")
+        if not self.widths or min(self.freqs, self.sub_bands, self.squeeze, *self.widths) < 1:
+            raise ConfigError("a UH-net needs freqs, sub_bands, widths and squeeze >= 1")
+        if min(self.recurrent, self.bce) < 0:
+            raise ConfigError("a UH-net needs recurrent and bce >= 0")
         step = self.sub_bands * 2 ** (len(self.widths) - 1)
         if self.freqs % step:
             raise ConfigError(f"a UH-net of this shape needs freqs in multiples of {step}, not {self.freqs}")
@@ -97,7 +103,12 @@ class UHNetHD(Net):
         self.leave = nn.Conv2d(widths[0], _SOURCES * maps, kernel_size=1)
 
     def masks(self, features: Features) -> tuple[Mask, Mask]:
-        """Masks of vocals and accompaniment, each of the shape of the features.
+        """Masks of vocals and accompaniment, each of the shape of the features; see `logits` for the errors."""
+        vocals, accompaniment = self.logits(features)
+        return torch.sigmoid(vocals), torch.sigmoid(accompaniment)
+
+    def logits(self, features: Features) -> tuple[Tensor, Tensor]:
+        """The masks of vocals and accompaniment before their sigmoid, each of the shape of the features.
 
         Args:
             features: ``(batch, 2, freq, frame)``.
@@ -119,7 +130,7 @@ class UHNetHD(Net):
         maps = self.recurrent(self.bottom(maps))
         for stage, up, skip in zip(reversed(self.decoder), reversed(self.up), reversed(skips), strict=True):
             maps = stage(up(maps) * skip)
-        both = torch.sigmoid(self.leave(maps)).chunk(_SOURCES, dim=1)
+        both = self.leave(maps).chunk(_SOURCES, dim=1)
         return both[0].reshape(features.shape), both[1].reshape(features.shape)
 
     def _stack(self, features: Features) -> Tensor:
@@ -131,20 +142,24 @@ class UHNetHD(Net):
         return self.masks(features)[0]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """L1 of the masked spectra of vocals and accompaniment, within the rows that the net sees."""
-        answers = [mask.float() for mask in self.masks(batch.features)]
+        """L1 of the masked spectra of vocals and accompaniment, within the rows that the net sees, and their BCE."""
+        answers = [logits.float() for logits in self.logits(batch.features)]
         with full_precision(answers[0]):
             return self._terms(answers, batch)
 
-    def _terms(self, answers: Sequence[Mask], batch: Batch) -> dict[str, Tensor]:
-        rows = batch.features.shape[-2]
+    def _terms(self, answers: Sequence[Tensor], batch: Batch) -> dict[str, Tensor]:
+        rows, stems = batch.features.shape[-2], (batch.vocals, batch.accompaniment)
         mixture = batch.mixture[..., :rows, :]
         terms = {}
-        for name, mask, truth in zip(
-            ("vocals", "accompaniment"), answers, (batch.vocals, batch.accompaniment), strict=True
-        ):
-            mask = batch.front_end.rearrange(mask, mixture.shape[1])
+        for name, logits, truth in zip(("vocals", "accompaniment"), answers, stems, strict=True):
+            mask = batch.front_end.rearrange(torch.sigmoid(logits), mixture.shape[1])
             terms[name] = losses.spectral_l1(masks.apply(mask, mixture), truth[..., :rows, :], mixture)
+        if self.options.bce:
+            vocals, accompaniment = (batch.front_end.arrange(batch.front_end.analyse(stem)) for stem in stems)
+            share, weight = masks.ratio(vocals, accompaniment), losses.magnitude_weight(vocals + accompaniment)
+            both = zip(answers, (share, 1 - share), strict=True)
+            distances = [losses.binary_cross_entropy(logits, target, weight) for logits, target in both]
+            terms["bce"] = self.options.bce * torch.stack(distances).mean()
         return terms
 
 

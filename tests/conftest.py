@@ -4,12 +4,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import fakes
 import pytest
 import small
 import synth
 import torch
 from hypothesis import settings
 
+from vocalsep import weights
 from vocalsep.training.material import Material, open_material
 
 # Nets are tiny here: threads would only wait for each other, and busily, if the machine has other work.
@@ -59,3 +61,12 @@ def stems_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def material(dsd100_root: Path) -> Material:
     """The small DSD100 tree as `small.recipe` opens it; shared, not to be changed."""
     return open_material(small.recipe(dsd100_root))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights file with a narrow untrained U-Net."""
+    path = tmp_path_factory.mktemp("model") / "narrow.safetensors"
+    made = fakes.random_unet()
+    weights.store(path, made.net, made.front_end, {"licence": "none"})
+    return path

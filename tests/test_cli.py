@@ -34,15 +34,6 @@ KEYS = {
 PACKAGE = Path(vocalsep.__file__).parent
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A weights file with a narrow untrained U-Net."""
-    path = tmp_path_factory.mktemp("model") / "narrow.safetensors"
-    made = fakes.random_unet()
-    weights.store(path, made.net, made.front_end, {"licence": "none"})
-    return path
-
-
 @pytest.fixture
 def songs(tmp_path: Path) -> Path:
     """A folder that holds one song, ``song.wav``, and is the current one."""

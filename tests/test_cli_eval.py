@@ -8,27 +8,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import fakes
 import numpy as np
 import pytest
 import synth
 from typer.testing import CliRunner, Result
 
 import vocalsep
-from vocalsep import audio, weights
+from vocalsep import audio
 from vocalsep.cli import app
 
 CLIPS = ["bobon_3_01", "bobon_3_02", "davidson_4_01", "davidson_4_02"]  # that the fixture has in its test part
 FILES = ["boxes.png", "scores.csv", "setup.json", "songs.png", "summary.json", "summary.md", "tracks.jsonl"]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A weights file with a narrow untrained U-Net."""
-    path = tmp_path_factory.mktemp("model") / "narrow.safetensors"
-    made = fakes.random_unet()
-    weights.store(path, made.net, made.front_end, {"licence": "none"})
-    return path
 
 
 def run(*arguments: str | Path) -> Result:

@@ -34,3 +34,17 @@ def whole(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file, UTF-8, that appears whole or not at all.
+
+    Args:
+        path: The file; replaced if it exists. Its folder must exist.
+        text: What it is to hold.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -26,7 +26,7 @@ class Device(StrEnum):
 
 
 class Dataset(StrEnum):
-    """Recordings to train on."""
+    """Data sets, by how their folders are laid out."""
 
     DSD100 = "dsd100"
     MIR1K = "mir1k"

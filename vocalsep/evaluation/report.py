@@ -151,8 +151,7 @@ def write(out: Path, setup: Setup, lines: Sequence[Line], summary: Summary, abou
         "scores.csv": comma_separated(lines),
     }
     for name, text in texts.items():
-        with files.whole(out / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        files.write_text(out / name, text)
     if not lines:
         return
     boxes = {

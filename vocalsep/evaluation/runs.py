@@ -183,8 +183,7 @@ def _open(setup: Setup, out: Path) -> dict[tuple[str, str], Line]:
             changes = ", ".join(f"{key} {found.get(key)}, not {about[key]}" for key in other)
             raise ConfigError(f"{out}: holds scores of another setup ({changes}); choose another --out")
     else:
-        with files.whole(path) as temporary:
-            temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        files.write_text(path, json.dumps(about, indent=2) + "\n")
     return _read(out / "tracks.jsonl")
 
 

@@ -85,19 +85,16 @@ def fit(
             trainer.start_from(recipe.training.init)
         if ours.leads:
             run.mkdir(parents=True, exist_ok=True)
-            _write(run / RECIPE, config.dump_toml(config.to_dict(recipe)))
-            _write(run / TRACKS, json.dumps({**material.names, "before": before}, indent=1, ensure_ascii=False))
+            files.write_text(run / RECIPE, config.dump_toml(config.to_dict(recipe)))
+            files.write_text(
+                run / TRACKS, json.dumps({**material.names, "before": before}, indent=1, ensure_ascii=False)
+            )
         if trainer.progress >= 1 or schedule.gave_up(trainer.standing, recipe.training):
             tell(f"{run}: this run is done, after {trainer.step} steps")
         else:
             tell(f"{recipe.net}: from step {trainer.step}, {cost.measured(trainer) if ours.leads else ''}")
             _loop(trainer, run, result, tell, stopped)
     return result
-
-
-def _write(path: Path, text: str) -> None:
-    with files.whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _loop(

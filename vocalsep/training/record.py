@@ -80,8 +80,7 @@ def _trim(log: Path, step: int) -> None:
                 kept.append(line + "\n")
         except (ValueError, KeyError):
             continue
-    with files.whole(log) as temporary:
-        temporary.write_text("".join(kept), encoding="utf-8")
+    files.write_text(log, "".join(kept))
 
 
 def require_tensorboard() -> Any:

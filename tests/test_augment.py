@@ -93,6 +93,26 @@ def test_pitch_moves_a_sine_by_the_stated_semitones(semitones: float, tempo: flo
     np.testing.assert_allclose(changed[1], 0.5 * changed[0], atol=1e-4)  # and its place between left and right
 
 
+@pytest.mark.parametrize("ratio", [0.7, 1.4])
+def test_speed_moves_pitch_and_tempo_alike_and_needs_no_phase_vocoder(ratio: float) -> None:
+    """A sine of 440 Hz whose loudness beats four times a second, played at another speed."""
+    options = AugmentOptions(speed=1.0, speed_ratio=(ratio, ratio))
+    change = augment.draw_change(options, np.random.default_rng(0))
+    assert (change.pitch, change.tempo) == (ratio, ratio)
+    seconds = np.arange(change.source_samples(SAMPLES, RATE)) / RATE
+
+    def beating(seconds: np.ndarray, speed: float) -> np.ndarray:
+        beat = 1 + 0.5 * np.cos(2 * np.pi * 4 * speed * seconds)
+        return (beat * np.sin(2 * np.pi * 440 * speed * seconds))[None].astype(np.float32)
+
+    made = change.apply(beating(seconds, 1.0), SAMPLES, RATE)[0, 500:-500]
+    best = max(
+        np.corrcoef(made, beating(np.arange(len(made)) / RATE + shift / RATE, ratio)[0])[0, 1]
+        for shift in np.arange(0, RATE / (4 * ratio))
+    )
+    assert best > 0.999
+
+
 @pytest.mark.parametrize("tempo", [0.8, 1.25])
 def test_tempo_changes_how_fast_beats_follow_and_not_the_pitch(tempo: float) -> None:
     change = Change(tempo=tempo)

@@ -30,6 +30,8 @@ KEYS = {
     "times_real_time",
     "peak_memory_mb",
     "voice_share",
+    "cluster_confidence",
+    "clusters_used",
 }
 PACKAGE = Path(vocalsep.__file__).parent
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import shutil
@@ -16,14 +17,14 @@ import synth
 import torch
 from torch import Tensor
 
-from vocalsep import audio, metrics, weights
+from vocalsep import audio, metrics, nets, weights
 from vocalsep.datasets import splits
 from vocalsep.errors import ConfigError, DatasetError, ModelError
 from vocalsep.evaluation import rows, runs, songs
 from vocalsep.evaluation.rows import Row
 from vocalsep.evaluation.scores import SCORES, TARGETS, Ruler
 from vocalsep.evaluation.songs import Song, set_up
-from vocalsep.extraction import Piece
+from vocalsep.extraction import Extractor, Piece
 
 MIXTURE = Row(name="mixture", kind="mixture")
 IDEAL = Row(name="IRM, linear", kind="irm")
@@ -250,6 +251,74 @@ def test_rows_of_a_song_are_in_order(model: str) -> None:
     assert found["mixture"]["v4_sdr"] < found["irm-grid"]["v4_sdr"] < found["irm"]["v4_sdr"]  # type: ignore[operator]
     assert found["ibm"]["v4_sdr"] > found["irm-grid"]["v4_sdr"]  # type: ignore[operator]
     assert found["ibm"] != found["irm"]
+
+
+@pytest.fixture(scope="module")
+def clustering(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A weights file with an untrained hybrid clustering net whose head sees voice where one of two places is.
+
+    With one dimension there are two places. The head's softmax is of what the embeddings are the sign of.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nets.build("hdpcl", {"bands": 16, "units": 8, "layers": 1, "dimensions": 1})
+    with torch.no_grad():
+        for head, places in zip(net.head.parameters(), net.dense.parameters(), strict=True):
+            head[:16], head[16:] = 10 * places, 0
+    path = tmp_path_factory.mktemp("clustering") / "hybrid.safetensors"
+    weights.store(path, net, fakes.SMALL, {"licence": "none"}, half=False)
+    return str(path)
+
+
+def test_models_that_do_not_cluster_have_no_row_of_clusters(model: str, clustering: str) -> None:
+    found = rows.standard([model, clustering], ["phase", "griffin-lim"], [], ["auto", "clusters", "net"])
+    compared = [row for row in found if row.kind == "model"]
+    assert [row.name for row in compared] == [
+        "narrow",
+        "hybrid",
+        "hybrid, clusters",
+        "narrow, net",
+        "hybrid, net",
+        "narrow, griffin-lim",
+        "hybrid, griffin-lim",
+        "hybrid, clusters, griffin-lim",
+        "narrow, net, griffin-lim",
+        "hybrid, net, griffin-lim",
+    ]
+    for row in compared:
+        _, *ways = row.name.split(", ")
+        assert row.masks_from == next((way for way in ways if way in ("clusters", "net")), "auto")
+        assert row.inversion == ("griffin-lim" if "griffin-lim" in ways else "phase")
+        assert Path(row.model).stem == row.name.split(", ")[0]
+    assert rows.standard([model], ["phase"], [], ["clusters"]) == rows.standard([model], [], [])
+
+
+def test_masks_come_from_where_the_net_says_unless_another_place_is_asked_for(model: str, clustering: str) -> None:
+    assert rows.standard([model, clustering], ["phase"], []) == rows.standard(
+        [model, clustering], ["phase"], [], ["auto"]
+    )
+
+
+def test_fingerprints_tell_where_masks_are_from_and_those_of_former_runs_still_hold(clustering: str) -> None:
+    chosen = rows.standard([clustering], ["phase", "griffin-lim"], [], ["auto", "clusters", "net"])
+    prints = {row.name: row.fingerprint("song") for row in chosen if row.kind == "model"}
+    assert len(set(prints.values())) == len(prints) == 6
+    of_old = "\n".join(["model", "phase", weights.digest(Path(clustering))])  # before there were clusters
+    assert prints["hybrid"] == hashlib.sha256(of_old.encode()).hexdigest()[:16]
+    assert MIXTURE.fingerprint("song") == hashlib.sha256(b"mixture\nphase").hexdigest()[:16]
+
+
+def test_a_row_takes_its_masks_from_where_it_says(model: str, clustering: str) -> None:
+    song = noises(samples=8_000)
+    found = {row.name: row for row in rows.standard([clustering], ["phase"], [], ["auto", "clusters", "net"])}
+    vocals = {name: row.estimate("song", song).vocals for name, row in found.items() if row.kind == "model"}
+    assert torch.equal(vocals["hybrid"], vocals["hybrid, net"])  # which it is for
+    for source in ("net", "clusters"):
+        extractor = Extractor(weights.load(clustering), device="cpu", masks_from=source)
+        assert torch.equal(vocals[f"hybrid, {source}"], extractor(song.mixture, song.rate).vocals)
+    assert fakes.snr_db(vocals["hybrid, net"], vocals["hybrid, clusters"]) < 30
+    with pytest.raises(ConfigError, match="does not cluster"):
+        Row(name="x", kind="model", model=model, masks_from="clusters").estimate("song", song)
 
 
 PLACES = ["{}/vocals.wav", "{}.vocals.wav", "{}.wav", "{}/vocals.flac"]

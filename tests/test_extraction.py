@@ -16,7 +16,8 @@ from torch import Tensor
 
 from vocalsep import audio
 from vocalsep.errors import AudioError, ConfigError
-from vocalsep.extraction import Extractor, Separation, extract, oracle
+from vocalsep.evaluation.oracle import oracle
+from vocalsep.extraction import Extractor, Separation, extract
 from vocalsep.features import FrontEnd, Linear, LogMel
 from vocalsep.metrics import sdr
 from vocalsep.shapes import Waveform

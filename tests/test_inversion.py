@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Literal
+
 import fakes
 import librosa
 import numpy as np
@@ -10,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vocalsep import stft
+from vocalsep import masks, stft
 from vocalsep.inversion import INVERSIONS, GriffinLim, griffin_lim
 from vocalsep.shapes import Magnitude, Spectrum, Waveform
 from vocalsep.stft import Grid
@@ -42,10 +45,16 @@ def convergence(spectrum: Spectrum, magnitude: Magnitude) -> float:
     return float((made - magnitude).norm() / magnitude.norm())
 
 
-def streamed(spectrum: Spectrum, sizes: list[int], grid: Grid = GRID) -> Waveform:
-    inversion = GriffinLim(grid)
+def streamed(spectrum: Spectrum, sizes: list[int], grid: Grid = GRID, name: str = "griffin-lim") -> Waveform:
+    inversion = INVERSIONS[name](grid)
     parts = [inversion.push(part) for part in fakes.cut(spectrum, sizes)]
     return torch.cat([*parts, inversion.finish()], dim=-1)
+
+
+def inconsistent(channels: int, frames: int) -> Spectrum:
+    """A spectrum on `TINY` that no sound has."""
+    parts = torch.randn(2, channels, TINY.freqs, frames, generator=torch.Generator().manual_seed(0))
+    return torch.complex(parts[0], parts[1])
 
 
 # griffin_lim
@@ -113,24 +122,26 @@ def test_griffin_lim_of_silence_is_silence() -> None:
 # streaming
 
 
-def test_any_cut_of_the_pushes_gives_the_same_samples() -> None:
-    spectrum = stft.forward(fakes.noise(2, 699 * TINY.hop), TINY)  # two segments and a rest
+@pytest.mark.parametrize("name", ["griffin-lim", "griffin-lim-phase"])
+def test_any_cut_of_the_pushes_gives_the_same_samples(name: str) -> None:
+    spectrum = inconsistent(2, 700)  # two segments and a rest
 
     @settings(deadline=None, max_examples=4)
     @given(sizes=st.lists(st.integers(0, 400), min_size=1, max_size=4).filter(lambda s: max(s) > 30))
     def check(sizes: list[int]) -> None:
-        assert torch.equal(streamed(spectrum, sizes, TINY), whole)
+        assert torch.equal(streamed(spectrum, sizes, TINY, name), whole)
 
-    whole = streamed(spectrum, [spectrum.shape[-1]], TINY)
+    whole = streamed(spectrum, [spectrum.shape[-1]], TINY, name)
     check()
 
 
 @pytest.mark.parametrize("frames", [2, 3, 255, 256, 257, 287, 288, 289, 600])
-def test_streaming_gives_as_many_samples_as_the_plain_inverse(frames: int) -> None:
+@pytest.mark.parametrize("name", ["griffin-lim", "griffin-lim-phase"])
+def test_streaming_gives_as_many_samples_as_the_plain_inverse(frames: int, name: str) -> None:
     spectrum = torch.ones(1, TINY.freqs, frames, dtype=torch.complex64)
     plain = stft.Synthesis(TINY)
     expected = plain.push(spectrum).shape[-1] + plain.finish().shape[-1]
-    out = streamed(spectrum, [100], TINY)
+    out = streamed(spectrum, [100], TINY, name)
     assert out.shape == (1, expected)
     assert out.isfinite().all()
 
@@ -193,6 +204,59 @@ def test_streaming_is_the_same_each_time_and_leaves_torchs_generator_alone() -> 
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
     assert torch.equal(streamed(spectrum, [64], TINY), one)
+
+
+# from given phases
+
+
+@pytest.mark.parametrize("window", ["hann", "hamming"])
+@pytest.mark.parametrize("seconds", [0.5, 6.0])
+def test_from_its_own_phase_a_spectrum_gives_its_sound_back(seconds: float, window: Literal["hann", "hamming"]) -> None:
+    """Whether it is settled in one segment or in several: at their ends there is nothing to be found, either."""
+    mixture, grid = song(seconds).float(), replace(GRID, window=window)
+    spectrum = stft.forward(mixture, grid)
+    assert (spectrum.shape[-1] > 2 * 256) == (seconds > 1)
+    own, random = (streamed(spectrum, [100], grid, name) for name in ("griffin-lim-phase", "griffin-lim"))
+    assert fakes.snr_db(mixture, own[..., : mixture.shape[-1]]) > 90
+    assert fakes.snr_db(mixture, random[..., : mixture.shape[-1]]) < 0
+
+
+@pytest.mark.parametrize("frames", [2, 50, 287])
+def test_a_short_song_is_settled_in_one_run_from_the_phases_given(frames: int) -> None:
+    spectrum = inconsistent(2, frames)
+    found = griffin_lim(spectrum.abs(), TINY, spectrum)
+    expected = stft.inverse(found, TINY, (frames - 1) * TINY.hop)
+    ours = streamed(spectrum, [20], TINY, "griffin-lim-phase")
+    assert torch.equal(ours[..., : expected.shape[-1]], expected)
+    assert not torch.equal(ours, streamed(spectrum, [20], TINY))
+
+
+def test_given_phases_count_up_to_a_turn_of_them_all() -> None:
+    spectrum = stft.forward(song(0.5).float(), GRID)
+    one, turned = (streamed(x, [20], name="griffin-lim-phase") for x in (spectrum, -spectrum))
+    torch.testing.assert_close(turned, -one, rtol=0, atol=1e-6)
+    other = streamed(spectrum.conj().resolve_conj(), [20], name="griffin-lim-phase")
+    assert fakes.snr_db(one, other) < 3
+
+
+def test_given_spectra_are_left_alone() -> None:
+    spectrum = inconsistent(1, 700)
+    before = spectrum.clone()
+    streamed(spectrum, [700], TINY, "griffin-lim-phase")
+    assert torch.equal(spectrum, before)
+
+
+def test_from_the_mixtures_phase_masked_vocals_come_nearer_to_the_singer_than_from_a_random_one() -> None:
+    stems = [synth.voice(1, 3.0, GRID.rate), sum(synth.backing(1, 3.0, GRID.rate).values())]
+    vocals, backing = (torch.from_numpy(stem).float()[None] for stem in stems)
+    spectra = [stft.forward(stem, GRID) for stem in (vocals, backing)]
+    masked = masks.apply(masks.ratio(*(x.abs().square() for x in spectra)), spectra[0] + spectra[1])
+    ways = {name: streamed(masked, [100], name=name)[..., : vocals.shape[-1]] for name in INVERSIONS}
+    found = {name: fakes.snr_db(vocals, samples) for name, samples in ways.items()}
+    assert found["griffin-lim"] < 0 < found["griffin-lim-phase"] < found["phase"]
+
+
+# all
 
 
 @pytest.mark.parametrize("name", sorted(INVERSIONS))

@@ -3,6 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vocalsep import datasets
 from vocalsep.datasets import dsd100, mir1k, splits
@@ -53,6 +55,25 @@ def test_what_was_heard_is_known_again_however_it_is_spelled() -> None:
     assert not splits.knows_song(known, song("01", "01"))
     assert not splits.knows_singer(known, song("01", "01"))
     assert not splits.knows_song({}, song("1", "Ada", "Ada - One"))
+
+
+def known() -> st.SearchStrategy[splits.Heard]:
+    """What a net may say it has heard; weights of former times need not have both kinds."""
+    some = st.lists(st.sampled_from(["ada", "brahe", "curie", "dirac"]), unique=True).map(sorted)
+    return st.fixed_dictionaries({}, optional={"songs": some, "singers": some})
+
+
+@given(one=known(), other=known(), third=known())
+def test_what_two_nets_have_heard_is_the_union_in_order(
+    one: splits.Heard, other: splits.Heard, third: splits.Heard
+) -> None:
+    found = splits.both(one, other)
+    for kind in ("songs", "singers"):
+        assert found[kind] == sorted(set(one.get(kind, ())) | set(other.get(kind, ())))
+    assert found == splits.both(other, one) == splits.both(found, one) == splits.both(found, {})
+    assert splits.both(found, third) == splits.both(one, splits.both(other, third))
+    tracks = [song("1", "Ada", "Curie"), song("2", "Euler", "Noether")]
+    assert splits.heard(tracks, one) == splits.both(splits.heard(tracks), one)
 
 
 def test_only_the_first_ten_are_named() -> None:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from typing import Literal
 
 import librosa
 import numpy as np
 import pytest
+import scipy.signal
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +17,9 @@ from vocalsep import stft
 from vocalsep.errors import ConfigError
 from vocalsep.stft import Grid
 
+WINDOWS: tuple[Literal["hann", "hamming"], ...] = ("hann", "hamming")
 GRID = Grid(rate=16_000, n_fft=256, hop=64)
+HAMMING = replace(GRID, window="hamming")
 
 
 def sound(*shape: int, seed: int = 0) -> Tensor:
@@ -26,7 +31,7 @@ def grids(draw: st.DrawFn) -> Grid:
     parts = draw(st.integers(2, 8))
     hop = draw(st.integers(1, 24))
     hop += hop * parts % 2  # n_fft must be even
-    return Grid(rate=16_000, n_fft=hop * parts, hop=hop)
+    return Grid(rate=16_000, n_fft=hop * parts, hop=hop, window=draw(st.sampled_from(WINDOWS)))
 
 
 @st.composite
@@ -46,10 +51,30 @@ def test_inverse_undoes_forward_at_every_length(grid: Grid, length: int, channel
 
 
 @pytest.mark.parametrize("length", [1, 2, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1000])
-def test_inverse_undoes_forward_around_window_and_hop(length: int) -> None:
+@pytest.mark.parametrize("grid", [GRID, HAMMING], ids=WINDOWS)
+def test_inverse_undoes_forward_around_window_and_hop(grid: Grid, length: int) -> None:
     mixture = sound(2, 2, length)
-    back = stft.inverse(stft.forward(mixture, GRID), GRID, length)
+    back = stft.inverse(stft.forward(mixture, grid), grid, length)
     torch.testing.assert_close(back, mixture, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("n_fft", [4, 256, 1_000])
+def test_window_is_scipys_periodic_one(window: Literal["hann", "hamming"], n_fft: int) -> None:
+    grid = Grid(rate=16_000, n_fft=n_fft, hop=n_fft // 4, window=window)
+    theirs = scipy.signal.get_window(window, n_fft, fftbins=True)
+    np.testing.assert_allclose(grid.weights().numpy(), theirs, rtol=0, atol=1e-6)
+
+
+def test_a_frame_of_a_click_at_its_centre_has_the_windows_peak_and_one_at_its_edge_the_windows_edge() -> None:
+    """Both windows are 1 in the middle; at the edge Hann's is 0 and Hamming's 0.08."""
+    for grid, edge in ((GRID, 0.0), (HAMMING, 0.08)):
+        click = torch.zeros(1, 2 * grid.n_fft)
+        click[0, grid.n_fft] = 1
+        loud = stft.forward(click, grid)[0].abs().amax(dim=0)
+        centre = grid.n_fft // grid.hop
+        assert loud[centre].item() == pytest.approx(1, abs=1e-6)
+        assert loud[centre + grid.n_fft // 2 // grid.hop].item() == pytest.approx(edge, abs=1e-6)
 
 
 @settings(deadline=None, max_examples=30)
@@ -105,22 +130,27 @@ def test_streaming_keeps_no_more_than_a_window() -> None:
 
 @pytest.mark.parametrize("samples", [1000, 1024, 1027])
 @pytest.mark.parametrize("hop", [64, 128])
-def test_shared_frames_are_those_of_librosa(samples: int, hop: int) -> None:
-    grid = Grid(rate=16_000, n_fft=256, hop=hop)
+@pytest.mark.parametrize("window", WINDOWS)
+def test_shared_frames_are_those_of_librosa(samples: int, hop: int, window: Literal["hann", "hamming"]) -> None:
+    grid = Grid(rate=16_000, n_fft=256, hop=hop, window=window)
     mixture = sound(samples)
-    theirs = librosa.stft(mixture.numpy(), n_fft=256, hop_length=hop, window="hann", center=True, pad_mode="constant")
+    theirs = librosa.stft(mixture.numpy(), n_fft=256, hop_length=hop, window=window, center=True, pad_mode="constant")
     ours = stft.forward(mixture[None], grid)[0].numpy()
     assert ours.shape[-1] - theirs.shape[-1] in (0, 1)  # theirs stops at the last full hop
     np.testing.assert_allclose(ours[:, : theirs.shape[-1]], theirs, rtol=0, atol=1e-5)
 
 
-def test_inverse_is_that_of_torch_also_for_spectra_that_no_signal_has() -> None:
-    parts = sound(2, 2, GRID.freqs, 20)
+@pytest.mark.parametrize(
+    ("grid", "window"),
+    [(GRID, torch.hann_window(GRID.n_fft)), (HAMMING, torch.hamming_window(GRID.n_fft))],
+    ids=WINDOWS,
+)
+def test_inverse_is_that_of_torch_also_for_spectra_that_no_signal_has(grid: Grid, window: Tensor) -> None:
+    parts = sound(2, 2, grid.freqs, 20)
     spectrum = torch.complex(parts[0], parts[1])
-    length = 19 * GRID.hop
-    window = torch.hann_window(GRID.n_fft)
-    theirs = torch.istft(spectrum, GRID.n_fft, GRID.hop, window=window, center=True, length=length)
-    torch.testing.assert_close(stft.inverse(spectrum, GRID, length), theirs, rtol=0, atol=1e-6)
+    length = 19 * grid.hop
+    theirs = torch.istft(spectrum, grid.n_fft, grid.hop, window=window, center=True, length=length)
+    torch.testing.assert_close(stft.inverse(spectrum, grid, length), theirs, rtol=0, atol=1e-6)
 
 
 def test_inverse_is_that_of_librosa() -> None:
@@ -215,11 +245,14 @@ def test_a_spectrum_that_never_came_is_refused() -> None:
     hop=st.sampled_from([128, 160, 256, 300, 441, 512]),
     parts=st.sampled_from([2, 4, 8]),
     other=st.sampled_from([8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000]),
+    window=st.sampled_from(WINDOWS),
 )
-def test_at_rate_keeps_hz_and_seconds(rate: int, hop: int, parts: int, other: int) -> None:
-    grid = Grid(rate=rate, n_fft=hop * parts, hop=hop)
+def test_at_rate_keeps_hz_seconds_and_window(
+    rate: int, hop: int, parts: int, other: int, window: Literal["hann", "hamming"]
+) -> None:
+    grid = Grid(rate=rate, n_fft=hop * parts, hop=hop, window=window)
     moved = grid.at_rate(other)
-    assert moved.rate == other
+    assert (moved.rate, moved.window) == (other, window)
     assert moved.n_fft // moved.hop == parts
     assert moved.frame_seconds == pytest.approx(grid.frame_seconds, rel=0.07)
     assert moved.hz[1].item() == pytest.approx(grid.hz[1].item(), rel=0.07)
@@ -232,9 +265,17 @@ def test_at_rate_keeps_hz_and_seconds(rate: int, hop: int, parts: int, other: in
 
 @pytest.mark.parametrize("hop", [2, 64, 160, 240, 256, 480, 512])
 @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
-def test_at_its_own_rate_a_grid_gives_itself(hop: int, rate: int) -> None:
-    grid = Grid(rate=rate, n_fft=4 * hop, hop=hop)
+@pytest.mark.parametrize("window", WINDOWS)
+def test_at_its_own_rate_a_grid_gives_itself(hop: int, rate: int, window: Literal["hann", "hamming"]) -> None:
+    grid = Grid(rate=rate, n_fft=4 * hop, hop=hop, window=window)
     assert grid.at_rate(rate) == grid
+
+
+def test_grids_of_different_windows_are_different() -> None:
+    assert GRID != HAMMING
+    assert GRID.at_rate(44_100) != HAMMING.at_rate(44_100)
+    sample = sound(1, 500)
+    assert not torch.equal(stft.forward(sample, GRID), stft.forward(sample, HAMMING))
 
 
 @pytest.mark.parametrize(

@@ -236,8 +236,8 @@ def test_a_run_starts_from_the_weights_it_is_given(
     finished: Path, material: Material, dsd100_root: Path, tmp_path: Path
 ) -> None:
     name = str(finished / "unet.safetensors")
-    made = trainer(material, dsd100_root)
-    made.start_from(name)
+    made = trainer(material, dsd100_root, init=name)
+    made.start()
     assert same(states(made.net), states(weights.load(name).net))
     assert same(states(made.mean), states(made.net))
     other = replace(recipe(dsd100_root, init=name), front_end=replace(SMALL, hop=128))

@@ -189,3 +189,82 @@ def test_mono_excerpts_serve_too() -> None:
 def test_shapes_without_meaning_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="a UH-net"):
         UHNetHDOptions(**options)
+
+
+# side heads
+
+HEADS = {"affinity": 0.5, "dimensions": 5, "voicing": 0.5}
+
+
+def test_side_heads_add_their_losses_and_change_nothing_else() -> None:
+    plain, made = settled(uhnet()), batch()
+    net = settled(uhnet(**HEADS))
+    net.load_state_dict(plain.state_dict(), strict=False)
+    terms, without = net.loss(made), plain.loss(made)
+    assert {name: terms[name] for name in without} == without
+    assert set(terms) - set(without) == {"affinity", "voicing"}
+    assert torch.equal(net.mask(made.features), plain.mask(made.features))
+
+
+def test_every_parameter_of_the_side_heads_gets_a_gradient() -> None:
+    net = uhnet(**HEADS)
+    sum(net.loss(batch()).values()).backward()  # type: ignore[union-attr]
+    for head in (net.embed, net.voicing):
+        for parameter in head.parameters():
+            assert parameter.grad is not None
+            assert parameter.grad.abs().max() > 0
+
+
+def test_the_affinity_is_that_of_each_bin_of_both_channels_together() -> None:
+    net, made = settled(uhnet(**HEADS)), batch()
+    maps = net._answer(made.features).maps
+    power = [SMALL.analyse(stem).sum(dim=1)[..., ::4] for stem in (made.vocals, made.accompaniment)]
+    placed = torch.tanh(net.embed(maps))[..., ::4]
+    naive = []
+    for excerpt in range(4):
+        v = torch.stack([placed[excerpt, 5 * (freq // 16) : 5 * (freq // 16) + 5, freq % 16] for freq in range(64)])
+        v = nn.functional.normalize(v.transpose(1, 2).reshape(-1, 5), dim=1)  # freq and frame, dimension
+        voice = (power[0][excerpt] > power[1][excerpt]).float().flatten()
+        weight = (power[0] + power[1])[excerpt].sqrt().flatten()
+        weight = weight / weight.sum()
+        same = voice[:, None] * voice + (1 - voice[:, None]) * (1 - voice)
+        naive.append((weight[:, None] * weight * (v @ v.T - same).square()).sum())
+    torch.testing.assert_close(net.loss(made)["affinity"], 0.5 * torch.stack(naive).mean(), rtol=1e-3, atol=1e-5)
+
+
+def test_the_voicing_head_learns_where_there_is_a_voice() -> None:
+    """Of four excerpts with a voice and four without, one batch."""
+    net, sung = uhnet(voicing=1.0), batch()
+    samples = nets.excerpt_samples(SMALL)
+    quiet = nets.make_batch(SMALL, torch.zeros(4, 2, samples), noise(4, 2, samples, seed=3))
+    parts = ("features", "vocals", "accompaniment")
+    made = nets.Batch(
+        front_end=SMALL, **{part: torch.cat([getattr(sung, part), getattr(quiet, part)]) for part in parts}
+    )
+    optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
+    for _ in range(30):
+        loss = net.loss(made)["voicing"]
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    voiced = torch.sigmoid(net._answer(made.features).voicing).mean(dim=(1, 2))
+    assert voiced[:4].min() > 0.6  # a quarter of their frames are pauses
+    assert voiced[4:].max() < 0.1
+
+
+@pytest.mark.parametrize(("logit", "share"), [(20.0, 1.0), (0.0, 1.0), (-20.0, 0.0)])
+def test_the_gate_closes_the_vocals_where_nobody_sings(logit: float, share: float) -> None:
+    features = noise(2, 2, 64, 32).abs()
+    net, open_net = settled(uhnet(**HEADS, gate=0.3)), settled(uhnet(**HEADS))
+    open_net.load_state_dict(net.state_dict())
+    with torch.no_grad():
+        net.voicing.weight.zero_()
+        net.voicing.bias.fill_(logit)  # type: ignore[union-attr]
+    torch.testing.assert_close(net.mask(features), share * open_net.mask(features), rtol=0, atol=1e-6)
+    torch.testing.assert_close(net.masks(features)[1], open_net.masks(features)[1])
+
+
+@pytest.mark.parametrize("options", [{"affinity": -1.0}, {"dimensions": 0}, {"gate": 1.0}, {"gate": 0.2}], ids=str)
+def test_heads_without_meaning_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="a UH-net needs"):
+        UHNetHDOptions(**options)

@@ -73,7 +73,8 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
         return _convert(_member([kind for kind in arguments if kind is not type(None)], value, name), value, name)
     elif origin is dict:
         if isinstance(value, Mapping):
-            return dict(value)
+            kind = arguments[1]
+            return {k: each if kind is Any else _convert(kind, each, f"{name}.{k}") for k, each in value.items()}
     elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         if math.isfinite(value):
             return float(value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -17,13 +17,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vocalsep import audio, chunks, masks, stft, weights
+from vocalsep import audio, clustering, masks, weights
+from vocalsep.chunks import Stitcher
+from vocalsep.clustering import Clusters
 from vocalsep.errors import AudioError, ConfigError, unknown
 from vocalsep.features import FrontEnd
 from vocalsep.inversion import INVERSIONS
-from vocalsep.shapes import Mask, Spectrum, Waveform
-from vocalsep.stft import Analysis, Grid
+from vocalsep.nets import ClusteringNet, Net
+from vocalsep.shapes import Features, Mask, Spectrum, Waveform
+from vocalsep.stft import Analysis
+from vocalsep.streams import Listener, Queue
 from vocalsep.weights import Model
+
+MASKS_FROM = ("auto", "net", "clusters")
 
 _OVERLAP = 2  # chunks that see each frame
 _BATCH = 8  # chunks that the net is given at once
@@ -46,22 +52,30 @@ class Separation:
         channels: Its channel count.
         device: Where the net computes.
         inversion: A key of `INVERSIONS`.
+        clusters: Of the song, to take the place of the net's own mask.
     """
 
-    def __init__(self, model: Model, rate: int, channels: int, device: torch.device, inversion: str) -> None:
+    def __init__(
+        self,
+        model: Model,
+        rate: int,
+        channels: int,
+        device: torch.device,
+        inversion: str,
+        clusters: Clusters | None = None,
+    ) -> None:
         front_end = model.front_end
-        self._net, self._front_end, self._device, self._channels = model.net, front_end, device, channels
-        self._grid = front_end.grid.at_rate(rate)
-        self._resampler = audio.Resampler(rate, front_end.rate, channels)
-        self._analysis = Analysis(self._grid)
-        self._model_analysis = None if self._grid == front_end.grid else Analysis(front_end.grid)
         hop = front_end.frames // _OVERLAP
-        self._slicer = chunks.Slicer(front_end.frames, hop)
-        self._stitcher = chunks.Stitcher(front_end.frames, hop)
+        self._net, self._front_end, self._device, self._channels = model.net, front_end, device, channels
+        self._clusters = clusters
+        self._grid = front_end.grid.at_rate(rate)
+        self._analysis = Analysis(self._grid)
+        self._listener = Listener(front_end, rate, channels, hop)
+        self._stitcher = Stitcher(front_end.frames, hop)
         self._inversion = INVERSIONS[inversion](self._grid)
-        self._song = _Queue()  # the song's spectrum, frames not yet masked
-        self._mask = _Queue()  # the mask on the model's grid, frames still needed
-        self._mixture = _Queue()  # the song's samples, not yet answered
+        self._song = Queue()  # the song's spectrum, frames not yet masked
+        self._mask = Queue()  # the mask on the model's grid, frames still needed
+        self._mixture = Queue()  # the song's samples, not yet answered
         self._frames = 0  # of the song, all seen
         self._voiced = 0  # of the song, those with voice
         self._finished = False
@@ -77,11 +91,10 @@ class Separation:
         Args:
             block: ``(channel, time)``, float32, any length. Samples that are not finite count as silence.
         """
-        block = torch.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
+        block = _finite(block)
         self._mixture.push(block)
         with torch.inference_mode():
-            low = self._resampler.push(block)
-            return self._advance(self._analysis.push(block), low, last=False)
+            return self._advance(block, last=False)
 
     def finish(self) -> Piece:
         """Gives the rest of the song.
@@ -93,16 +106,16 @@ class Separation:
             raise AudioError("a song needs at least one sample, and ends once")
         self._finished = True
         with torch.inference_mode():
-            low = self._resampler.push(self._mixture.empty(), last=True)
-            return self._advance(self._analysis.finish(), low, last=True)
+            return self._advance(self._mixture.peek()[..., :0], last=True)
 
-    def _advance(self, song: Spectrum, low: Waveform, *, last: bool) -> Piece:
+    def _advance(self, block: Waveform, *, last: bool) -> Piece:
+        song = self._analysis.finish() if last else self._analysis.push(block)
         self._song.push(song)
-        spectrum = self._model_spectrum(song, low, last=last)
-        sliced = [self._slicer.push(self._front_end.analyse(spectrum))]
-        if last:
-            sliced.append(self._slicer.finish())
-        for batch in torch.split(torch.cat(sliced), _BATCH):
+        if self._grid == self._front_end.grid:
+            power = self._listener.push_spectrum(song, last=last)
+        else:
+            power = self._listener.push(block, last=last)
+        for batch in torch.split(power, _BATCH):
             if len(batch):
                 self._mask.push(self._stitcher.push(self._estimate(batch)))
         if last:
@@ -113,18 +126,9 @@ class Separation:
         vocals = torch.nan_to_num(vocals, nan=0.0, posinf=0.0, neginf=0.0)  # of samples too large to square
         return Piece(*masks.remainder(self._mixture.pop(vocals.shape[-1]), vocals))
 
-    def _model_spectrum(self, song: Spectrum, low: Waveform, *, last: bool) -> Spectrum:
-        if self._model_analysis is None:
-            return song
-        parts = [self._model_analysis.push(low)]
-        if last:
-            parts.append(self._model_analysis.finish())
-        return torch.cat(parts, dim=-1)
-
     def _estimate(self, power: Tensor) -> Mask:
-        features = self._front_end.normalise(self._front_end.arrange(power.to(self._device)))
-        mask = self._net.mask(features.contiguous(memory_format=self._net.memory_format)).cpu()
-        return self._front_end.rearrange(mask, self._channels)
+        mask = chunk_masks(self._net, self._front_end, power, self._device, self._clusters)
+        return self._front_end.rearrange(mask.cpu(), self._channels)
 
     def _masked(self, *, last: bool) -> Spectrum:
         """The song's frames whose mask is known by now, masked."""
@@ -151,37 +155,35 @@ class Separation:
         self._voiced += int(((voice >= 10 ** (_VOICED_DB / 10) * whole) & (whole > 0)).sum())
 
 
-class _Queue:
-    """Frames or samples (the last axis) that wait: pushed at one end, popped at the other."""
+def _finite(block: Waveform) -> Waveform:
+    return torch.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
 
-    def __init__(self) -> None:
-        self._held: Tensor | None = None
-        self.total = 0  # pushed in all
 
-    @property
-    def length(self) -> int:
-        return 0 if self._held is None else self._held.shape[-1]
+def chunk_masks(
+    net: Net, front_end: FrontEnd, power: Tensor, device: torch.device, clusters: Clusters | None = None
+) -> Mask:
+    """What a net answers to chunks of a song.
 
-    @property
-    def start(self) -> int:
-        """Popped in all."""
-        return self.total - self.length
+    Args:
+        net: The net, on `device`.
+        front_end: Its front end.
+        power: ``(chunk, channel or 1, row, frame)``, as a `Listener` gives it.
+        device: Where to compute.
+        clusters: Of the song, to take the place of the net's own masks.
 
-    def push(self, part: Tensor) -> None:
-        self._held = part if self._held is None else torch.cat([self._held, part], dim=-1)
-        self.total += part.shape[-1]
+    Returns:
+        ``(chunk * groups, channel of the net or 1, row, frame)``; see `FrontEnd.rearrange`.
+    """
+    arranged, features = _seen(power, front_end, net, device)
+    if clusters and isinstance(net, ClusteringNet):
+        return clustering.mask(clusters, *net.embed(features), arranged)
+    return net.mask(features)
 
-    def peek(self) -> Tensor:
-        assert self._held is not None
-        return self._held
 
-    def pop(self, count: int) -> Tensor:
-        held = self.peek()
-        self._held = held[..., count:]
-        return held[..., :count]
-
-    def empty(self) -> Tensor:
-        return self.peek()[..., :0]
+def _seen(power: Tensor, front_end: FrontEnd, net: Net, device: torch.device) -> tuple[Tensor, Features]:
+    """Chunks of power as they are dealt out to the net, and what it sees of them."""
+    arranged = front_end.arrange(power.to(device))
+    return arranged, front_end.normalise(arranged).contiguous(memory_format=net.memory_format)
 
 
 class Extractor:
@@ -190,27 +192,71 @@ class Extractor:
     Args:
         model: From `load_model`.
         device: "auto", "cpu" or "cuda".
-        inversion: "phase" (the mixture's phase) or "griffin-lim".
+        inversion: "phase" (the mixture's phase), "griffin-lim", or "griffin-lim-phase" (which starts from it).
+        masks_from: "net" takes the net's own masks, "clusters" those of a clustering net's clusters; "auto" does what
+            the net is for.
 
     Raises:
-        ConfigError: For an unknown inversion or a device that is not there.
+        ConfigError: For an unknown inversion, a device that is not there, or a net that does not cluster.
     """
 
-    def __init__(self, model: Model, *, device: str = "auto", inversion: str = "phase") -> None:
+    def __init__(
+        self, model: Model, *, device: str = "auto", inversion: str = "phase", masks_from: str = "auto"
+    ) -> None:
         if inversion not in INVERSIONS:
             raise ConfigError(unknown("inversion", inversion, INVERSIONS))
+        if masks_from not in MASKS_FROM:
+            raise ConfigError(unknown("source of masks", masks_from, MASKS_FROM))
+        clusters = isinstance(model.net, ClusteringNet)
+        if masks_from == "clusters" and not clusters:
+            raise ConfigError(f"model {model.name} does not cluster; take its own masks")
+        self.clusters = clusters and (masks_from == "clusters" or (masks_from == "auto" and _for_clusters(model.net)))
+        """Whether songs are clustered first, which takes a pass over each."""
         self.model, self.inversion = model, inversion
         self.device = weights.best_device(device)
         model.net.to(self.device, memory_format=model.net.memory_format)  # type: ignore[call-overload]
 
-    def start(self, rate: int, channels: int) -> Separation:
+    def survey(self, blocks: Iterable[Waveform], rate: int, channels: int) -> Clusters | None:
+        """Clusters a song, in memory that does not grow with it.
+
+        Args:
+            blocks: The song, ``(channel, time)`` each.
+            rate: Its rate, Hz.
+            channels: Its channel count.
+
+        Returns:
+            None if it cannot be clustered: where it is silent, or its loud bins are all of one kind.
+        """
+        net, front_end = self.model.net, self.model.front_end
+        assert isinstance(net, ClusteringNet)
+        listener, sample = Listener(front_end, rate, channels, front_end.frames), clustering.Sample()
+
+        def listen(block: Waveform, *, last: bool = False) -> None:
+            for batch in torch.split(listener.push(block, last=last), _BATCH):
+                arranged, features = _seen(batch, front_end, net, self.device)
+                if len(batch):
+                    sample.push(*net.embed(features), arranged)
+
+        with torch.inference_mode():
+            empty = None
+            for block in blocks:
+                listen(_finite(block))
+                empty = block[:, :0]
+            if empty is None:
+                return None
+            listen(empty, last=True)
+        return sample.clusters()
+
+    def start(self, rate: int, channels: int, clusters: Clusters | None = None) -> Separation:
         """Begins a song: push its blocks into what this returns.
 
         Args:
             rate: The song's rate, Hz.
             channels: Its channel count.
+            clusters: What `survey` found in it; without them, or where they are not to be trusted, the net's own masks
+                are taken.
         """
-        return Separation(self.model, rate, channels, self.device, self.inversion)
+        return Separation(self.model, rate, channels, self.device, self.inversion, clusters)
 
     def __call__(self, mixture: Waveform, rate: int) -> Piece:
         """Extracts from a song in memory.
@@ -227,11 +273,16 @@ class Extractor:
         """
         if mixture.ndim != 2 or 0 in mixture.shape:
             raise AudioError(f"a mixture of shape {tuple(mixture.shape)}; expected (channel, time), neither empty")
-        song = self.start(rate, mixture.shape[0])
-        size = max(1, round(audio.BLOCK_SECONDS * rate))
-        pieces = [song.push(block) for block in torch.split(mixture.float(), size, dim=-1)]
+        blocks = torch.split(mixture.float(), max(1, round(audio.BLOCK_SECONDS * rate)), dim=-1)
+        clusters = self.survey(blocks, rate, mixture.shape[0]) if self.clusters else None
+        song = self.start(rate, mixture.shape[0], clusters)
+        pieces = [song.push(block) for block in blocks]
         pieces.append(song.finish())
         return Piece(*(torch.cat(part, dim=-1) for part in zip(*pieces, strict=True)))
+
+
+def _for_clusters(net: Net) -> bool:
+    return isinstance(net, ClusteringNet) and net.clusters_by_default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,6 +299,8 @@ class Report:
         times_real_time: The former over the latter.
         peak_memory_mb: Peak memory of this process so far, MiB; None where the system does not tell.
         voice_share: Share of the song in which there is a voice, in [0, 1].
+        cluster_confidence: See `clustering.Clusters`; None where the song was not clustered.
+        clusters_used: Whether the vocals come from clusters, and not from the net's own masks.
     """
 
     input: str
@@ -259,6 +312,8 @@ class Report:
     times_real_time: float
     peak_memory_mb: float | None
     voice_share: float
+    cluster_confidence: float | None
+    clusters_used: bool
 
 
 def extract(
@@ -276,7 +331,7 @@ def extract(
         vocals: The file to write; replaced if it exists. It appears whole or not at all.
         accompaniment: Where to write mixture minus vocals, too.
         extractor: What to use; by default the default model.
-        progress: Is told the seconds of the song that were just read.
+        progress: Is told the seconds of the song that are done since the last time.
 
     Raises:
         AudioError: If the song cannot be read or a file cannot be written.
@@ -285,17 +340,18 @@ def extract(
     started = time.perf_counter()
     outputs = [Path(path) for path in (vocals, accompaniment) if path is not None]
     with contextlib.ExitStack() as stack:
+        clusters = _surveyed(Path(song), extractor, progress) if extractor.clusters else None
         reader = stack.enter_context(audio.Reader(Path(song)))
         writers = [
             stack.enter_context(audio.Writer(path, rate=reader.rate, channels=reader.channels, subtype=reader.subtype))
             for path in outputs
         ]
-        separation = extractor.start(reader.rate, reader.channels)
+        separation = extractor.start(reader.rate, reader.channels, clusters)
         samples = 0
         for block in reader:
             samples += block.shape[-1]
             _write(writers, separation.push(block))
-            progress(block.shape[-1] / reader.rate)
+            progress(block.shape[-1] / reader.rate / (2 if extractor.clusters else 1))
         if not samples:
             raise AudioError(f"{song}: the recording is empty")
         _write(writers, separation.finish())
@@ -311,7 +367,21 @@ def extract(
         times_real_time=round(seconds / taken, 2),
         peak_memory_mb=peak_memory_mb(),
         voice_share=round(separation.voice_share, 4),
+        cluster_confidence=round(clusters.confidence, 4) if clusters else None,
+        clusters_used=clusters is not None and clusters.trusted,
     )
+
+
+def _surveyed(song: Path, extractor: Extractor, progress: Callable[[float], None]) -> Clusters | None:
+    """Clusters of a recording: half of the work on it."""
+
+    def blocks(reader: audio.Reader) -> Iterator[Waveform]:
+        for block in reader:
+            yield block
+            progress(block.shape[-1] / reader.rate / 2)
+
+    with audio.Reader(song) as reader:
+        return extractor.survey(blocks(reader), reader.rate, reader.channels)
 
 
 def _write(writers: list[audio.Writer], piece: Piece) -> None:
@@ -327,39 +397,3 @@ def peak_memory_mb() -> float | None:
         return None
     unit = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
-
-
-def oracle(
-    mixture: Waveform,
-    vocals: Waveform,
-    rate: int,
-    front_end: FrontEnd | None = None,
-    *,
-    mask: Callable[[Tensor, Tensor], Mask] = masks.ratio,
-) -> Piece:
-    """What an ideal mask makes of a song: the ceiling of every net that answers with such masks.
-
-    Args:
-        mixture: ``(channel, time)``.
-        vocals: The true vocals, of the same shape; the rest of the mixture counts as accompaniment.
-        rate: Their rate, Hz.
-        front_end: Whose grid the mask lives on before it is projected, as a net's would. By default the mask lives
-            on the song's own STFT of 4096 samples at 44.1 kHz (or as long at other rates), a mask to each channel.
-        mask: From power of vocals and accompaniment to their mask.
-
-    Returns:
-        Vocals and accompaniment.
-    """
-    accompaniment = mixture - vocals
-    if front_end is None:
-        grid = Grid(rate=44_100, n_fft=4096, hop=1024).at_rate(rate)
-        power = [stft.forward(part, grid).abs().square() for part in (vocals, accompaniment)]
-        ideal = mask(power[0], power[1])
-    else:
-        grid = front_end.grid.at_rate(rate)
-        low = [audio.resample(part, rate, front_end.rate) for part in (vocals, accompaniment)]
-        bands = [front_end.analyse(stft.forward(part, front_end.grid)) for part in low]
-        frames = range(grid.frames(mixture.shape[-1]))
-        ideal = front_end.project(mask(bands[0], bands[1]), start=0, grid=grid, frames=frames)
-    estimate = stft.inverse(masks.apply(ideal, stft.forward(mixture, grid)), grid, mixture.shape[-1])
-    return Piece(*masks.remainder(mixture, estimate))

@@ -9,6 +9,7 @@ comparison with them.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Protocol
 
@@ -70,27 +71,28 @@ def _with_magnitude(phase: Tensor, magnitude: Magnitude) -> Spectrum:
 
 
 class GriffinLim:
-    """Streaming Griffin-Lim from random phases.
+    """Streaming Griffin-Lim, from random phases or from those that it is given.
 
     It works on segments of a fixed grid, each with the end of the one before as its context and start, so that no
     seam is heard and the answer does not depend on how the song was cut. The random phases are the same each time.
 
     Args:
         grid: The song's grid.
+        given: Whether to start from the spectrum's own phases, as the DRNN paper tried (section 2.3); in a masked
+            mixture they are the mixture's.
     """
 
-    def __init__(self, grid: Grid) -> None:
-        self.grid = grid
+    def __init__(self, grid: Grid, *, given: bool = False) -> None:
+        self.grid, self._given = grid, given
         self._synthesis = stft.Synthesis(grid)
         self._generator = torch.Generator().manual_seed(0)
-        self._waiting: Tensor | None = None  # magnitudes not yet settled
+        self._waiting: Tensor | None = None  # frames not yet settled, complex
         self._settled: Tensor | None = None  # the last frames that were, complex
         self._ahead: Tensor | None = None  # a first guess for the next ones, complex
 
     def push(self, spectrum: Spectrum) -> Waveform:
-        """See `Inversion.push`; of the spectrum only the magnitudes count."""
-        magnitude = spectrum.abs()
-        self._waiting = magnitude if self._waiting is None else torch.cat([self._waiting, magnitude], dim=-1)
+        """See `Inversion.push`; without `given` only the spectrum's magnitudes count."""
+        self._waiting = spectrum if self._waiting is None else torch.cat([self._waiting, spectrum], dim=-1)
         out = [self._synthesis.push(spectrum[..., :0])]
         while self._waiting.shape[-1] >= _SEGMENT + _CONTEXT:
             out.append(self._synthesis.push(self._settle(_SEGMENT)))
@@ -105,10 +107,10 @@ class GriffinLim:
 
     def _settle(self, frames: int) -> Spectrum:
         assert self._waiting is not None
-        magnitude = self._waiting[..., : frames + _CONTEXT]
-        angle = 2 * torch.pi * torch.rand(magnitude.shape, generator=self._generator)
-        phase = torch.polar(torch.ones_like(angle), angle).to(magnitude.device)
-        if self._ahead is not None:
+        start = self._waiting[..., : frames + _CONTEXT]
+        magnitude = start.abs()
+        phase = start.clone() if self._given else self._random(magnitude)
+        if self._ahead is not None and not self._given:  # what is given is not from the cut end of a segment
             known = min(self._ahead.shape[-1], phase.shape[-1])
             phase[..., :known] = self._ahead[..., :known]
         if self._settled is not None:
@@ -122,5 +124,13 @@ class GriffinLim:
         self._settled = settled[..., -_CONTEXT:]
         return settled
 
+    def _random(self, magnitude: Magnitude) -> Tensor:
+        angle = 2 * torch.pi * torch.rand(magnitude.shape, generator=self._generator)
+        return torch.polar(torch.ones_like(angle), angle).to(magnitude.device)
 
-INVERSIONS: dict[str, Callable[[Grid], Inversion]] = {"phase": stft.Synthesis, "griffin-lim": GriffinLim}
+
+INVERSIONS: dict[str, Callable[[Grid], Inversion]] = {
+    "phase": stft.Synthesis,
+    "griffin-lim": GriffinLim,
+    "griffin-lim-phase": functools.partial(GriffinLim, given=True),
+}

@@ -49,3 +49,36 @@ def spectral_l1(estimate: Spectrum, reference: Spectrum, mixture: Spectrum) -> T
     difference = torch.view_as_real(estimate - reference).abs().mean(dim=(1, 2, 3, 4))
     level = torch.view_as_real(mixture).square().mean(dim=(1, 2, 3, 4)).sqrt()
     return (difference / level.clamp_min(1e-6)).mean()
+
+
+def affinity(embedding: Tensor, assignment: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Deep clustering: how far the embeddings' affinities are from those of the true sources.
+
+    ``|V V^T - Y Y^T|^2`` in its factored form ``|V^T V|^2 - 2 |V^T Y|^2 + |Y^T Y|^2`` (UH-net paper, section V.A.1),
+    which needs no matrix of bins by bins. Both V and Y are scaled by the root of the bins' weights, whose sum is 1
+    (Wang, Le Roux and Hershey, 2018, eq. 3 and section 2.2); without weights that is the division by the number of
+    bins, squared.
+
+    Args:
+        embedding: V, ``(batch, bin, dimension)``, of unit length.
+        assignment: Y, ``(batch, bin, source)``. One-hot over two sources; the paper's single column, 1 for voice, asks
+            bins of the accompaniment to have nothing in common.
+        weight: ``(batch, bin)``, not negative, up to a factor; all alike by default.
+    """
+    v, y = _scaled(embedding, assignment, weight)
+    own, cross, true = (left.transpose(1, 2) @ right for left, right in ((v, v), (v, y), (y, y)))
+    distance: Tensor = _square(own) - 2 * _square(cross) + _square(true)
+    return distance.mean()
+
+
+def _scaled(embedding: Tensor, assignment: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+    """V and Y, each bin's by the root of its share of all weights."""
+    if weight is None:
+        weight = embedding.new_ones(embedding.shape[:2])
+    root = (weight / weight.sum(dim=1, keepdim=True).clamp_min(1e-9)).sqrt().unsqueeze(-1)
+    return root * embedding, root * assignment
+
+
+def _square(matrices: Tensor) -> Tensor:
+    """Squared Frobenius norm of each matrix."""
+    return matrices.square().sum((1, 2))

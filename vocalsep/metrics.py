@@ -1,4 +1,4 @@
-"""Scores that need no filters: plain ratios of energies, in dB. `bsseval` has those that do.
+"""Scores that need no filters: plain ratios of energies, in dB, and scores of masks. `bsseval` has those that do.
 
 Signals are ``(channel, time)``; all channels count as one long signal. A silent reference has no score: it is
 not-a-number. Where there is no error at all the score is infinite.
@@ -12,9 +12,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vocalsep.shapes import Waveform
+from vocalsep.shapes import Mask, Waveform
 
 _BLOCK = 2**16  # samples
+_VOICE = 0.5  # a bin of a mask above it is voice
 
 
 def framewise_sdr(reference: Waveform, estimate: Waveform, rate: int, *, window_seconds: float = 1.0) -> Tensor:
@@ -116,6 +117,47 @@ def gain_ratios(references: Tensor, estimate: Waveform, source: int) -> GainRati
         energy += (wanted @ signals).square().sum(dim=1)
     ratios = decibels(energy[[0, 0, 3]], energy[[1, 2, 4]])
     return GainRatios(*ratios.tolist())
+
+
+def iou(estimate: Mask, target: Mask) -> Tensor:
+    """Intersection over union of the bins that are voice, those above a half (UH-net paper, section V.B.1, eq. 1).
+
+    Args:
+        estimate: ``(chunk, ...)``, in [0, 1].
+        target: The ideal mask, of the same shape.
+
+    Returns:
+        ``(chunk,)``, in [0, 1]; 1 where neither has any voice.
+    """
+    found, wanted = (mask.flatten(1) > _VOICE for mask in (estimate, target))
+    union = (found | wanted).sum(dim=1)
+    return torch.where(union == 0, 1.0, (found & wanted).sum(dim=1) / union.clamp_min(1))
+
+
+def pixel_accuracy(estimate: Mask, target: Mask) -> Tensor:
+    """Share of bins that are on the right side of a half: what the UH-net paper's code computed under the name of IoU.
+
+    Args:
+        estimate: ``(chunk, ...)``, in [0, 1].
+        target: The ideal mask, of the same shape.
+
+    Returns:
+        ``(chunk,)``, in [0, 1].
+    """
+    return ((estimate.flatten(1) > _VOICE) == (target.flatten(1) > _VOICE)).double().mean(dim=1)
+
+
+def psnr(estimate: Mask, target: Mask) -> Tensor:
+    """Peak signal-to-noise ratio of masks, dB: ``10 log10(R^2 / MSE)`` with R = 1 (UH-net paper, section V.B.2).
+
+    Args:
+        estimate: ``(chunk, ...)``, in [0, 1].
+        target: The ideal mask, of the same shape.
+
+    Returns:
+        ``(chunk,)``; infinite without error.
+    """
+    return -10 * torch.log10((estimate - target).flatten(1).double().square().mean(dim=1))
 
 
 def _blocks(references: Tensor, estimate: Waveform) -> Iterator[Tensor]:

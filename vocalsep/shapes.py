@@ -33,3 +33,6 @@ Features: TypeAlias = Tensor
 
 Mask: TypeAlias = Tensor
 """Share of each time-frequency bin that is voice, ``(..., channel, band or freq, frame)``, in [0, 1]."""
+
+Embedding: TypeAlias = Tensor
+"""Where each bin lies among others of its source, ``(batch, dimension, band, frame)``, of unit length."""

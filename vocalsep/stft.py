@@ -12,6 +12,7 @@ differently therefore cannot change the answer by more than rounding.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -30,6 +31,7 @@ class Grid:
         rate: Sampling rate in Hz.
         n_fft: FFT size and window length in samples, a multiple of `hop`.
         hop: Samples between frames.
+        window: "hann" or "hamming".
 
     Raises:
         ConfigError: Where no exact inverse exists.
@@ -38,6 +40,7 @@ class Grid:
     rate: int
     n_fft: int
     hop: int
+    window: Literal["hann", "hamming"] = "hann"
 
     def __post_init__(self) -> None:
         if self.rate < 1 or self.hop < 1 or self.n_fft % 2 or self.n_fft % self.hop or self.n_fft < 2 * self.hop:
@@ -72,7 +75,11 @@ class Grid:
         a hop gives itself.
         """
         hop = _smooth(self.hop * rate / self.rate)
-        return Grid(rate=rate, n_fft=hop * (self.n_fft // self.hop), hop=hop)
+        return Grid(rate=rate, n_fft=hop * (self.n_fft // self.hop), hop=hop, window=self.window)
+
+    def weights(self) -> Tensor:
+        """The window, ``(n_fft,)``, periodic."""
+        return (torch.hamming_window if self.window == "hamming" else torch.hann_window)(self.n_fft, periodic=True)
 
 
 def _smooth(value: float) -> int:
@@ -96,7 +103,7 @@ class Analysis:
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
-        self._window = torch.hann_window(grid.n_fft, periodic=True)
+        self._window = grid.weights()
         self._held: Tensor | None = None
         self._samples = 0
         self._frames = 0
@@ -149,7 +156,7 @@ class Synthesis:
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
-        self._window = torch.hann_window(grid.n_fft, periodic=True)
+        self._window = grid.weights()
         self._sum: Tensor | None = None  # what the next samples have received so far, (..., channel, n_fft - hop)
         self._weight = torch.zeros(grid.n_fft - grid.hop)
         self._skip = grid.n_fft // 2

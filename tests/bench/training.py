@@ -36,6 +36,7 @@ AUGMENTATIONS = {
     "none": {},
     "pitch": {"pitch": 1.0},
     "tempo": {"tempo": 1.0},
+    "speed": {"speed": 1.0},
     "eq": {"eq": 1.0},
     "limiter": {"limiter": 1.0},
     "band_limit": {"band_limit": 1.0},

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from vocalsep import __version__
 from vocalsep.cli.common import Dataset, RootOption, complain, stderr, stdout, told
-from vocalsep.cli.extract import InversionName
+from vocalsep.cli.extract import InversionName, MasksFrom
 from vocalsep.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -49,6 +49,9 @@ def evaluate(
     inversion: Annotated[
         list[InversionName] | None, typer.Option(help="The models' way from spectra to sound; phase by default.")
     ] = None,
+    masks: Annotated[
+        list[MasksFrom] | None, typer.Option(help="Where models that cluster take their masks from; auto by default.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The run's folder. Default: scores/<dataset>-<split>.")
     ] = None,
@@ -68,7 +71,8 @@ def evaluate(
         setup = songs.set_up(dataset.value, datasets.root_of(dataset.value, root), split, snr)
         chosen = models or ([] if estimates else [weights.DEFAULT_MODEL])
         ways = [way.value for way in inversion or [InversionName.PHASE]]
-        compared = rows.standard(chosen, ways, estimates or [])
+        sources = [source.value for source in masks or [MasksFrom.AUTO]]
+        compared = rows.standard(chosen, ways, estimates or [], sources)
         level = f"{setup.snr_db:+g}dB" if setup.snr_db else ""
         folder = out or Path("scores") / f"{setup.dataset}-{setup.split}{level}"
         with _bar(quiet=quiet) as progress, _workers(jobs or _cores()) as executor:

@@ -27,6 +27,15 @@ class InversionName(StrEnum):
 
     PHASE = "phase"
     GRIFFIN_LIM = "griffin-lim"
+    GRIFFIN_LIM_PHASE = "griffin-lim-phase"
+
+
+class MasksFrom(StrEnum):
+    """Where a clustering net's masks come from."""
+
+    AUTO = "auto"
+    NET = "net"
+    CLUSTERS = "clusters"
 
 
 class OptionalValue(TyperCommand):
@@ -65,8 +74,12 @@ def extract(
         ),
     ] = None,
     inversion: Annotated[
-        InversionName, typer.Option(help="From spectra to sound: the mixture's phase, or Griffin-Lim.")
+        InversionName,
+        typer.Option(help="From spectra to sound: the mixture's phase, or Griffin-Lim from random phases or from it."),
     ] = InversionName.PHASE,
+    masks: Annotated[
+        MasksFrom, typer.Option(help="dpcl, hdpcl: the net's own masks or the song's clusters; auto: what it is for.")
+    ] = MasksFrom.AUTO,
     device: DeviceOption = Device.AUTO,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per song.")] = False,
@@ -90,7 +103,10 @@ def extract(
         from vocalsep import extraction, weights
 
         extractor = extraction.Extractor(
-            weights.load(model or weights.DEFAULT_MODEL), device=device.value, inversion=inversion.value
+            weights.load(model or weights.DEFAULT_MODEL),
+            device=device.value,
+            inversion=inversion.value,
+            masks_from=masks.value,
         )
     for job in jobs:
         try:

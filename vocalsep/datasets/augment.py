@@ -1,10 +1,10 @@
-"""Changes to the sound of excerpts: pitch and tempo, equaliser, limiter, low-pass. Each is off unless asked for.
+"""Changes to the sound of excerpts: pitch, tempo and speed, equaliser, limiter, low-pass. Each is off unless asked for.
 
 All of them are pure functions of ``(channel, time)`` arrays and a generator; they return float32 and never change what
 they are given. Whatever is done to a mixture is done as a gain or a filter, the same for both stems, so that the
 mixture stays the sum of its stems.
 
-Pitch and tempo are the only dear ones: tests/bench/training.py prints what each costs.
+Pitch and tempo by themselves are the only dear ones: tests/bench/training.py prints what each costs.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ class AugmentOptions:
         pitch_semitones: By how much.
         tempo: Probability that the tempo is changed.
         tempo_ratio: New tempo over old.
+        speed: Probability that it is played faster or slower, which moves pitch, tempo and formants alike: another
+            singer, nearly.
+        speed_ratio: New speed over old.
         eq: Probability, for either stem, of an equaliser of seven bands.
         eq_db: Range of each band's gain, drawn on its own.
         limiter: Probability that the mixture goes through a limiter, whose gain then applies to both stems.
@@ -59,6 +62,8 @@ class AugmentOptions:
     pitch_semitones: Range = (-2.0, 2.0)
     tempo: float = 0.0
     tempo_ratio: Range = (0.8, 1.2)
+    speed: float = 0.0
+    speed_ratio: Range = (0.8, 1.25)
     eq: float = 0.0
     eq_db: Range = (-9.0, 9.0)
     limiter: float = 0.0
@@ -68,10 +73,11 @@ class AugmentOptions:
     band_limit_hz: Range = (3_000.0, 8_000.0)
 
     def __post_init__(self) -> None:
-        for name in ("pitch", "tempo", "eq", "limiter", "band_limit"):
+        for name in ("pitch", "tempo", "speed", "eq", "limiter", "band_limit"):
             check_share(name, getattr(self, name))
         check_range("pitch_semitones", self.pitch_semitones, -12, 12)
         check_range("tempo_ratio", self.tempo_ratio, 0.5, 2)
+        check_range("speed_ratio", self.speed_ratio, 0.5, 2)
         check_range("eq_db", self.eq_db, -60, 60)
         check_range("limiter_db", self.limiter_db, 0, 60)
         check_range("limiter_seconds", self.limiter_seconds, 1e-4, 1)
@@ -137,10 +143,11 @@ class Change:
 
 
 def draw_change(options: AugmentOptions, rng: np.random.Generator) -> Change:
-    """Draws a change of pitch and tempo; often there is none."""
+    """Draws a change of pitch, tempo and speed; often there is none."""
     semitones = rng.uniform(*options.pitch_semitones) if chance(options.pitch, rng) else 0.0
     tempo = rng.uniform(*options.tempo_ratio) if chance(options.tempo, rng) else 1.0
-    return Change(2 ** (semitones / 12), tempo)
+    speed = rng.uniform(*options.speed_ratio) if chance(options.speed, rng) else 1.0
+    return Change(2 ** (semitones / 12) * speed, tempo * speed)
 
 
 def equalise(stem: Array, rate: int, rng: np.random.Generator, options: AugmentOptions) -> Array:

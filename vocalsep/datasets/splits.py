@@ -132,10 +132,15 @@ def heard(tracks: Iterable[Track], before: Heard | None = None) -> Heard:
         tracks: The tracks.
         before: What it had heard before that.
     """
-    tracks, before = list(tracks), before or {}
-    songs = ({names.key(track.song or track.name) for track in tracks} | set(before.get("songs", ()))) - {""}
-    singers = ({names.key(track.group) for track in tracks} | set(before.get("singers", ()))) - {""}
-    return {"songs": sorted(songs), "singers": sorted(singers)}
+    tracks = list(tracks)
+    songs = {names.key(track.song or track.name) for track in tracks} - {""}
+    singers = {names.key(track.group) for track in tracks} - {""}
+    return both({"songs": sorted(songs), "singers": sorted(singers)}, before or {})
+
+
+def both(one: Heard, other: Heard) -> Heard:
+    """All that is heard in either."""
+    return {kind: sorted({*one.get(kind, ()), *other.get(kind, ())}) for kind in ("songs", "singers")}
 
 
 def knows_song(known: Heard, track: Track) -> bool:

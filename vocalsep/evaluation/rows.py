@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,10 @@ from vocalsep import audio, extraction, masks, weights
 from vocalsep.datasets.splits import Heard
 from vocalsep.datasets.tracks import is_recording
 from vocalsep.errors import AudioError, ConfigError, DatasetError
+from vocalsep.evaluation.oracle import oracle
 from vocalsep.evaluation.songs import Song
 from vocalsep.extraction import Piece
+from vocalsep.nets import ClusteringNet
 from vocalsep.shapes import Waveform
 
 MIXTURE = "mixture"
@@ -30,6 +33,7 @@ class Row:
         kind: A key of `KINDS`.
         model: For "model" and "irm-grid": a model's name or weights file.
         inversion: For "model": from spectra to sound.
+        masks_from: For "model": see `extraction.Extractor`.
         folder: For "estimates": where the files are.
     """
 
@@ -37,11 +41,14 @@ class Row:
     kind: str
     model: str = ""
     inversion: str = "phase"
+    masks_from: str = "auto"
     folder: Path | None = None
 
     def fingerprint(self, track: str) -> str:
         """Changes with whatever the row makes of a track, as far as that can be told without computing it."""
         parts = [self.kind, self.inversion]
+        if self.masks_from != "auto":
+            parts.append(self.masks_from)
         if self.model:
             parts.append(_digest(self.model))
         if self.folder:
@@ -69,15 +76,21 @@ class Row:
         return KINDS[self.kind](self, track, song)
 
 
-def standard(models: Sequence[str], inversions: Iterable[str], folders: Iterable[Path]) -> list[Row]:
+def standard(
+    models: Sequence[str],
+    inversions: Iterable[str],
+    folders: Iterable[Path],
+    masks_from: Iterable[str] = ("auto",),
+) -> list[Row]:
     """Rows of a table: the floor (the mixture), then what is compared, then the ceilings.
 
-    Ceilings are the ideal binary mask (IBM) and the ideal ratio masks (IRM) of `extraction.oracle`.
+    Ceilings are the ideal binary mask (IBM) and the ideal ratio masks (IRM) of `oracle.oracle`.
 
     Args:
         models: Names or weights files. Each gets a row for every inversion, and one for the ideal mask on its grid,
             unless a model before it has the same.
         inversions: How they turn spectra into sound.
+        masks_from: Where they take their masks from; models that do not cluster have no row of clusters.
         folders: What other separators wrote.
 
     Raises:
@@ -86,10 +99,14 @@ def standard(models: Sequence[str], inversions: Iterable[str], folders: Iterable
         DatasetError: If there is no such folder.
     """
     loaded = {model: weights.load(model) for model in models}
-    compared = []
-    for inversion in inversions:
-        end = "" if inversion == "phase" else f", {inversion}"
-        compared += [Row(name=f"{_called(m)}{end}", kind="model", model=m, inversion=inversion) for m in models]
+    compared: list[Row] = []
+    for inversion, source in itertools.product(inversions, masks_from):
+        end = "".join(f", {way}" for way in (source, inversion) if way not in ("auto", "phase"))
+        compared += [
+            Row(name=f"{_called(m)}{end}", kind="model", model=m, inversion=inversion, masks_from=source)
+            for m in models
+            if source != "clusters" or isinstance(loaded[m].net, ClusteringNet)
+        ]
     for folder in folders:
         if not folder.is_dir():
             raise DatasetError(f"{folder}: no such folder of estimates")
@@ -132,8 +149,8 @@ def _digest(model: str) -> str:
 
 
 @functools.lru_cache(maxsize=8)
-def _extractor(model: str, inversion: str) -> extraction.Extractor:
-    return extraction.Extractor(weights.load(model), device="cpu", inversion=inversion)
+def _extractor(model: str, inversion: str, masks_from: str) -> extraction.Extractor:
+    return extraction.Extractor(weights.load(model), device="cpu", inversion=inversion, masks_from=masks_from)
 
 
 def _mixture(row: Row, track: str, song: Song) -> Piece:
@@ -143,18 +160,18 @@ def _mixture(row: Row, track: str, song: Song) -> Piece:
 
 def _model(row: Row, track: str, song: Song) -> Piece:
     del track
-    return _extractor(row.model, row.inversion)(song.mixture, song.rate)
+    return _extractor(row.model, row.inversion, row.masks_from)(song.mixture, song.rate)
 
 
 def _ideal(row: Row, track: str, song: Song) -> Piece:
     """A linear grid has a mask to each channel, so each may be done for itself; whole songs would take much memory."""
     del track
     if row.model:
-        front_end = _extractor(row.model, "phase").model.front_end
-        return extraction.oracle(song.mixture, song.vocals, song.rate, front_end)
+        front_end = weights.load(row.model).front_end
+        return oracle(song.mixture, song.vocals, song.rate, front_end)
     mask = masks.binary if row.kind == "ibm" else masks.ratio
     channels = zip(torch.split(song.mixture, 1), torch.split(song.vocals, 1), strict=True)
-    pieces = [extraction.oracle(mixture, vocals, song.rate, mask=mask) for mixture, vocals in channels]
+    pieces = [oracle(mixture, vocals, song.rate, mask=mask) for mixture, vocals in channels]
     return Piece(*(torch.cat(part) for part in zip(*pieces, strict=True)))
 
 

@@ -7,14 +7,24 @@ from typing import Any
 
 from vocalsep import config
 from vocalsep.errors import ConfigError, unknown
-from vocalsep.nets.base import Batch, Net, excerpt_samples, make_batch
+from vocalsep.nets.base import Batch, ClusteringNet, Net, excerpt_samples, make_batch
+from vocalsep.nets.dpcl import DPCL
 from vocalsep.nets.drnn import DRNN
+from vocalsep.nets.hdpcl import HDPCL
+from vocalsep.nets.uhnet import UHNet
 from vocalsep.nets.uhnet_hd import UHNetHD
 from vocalsep.nets.unet import UNet
 
-__all__ = ["NETS", "Batch", "Net", "build", "excerpt_samples", "make_batch"]
+__all__ = ["NETS", "Batch", "ClusteringNet", "Net", "build", "excerpt_samples", "make_batch"]
 
-NETS: dict[str, type[Net]] = {"unet": UNet, "uhnet-hd": UHNetHD, "drnn": DRNN}
+NETS: dict[str, type[Net]] = {
+    "dpcl": DPCL,
+    "hdpcl": HDPCL,
+    "unet": UNet,
+    "uhnet": UHNet,
+    "drnn": DRNN,
+    "uhnet-hd": UHNetHD,
+}
 
 
 def build(name: str, options: Mapping[str, Any]) -> Net:

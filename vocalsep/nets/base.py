@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vocalsep import masks, stft
 from vocalsep.features import FrontEnd
-from vocalsep.shapes import Features, Mask, Spectrum, Waveform
+from vocalsep.shapes import Embedding, Features, Mask, Spectrum, Waveform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,3 +116,21 @@ class Net(nn.Module, abc.ABC):
     def parameters_count(self) -> int:
         """Number of trained parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+class ClusteringNet(Net):
+    """A net that also gives every bin a place among others of its source, for songs to be clustered by."""
+
+    clusters_by_default: ClassVar[bool] = True
+    """Whether clusters are what this net is for; otherwise its own mask is."""
+
+    @abc.abstractmethod
+    def embed(self, features: Features) -> tuple[Embedding, Mask]:
+        """Embeddings, and the mask that `mask` gives.
+
+        Args:
+            features: ``(batch, 1, row, frame)``.
+
+        Returns:
+            ``(batch, dimension, row, frame)``, of unit length along `dimension`, and ``(batch, 1, row, frame)``.
+        """

@@ -1,20 +1,24 @@
-"""DRNN: stacked GRU layers over the frames of a magnitude spectrum, and a dense layer.
+"""DRNN: stacked GRU layers over the frames of a magnitude spectrum or of a cepstrum, and a dense layer.
 
 Source: Daniel del Castillo, Evangelia Gogoulou and Quentin Lemaire, "Vocals isolation from monoaural music source with
 deep recurrent neural networks" (the DRNN paper), section 2.2; after Po-Sen Huang, Minje Kim, Mark Hasegawa-Johnson and
 Paris Smaragdis, "Singing-voice separation from monaural recordings using deep recurrent neural networks", 2014.
 
 As in the paper: one or three GRU layers of 256 units that see the past alone, a dense layer of as many units as there
-are rows with ReLU, whose answer is the vocals' magnitude; mean square error; no dropout.
+are rows with ReLU, whose answer is the vocals' magnitude, or their cepstrum; mean square error; no dropout.
 
 Departures:
 - Magnitudes are taken against the root mean square of the chunk, so that the song's level does not matter. The error
   is the mean over bins, not the sum.
 - The contract asks for a mask: the vocals' magnitude over the mixture's, at most 1. A net of the paper's answers more
-  than that where it is wrong, and the phase that goes with it is the mixture's in either case.
+  than that where it is wrong, and the phase that goes with it is the mixture's in either case. Of cepstral coefficients
+  the difference from the mixture's is carried back to the mel bands; there the mask is the ratio of powers, at most 1.
 - The state of the GRU starts anew with each chunk of 128 frames; chunks overlap by half.
 - `answer` "mask" puts a sigmoid in place of the ReLU, and `bidirectional` lets the layers see what comes, too: what
-  they answer is the mask itself. With `spectral` it is trained on the masked spectrum, phases included.
+  they answer is the mask itself. With `spectral` it is trained on the masked spectrum, phases included, and with `bce`
+  on the proportion mask, each bin by its magnitude: the distance of spectra alone prefers no mask at all where the
+  voice is uncertain.
+- `standardise` brings every row to the same mean and spread before the first layer; what is high is quiet.
 """
 
 from __future__ import annotations
@@ -25,8 +29,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from vocalsep import losses
+from vocalsep import losses, masks
 from vocalsep.errors import ConfigError
+from vocalsep.features import MFCC, FrontEnd, Linear
+from vocalsep.features.base import relative
+from vocalsep.features.mfcc import cosines
 from vocalsep.nets.base import Batch, Net, full_precision
 from vocalsep.shapes import Features, Magnitude, Mask
 
@@ -40,10 +47,14 @@ class DRNNOptions:
         units: Of a GRU layer, in either direction.
         layers: GRU layers.
         bidirectional: Whether they see what comes, too.
-        answer: What the dense layer answers: the vocals' "magnitude" (ReLU; its front end must not compress), or their
-            "mask" (sigmoid).
-        mse: Weight of the mean square error of the vocals' magnitude, eq. (1) of the paper.
+        answer: What the dense layer answers: the vocals' "magnitude" (ReLU; its front end must not compress), their
+            "cepstrum" (ReLU; for an MFCC front end), or their "mask" (sigmoid).
+        mse: Weight of the mean square error of the vocals' magnitude or cepstrum, eq. (1) of the paper.
         spectral: Weight of the L1 distance of the masked spectrum.
+        bce: Weight of the binary cross-entropy with the proportion mask, each bin by its magnitude; needs `answer`
+            "mask".
+        dropout: Share of what a GRU layer gives that is dropped in training.
+        standardise: Whether each row is brought to zero mean and unit variance (batch normalisation) on its way in.
 
     Raises:
         ConfigError: For values out of range.
@@ -53,15 +64,22 @@ class DRNNOptions:
     units: int = 256
     layers: int = 3
     bidirectional: bool = False
-    answer: Literal["magnitude", "mask"] = "magnitude"
+    answer: Literal["magnitude", "cepstrum", "mask"] = "magnitude"
     mse: float = 1.0
     spectral: float = 0.0
+    bce: float = 0.0
+    dropout: float = 0.0
+    standardise: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.freqs, self.units, self.layers) < 1 or min(self.mse, self.spectral) < 0:
+        if min(self.freqs, self.units, self.layers) < 1 or min(self.mse, self.spectral, self.bce) < 0:
             raise ConfigError("a DRNN needs freqs, units and layers >= 1 and weights of the losses >= 0")
-        if self.mse + self.spectral == 0:
-            raise ConfigError("a DRNN needs at least one loss: mse and spectral are both 0")
+        if self.mse + self.spectral + self.bce == 0:
+            raise ConfigError("a DRNN needs at least one loss: mse, spectral and bce are all 0")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError("a DRNN needs dropout in [0, 1)")
+        if self.bce and self.answer != "mask":
+            raise ConfigError('a DRNN whose answer is not "mask" has no cross-entropy: bce must be 0')
 
 
 class DRNN(Net):
@@ -77,13 +95,16 @@ class DRNN(Net):
     def __init__(self, options: DRNNOptions) -> None:
         super().__init__()
         self.options = options
+        self.norm = nn.BatchNorm1d(options.freqs) if options.standardise else nn.Identity()
         self.gru = nn.GRU(
             options.freqs,
             options.units,
             num_layers=options.layers,
             batch_first=True,
             bidirectional=options.bidirectional,
+            dropout=options.dropout if options.layers > 1 else 0.0,
         )
+        self.dropout = nn.Dropout(options.dropout)
         self.dense = nn.Linear(options.units * (1 + options.bidirectional), options.freqs)
 
     def mask(self, features: Features) -> Mask:
@@ -94,44 +115,59 @@ class DRNN(Net):
         """
         if features.shape[1:3] != (1, self.options.freqs):
             raise ConfigError(
-                f"this DRNN needs a linear front end with channels = 1 and freqs = {self.options.freqs}, "
+                f"this DRNN needs a front end with one channel and {self.options.freqs} rows, "
                 f"not {features.shape[1]} and {features.shape[2]}"
             )
-        answer = self._answer(features)
-        if self.options.answer == "mask":
-            return torch.sigmoid(answer)
-        return _share(torch.relu(answer), features)
+        return self._mask(self._answer(features), features)
 
     def _answer(self, features: Features) -> Tensor:
-        seen, _ = self.gru(features[:, 0].transpose(1, 2))  # batch, frame, freq
-        answer: Tensor = self.dense(seen)
-        return answer.transpose(1, 2).unsqueeze(1)
+        """What the dense layer gives, before its sigmoid where it answers with a mask, ``(batch, 1, row, frame)``."""
+        seen, _ = self.gru(self.norm(features[:, 0]).transpose(1, 2))  # batch, frame, row
+        answer: Tensor = self.dense(self.dropout(seen))
+        answer = answer.transpose(1, 2).unsqueeze(1)
+        return answer if self.options.answer == "mask" else torch.relu(answer)
+
+    def _mask(self, answer: Tensor, features: Features) -> Mask:
+        if self.options.answer == "mask":
+            return torch.sigmoid(answer)
+        if self.options.answer == "magnitude":
+            return _share(answer, features)
+        change = cosines(self.options.freqs).to(answer).T @ (answer - features)  # of the logarithm of the power
+        return change.clamp_max(0).exp()
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """MSE of the vocals' magnitude and L1 of the masked spectrum, each with its weight.
+        """MSE of the answer, L1 of the masked spectrum and BCE of the mask, each with its weight.
 
         Raises:
-            ConfigError: If the net answers with magnitudes and its front end compresses them.
+            ConfigError: If the front end does not fit what the net answers with.
         """
-        options, front_end = self.options, batch.front_end
-        if options.answer == "magnitude" and getattr(front_end, "compression", None) != 0:
-            raise ConfigError("a DRNN that answers with magnitudes needs a linear front end with compression = 0")
-        mixture, vocals = (front_end.analyse(spectrum).sqrt() for spectrum in (batch.mixture, batch.vocals))
         answer = self._answer(batch.features).float()
         with full_precision(answer):
-            level = mixture.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp_min(1e-6)
+            return self._terms(answer, batch)
+
+    def _terms(self, answer: Tensor, batch: Batch) -> dict[str, Tensor]:
+        options, front_end = self.options, batch.front_end
+        wanted = {"magnitude": Linear, "cepstrum": MFCC, "mask": FrontEnd}[options.answer]
+        if not isinstance(front_end, wanted) or getattr(front_end, "compression", 0) * (options.answer != "mask"):
+            raise ConfigError(
+                "a DRNN needs for magnitudes a linear front end with compression = 0, and for a cepstrum one of mfcc"
+            )
+        vocals, accompaniment = (front_end.analyse(stem) for stem in (batch.vocals, batch.accompaniment))
+        mixture = front_end.analyse(batch.mixture)
+        terms: dict[str, Tensor] = {}
+        mask = self._mask(answer, batch.features)
+        if options.mse:
             if options.answer == "mask":
-                mask = torch.sigmoid(answer)
-                magnitude = mask * mixture / level
+                answered, true = mask * relative(mixture).sqrt(), relative(vocals, mixture).sqrt()
             else:
-                magnitude = torch.relu(answer)
-                mask = _share(magnitude, batch.features)
-            terms = {}
-            if options.mse:
-                terms["mse"] = options.mse * (magnitude - vocals / level).square().mean()  # eq. (1)
-            if options.spectral:
-                distance = losses.spectral_l1(batch.masked(mask), batch.vocals, batch.mixture)
-                terms["spectral"] = options.spectral * distance
+                answered, true = answer, front_end.normalise(vocals, mixture)
+            terms["mse"] = options.mse * (answered - true).square().mean()  # eq. (1)
+        if options.spectral:
+            distance = losses.spectral_l1(batch.masked(mask), batch.vocals, batch.mixture)
+            terms["spectral"] = options.spectral * distance
+        if options.bce:
+            shares, weight = masks.ratio(vocals, accompaniment), losses.magnitude_weight(mixture)
+            terms["bce"] = options.bce * losses.binary_cross_entropy(answer, shares, weight)
         return terms
 
 

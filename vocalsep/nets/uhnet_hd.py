@@ -19,16 +19,21 @@ Departures, after what the field has learnt since:
   It is taken within the rows that the net sees, so that recordings that end above them do no harm. The paper's
   cross-entropy may be added, each bin by its magnitude (`bce`): L1 alone prefers no mask at all where the voice is
   uncertain, as it is above 2 kHz.
+- The paper's clustering is a side head (`affinity`): in training the last maps must place bins of one source together
+  (as a regulariser: Wang, Le Roux and Hershey, 2018). Nothing is clustered when songs are extracted.
+- A second side head (`voicing`) tells at the bottom, where each frame sees the whole chunk, whether anybody sings;
+  where it is sure that nobody does, the vocals' mask is closed (`gate`).
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vocalsep import losses, masks
 from vocalsep.errors import ConfigError
@@ -37,6 +42,8 @@ from vocalsep.shapes import Features, Mask
 
 _CHANNELS = 2  # of the front end
 _SOURCES = 2  # vocals, accompaniment
+_THIN = 4  # every so-many-th frame is placed by the clustering head
+_VOICED_DB = -25.0  # there is a voice where it has at least this share of the mixture's energy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +57,10 @@ class UHNetHDOptions:
         squeeze: By how much the layers over all rows of a map narrow down.
         recurrent: Units of the GRU, in either direction; 0 for none.
         bce: Weight of the binary cross-entropy of both masks with the proportion masks, each bin by its magnitude.
+        affinity: Weight of the affinity loss of the clustering side head; 0 for no such head.
+        dimensions: Of its embeddings.
+        voicing: Weight of the cross-entropy of the voice-activity head; 0 for no such head.
+        gate: Probability of voice below which the vocals' mask is closed, in proportion; 0 never closes it.
 
     Raises:
         ConfigError: For values out of range.
@@ -61,12 +72,18 @@ class UHNetHDOptions:
     squeeze: int = 8
     recurrent: int = 192
     bce: float = 0.0
+    affinity: float = 0.0
+    dimensions: int = 20
+    voicing: float = 0.0
+    gate: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.widths or min(self.freqs, self.sub_bands, self.squeeze, *self.widths) < 1:
             raise ConfigError("a UH-net needs freqs, sub_bands, widths and squeeze >= 1")
-        if min(self.recurrent, self.bce) < 0:
-            raise ConfigError("a UH-net needs recurrent and bce >= 0")
+        if min(self.recurrent, self.bce, self.affinity, self.voicing) < 0 or self.dimensions < 1:
+            raise ConfigError("a UH-net needs recurrent, bce, affinity and voicing >= 0 and dimensions >= 1")
+        if not 0 <= self.gate < 1 or (self.gate and not self.voicing):
+            raise ConfigError("a UH-net needs gate in [0, 1), and voicing where it has a gate")
         step = self.sub_bands * 2 ** (len(self.widths) - 1)
         if self.freqs % step:
             raise ConfigError(f"a UH-net of this shape needs freqs in multiples of {step}, not {self.freqs}")
@@ -101,14 +118,13 @@ class UHNetHD(Net):
         )
         self.decoder = nn.ModuleList(_Stage(w, r, options.squeeze) for w, r in zip(widths[:-1], rows, strict=False))
         self.leave = nn.Conv2d(widths[0], _SOURCES * maps, kernel_size=1)
+        if options.affinity:
+            self.embed = nn.Conv2d(widths[0], options.sub_bands * options.dimensions, kernel_size=1)
+        if options.voicing:
+            self.voicing = nn.Conv1d(widths[-1] * rows[-1], 1, kernel_size=1)
 
     def masks(self, features: Features) -> tuple[Mask, Mask]:
-        """Masks of vocals and accompaniment, each of the shape of the features; see `logits` for the errors."""
-        vocals, accompaniment = self.logits(features)
-        return torch.sigmoid(vocals), torch.sigmoid(accompaniment)
-
-    def logits(self, features: Features) -> tuple[Tensor, Tensor]:
-        """The masks of vocals and accompaniment before their sigmoid, each of the shape of the features.
+        """Masks of vocals and accompaniment, each of the shape of the features.
 
         Args:
             features: ``(batch, 2, freq, frame)``.
@@ -116,6 +132,14 @@ class UHNetHD(Net):
         Raises:
             ConfigError: If the front end is one of other channels or rows.
         """
+        answer = self._answer(features)
+        vocals, accompaniment = torch.sigmoid(answer.vocals), torch.sigmoid(answer.accompaniment)
+        if self.options.gate:
+            voiced = torch.sigmoid(F.interpolate(answer.voicing, size=features.shape[-1], mode="linear"))
+            vocals = vocals * (voiced / self.options.gate).clamp_max(1).unsqueeze(1)
+        return vocals, accompaniment
+
+    def _answer(self, features: Features) -> _Answer:
         if features.shape[1:3] != (_CHANNELS, self.options.freqs):
             raise ConfigError(
                 f"this UH-net needs a linear front end with channels = {_CHANNELS} and freqs = {self.options.freqs}, "
@@ -128,10 +152,11 @@ class UHNetHD(Net):
             skips.append(maps)
             maps = down(maps)
         maps = self.recurrent(self.bottom(maps))
+        voicing = self.voicing(maps.flatten(1, 2)) if self.options.voicing else maps[:, 0, :1]
         for stage, up, skip in zip(reversed(self.decoder), reversed(self.up), reversed(skips), strict=True):
             maps = stage(up(maps) * skip)
-        both = self.leave(maps).chunk(_SOURCES, dim=1)
-        return both[0].reshape(features.shape), both[1].reshape(features.shape)
+        vocals, accompaniment = self.leave(maps).chunk(_SOURCES, dim=1)
+        return _Answer(vocals.reshape(features.shape), accompaniment.reshape(features.shape), maps, voicing)
 
     def _stack(self, features: Features) -> Tensor:
         """``(batch, channel, freq, frame)`` to ``(batch, channel * sub-band, freq of sub-band, frame)``."""
@@ -142,25 +167,61 @@ class UHNetHD(Net):
         return self.masks(features)[0]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """L1 of the masked spectra of vocals and accompaniment, within the rows that the net sees, and their BCE."""
-        answers = [logits.float() for logits in self.logits(batch.features)]
-        with full_precision(answers[0]):
-            return self._terms(answers, batch)
+        """L1 of the masked spectra of vocals and accompaniment, within the rows that the net sees, and the rest."""
+        answer = self._answer(batch.features)
+        with full_precision(answer.vocals):
+            return self._terms(_Answer(*(part.float() for part in answer)), batch)
 
-    def _terms(self, answers: Sequence[Tensor], batch: Batch) -> dict[str, Tensor]:
+    def _terms(self, answer: _Answer, batch: Batch) -> dict[str, Tensor]:
+        options, front_end = self.options, batch.front_end
         rows, stems = batch.features.shape[-2], (batch.vocals, batch.accompaniment)
+        both = (answer.vocals, answer.accompaniment)
         mixture = batch.mixture[..., :rows, :]
         terms = {}
-        for name, logits, truth in zip(("vocals", "accompaniment"), answers, stems, strict=True):
-            mask = batch.front_end.rearrange(torch.sigmoid(logits), mixture.shape[1])
+        for name, logits, truth in zip(("vocals", "accompaniment"), both, stems, strict=True):
+            mask = front_end.rearrange(torch.sigmoid(logits), mixture.shape[1])
             terms[name] = losses.spectral_l1(masks.apply(mask, mixture), truth[..., :rows, :], mixture)
-        if self.options.bce:
-            vocals, accompaniment = (batch.front_end.arrange(batch.front_end.analyse(stem)) for stem in stems)
+        vocals, accompaniment = (front_end.arrange(front_end.analyse(stem)) for stem in stems)
+        if options.bce:
             share, weight = masks.ratio(vocals, accompaniment), losses.magnitude_weight(vocals + accompaniment)
-            both = zip(answers, (share, 1 - share), strict=True)
-            distances = [losses.binary_cross_entropy(logits, target, weight) for logits, target in both]
-            terms["bce"] = self.options.bce * torch.stack(distances).mean()
+            pairs = zip(both, (share, 1 - share), strict=True)
+            distances = [losses.binary_cross_entropy(logits, target, weight) for logits, target in pairs]
+            terms["bce"] = options.bce * torch.stack(distances).mean()
+        if options.affinity:
+            terms["affinity"] = options.affinity * self._affinity(answer.maps, vocals, accompaniment)
+        if options.voicing:
+            frames = vocals.shape[-1] // answer.voicing.shape[-1]
+            energies = (F.avg_pool1d(stem.sum(dim=(1, 2)).unsqueeze(1), frames) for stem in (vocals, accompaniment))
+            voiced = masks.ratio(*energies) > 10 ** (_VOICED_DB / 10)
+            terms["voicing"] = options.voicing * losses.binary_cross_entropy(answer.voicing, voiced.float())
         return terms
+
+    def _affinity(self, maps: Tensor, vocals: Tensor, accompaniment: Tensor) -> Tensor:
+        """Affinity loss of the side head; both channels of a bin share their place."""
+        bands, size = self.options.sub_bands, self.options.dimensions
+        places = torch.tanh(self.embed(maps[..., ::_THIN]))  # batch, band * dimension, row, frame
+        places = places.reshape(len(places), bands, size, *places.shape[2:]).movedim(2, -1).flatten(1, 3)
+        power = [stem[..., ::_THIN].sum(dim=1, keepdim=True) for stem in (vocals, accompaniment)]
+        voice = masks.binary(*power).flatten(1)
+        weight = losses.magnitude_weight(power[0] + power[1]).flatten(1)
+        return losses.affinity(F.normalize(places, dim=-1), torch.stack([voice, 1 - voice], dim=-1), weight)
+
+
+class _Answer(NamedTuple):
+    """What the net makes of a chunk.
+
+    Attributes:
+        vocals: Their mask before its sigmoid, ``(batch, 2, freq, frame)``.
+        accompaniment: The same of the accompaniment.
+        maps: The last maps, ``(batch, map, freq of sub-band, frame)``.
+        voicing: Whether there is a voice, before the sigmoid, ``(batch, 1, frame at the bottom)``; anything without
+            that head.
+    """
+
+    vocals: Tensor
+    accompaniment: Tensor
+    maps: Tensor
+    voicing: Tensor
 
 
 def _normed(convolution: nn.Module, width: int) -> nn.Sequential:

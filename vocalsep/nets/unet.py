@@ -38,6 +38,7 @@ class UNetOptions:
     """Options of `UNet`.
 
     Attributes:
+        channels: Maps that the net is shown; one is the front end's, those of a `uhnet` are three.
         width: Feature maps at full size; deeper levels have 2, 4, 8 and 8 times as many.
         dropout: Share of activations that are dropped in training.
         bce: Weight of the binary cross-entropy of the mask.
@@ -48,6 +49,7 @@ class UNetOptions:
         ConfigError: For values out of range.
     """
 
+    channels: int = 1
     width: int = 64
     dropout: float = 0.5
     bce: float = 1.0
@@ -55,8 +57,8 @@ class UNetOptions:
     spectral: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.width < 1 or not 0 <= self.dropout < 1 or min(self.bce, self.spectral) < 0:
-            raise ConfigError("a U-Net needs width >= 1, dropout in [0, 1) and weights of the losses >= 0")
+        if min(self.channels, self.width) < 1 or not 0 <= self.dropout < 1 or min(self.bce, self.spectral) < 0:
+            raise ConfigError("a U-Net needs channels and width >= 1, dropout in [0, 1) and weights of the losses >= 0")
         if self.bce + self.spectral == 0:
             raise ConfigError("a U-Net needs at least one loss: bce and spectral are both 0")
 
@@ -75,7 +77,7 @@ class UNet(Net):
         self.options = options
         widths = [options.width * factor for factor in _WIDTHS]
         self.down = nn.ModuleList(
-            _double(inside, outside) for inside, outside in zip([1, *widths[:-1]], widths, strict=True)
+            _double(inside, outside) for inside, outside in zip([options.channels, *widths[:-1]], widths, strict=True)
         )
         self.pool = nn.MaxPool2d(2)
         self.up = nn.ModuleList(
@@ -89,12 +91,12 @@ class UNet(Net):
         """The mask before its sigmoid, ``(batch, 1, band, frame)``.
 
         Raises:
-            ConfigError: If the front end has other channels than one, or bands or frames that do not fit.
+            ConfigError: If the front end has other channels than these, or bands or frames that do not fit.
         """
         channels, *size = features.shape[1:]
-        if channels != 1 or any(length % 2**_STAGES for length in size):
+        if channels != self.options.channels or any(length % 2**_STAGES for length in size):
             raise ConfigError(
-                f"this U-Net needs one channel, and bands and frames in multiples of {2**_STAGES}, "
+                f"this U-Net needs channels = {self.options.channels}, bands and frames in multiples of {2**_STAGES}, "
                 f"not {channels} and {size[0]} x {size[1]}"
             )
         maps = self.down[0](features)
@@ -118,9 +120,10 @@ class UNet(Net):
         """BCE of the mask and L1 of the masked spectrum, each with its weight."""
         logits = self.logits(batch.features).float()
         with full_precision(logits):
-            return self._terms(logits, batch)
+            return self.terms(logits, batch)
 
-    def _terms(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def terms(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """The terms of the loss, from the mask before its sigmoid."""
         front_end, terms = batch.front_end, {}
         if self.options.bce:
             ideal = masks.binary if self.options.target == "binary" else masks.ratio

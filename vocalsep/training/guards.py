@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from vocalsep import nets, weights
+from vocalsep.datasets import splits
 from vocalsep.datasets.splits import Heard, shown
 from vocalsep.errors import ConfigError
 from vocalsep.training.material import Material
@@ -60,15 +61,14 @@ def heard_before(recipe: Recipe, tracks: Path, report: Callable[[str], None], *,
     if resume:
         found: Heard = _read(tracks).get("before", {})
         return found
-    name = recipe.training.init
-    if not name:
-        return {}
-    model = weights.load(name)
-    if model.front_end != recipe.front_end:
-        raise ConfigError(f"training.init = {name!r}: its front end is another; expected {model.front_end}")
-    if "heard" not in model.about:
-        report(f"{name} does not tell what it was trained on; make sure that no song held out here is among it")
-    heard: Heard = model.about.get("heard", {})
+    heard: Heard = {}
+    for name in filter(None, (recipe.training.init, *recipe.training.parts.values())):
+        model = weights.load(name)
+        if model.front_end != recipe.front_end:
+            raise ConfigError(f"{name!r} to start from: its front end is another; expected {model.front_end}")
+        if "heard" not in model.about:
+            report(f"{name} does not tell what it was trained on; make sure that no song held out here is among it")
+        heard = splits.both(heard, model.about.get("heard", {}))
     return heard
 
 

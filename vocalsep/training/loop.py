@@ -81,8 +81,8 @@ def fit(
         trainer = Trainer(recipe, material, ours)
         if resume:
             trainer.restore(torch.load(checkpoint, map_location=ours.device, weights_only=True))
-        elif recipe.training.init:
-            trainer.start_from(recipe.training.init)
+        else:
+            trainer.start()
         if ours.leads:
             run.mkdir(parents=True, exist_ok=True)
             files.write_text(run / RECIPE, config.dump_toml(config.to_dict(recipe)))
@@ -155,11 +155,15 @@ def _validate(trainer: Trainer, result: Path) -> dict[str, float]:
 
 def _about(trainer: Trainer, scores: Mapping[str, float]) -> dict[str, Any]:
     recipe = trainer.recipe
+    told = config.to_dict(recipe)
+    told["pools"] = [{"layout": p.layout, "weight": p.weight} for p in recipe.pools]
+    told["training"]["init"] = Path(recipe.training.init).name  # no folders of this machine
+    told["training"]["parts"] = {part: Path(name).name for part, name in recipe.training.parts.items()}
     return {
         "version": __version__,
         "licence": recipe.licence,
         "data": [pool.layout for pool in recipe.pools],
-        "recipe": config.to_dict(recipe) | {"pools": [{"layout": p.layout, "weight": p.weight} for p in recipe.pools]},
+        "recipe": told,
         "heard": trainer.material.heard,
         "steps": trainer.step,
         "hours": round(trainer.seconds / 3600, 3),

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from vocalsep import config
 from vocalsep.datasets.excerpts import ExcerptOptions
 from vocalsep.errors import ConfigError, unknown
-from vocalsep.features import Linear, LogMel
+from vocalsep.features import MFCC, Linear, LogMel
 
 _LENGTHS = ("steps", "minutes", "epochs")
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -60,6 +60,7 @@ class FitOptions:
         minutes: Minutes of training in all; validation is not counted.
         epochs: Epochs in all: an epoch is as much sound as the songs to train on have.
         init: A published model or weights file to start from, of the same net; empty for random weights.
+        parts: Published models or weights files to start parts of the net from, by the part's name.
         optimiser: "adamw", "adam" or "rmsprop".
         learning_rate: Its peak, after the warm-up.
         schedule: "cosine" lets it fall to 0 along a cosine; "plateau" cuts it whenever validation stops getting better.
@@ -90,6 +91,7 @@ class FitOptions:
     minutes: float = 0.0
     epochs: float = 0.0
     init: str = ""
+    parts: dict[str, str] = field(default_factory=dict)
     optimiser: Literal["adamw", "adam", "rmsprop"] = "adamw"
     learning_rate: float = 2e-3
     schedule: Literal["cosine", "plateau"] = "cosine"
@@ -130,7 +132,8 @@ class Recipe:
     Attributes:
         net: A key of `nets.NETS`.
         options: The net's options.
-        front_end: What it looks at; its key `kind` says whether the other keys are those of `LogMel` or of `Linear`.
+        front_end: What it looks at; its key `kind` says whether the other keys are those of `LogMel`, of `Linear`
+            or of `MFCC`.
         excerpts: What it is shown.
         training: The loop.
         pools: Where the recordings lie.
@@ -139,7 +142,7 @@ class Recipe:
 
     net: str
     options: dict[str, Any] = field(default_factory=dict)
-    front_end: LogMel | Linear = field(default_factory=LogMel)
+    front_end: LogMel | Linear | MFCC = field(default_factory=LogMel)
     excerpts: ExcerptOptions = field(default_factory=ExcerptOptions)
     training: FitOptions
     pools: tuple[PoolOptions, ...]

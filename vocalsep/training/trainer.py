@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vocalsep import nets, weights
 from vocalsep.datasets.excerpts import Drawn
-from vocalsep.errors import ConfigError, VocalsepError
+from vocalsep.errors import ConfigError, VocalsepError, unknown
 from vocalsep.training import schedule
 from vocalsep.training.material import Material
 from vocalsep.training.recipes import Recipe
@@ -54,19 +54,30 @@ class Trainer:
         self.validated = 0.0  # when that was done last, in seconds of training
         self.standing = Standing()
 
-    def start_from(self, name: str) -> None:
-        """Takes over the weights of a model: a published one, or a weights file.
+    def start(self) -> None:
+        """Takes over the weights that the recipe starts from: of a whole model, and then of models for single parts.
 
         Raises:
-            ConfigError: If they are of another net or of other options.
+            ConfigError: If there is no such part, or the weights are of another net or of other options.
             ModelError: If there is no such model.
         """
-        known = weights.load(name).net.state_dict()
-        wanted = self.net.state_dict()
-        if {key: held.shape for key, held in known.items()} != {key: held.shape for key, held in wanted.items()}:
-            raise ConfigError(f"training.init = {name!r}: its weights are of another net or of other options")
-        for net in (self.net, self.mean):
-            net.load_state_dict(known)
+        options = self.recipe.training
+        for part, name in ({"": options.init} | options.parts).items():
+            if not name:
+                continue
+            setting = f"training.{f'parts.{part}' if part else 'init'} = {name!r}"
+            known = weights.load(name).net.state_dict()
+            for net in (self.net, self.mean):
+                try:
+                    module = net.get_submodule(part)
+                except AttributeError as error:
+                    parts = [called for called, _ in net.named_children()]
+                    raise ConfigError(f"{setting}: {unknown('part', part, parts)}") from error
+                wanted = module.state_dict()
+                try:
+                    module.load_state_dict({key: _widened(held, wanted.get(key, held)) for key, held in known.items()})
+                except RuntimeError as error:
+                    raise ConfigError(f"{setting}: its weights are of another net or of other options") from error
 
     @property
     def progress(self) -> float:
@@ -222,6 +233,13 @@ class Trainer:
         self.step, self.seconds = state["step"], state["seconds"]
         self.waited, self.validated = state["waited"], state["validated"]
         self.standing = Standing(**state["standing"])
+
+
+def _widened(kernel: Tensor, like: Tensor) -> Tensor:
+    """A kernel for more maps than it was trained on, to which the added ones mean nothing yet; others as they are."""
+    if kernel.ndim != 4 or kernel.shape[1] >= like.shape[1]:
+        return kernel
+    return torch.cat([kernel, kernel.new_zeros(len(kernel), like.shape[1] - kernel.shape[1], *kernel.shape[2:])], dim=1)
 
 
 def _seed(*parts: int) -> int:

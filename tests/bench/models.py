@@ -1,0 +1,69 @@
+"""Prints what each published model costs: parameters, size, multiplications and time.
+
+    python tests/bench/models.py [--model unet ...] [--seconds 60]
+
+MMAC/s are millions of multiply-accumulates of the net for a second of a stereo song if every frame is seen once; the
+extractor shows each frame to two chunks, which doubles it. Times real time are those of the whole extraction of noise
+from memory (STFT, resampling from 44.1 kHz and all), the best of three, on as many threads as torch takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from vocalsep import weights
+from vocalsep.extraction import Extractor
+from vocalsep.weights import Model
+
+RATE, CHANNELS = 44_100, 2
+
+
+def chunk(model: Model) -> Tensor:
+    """What the net is shown of a chunk of a stereo song."""
+    front_end = model.front_end
+    shape = (1, CHANNELS, front_end.grid.freqs, front_end.frames)
+    return front_end.normalise(front_end.arrange(front_end.analyse(torch.randn(shape, dtype=torch.complex64))))
+
+
+def macs(model: Model) -> int:
+    """Multiply-accumulates for a chunk, those of recurrent layers with them."""
+    with FlopCounterMode(display=False) as counter:
+        model.net.mask(chunk(model))
+    return counter.get_total_flops() // 2
+
+
+def times_real_time(model: Model, seconds: float) -> float:
+    extractor = Extractor(model, device="cpu")
+    song = 0.1 * torch.randn(CHANNELS, round(seconds * RATE), generator=torch.Generator().manual_seed(0))
+    taken = []
+    for _ in range(3):
+        started = time.perf_counter()
+        extractor(song, RATE)
+        taken.append(time.perf_counter() - started)
+    return seconds / min(taken)
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", nargs="+", default=list(weights.published()))
+    parser.add_argument("--seconds", type=float, default=60)
+    options = parser.parse_args()
+    print("| model | parameters | MB | MMAC/s | times real time |")
+    print("|---|---|---|---|---|")
+    for name in options.model:
+        model = weights.load(name)
+        path = weights.published().get(name)
+        size = f"{path.stat().st_size / 1e6:.1f}" if path else "-"
+        per_second = macs(model) / (model.front_end.frames * model.front_end.hop / model.front_end.rate) / 1e6
+        speed = times_real_time(model, options.seconds)
+        print(f"| {name} | {model.net.parameters_count:,} | {size} | {per_second:.0f} | {speed:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -80,7 +80,7 @@ def standard(
     models: Sequence[str],
     inversions: Iterable[str],
     folders: Iterable[Path],
-    masks_from: Iterable[str] = ("auto",),
+    masks_from: Sequence[str] = ("auto",),
 ) -> list[Row]:
     """Rows of a table: the floor (the mixture), then what is compared, then the ceilings.
 
@@ -90,7 +90,7 @@ def standard(
         models: Names or weights files. Each gets a row for every inversion, and one for the ideal mask on its grid,
             unless a model before it has the same.
         inversions: How they turn spectra into sound.
-        masks_from: Where they take their masks from; models that do not cluster have no row of clusters.
+        masks_from: Where those that cluster take their masks from, each a row of its own; others have one row.
         folders: What other separators wrote.
 
     Raises:
@@ -100,13 +100,11 @@ def standard(
     """
     loaded = {model: weights.load(model) for model in models}
     compared: list[Row] = []
-    for inversion, source in itertools.product(inversions, masks_from):
-        end = "".join(f", {way}" for way in (source, inversion) if way not in ("auto", "phase"))
-        compared += [
-            Row(name=f"{_called(m)}{end}", kind="model", model=m, inversion=inversion, masks_from=source)
-            for m in models
-            if source != "clusters" or isinstance(loaded[m].net, ClusteringNet)
-        ]
+    for inversion, model in itertools.product(inversions, models):
+        for source in masks_from if isinstance(loaded[model].net, ClusteringNet) else ["auto"]:
+            end = "".join(f", {way}" for way in (source, inversion) if way not in ("auto", "phase"))
+            name = f"{_called(model)}{end}"
+            compared.append(Row(name=name, kind="model", model=model, inversion=inversion, masks_from=source))
     for folder in folders:
         if not folder.is_dir():
             raise DatasetError(f"{folder}: no such folder of estimates")

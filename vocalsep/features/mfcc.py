@@ -74,8 +74,12 @@ class MFCC(FrontEnd):
         return (mel_bank(self.grid, self.bands).to(mean) * emphasis) @ mean
 
     def normalise(self, power: Tensor, like: Tensor | None = None) -> Features:
-        """The coefficients of each frame, by their number; levels are against the chunk's. See `FrontEnd.normalise`."""
-        level = torch.log(relative(power, like) + 10 ** (self.floor_db / 10))
+        """The coefficients of each frame, by their number. See `FrontEnd.normalise`.
+
+        The logarithm is that of the power above the floor, ``log(1 + power / floor)``: silence is 0, and the first
+        coefficient is never below it.
+        """
+        level = torch.log1p(relative(power, like) / 10 ** (self.floor_db / 10))
         return cosines(self.bands).to(level) @ level
 
     def resolve(self, mask: Mask) -> Mask:

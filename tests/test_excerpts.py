@@ -163,6 +163,16 @@ def test_kinds_are_drawn_by_weight(pairs: float, remixes: float, voices: float) 
     assert float(is_pair.float().mean()) == pytest.approx(pairs / total, abs=0.08)
 
 
+def test_a_balanced_pool_draws_singers_alike_and_the_tracks_of_each_by_length() -> None:
+    made = [song(number, samples) for number, samples in ((1, 300), (2, 300), (3, 600), (4, 200))]
+    singers = ("ada", "ada", "ada", "bea")
+    tracks = [replace(one, track=replace(one.track, group=who)) for one, who in zip(made, singers, strict=True)]
+    np.testing.assert_allclose(Pool(tracks, balanced=True).shares(100), [0.125, 0.125, 0.25, 0.5])
+    np.testing.assert_allclose(Pool(tracks).shares(100), np.array([3, 3, 6, 2]) / 14)
+    vocals, _ = drawn(PLAIN, size=400, songs=[Pool(tracks, balanced=True)])
+    assert numbers(vocals).count(4) / 400 == pytest.approx(0.5, abs=0.1)
+
+
 def test_pools_are_drawn_by_weight_and_tracks_by_length() -> None:
     heavy = Pool([song(1, 300), song(2, 900)], weight=3.0)
     vocals, _ = drawn(PLAIN, size=300, songs=[heavy, Pool([song(3)], weight=1.0)])

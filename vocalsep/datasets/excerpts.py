@@ -94,10 +94,25 @@ class Drawn(NamedTuple):
 
 @dataclass(frozen=True)
 class Pool:
-    """Tracks of one kind, and how much they weigh against other pools of their kind."""
+    """Tracks of one kind.
+
+    Attributes:
+        tracks: The tracks, each drawn in proportion to its length.
+        weight: How often they are drawn from, against other pools of their kind.
+        balanced: Whether all artists or singers are drawn equally often, however much there is of each.
+    """
 
     tracks: Sequence[Decoded]
     weight: float = 1.0
+    balanced: bool = False
+
+    def shares(self, rate: int) -> Array:
+        """How often each track is drawn, ``(track,)``, with the sum 1."""
+        shares = np.minimum([track.samples for track in self.tracks], _LONG_SECONDS * rate)
+        if self.balanced:
+            _, group = np.unique([track.track.group for track in self.tracks], return_inverse=True)
+            shares = shares / np.bincount(group, weights=shares)[group]
+        return np.asarray(shares / shares.sum())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,8 +264,7 @@ class _Hand:
     def _pick(self, pools: Sequence[Pool]) -> Decoded:
         weights = np.array([pool.weight for pool in pools])
         pool = pools[self.rng.choice(len(pools), p=weights / weights.sum())]
-        lengths = np.minimum([track.samples for track in pool.tracks], _LONG_SECONDS * self.rate)
-        track = pool.tracks[self.rng.choice(len(pool.tracks), p=lengths / lengths.sum())]
+        track = pool.tracks[self.rng.choice(len(pool.tracks), p=pool.shares(self.rate))]
         self.tracks.append(track.track.name)
         return track
 

@@ -26,6 +26,7 @@ class PoolOptions:
             the vocals that another separator has found, "voices" or "instrumentals" for folders of lone ones.
         root: The folder; ``$NAME`` stands for an environment variable.
         weight: How often it is drawn from, against the other pools of its kind.
+        balanced: Whether all artists or singers are drawn equally often, however much there is of each.
         hold_out: Every so-many-th artist is kept for validation, of fewer artists every so-many-th song; 0 keeps none.
         split: For "mir1k" also "drnn", which has validation clips of its own; empty for the layout's usual split.
         vocals: For "teacher", the folder of the vocals found, ``$NAME`` as above; empty if they lie beside the songs.
@@ -37,6 +38,7 @@ class PoolOptions:
     layout: Literal["dsd100", "mir1k", "stems", "teacher", "voices", "instrumentals"]
     root: str
     weight: float = 1.0
+    balanced: bool = False
     hold_out: int = 0
     split: str = ""
     vocals: str = ""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from vocalsep import masks, stft
+from vocalsep import losses, masks, stft
 from vocalsep.features import FrontEnd
 from vocalsep.shapes import Embedding, Features, Mask, Spectrum, Waveform
 
@@ -81,6 +82,37 @@ def make_batch(front_end: FrontEnd, vocals: Waveform, accompaniment: Waveform) -
         vocals=spectra[0],
         accompaniment=spectra[1],
     )
+
+
+def mask_terms(
+    batch: Batch,
+    mask: Mask,
+    logits: Tensor,
+    *,
+    bce: float,
+    spectral: float,
+    ideal: Callable[[Tensor, Tensor], Mask] = masks.ratio,
+    weighted: bool = False,
+) -> dict[str, Tensor]:
+    """The terms of a loss on a vocals' mask that several nets share, each where its weight is above 0.
+
+    Args:
+        batch: The batch.
+        mask: What the net answers, ``(batch, channel of the net or 1, row, frame)``, float32.
+        logits: The same before its sigmoid; not looked at where `bce` is 0.
+        bce: Weight of ``bce``, the binary cross-entropy with the ideal mask.
+        spectral: Weight of ``spectral``, the L1 distance of the masked spectrum.
+        ideal: From power of vocals and accompaniment to the ideal mask.
+        weighted: Whether bins count by their magnitude in the cross-entropy.
+    """
+    terms = {}
+    if bce:
+        power = [batch.front_end.analyse(stem) for stem in (batch.vocals, batch.accompaniment)]
+        weight = losses.magnitude_weight(power[0] + power[1]) if weighted else None
+        terms["bce"] = bce * losses.binary_cross_entropy(logits, ideal(*power), weight)
+    if spectral:
+        terms["spectral"] = spectral * losses.spectral_l1(batch.masked(mask), batch.vocals, batch.mixture)
+    return terms
 
 
 class Net(nn.Module, abc.ABC):

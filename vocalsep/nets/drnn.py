@@ -29,12 +29,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from vocalsep import losses, masks
 from vocalsep.errors import ConfigError
 from vocalsep.features import MFCC, FrontEnd, Linear
 from vocalsep.features.base import relative
 from vocalsep.features.mfcc import cosines
-from vocalsep.nets.base import Batch, Net, full_precision
+from vocalsep.nets.base import Batch, Net, full_precision, mask_terms
 from vocalsep.shapes import Features, Magnitude, Mask
 
 
@@ -152,23 +151,16 @@ class DRNN(Net):
             raise ConfigError(
                 "a DRNN needs for magnitudes a linear front end with compression = 0, and for a cepstrum one of mfcc"
             )
-        vocals, accompaniment = (front_end.analyse(stem) for stem in (batch.vocals, batch.accompaniment))
-        mixture = front_end.analyse(batch.mixture)
         terms: dict[str, Tensor] = {}
         mask = self._mask(answer, batch.features)
         if options.mse:
+            vocals, mixture = front_end.analyse(batch.vocals), front_end.analyse(batch.mixture)
             if options.answer == "mask":
                 answered, true = mask * relative(mixture).sqrt(), relative(vocals, mixture).sqrt()
             else:
                 answered, true = answer, front_end.normalise(vocals, mixture)
             terms["mse"] = options.mse * (answered - true).square().mean()  # eq. (1)
-        if options.spectral:
-            distance = losses.spectral_l1(batch.masked(mask), batch.vocals, batch.mixture)
-            terms["spectral"] = options.spectral * distance
-        if options.bce:
-            shares, weight = masks.ratio(vocals, accompaniment), losses.magnitude_weight(mixture)
-            terms["bce"] = options.bce * losses.binary_cross_entropy(answer, shares, weight)
-        return terms
+        return terms | mask_terms(batch, mask, answer, bce=options.bce, spectral=options.spectral, weighted=True)
 
 
 def _share(vocals: Magnitude, mixture: Magnitude) -> Mask:

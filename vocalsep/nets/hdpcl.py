@@ -22,9 +22,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from vocalsep import losses, masks
 from vocalsep.errors import ConfigError
-from vocalsep.nets.base import Batch, full_precision
+from vocalsep.nets.base import Batch, full_precision, mask_terms
 from vocalsep.nets.dpcl import DPCL, DPCLOptions
 from vocalsep.shapes import Embedding, Features, Mask
 
@@ -92,13 +91,13 @@ class HDPCL(DPCL):
         """The terms of the loss, from embeddings and the head's values."""
         answer = answer.float()
         with full_precision(answer):
-            options, terms = self.options, self._terms(places, batch)
+            options = self.options
             logits = answer[:, :1] - answer[:, 1:]  # the softmax over two is the sigmoid of their difference
-            if options.bce:
-                power = [batch.front_end.analyse(stem) for stem in (batch.vocals, batch.accompaniment)]
-                weight = losses.magnitude_weight(power[0] + power[1]) if options.weighted else None
-                terms["bce"] = options.bce * losses.binary_cross_entropy(logits, masks.ratio(*power), weight)
-            if options.spectral:
-                distance = losses.spectral_l1(batch.masked(torch.sigmoid(logits)), batch.vocals, batch.mixture)
-                terms["spectral"] = options.spectral * distance
-        return terms
+            return self._terms(places, batch) | mask_terms(
+                batch,
+                torch.sigmoid(logits),
+                logits,
+                bce=options.bce,
+                spectral=options.spectral,
+                weighted=options.weighted,
+            )

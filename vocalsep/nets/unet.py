@@ -24,9 +24,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from vocalsep import losses, masks
+from vocalsep import masks
 from vocalsep.errors import ConfigError
-from vocalsep.nets.base import Batch, Net, full_precision
+from vocalsep.nets.base import Batch, Net, full_precision, mask_terms
 from vocalsep.shapes import Features, Mask
 
 _STAGES = 4
@@ -124,15 +124,9 @@ class UNet(Net):
 
     def terms(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The terms of the loss, from the mask before its sigmoid."""
-        front_end, terms = batch.front_end, {}
-        if self.options.bce:
-            ideal = masks.binary if self.options.target == "binary" else masks.ratio
-            target = ideal(front_end.analyse(batch.vocals), front_end.analyse(batch.accompaniment))
-            terms["bce"] = self.options.bce * losses.binary_cross_entropy(logits, target)
-        if self.options.spectral:
-            distance = losses.spectral_l1(batch.masked(torch.sigmoid(logits)), batch.vocals, batch.mixture)
-            terms["spectral"] = self.options.spectral * distance
-        return terms
+        options = self.options
+        ideal = masks.binary if options.target == "binary" else masks.ratio
+        return mask_terms(batch, torch.sigmoid(logits), logits, bce=options.bce, spectral=options.spectral, ideal=ideal)
 
 
 def _double(inside: int, outside: int) -> nn.Sequential:

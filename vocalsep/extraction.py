@@ -343,7 +343,11 @@ def extract(
         clusters = _surveyed(Path(song), extractor, progress) if extractor.clusters else None
         reader = stack.enter_context(audio.Reader(Path(song)))
         writers = [
-            stack.enter_context(audio.Writer(path, rate=reader.rate, channels=reader.channels, subtype=reader.subtype))
+            stack.enter_context(
+                audio.Writer(
+                    path, rate=reader.rate, channels=reader.channels, subtype=reader.subtype, samples=reader.samples
+                )
+            )
             for path in outputs
         ]
         separation = extractor.start(reader.rate, reader.channels, clusters)

@@ -52,7 +52,7 @@ class OptionalValue(TyperCommand):
 
 
 def extract(
-    songs: Annotated[list[Path], typer.Argument(metavar="SONG", help="Recordings: wav, flac, ogg, mp3, ...")],
+    songs: Annotated[list[Path], typer.Argument(metavar="SONG", help="Recordings: wav, flac, mp3, m4a, mkv, ...")],
     output: Annotated[
         str | None,
         typer.Option(
@@ -178,9 +178,10 @@ def _refusal(job: _Job, inputs: set[Path], *, overwrite: bool) -> AudioError | N
     from vocalsep import audio
 
     try:
-        audio.Reader(job.song).close()
+        with audio.Reader(job.song) as reader:
+            rate, channels = reader.rate, reader.channels
         for path in job.outputs:
-            audio.check_output(path)
+            audio.check_output(path, rate=rate, channels=channels)
             if path.resolve() in inputs:
                 return AudioError(f"{path}: is a song to be read; choose another output")
             if path.exists() and not overwrite:
@@ -205,7 +206,7 @@ def _bar(song: Path, *, quiet: bool) -> Iterator[Any]:
     )
     with Progress(*columns, console=stderr, transient=True, disable=quiet or not stderr.is_terminal) as bar:
         with audio.Reader(song) as reader:
-            seconds = reader.samples / reader.rate
+            seconds = reader.samples / reader.rate or None
         task = bar.add_task(song.name, total=seconds)
         yield lambda done: bar.advance(task, done)
 

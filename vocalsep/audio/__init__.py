@@ -1,0 +1,27 @@
+"""Reading and writing recordings in blocks, and changing their rate: the only place that touches sound files.
+
+Inside the package sound is ``(channel, time)`` float32 with full scale 1, channels in the order of wav; files and
+libsndfile see ``(time, channel)``. Levels are never touched unless that is asked for.
+"""
+
+from __future__ import annotations
+
+from vocalsep.audio.formats import FORMATS, SUBTYPES, SUFFIXES, Format, check_output
+from vocalsep.audio.reader import BLOCK_SECONDS, Reader, read
+from vocalsep.audio.resampling import Resampler, resample
+from vocalsep.audio.writer import CLIPPING, Writer
+
+__all__ = [
+    "BLOCK_SECONDS",
+    "CLIPPING",
+    "FORMATS",
+    "SUBTYPES",
+    "SUFFIXES",
+    "Format",
+    "Reader",
+    "Resampler",
+    "Writer",
+    "check_output",
+    "read",
+    "resample",
+]

@@ -206,7 +206,7 @@ def test_opus_is_decoded_with_all_of_its_band_whatever_it_was_made_from(tmp_path
 # laziness
 
 
-def test_ffmpeg_is_loaded_only_where_it_is_needed(tmp_path: Path) -> None:
+def test_ffmpeg_and_mutagen_are_loaded_only_where_they_are_needed(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", np.zeros(100), 8_000)
     code = """
 import sys
@@ -216,7 +216,7 @@ folder = Path(sys.argv[1])
 samples, rate = audio.read(folder / "x.wav")
 with audio.Writer(folder / "y.flac", rate=rate, channels=1, subtype="PCM_16") as writer:
     writer.write(samples)
-assert "av" not in sys.modules
+assert not {"av", "mutagen"} & set(sys.modules)
 """
     environment = os.environ | {"PYTHONPATH": str(Path(vocalsep.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, env=environment)

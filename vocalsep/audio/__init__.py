@@ -7,8 +7,11 @@ libsndfile see ``(time, channel)``. Levels are never touched unless that is aske
 from __future__ import annotations
 
 from vocalsep.audio.formats import FORMATS, SUBTYPES, SUFFIXES, Format, check_output
+from vocalsep.audio.outputs import Outputs
 from vocalsep.audio.reader import BLOCK_SECONDS, Reader, read
 from vocalsep.audio.resampling import Resampler, resample
+from vocalsep.audio.tags import Tags
+from vocalsep.audio.tags import read as read_tags
 from vocalsep.audio.writer import CLIPPING, Writer
 
 __all__ = [
@@ -18,10 +21,13 @@ __all__ = [
     "SUBTYPES",
     "SUFFIXES",
     "Format",
+    "Outputs",
     "Reader",
     "Resampler",
+    "Tags",
     "Writer",
     "check_output",
     "read",
+    "read_tags",
     "resample",
 ]

@@ -211,3 +211,16 @@ def _floats(frame: AudioFrame) -> Waveform:
 
 def _is_picture(stream: Stream) -> bool:
     return bool(stream.disposition & Disposition.attached_pic)
+
+
+def picture(path: Path) -> tuple[str, bytes] | None:
+    """The cover of a file: its MIME type, and the picture as it is stored."""
+    with path.open("rb") as file, av.open(_Quiet(file), "r", options={"format_whitelist": _DEMUXERS}) as container:
+        for stream in container.streams.video:
+            if _is_picture(stream) and stream.codec_context is not None:
+                kinds = {"mjpeg": "image/jpeg", "png": "image/png"}
+                kind = kinds.get(stream.codec_context.name)
+                packet = next(container.demux(stream), None)
+                if kind and packet is not None and packet.size:
+                    return kind, bytes(packet)
+    return None

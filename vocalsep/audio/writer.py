@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from vocalsep import files
-from vocalsep.audio import order
+from vocalsep.audio import order, tags
 from vocalsep.audio.formats import BITS, Format, check_output, data_bytes
 from vocalsep.audio.reader import reason
 from vocalsep.audio.resampling import Resampler
 from vocalsep.errors import AudioError, ConfigError, unknown
 from vocalsep.shapes import Waveform
 
-CLIPPING = ("error", "clamp")
+CLIPPING = ("error", "clamp", "scale")
 """What to do with samples that a fixed-point format cannot hold."""
 
 LOSSY_PEAK = 8.0
@@ -86,7 +86,9 @@ class Writer:
         subtype: Sample format wanted, in libsndfile's words; if the format has none of that name, its usual one.
         clip: What to do with samples that the format cannot hold (beyond full scale in a fixed-point one, beyond
             `LOSSY_PEAK` in a lossy one): "clamp" puts them to that and counts them in `clipped`, "error" refuses them.
+            ("scale" needs to know the whole song; see `Outputs`.)
         samples: Expected length; long wav files become RF64.
+        about: Tags to give to the file. If that fails, `complaint` says why, and the file is written all the same.
 
     Raises:
         AudioError: If the format is unknown or does not hold such a recording, or the file cannot be written.
@@ -101,13 +103,14 @@ class Writer:
         subtype: str,
         clip: str = "clamp",
         samples: int = 0,
+        about: tags.Tags | None = None,
     ) -> None:
         if clip not in CLIPPING:
             raise ConfigError(unknown("way of clipping", clip, CLIPPING))
         kind = check_output(path, rate=rate, channels=channels)
-        self.path, self.clipped = path, 0
-        self.subtype = kind.subtype(subtype)
-        self._clip, self._bytes = clip, 0
+        self.path, self.clipped, self.complaint = path, 0, ""
+        self.subtype, self._kind = kind.subtype(subtype), kind.name
+        self._clip, self._about, self._bytes = clip, about, 0
         long = kind.name in ("WAV", "AIFF") and data_bytes(samples, channels, self.subtype) > _LONG
         if kind.name == "AIFF" and long:
             raise AudioError(f"{path}: aiff holds at most 4 GB, which the song may exceed; choose .wav or .flac")
@@ -155,6 +158,8 @@ class Writer:
             raise
         try:
             self._sink.close()
+            if self._about:
+                self.complaint = tags.write(self._temporary, self._about, self._kind, self.path.name)
         except _ERRORS as error:
             raise AudioError(f"{self.path}: cannot be written ({reason(error)})") from error
 

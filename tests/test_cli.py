@@ -32,6 +32,9 @@ KEYS = {
     "voice_share",
     "cluster_confidence",
     "clusters_used",
+    "clipped_samples",
+    "gain_db",
+    "warnings",
 }
 PACKAGE = Path(vocalsep.__file__).parent
 
@@ -231,6 +234,98 @@ def _reason(text: str) -> str:
     return text.rpartition("(")[2].strip().removesuffix(")")
 
 
+# formats, samples, levels
+
+
+def loud(path: Path) -> Path:
+    """A float song that exceeds full scale by half."""
+    return synth.write(path, 1.5 * fakes.tone(300, 8_000, 1.0, 2).numpy().T / 0.3, 8_000, "FLOAT")
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype", "written"),
+    [
+        ("v.wav", "pcm16", "PCM_16"),
+        ("v.wav", "float", "FLOAT"),
+        ("v.flac", "pcm24", "PCM_24"),
+        ("v.aiff", "pcm32", "PCM_32"),
+    ],
+)
+def test_the_sample_format_can_be_chosen(songs: Path, model: Path, name: str, subtype: str, written: str) -> None:
+    assert run("extract", songs / "song.wav", "-m", model, "-o", songs / name, "--subtype", subtype).exit_code == 0
+    assert soundfile.info(songs / name).subtype == written
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "options", "expected"),
+    [
+        ("v.mp3", 96_000, [], "mp3 holds 8000, "),
+        ("v.m4a", 192_000, [], "m4a holds 7350, "),
+        ("v.flac", 8_000, ["--subtype", "float"], "flac does not hold samples as float; expected pcm16 or pcm24"),
+        ("v.ogg", 8_000, ["--subtype", "pcm16"], "ogg does not hold samples as pcm16; it has none to choose"),
+    ],
+)
+def test_what_an_output_does_not_hold_is_refused_before_anything_is_computed(
+    songs: Path, name: str, rate: int, options: list[str], expected: str
+) -> None:
+    write(songs / "song.wav", rate=rate)
+    # had anything been computed, the model would have been missed
+    line = complaint(run("extract", songs / "song.wav", "-o", songs / name, "-m", songs / "no.safetensors", *options))
+    assert line.startswith(f"{songs / name}: {expected}")
+    assert listing(songs) == ["song.wav"]
+
+
+def test_samples_beyond_full_scale_are_clamped_and_told(
+    songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "load", lambda *_: fakes.constant(1.0, fakes.SMALL))
+    command = ["extract", loud(songs / "song.wav"), "--json", "--overwrite", "-o"]
+    result = run(*command, tmp_path / "v.wav", "--subtype", "pcm16")
+    (told,) = objects(result.stdout)
+    assert result.exit_code == 0
+    assert 1_000 < told["clipped_samples"] < 16_000
+    assert told["gain_db"] == 0
+    lines = f"vocalsep: {songs / 'song.wav'}: {told['clipped_samples']} samples beyond full scale were put to it"
+    assert result.stderr.startswith(lines)
+    assert len(result.stderr.splitlines()) == 1
+    (told,) = objects(run(*command, tmp_path / "v.wav").stdout)  # float holds it
+    assert (told["clipped_samples"], told["gain_db"], told["warnings"]) == (0, 0, [])
+
+
+def test_scaling_and_giving_up_can_be_chosen(songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "load", lambda *_: fakes.constant(0.75, fakes.SMALL))
+    outputs = [tmp_path / "v.wav", tmp_path / "a.wav"]
+    command = ["extract", loud(songs / "song.wav"), "-o", outputs[0], "--accompaniment", outputs[1]]
+    result = run(*command, "--subtype", "pcm24", "--clip", "scale", "--json")
+    (told,) = objects(result.stdout)
+    assert told["clipped_samples"] == 0
+    assert told["gain_db"] == pytest.approx(-1.05, abs=0.1)  # 1.5 * 0.75 = 1.125
+    assert f"scaled by {told['gain_db']} dB" in result.stderr
+    peaks = [float(audio.read(path)[0].abs().max()) for path in outputs]
+    assert peaks == [pytest.approx(1.0, abs=1e-6), pytest.approx(1 / 3, abs=0.02)]
+    for path in outputs:
+        path.unlink()
+    assert "does not hold a peak of 1." in complaint(run(*command, "--subtype", "pcm24", "--clip", "error"))
+    assert not any(path.exists() for path in outputs)
+
+
+@pytest.mark.parametrize("ending", ["mp3", "opus", "m4a"])
+def test_lossy_outputs_have_the_songs_length_and_channels(songs: Path, model: Path, ending: str) -> None:
+    assert run("extract", songs / "song.wav", "-m", model, "-o", songs / f"v.{ending}").exit_code == 0
+    samples, rate = audio.read(songs / f"v.{ending}")
+    assert samples.shape == (2, 6_000 * rate // 8_000)
+
+
+def test_warnings_are_told_once_and_do_no_harm(songs: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audio.tags, "_known", lambda _: 1 / 0)
+    with audio.Writer(songs / "s.mp3", rate=8_000, channels=1, subtype="", about=audio.Tags({"title": ("T",)})) as made:
+        made.write(fakes.noise(1, 9_000))
+    result = run("extract", songs / "s.mp3", "-m", model, "--json")
+    assert result.exit_code == 0
+    assert result.stderr == f"vocalsep: {songs / 's.mp3'}: its tags cannot be read (division by zero)\n"
+    assert objects(result.stdout)[0]["warnings"] == [result.stderr.removeprefix("vocalsep: ").strip()]
+
+
 # overwriting
 
 
@@ -313,7 +408,7 @@ def test_a_song_that_cannot_be_read_is_one_line(songs: Path, model: Path, name: 
     assert listing(songs) == names
 
 
-@pytest.mark.parametrize(("ending", "said"), [(".mp3", "'.mp3'"), (".xyz", "'.xyz'"), ("", "''")])
+@pytest.mark.parametrize(("ending", "said"), [(".mid", "'.mid'"), (".xyz", "'.xyz'"), ("", "''")])
 def test_an_output_of_unknown_format_is_one_line(songs: Path, model: Path, ending: str, said: str) -> None:
     line = complaint(run("extract", songs / "song.wav", "-o", songs / f"vocals{ending}", "-m", model))
     assert f"unknown output format {said}; expected .wav" in line
@@ -400,6 +495,8 @@ def test_a_bug_keeps_its_traceback_and_leaves_nothing_behind(
         (["extract"], "Missing argument 'SONG"),
         (["extract", "song.wav", "--loud"], "No such option"),
         (["extract", "song.wav", "--inversion", "magic"], "'magic' is not one of"),
+        (["extract", "song.wav", "--subtype", "pcm12"], "'pcm12' is not one of"),
+        (["extract", "song.wav", "--clip", "cut"], "'cut' is not one of"),
         (["extract", "song.wav", "--device", "gpu"], "'gpu' is not one of"),
         (["extract", "song.wav", "-o"], "requires an argument"),
         (["sing"], "No such command 'sing'"),
@@ -637,6 +734,8 @@ def test_help_names_every_option(option: str) -> None:
         "--model",
         "--accompaniment",
         "--inversion",
+        "--subtype",
+        "--clip",
         "--device",
         "--overwrite",
         "--json",
@@ -656,7 +755,7 @@ for line in ["--version", *helps]:
         app(line.split())
     except SystemExit as end:
         assert not end.code, end.code
-heavy = {"torch", "librosa", "matplotlib", "numba", "scipy", "soundfile"} & set(sys.modules)
+heavy = {"torch", "librosa", "matplotlib", "numba", "scipy", "soundfile", "av", "mutagen"} & set(sys.modules)
 assert not heavy, heavy
 """
     done = process("-c", code)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+import vocalsep
 from vocalsep import audio, clustering, masks, weights
 from vocalsep.chunks import Stitcher
 from vocalsep.clustering import Clusters
@@ -301,6 +302,9 @@ class Report:
         voice_share: Share of the song in which there is a voice, in [0, 1].
         cluster_confidence: See `clustering.Clusters`; None where the song was not clustered.
         clusters_used: Whether the vocals come from clusters, and not from the net's own masks.
+        clipped_samples: Samples of all outputs that were put to full scale, since their format holds no more.
+        gain_db: Gain of all outputs, dB; 0 unless `clip` was "scale" and something had to be scaled.
+        warnings: What went wrong without harm to the sound, as tags that could not be copied.
     """
 
     input: str
@@ -314,6 +318,9 @@ class Report:
     voice_share: float
     cluster_confidence: float | None
     clusters_used: bool
+    clipped_samples: int
+    gain_db: float
+    warnings: tuple[str, ...]
 
 
 def extract(
@@ -323,8 +330,12 @@ def extract(
     accompaniment: Path | str | None = None,
     extractor: Extractor | None = None,
     progress: Callable[[float], None] = lambda _: None,
+    subtype: str | None = None,
+    clip: str = "clamp",
 ) -> Report:
     """Extracts the vocals of a recording into a file of the same rate, channel count, length and sample format.
+
+    The song's tags go with it, with the part added to the title.
 
     Args:
         song: The recording.
@@ -332,29 +343,44 @@ def extract(
         accompaniment: Where to write mixture minus vocals, too.
         extractor: What to use; by default the default model.
         progress: Is told the seconds of the song that are done since the last time.
+        subtype: Sample format of the outputs, a key of `audio.SUBTYPES`; None takes the song's where the output has it.
+        clip: What to do with samples that a fixed-point output cannot hold, one of `audio.CLIPPING`: "clamp" puts them
+            to full scale and counts them, "error" gives up, "scale" gives all outputs the gain that fits.
 
     Raises:
         AudioError: If the song cannot be read or a file cannot be written.
+        ConfigError: If there is no such sample format or way of clipping.
     """
     extractor = extractor or Extractor(weights.load())
     started = time.perf_counter()
     outputs = [Path(path) for path in (vocals, accompaniment) if path is not None]
+    with audio.Reader(Path(song)) as reader:
+        for path in outputs:
+            audio.check_output(path, rate=reader.rate, channels=reader.channels, subtype=subtype)
+    about, complaint = audio.read_tags(Path(song))
+    encoder = f"vocalsep {vocalsep.__version__}, model {extractor.model.name}"
+    clusters = _surveyed(Path(song), extractor, progress) if extractor.clusters else None
     with contextlib.ExitStack() as stack:
-        clusters = _surveyed(Path(song), extractor, progress) if extractor.clusters else None
         reader = stack.enter_context(audio.Reader(Path(song)))
-        writers = [
-            stack.enter_context(audio.Writer(path, rate=reader.rate, channels=reader.channels, subtype=reader.subtype))
-            for path in outputs
-        ]
+        written = audio.Outputs(
+            outputs,
+            rate=reader.rate,
+            channels=reader.channels,
+            subtype=reader.subtype if subtype is None else audio.SUBTYPES[subtype],
+            clip=clip,
+            samples=reader.samples,
+            about=[about.of_part(part, encoder) for part in ("vocals", "accompaniment")],
+        )
+        stack.enter_context(written)
         separation = extractor.start(reader.rate, reader.channels, clusters)
         samples = 0
         for block in reader:
             samples += block.shape[-1]
-            _write(writers, separation.push(block))
+            written.write(separation.push(block))
             progress(block.shape[-1] / reader.rate / (2 if extractor.clusters else 1))
         if not samples:
             raise AudioError(f"{song}: the recording is empty")
-        _write(writers, separation.finish())
+        written.write(separation.finish())
     taken = time.perf_counter() - started
     seconds = samples / reader.rate
     return Report(
@@ -369,6 +395,9 @@ def extract(
         voice_share=round(separation.voice_share, 4),
         cluster_confidence=round(clusters.confidence, 4) if clusters else None,
         clusters_used=clusters is not None and clusters.trusted,
+        clipped_samples=written.clipped,
+        gain_db=round(written.gain_db, 3),
+        warnings=tuple(filter(None, (complaint, *written.complaints))),
     )
 
 
@@ -382,11 +411,6 @@ def _surveyed(song: Path, extractor: Extractor, progress: Callable[[float], None
 
     with audio.Reader(song) as reader:
         return extractor.survey(blocks(reader), reader.rate, reader.channels)
-
-
-def _write(writers: list[audio.Writer], piece: Piece) -> None:
-    for writer, part in zip(writers, piece, strict=False):
-        writer.write(part)
 
 
 def peak_memory_mb() -> float | None:

@@ -53,3 +53,8 @@ def told() -> Iterator[None]:
 def complain(error: VocalsepError) -> None:
     """Prints an error, one line, to stderr."""
     stderr.print(f"vocalsep: {error}", style="red", markup=False)
+
+
+def warn(text: str) -> None:
+    """Prints what went wrong without harm, one line, to stderr."""
+    stderr.print(f"vocalsep: {text}", style="yellow", markup=False)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from vocalsep.cli.common import Device, DeviceOption, complain, stderr, told
+from vocalsep.cli.common import Device, DeviceOption, complain, stderr, told, warn
 from vocalsep.errors import AudioError, VocalsepError
 
 if TYPE_CHECKING:
@@ -38,6 +38,23 @@ class MasksFrom(StrEnum):
     CLUSTERS = "clusters"
 
 
+class Subtype(StrEnum):
+    """Sample formats of the outputs."""
+
+    PCM16 = "pcm16"
+    PCM24 = "pcm24"
+    PCM32 = "pcm32"
+    FLOAT = "float"
+
+
+class Clip(StrEnum):
+    """What to do with samples that a fixed-point output cannot hold."""
+
+    CLAMP = "clamp"
+    SCALE = "scale"
+    ERROR = "error"
+
+
 class OptionalValue(TyperCommand):
     """A command whose option ``--accompaniment`` may stand without a value, which then is empty."""
 
@@ -52,7 +69,7 @@ class OptionalValue(TyperCommand):
 
 
 def extract(
-    songs: Annotated[list[Path], typer.Argument(metavar="SONG", help="Recordings: wav, flac, ogg, mp3, ...")],
+    songs: Annotated[list[Path], typer.Argument(metavar="SONG", help="Recordings: wav, flac, mp3, m4a, mkv, ...")],
     output: Annotated[
         str | None,
         typer.Option(
@@ -80,6 +97,16 @@ def extract(
     masks: Annotated[
         MasksFrom, typer.Option(help="dpcl, hdpcl: the net's own masks or the song's clusters; auto: what it is for.")
     ] = MasksFrom.AUTO,
+    subtype: Annotated[
+        Subtype | None, typer.Option(help="Sample format of the outputs. Default: the song's.", show_default=False)
+    ] = None,
+    clip: Annotated[
+        Clip,
+        typer.Option(
+            help="Samples beyond full scale, in fixed-point outputs: put them to full scale, or scale all outputs of "
+            "the song by the gain that fits, or give the song up."
+        ),
+    ] = Clip.CLAMP,
     device: DeviceOption = Device.AUTO,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per song.")] = False,
@@ -87,11 +114,11 @@ def extract(
 ) -> None:
     """Extract the vocals of one or more songs.
 
-    The vocals have the song's sampling rate, channels and length; its level is not touched.
+    The vocals have the song's sampling rate, channels, length and tags; its level is not touched.
     """
     plan = _plan(songs, output, accompaniment)
     inputs = {song.resolve() for song in songs}
-    refusals = [_refusal(job, inputs, overwrite=overwrite) for job in plan]
+    refusals = [_refusal(job, inputs, overwrite=overwrite, subtype=subtype) for job in plan]
     failed = False
     for refusal in filter(None, refusals):
         complain(refusal)
@@ -114,7 +141,13 @@ def extract(
                 path.parent.mkdir(parents=True, exist_ok=True)
             with _bar(job.song, quiet=quiet) as advance:
                 report = extraction.extract(
-                    job.song, job.vocals, accompaniment=job.accompaniment, extractor=extractor, progress=advance
+                    job.song,
+                    job.vocals,
+                    accompaniment=job.accompaniment,
+                    extractor=extractor,
+                    progress=advance,
+                    subtype=subtype,
+                    clip=clip.value,
                 )
         except OSError as error:
             complain(AudioError(f"{error.filename or job.vocals}: {error.strerror}"))
@@ -173,14 +206,15 @@ def _place(song: Path, output: str | None, stem: str, *, many: bool, option: str
     return path
 
 
-def _refusal(job: _Job, inputs: set[Path], *, overwrite: bool) -> AudioError | None:
+def _refusal(job: _Job, inputs: set[Path], *, overwrite: bool, subtype: str | None) -> VocalsepError | None:
     """What speaks against a job before anything is computed; `inputs` are all songs of the call."""
     from vocalsep import audio
 
     try:
-        audio.Reader(job.song).close()
+        with audio.Reader(job.song) as reader:
+            rate, channels = reader.rate, reader.channels
         for path in job.outputs:
-            audio.check_output(path)
+            audio.check_output(path, rate=rate, channels=channels, subtype=subtype)
             if path.resolve() in inputs:
                 return AudioError(f"{path}: is a song to be read; choose another output")
             if path.exists() and not overwrite:
@@ -205,12 +239,19 @@ def _bar(song: Path, *, quiet: bool) -> Iterator[Any]:
     )
     with Progress(*columns, console=stderr, transient=True, disable=quiet or not stderr.is_terminal) as bar:
         with audio.Reader(song) as reader:
-            seconds = reader.samples / reader.rate
+            seconds = reader.samples / reader.rate or None
         task = bar.add_task(song.name, total=seconds)
         yield lambda done: bar.advance(task, done)
 
 
 def _tell(report: Report, *, as_json: bool) -> None:
+    for warning in report.warnings:
+        warn(warning)
+    if report.clipped_samples:
+        clamped = f"{report.clipped_samples} samples beyond full scale were put to it; --clip scale or --subtype float"
+        warn(f"{report.input}: {clamped} keeps them")
+    if report.gain_db:
+        warn(f"{report.input}: the outputs are scaled by {report.gain_db} dB to stay within full scale")
     if as_json:
         values = dataclasses.asdict(report)
         outputs = {stem: values.pop(stem) for stem in ("vocals", "accompaniment")}

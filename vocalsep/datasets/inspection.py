@@ -116,13 +116,13 @@ class _File:
                     if not all(map(math.isfinite, peaks)):
                         self.trouble = "holds samples that are no finite numbers"
                     yield block
-                stated = reader.samples / reader.rate
+                stated = None if reader.estimated else reader.samples / reader.rate
         except AudioError as error:
             self.trouble = str(error).removeprefix(f"{self.path}: ")
             return
         if self.samples < 1:
             self.trouble = "the recording is empty"
-        elif abs(stated - self.seconds) > TOLERANCE_SECONDS:
+        elif stated is not None and abs(stated - self.seconds) > TOLERANCE_SECONDS:
             self.trouble = f"says that it holds {stated:.2f} s, but ends after {self.seconds:.2f} s"
 
 

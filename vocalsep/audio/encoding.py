@@ -1,0 +1,91 @@
+"""FFmpeg, by way of PyAV, encodes AAC and Opus.
+
+Importing this module loads FFmpeg, so it is imported where it is needed only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.error import FFmpegError
+from torch import Tensor
+
+_BITS_PER_SECOND = 128_000  # of each channel
+_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")  # by channel count
+_ENCODERS = {"AAC": ("ipod", "aac", "fltp"), "OPUS": ("ogg", "libopus", "flt")}  # container, codec, its samples
+
+
+class Sink:
+    """An encoder of AAC (m4a) or Opus at work on one file, of the exact length that it is given.
+
+    Args:
+        path: The file, which exists.
+        subtype: "AAC" or "OPUS".
+        rate: Sampling rate, Hz.
+        channels: Channel count.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+
+    def __init__(self, path: Path, subtype: str, rate: int, channels: int) -> None:
+        self._layout, self._rate, self._written = _LAYOUTS[channels - 1], rate, 0
+        container, codec, kind = _ENCODERS[subtype]
+        options = {"fflags": "+bitexact"}  # the same sound gives the same bytes
+        if subtype == "AAC":
+            options["movie_timescale"] = str(rate)  # the edit list then counts in samples
+        self._file = path.open("wb")
+        with _as_oserror():
+            self._container = av.open(self._file, "w", format=container, options=options)
+            self._stream = cast(AudioStream, self._container.add_stream(codec, rate=rate, layout=self._layout))
+            self._stream.format = av.AudioFormat(kind)
+            self._stream.bit_rate = _BITS_PER_SECOND * channels
+            self._stream.codec_context.time_base = Fraction(1, rate)
+
+    def write(self, samples: Tensor) -> None:
+        """Appends a ``(channel, time)`` block.
+
+        Raises:
+            OSError: If the disk does not take it.
+        """
+        if not samples.shape[-1]:
+            return
+        packed = np.ascontiguousarray(samples.numpy().T).reshape(1, -1)
+        frame = AudioFrame.from_ndarray(packed, format="flt", layout=self._layout)
+        frame.sample_rate, frame.pts = self._rate, self._written
+        self._written += samples.shape[-1]
+        self._encode(frame)
+
+    def _encode(self, frame: AudioFrame | None) -> None:
+        with _as_oserror():
+            self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        """Writes what is left and closes the file.
+
+        Raises:
+            OSError: If the disk does not take it.
+        """
+        try:
+            if self._written:
+                self._encode(None)
+            with _as_oserror():
+                self._container.close()
+        finally:
+            self._file.close()
+
+
+@contextmanager
+def _as_oserror() -> Iterator[None]:
+    try:
+        yield
+    except FFmpegError as error:
+        raise OSError(error.errno, error.strerror) from error

@@ -1,0 +1,85 @@
+"""Tags as ID3 has them: mp3, wav, aiff."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mutagen.id3 import ID3
+
+FRONT = 3
+"""The kind of picture that is a front cover."""
+
+_FRAMES = {
+    "title": "TIT2",
+    "artist": "TPE1",
+    "album": "TALB",
+    "albumartist": "TPE2",
+    "composer": "TCOM",
+    "lyricist": "TEXT",
+    "conductor": "TPE3",
+    "remixer": "TPE4",
+    "genre": "TCON",
+    "date": "TDRC",
+    "originaldate": "TDOR",
+    "tracknumber": "TRCK",
+    "discnumber": "TPOS",
+    "discsubtitle": "TSST",
+    "subtitle": "TIT3",
+    "grouping": "TIT1",
+    "mood": "TMOO",
+    "bpm": "TBPM",
+    "initialkey": "TKEY",
+    "isrc": "TSRC",
+    "language": "TLAN",
+    "media": "TMED",
+    "organization": "TPUB",
+    "copyright": "TCOP",
+    "compilation": "TCMP",
+    "titlesort": "TSOT",
+    "artistsort": "TSOP",
+    "albumsort": "TSOA",
+    "albumartistsort": "TSO2",
+    "composersort": "TSOC",
+    "encoder": "TSSE",
+}
+_NAMES = {frame: name for name, frame in _FRAMES.items()}
+
+
+def names(tags: ID3) -> tuple[dict[str, tuple[str, ...]], tuple[str, bytes] | None]:
+    """Texts by name, and MIME type and bytes of the cover."""
+    found: dict[str, tuple[str, ...]] = {}
+    for frame in tags.values():
+        kind = frame.FrameID
+        if kind in _NAMES:
+            texts = frame.genres if kind == "TCON" else frame.text
+            name = _NAMES[kind]
+        elif kind == "TXXX":
+            name, texts = frame.desc.lower(), frame.text
+        elif kind == "COMM" and not frame.desc:
+            name, texts = "comment", frame.text
+        elif kind == "USLT":
+            name, texts = "lyrics", [frame.text]
+        else:
+            continue
+        found[name] = (*found.get(name, ()), *(str(text) for text in texts))
+    pictures = sorted(tags.getall("APIC"), key=lambda picture: picture.type != FRONT)
+    return found, (pictures[0].mime, pictures[0].data) if pictures else None
+
+
+def tell(tags: ID3, given: dict[str, tuple[str, ...]], cover: tuple[str, bytes] | None) -> None:
+    """Puts texts and a cover into tags."""
+    from mutagen import id3
+
+    utf8 = id3.Encoding.UTF8
+    for name, texts in given.items():
+        if name in _FRAMES:
+            tags.add(getattr(id3, _FRAMES[name])(encoding=utf8, text=list(texts)))
+        elif name in ("comment", "description"):
+            tags.add(id3.COMM(encoding=utf8, lang="eng", desc="", text=list(texts)))
+        elif name in ("lyrics", "unsyncedlyrics"):
+            tags.add(id3.USLT(encoding=utf8, lang="eng", desc="", text="\n".join(texts)))
+        else:
+            tags.add(id3.TXXX(encoding=utf8, desc=name, text=list(texts)))
+    if cover:
+        tags.add(id3.APIC(encoding=utf8, mime=cover[0], type=FRONT, desc="", data=cover[1]))

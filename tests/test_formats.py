@@ -35,8 +35,8 @@ LOSSY = {"ogg": ("OGG", "VORBIS"), "opus": ("OGG", "OPUS"), "mp3": ("MP3", "MPEG
 
 ROWS = {  # of the table of what is read: all of a row behave alike
     "wav, aiff, flac, w64, rf64, caf, au": tuple(SNDFILE),
-    "ogg (Vorbis, Opus), mp3": tuple(LOSSY),
-    "ogg (Opus made from 24 kHz or less), webm (Opus)": ("opus of up to 24 kHz", "webm, Opus"),
+    "ogg (Vorbis), mp3": tuple(kind for kind in LOSSY if kind != "opus"),
+    "ogg (Opus), webm (Opus)": ("opus", "opus of up to 24 kHz", "webm, Opus"),
     "m4a, mp4 (AAC)": ("m4a, AAC", "mp4, AAC"),
     "m4a (ALAC), mov and mkv (PCM, FLAC), wv, tta": (
         "m4a, ALAC",

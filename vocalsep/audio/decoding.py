@@ -119,8 +119,15 @@ class Source:
     def _stated(self) -> Fraction:
         """Length as the file states it, seconds; 0 where it states none."""
         if self._stream.duration and self._stream.time_base:
-            return max(Fraction(0), self._stream.duration * self._stream.time_base)
+            return max(Fraction(0), self._stream.duration * self._stream.time_base - self._pre_skip())
         return max(Fraction(0), Fraction(self._container.duration or 0, av.time_base))
+
+    def _pre_skip(self) -> Fraction:
+        """Seconds before the recording that Ogg counts into the length of Opus (RFC 7845, sections 4 and 5.1)."""
+        header = self._stream.codec_context.extradata or b""
+        if self._container.format.name != "ogg" or not header.startswith(b"OpusHead"):
+            return Fraction(0)
+        return Fraction(int.from_bytes(header[10:12], "little"), 48_000)
 
     def blocks(self, size: int) -> Iterator[Waveform]:
         """The recording, ``(channel, time)`` each, `size` samples but for the last.

@@ -19,7 +19,6 @@ BLOCK_SECONDS = 4.0
 _BLOCK_VALUES = 2**23  # of all channels, at most: headers may lie
 _RATES = range(1_000, 4_000_001)  # from telephones to DSD
 _UNKNOWN = 2**62  # libsndfile says a length beyond this where it knows none
-_OPUS_RATE = 48_000
 
 
 class Source(Protocol):
@@ -139,7 +138,7 @@ def _open(path: Path) -> Source:
         source = _Sndfile(path)
     except (soundfile.LibsndfileError, OSError, TypeError, UnicodeError) as error:
         return _ffmpeg(path, reason(error))
-    if source.subtype == "OPUS" and source.rate != _OPUS_RATE:  # libsndfile would decode a part of the band, or fail
+    if source.subtype == "OPUS":  # libsndfile decodes a part of the band of some, and stops in the middle of others
         source.close()
         return _ffmpeg(path, "Opus")
     if source.empty:

@@ -124,7 +124,7 @@ class Separation:
         vocals = self._inversion.push(self._masked(last=last))
         if last:
             vocals = torch.cat([vocals, self._inversion.finish()], dim=-1)[..., : self._mixture.length]
-        vocals = torch.nan_to_num(vocals, nan=0.0, posinf=0.0, neginf=0.0)  # of samples too large to square
+        vocals = _finite(vocals)  # of samples too large to square
         return Piece(*masks.remainder(self._mixture.pop(vocals.shape[-1]), vocals))
 
     def _estimate(self, power: Tensor) -> Mask:
@@ -208,10 +208,10 @@ class Extractor:
             raise ConfigError(unknown("inversion", inversion, INVERSIONS))
         if masks_from not in MASKS_FROM:
             raise ConfigError(unknown("source of masks", masks_from, MASKS_FROM))
-        clusters = isinstance(model.net, ClusteringNet)
-        if masks_from == "clusters" and not clusters:
+        by_default = isinstance(model.net, ClusteringNet) and model.net.clusters_by_default
+        if masks_from == "clusters" and not isinstance(model.net, ClusteringNet):
             raise ConfigError(f"model {model.name} does not cluster; take its own masks")
-        self.clusters = clusters and (masks_from == "clusters" or (masks_from == "auto" and _for_clusters(model.net)))
+        self.clusters = masks_from == "clusters" or (masks_from == "auto" and by_default)
         """Whether songs are clustered first, which takes a pass over each."""
         self.model, self.inversion = model, inversion
         self.device = weights.best_device(device)
@@ -234,8 +234,8 @@ class Extractor:
 
         def listen(block: Waveform, *, last: bool = False) -> None:
             for batch in torch.split(listener.push(block, last=last), _BATCH):
-                arranged, features = _seen(batch, front_end, net, self.device)
                 if len(batch):
+                    arranged, features = _seen(batch, front_end, net, self.device)
                     sample.push(*net.embed(features), arranged)
 
         with torch.inference_mode():
@@ -280,10 +280,6 @@ class Extractor:
         pieces = [song.push(block) for block in blocks]
         pieces.append(song.finish())
         return Piece(*(torch.cat(part, dim=-1) for part in zip(*pieces, strict=True)))
-
-
-def _for_clusters(net: Net) -> bool:
-    return isinstance(net, ClusteringNet) and net.clusters_by_default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -354,14 +350,13 @@ def extract(
     extractor = extractor or Extractor(weights.load())
     started = time.perf_counter()
     outputs = [Path(path) for path in (vocals, accompaniment) if path is not None]
-    with audio.Reader(Path(song)) as reader:
-        for path in outputs:
-            audio.check_output(path, rate=reader.rate, channels=reader.channels, subtype=subtype)
-    about, complaint = audio.read_tags(Path(song))
     encoder = f"vocalsep {vocalsep.__version__}, model {extractor.model.name}"
-    clusters = _surveyed(Path(song), extractor, progress) if extractor.clusters else None
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(audio.Reader(Path(song)))
+        for path in outputs:
+            audio.check_output(path, rate=reader.rate, channels=reader.channels, subtype=subtype)
+        about, complaint = audio.read_tags(Path(song))
+        clusters = _surveyed(Path(song), extractor, progress) if extractor.clusters else None
         written = audio.Outputs(
             outputs,
             rate=reader.rate,

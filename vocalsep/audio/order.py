@@ -1,4 +1,4 @@
-"""The order of channels: libsndfile leaves those of Vorbis and Opus as the file has them, everybody else uses wav's."""
+"""The order of channels: libsndfile leaves those of Vorbis as the file has them, everybody else uses wav's."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def to_wav(samples: Tensor, subtype: str) -> Tensor:
         samples: The samples.
         subtype: What they were stored as, in libsndfile's words.
     """
-    order = _WAV_FROM_VORBIS.get(samples.shape[0]) if subtype in ("VORBIS", "OPUS") else None
+    order = _WAV_FROM_VORBIS.get(samples.shape[0]) if subtype == "VORBIS" else None
     return samples[list(order)] if order else samples
 
 
 def from_wav(samples: Tensor, subtype: str) -> Tensor:
     """The inverse of `to_wav`."""
-    order = _WAV_FROM_VORBIS.get(samples.shape[0]) if subtype in ("VORBIS", "OPUS") else None
+    order = _WAV_FROM_VORBIS.get(samples.shape[0]) if subtype == "VORBIS" else None
     return samples[[order.index(channel) for channel in range(len(order))]] if order else samples

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -31,10 +32,15 @@ class Batch:
     vocals: Spectrum
     accompaniment: Spectrum
 
-    @property
+    @functools.cached_property
     def mixture(self) -> Spectrum:
         """Vocals plus accompaniment."""
         return self.vocals + self.accompaniment
+
+    @functools.cached_property
+    def power(self) -> tuple[Tensor, Tensor]:
+        """Power of vocals and accompaniment in the front end's rows, ``(batch, channel or 1, row, frame)`` each."""
+        return self.front_end.analyse(self.vocals), self.front_end.analyse(self.accompaniment)
 
     def masked(self, mask: Mask) -> Spectrum:
         """The mixture under what a net answered to `features`.
@@ -45,9 +51,8 @@ class Batch:
         Returns:
             ``(batch, channel, freq, frame)``.
         """
-        mixture = self.mixture
-        mask = self.front_end.rearrange(mask, mixture.shape[1])
-        return masks.apply(self.front_end.spread(mask), mixture)
+        mask = self.front_end.rearrange(mask, self.mixture.shape[1])
+        return masks.apply(self.front_end.spread(mask), self.mixture)
 
 
 def excerpt_samples(front_end: FrontEnd) -> int:
@@ -107,9 +112,8 @@ def mask_terms(
     """
     terms = {}
     if bce:
-        power = [batch.front_end.analyse(stem) for stem in (batch.vocals, batch.accompaniment)]
-        weight = losses.magnitude_weight(power[0] + power[1]) if weighted else None
-        terms["bce"] = bce * losses.binary_cross_entropy(logits, ideal(*power), weight)
+        weight = losses.magnitude_weight(batch.power[0] + batch.power[1]) if weighted else None
+        terms["bce"] = bce * losses.binary_cross_entropy(logits, ideal(*batch.power), weight)
     if spectral:
         terms["spectral"] = spectral * losses.spectral_l1(batch.masked(mask), batch.vocals, batch.mixture)
     return terms

@@ -100,9 +100,8 @@ class DPCL(ClusteringNet):
         self.norm = nn.ModuleList(norms if options.normalised else (nn.Identity() for _ in inside))
         self.dropout = nn.Dropout(options.dropout)
         self.dense = nn.Linear(wide, options.bands * options.dimensions)
-        self.anchors = nn.Parameter(
-            0.1 * torch.randn(2, options.dimensions)
-        )  # of vocals, of accompaniment; soon turned
+        # Of vocals, of accompaniment; short, so that they are soon turned.
+        self.anchors = nn.Parameter(0.1 * torch.randn(2, options.dimensions))
 
     def body(self, features: Features) -> Tensor:
         """What the GRU layers make of a chunk, ``(batch, frame, 2 * units)``.
@@ -153,10 +152,8 @@ class DPCL(ClusteringNet):
             return self._terms(places, batch)
 
     def _terms(self, places: Embedding, batch: Batch) -> dict[str, Tensor]:
-        options, front_end = self.options, batch.front_end
-        power = [front_end.analyse(stem) for stem in (batch.vocals, batch.accompaniment)]
-        target = masks.binary(*power)
-        weight = losses.magnitude_weight(power[0] + power[1]) if options.weighted else None
+        options, target = self.options, masks.binary(*batch.power)
+        weight = losses.magnitude_weight(batch.power[0] + batch.power[1]) if options.weighted else None
         columns = torch.cat([target, 1 - target], dim=1)[:, : options.columns]
         v, y = (part.flatten(2).transpose(1, 2) for part in (places, columns))
         return {

@@ -154,7 +154,7 @@ class DRNN(Net):
         terms: dict[str, Tensor] = {}
         mask = self._mask(answer, batch.features)
         if options.mse:
-            vocals, mixture = front_end.analyse(batch.vocals), front_end.analyse(batch.mixture)
+            vocals, mixture = batch.power[0], front_end.analyse(batch.mixture)
             if options.answer == "mask":
                 answered, true = mask * relative(mixture).sqrt(), relative(vocals, mixture).sqrt()
             else:

@@ -134,7 +134,7 @@ class UHNetHD(Net):
         """
         answer = self._answer(features)
         vocals, accompaniment = torch.sigmoid(answer.vocals), torch.sigmoid(answer.accompaniment)
-        if self.options.gate:
+        if answer.voicing is not None and self.options.gate:
             voiced = torch.sigmoid(F.interpolate(answer.voicing, size=features.shape[-1], mode="linear"))
             vocals = vocals * (voiced / self.options.gate).clamp_max(1).unsqueeze(1)
         return vocals, accompaniment
@@ -152,11 +152,13 @@ class UHNetHD(Net):
             skips.append(maps)
             maps = down(maps)
         maps = self.recurrent(self.bottom(maps))
-        voicing = self.voicing(maps.flatten(1, 2)) if self.options.voicing else maps[:, 0, :1]
+        voicing = self.voicing(maps.flatten(1, 2)).float() if self.options.voicing else None
         for stage, up, skip in zip(reversed(self.decoder), reversed(self.up), reversed(skips), strict=True):
             maps = stage(up(maps) * skip)
-        vocals, accompaniment = self.leave(maps).chunk(_SOURCES, dim=1)
-        return _Answer(vocals.reshape(features.shape), accompaniment.reshape(features.shape), maps, voicing)
+        vocals, accompaniment = (
+            mask.reshape(features.shape) for mask in self.leave(maps).float().chunk(_SOURCES, dim=1)
+        )
+        return _Answer(vocals, accompaniment, maps.float(), voicing)
 
     def _stack(self, features: Features) -> Tensor:
         """``(batch, channel, freq, frame)`` to ``(batch, channel * sub-band, freq of sub-band, frame)``."""
@@ -170,7 +172,7 @@ class UHNetHD(Net):
         """L1 of the masked spectra of vocals and accompaniment, within the rows that the net sees, and the rest."""
         answer = self._answer(batch.features)
         with full_precision(answer.vocals):
-            return self._terms(_Answer(*(part.float() for part in answer)), batch)
+            return self._terms(answer, batch)
 
     def _terms(self, answer: _Answer, batch: Batch) -> dict[str, Tensor]:
         options, front_end = self.options, batch.front_end
@@ -181,7 +183,7 @@ class UHNetHD(Net):
         for name, logits, truth in zip(("vocals", "accompaniment"), both, stems, strict=True):
             mask = front_end.rearrange(torch.sigmoid(logits), mixture.shape[1])
             terms[name] = losses.spectral_l1(masks.apply(mask, mixture), truth[..., :rows, :], mixture)
-        vocals, accompaniment = (front_end.arrange(front_end.analyse(stem)) for stem in stems)
+        vocals, accompaniment = map(front_end.arrange, batch.power)
         if options.bce:
             share, weight = masks.ratio(vocals, accompaniment), losses.magnitude_weight(vocals + accompaniment)
             pairs = zip(both, (share, 1 - share), strict=True)
@@ -189,7 +191,7 @@ class UHNetHD(Net):
             terms["bce"] = options.bce * torch.stack(distances).mean()
         if options.affinity:
             terms["affinity"] = options.affinity * self._affinity(answer.maps, vocals, accompaniment)
-        if options.voicing:
+        if answer.voicing is not None:
             frames = vocals.shape[-1] // answer.voicing.shape[-1]
             energies = (F.avg_pool1d(stem.sum(dim=(1, 2)).unsqueeze(1), frames) for stem in (vocals, accompaniment))
             voiced = masks.ratio(*energies) > 10 ** (_VOICED_DB / 10)
@@ -208,20 +210,20 @@ class UHNetHD(Net):
 
 
 class _Answer(NamedTuple):
-    """What the net makes of a chunk.
+    """What the net makes of a chunk, float32.
 
     Attributes:
         vocals: Their mask before its sigmoid, ``(batch, 2, freq, frame)``.
         accompaniment: The same of the accompaniment.
         maps: The last maps, ``(batch, map, freq of sub-band, frame)``.
-        voicing: Whether there is a voice, before the sigmoid, ``(batch, 1, frame at the bottom)``; anything without
+        voicing: Whether there is a voice, before the sigmoid, ``(batch, 1, frame at the bottom)``; None without
             that head.
     """
 
     vocals: Tensor
     accompaniment: Tensor
     maps: Tensor
-    voicing: Tensor
+    voicing: Tensor | None
 
 
 def _normed(convolution: nn.Module, width: int) -> nn.Sequential:

@@ -628,3 +628,37 @@ def test_a_second_output_that_cannot_be_written_takes_the_first_with_it(tmp_path
             song, tmp_path / "v.wav", accompaniment=tmp_path / "no" / "a.wav", extractor=Extractor(fakes.constant(1))
         )
     assert [path.name for path in tmp_path.iterdir()] == ["song.wav"]
+
+
+# workers
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100])
+def test_the_vocals_do_not_depend_on_the_number_of_workers(rate: int) -> None:
+    model, mixture = fakes.random_uhnet(), fakes.noise(2, 5 * rate)
+    alone, *others = (Extractor(model, workers=workers)(mixture, rate) for workers in (0, 1, 2, 5))
+    assert fakes.snr_db(alone.vocals, others[0].vocals) > 100
+    for other in others[1:]:
+        assert torch.equal(other.vocals, others[0].vocals)
+        assert torch.equal(other.accompaniment, others[0].accompaniment)
+
+
+def test_with_workers_the_answer_follows_at_a_bounded_distance() -> None:
+    song = Extractor(fakes.random_unet(), workers=2).start(8_000, 1)
+    behind, most = 0, 0
+    for _ in range(60):
+        behind += 4_000 - song.push(fakes.noise(1, 4_000)).vocals.shape[-1]
+        most = max(most, behind)
+    assert 0 < most < 12_000
+    assert song.finish().vocals.shape[-1] == behind
+
+
+def test_what_goes_wrong_in_a_worker_is_told() -> None:
+    extractor = Extractor(fakes.wrap(fakes.Breaks(RuntimeError("out of order"), after=3)), workers=2)
+    with pytest.raises(RuntimeError, match="out of order"):
+        extractor(fakes.noise(1, 160_000), 16_000)
+
+
+def test_a_negative_number_of_workers_is_refused() -> None:
+    with pytest.raises(ConfigError, match="workers"):
+        Extractor(fakes.constant(1), workers=-1)

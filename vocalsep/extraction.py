@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -33,7 +35,7 @@ from vocalsep.weights import Model
 MASKS_FROM = ("auto", "net", "clusters")
 
 _OVERLAP = 2  # chunks that see each frame
-_BATCH = 8  # chunks that the net is given at once
+_AHEAD = 4  # batches that may be with the workers; how many are ready by when must not decide anything
 _VOICED_DB = -12.0  # a frame has voice where the vocals are at most this far below the mixture
 
 
@@ -54,6 +56,7 @@ class Separation:
         device: Where the net computes.
         inversion: A key of `INVERSIONS`.
         clusters: Of the song, to take the place of the net's own mask.
+        workers: Threads in which the net computes while the song goes on; without them it computes in the caller's.
     """
 
     def __init__(
@@ -64,14 +67,16 @@ class Separation:
         device: torch.device,
         inversion: str,
         clusters: Clusters | None = None,
+        workers: Executor | None = None,
     ) -> None:
         front_end = model.front_end
         hop = front_end.frames // _OVERLAP
         self._net, self._front_end, self._device, self._channels = model.net, front_end, device, channels
-        self._clusters = clusters
+        self._clusters, self._workers = clusters, workers
         self._grid = front_end.grid.at_rate(rate)
         self._analysis = Analysis(self._grid)
         self._listener = Listener(front_end, rate, channels, hop)
+        self._estimates: deque[Future[Mask]] = deque()  # of batches of chunks, in their order
         self._stitcher = Stitcher(front_end.frames, hop)
         self._inversion = INVERSIONS[inversion](self._grid)
         self._song = Queue()  # the song's spectrum, frames not yet masked
@@ -116,9 +121,11 @@ class Separation:
             power = self._listener.push_spectrum(song, last=last)
         else:
             power = self._listener.push(block, last=last)
-        for batch in torch.split(power, _BATCH):
+        for batch in torch.split(power, self._net.chunks):
             if len(batch):
-                self._mask.push(self._stitcher.push(self._estimate(batch)))
+                self._estimates.append(self._estimate(batch))
+        while len(self._estimates) > (_AHEAD if self._workers and not last else 0):
+            self._mask.push(self._stitcher.push(self._estimates.popleft().result()))
         if last:
             self._mask.push(self._stitcher.finish())
         vocals = self._inversion.push(self._masked(last=last))
@@ -127,9 +134,17 @@ class Separation:
         vocals = _finite(vocals)  # of samples too large to square
         return Piece(*masks.remainder(self._mixture.pop(vocals.shape[-1]), vocals))
 
-    def _estimate(self, power: Tensor) -> Mask:
-        mask = chunk_masks(self._net, self._front_end, power, self._device, self._clusters)
-        return self._front_end.rearrange(mask.cpu(), self._channels)
+    def _estimate(self, power: Tensor) -> Future[Mask]:
+        def estimate() -> Mask:
+            with torch.inference_mode():
+                mask = chunk_masks(self._net, self._front_end, power, self._device, self._clusters)
+                return self._front_end.rearrange(mask.cpu(), self._channels)
+
+        if self._workers:
+            return self._workers.submit(estimate)
+        answer: Future[Mask] = Future()
+        answer.set_result(estimate())
+        return answer
 
     def _masked(self, *, last: bool) -> Spectrum:
         """The song's frames whose mask is known by now, masked."""
@@ -196,14 +211,26 @@ class Extractor:
         inversion: "phase" (the mixture's phase), "griffin-lim", or "griffin-lim-phase" (which starts from it).
         masks_from: "net" takes the net's own masks, "clusters" those of a clustering net's clusters; "auto" does what
             the net is for.
+        workers: Threads in which the net computes while songs are read, masked and written; without them (0) it
+            computes in the caller's. The vocals do not depend on their number, if torch leaves each one thread
+            (``torch.set_num_threads(1)``). CUDA needs none and has none.
 
     Raises:
-        ConfigError: For an unknown inversion, a device that is not there, or a net that does not cluster.
+        ConfigError: For an unknown inversion, a device that is not there, a net that does not cluster, or fewer
+            workers than none.
     """
 
     def __init__(
-        self, model: Model, *, device: str = "auto", inversion: str = "phase", masks_from: str = "auto"
+        self,
+        model: Model,
+        *,
+        device: str = "auto",
+        inversion: str = "phase",
+        masks_from: str = "auto",
+        workers: int = 0,
     ) -> None:
+        if workers < 0:
+            raise ConfigError(f"{workers} workers; expected at least 0")
         if inversion not in INVERSIONS:
             raise ConfigError(unknown("inversion", inversion, INVERSIONS))
         if masks_from not in MASKS_FROM:
@@ -215,6 +242,7 @@ class Extractor:
         """Whether songs are clustered first, which takes a pass over each."""
         self.model, self.inversion = model, inversion
         self.device = weights.best_device(device)
+        self._workers = ThreadPoolExecutor(workers) if workers and self.device.type == "cpu" else None
         model.net.to(self.device, memory_format=model.net.memory_format)  # type: ignore[call-overload]
 
     def survey(self, blocks: Iterable[Waveform], rate: int, channels: int) -> Clusters | None:
@@ -233,7 +261,7 @@ class Extractor:
         listener, sample = Listener(front_end, rate, channels, front_end.frames), clustering.Sample()
 
         def listen(block: Waveform, *, last: bool = False) -> None:
-            for batch in torch.split(listener.push(block, last=last), _BATCH):
+            for batch in torch.split(listener.push(block, last=last), net.chunks):
                 if len(batch):
                     arranged, features = _seen(batch, front_end, net, self.device)
                     sample.push(*net.embed(features), arranged)
@@ -257,7 +285,7 @@ class Extractor:
             clusters: What `survey` found in it; without them, or where they are not to be trusted, the net's own masks
                 are taken.
         """
-        return Separation(self.model, rate, channels, self.device, self.inversion, clusters)
+        return Separation(self.model, rate, channels, self.device, self.inversion, clusters, self._workers)
 
     def __call__(self, mixture: Waveform, rate: int) -> Piece:
         """Extracts from a song in memory.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,7 @@ def _assemble(name: str, about: dict[str, Any], state: dict[str, Tensor]) -> Mod
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return textwrap.shorten(str(error), 200, placeholder=" ...")
 
 
 def _single(tensor: Tensor) -> Tensor:

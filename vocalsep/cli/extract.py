@@ -127,13 +127,17 @@ def extract(
     if not jobs:
         raise typer.Exit(1)
     with told():
+        import torch
+
         from vocalsep import extraction, weights
 
+        torch.set_num_threads(1)  # of each worker
         extractor = extraction.Extractor(
             weights.load(model or weights.DEFAULT_MODEL),
             device=device.value,
             inversion=inversion.value,
             masks_from=masks.value,
+            workers=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         )
     for job in jobs:
         try:

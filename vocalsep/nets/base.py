@@ -128,6 +128,8 @@ class Net(nn.Module, abc.ABC):
     Options: ClassVar[type[Any]]
     memory_format: ClassVar[torch.memory_format] = torch.channels_last
     """How maps and kernels lie in memory where this net is fastest."""
+    chunks: ClassVar[int] = 2
+    """How many chunks of a song it is best given at once; more takes more memory."""
 
     @abc.abstractmethod
     def mask(self, features: Features) -> Mask:

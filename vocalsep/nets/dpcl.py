@@ -89,6 +89,7 @@ class DPCL(ClusteringNet):
 
     Options = DPCLOptions
     memory_format = torch.contiguous_format
+    chunks = 8  # of the matrices in a GRU, which are read once for all
 
     def __init__(self, options: DPCLOptions) -> None:
         super().__init__()

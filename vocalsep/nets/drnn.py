@@ -90,6 +90,7 @@ class DRNN(Net):
 
     Options = DRNNOptions
     memory_format = torch.contiguous_format
+    chunks = 8  # of the matrices in a GRU, which are read once for all
 
     def __init__(self, options: DRNNOptions) -> None:
         super().__init__()

@@ -34,7 +34,6 @@ from vocalsep.weights import Model
 
 MASKS_FROM = ("auto", "net", "clusters")
 
-_OVERLAP = 2  # chunks that see each frame
 _AHEAD = 4  # batches that may be with the workers; how many are ready by when must not decide anything
 _VOICED_DB = -12.0  # a frame has voice where the vocals are at most this far below the mixture
 
@@ -70,7 +69,7 @@ class Separation:
         workers: Executor | None = None,
     ) -> None:
         front_end = model.front_end
-        hop = front_end.frames // _OVERLAP
+        hop = round(front_end.frames * (1 - model.net.overlap))
         self._net, self._front_end, self._device, self._channels = model.net, front_end, device, channels
         self._clusters, self._workers = clusters, workers
         self._grid = front_end.grid.at_rate(rate)

@@ -1,4 +1,4 @@
-"""Changes to the sound of excerpts: pitch, tempo and speed, equaliser, limiter, low-pass. Each is off unless asked for.
+"""Changes to the sound of excerpts: pitch, tempo, speed, room, equaliser, limiter, low-pass; each off unless asked for.
 
 All of them are pure functions of ``(channel, time)`` arrays and a generator; they return float32 and never change what
 they are given. Whatever is done to a mixture is done as a gain or a filter, the same for both stems, so that the
@@ -29,6 +29,8 @@ _STEPS = 8  # of the limiter's gain, to the time it takes
 _ROLL_OFF = 0.25  # octaves from the low-pass's corner to nothing
 _FFT_STEP = 4_096  # FFTs of multiples of it are fast
 _PAD_SECONDS = 0.05  # of zeros, so that a filter does not wrap from an excerpt's end to its start
+_DELAY_SECONDS = 0.03  # at most, from a voice to its room
+_DULL_HZ = 4_000.0  # where a room has lost 6 dB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,9 @@ class AugmentOptions:
         speed: Probability that it is played faster or slower, which moves pitch, tempo and formants alike: another
             singer, nearly.
         speed_ratio: New speed over old.
+        reverb: Probability that a lone voice, most of which are recorded dry and in the middle, is put into a room.
+        reverb_seconds: Time in which the room's sound falls by 60 dB.
+        reverb_db: Level of the room's sound against the voice's own.
         eq: Probability, for either stem, of an equaliser of seven bands.
         eq_db: Range of each band's gain, drawn on its own.
         limiter: Probability that the mixture goes through a limiter, whose gain then applies to both stems.
@@ -64,6 +69,9 @@ class AugmentOptions:
     tempo_ratio: Range = (0.8, 1.2)
     speed: float = 0.0
     speed_ratio: Range = (0.8, 1.25)
+    reverb: float = 0.0
+    reverb_seconds: Range = (0.3, 2.5)
+    reverb_db: Range = (-20.0, -4.0)
     eq: float = 0.0
     eq_db: Range = (-9.0, 9.0)
     limiter: float = 0.0
@@ -73,11 +81,13 @@ class AugmentOptions:
     band_limit_hz: Range = (3_000.0, 8_000.0)
 
     def __post_init__(self) -> None:
-        for name in ("pitch", "tempo", "speed", "eq", "limiter", "band_limit"):
+        for name in ("pitch", "tempo", "speed", "reverb", "eq", "limiter", "band_limit"):
             check_share(name, getattr(self, name))
         check_range("pitch_semitones", self.pitch_semitones, -12, 12)
         check_range("tempo_ratio", self.tempo_ratio, 0.5, 2)
         check_range("speed_ratio", self.speed_ratio, 0.5, 2)
+        check_range("reverb_seconds", self.reverb_seconds, 0.01, 20)
+        check_range("reverb_db", self.reverb_db, -60, 20)
         check_range("eq_db", self.eq_db, -60, 60)
         check_range("limiter_db", self.limiter_db, 0, 60)
         check_range("limiter_seconds", self.limiter_seconds, 1e-4, 1)
@@ -148,6 +158,28 @@ def draw_change(options: AugmentOptions, rng: np.random.Generator) -> Change:
     tempo = rng.uniform(*options.tempo_ratio) if chance(options.tempo, rng) else 1.0
     speed = rng.uniform(*options.speed_ratio) if chance(options.speed, rng) else 1.0
     return Change(2 ** (semitones / 12) * speed, tempo * speed)
+
+
+def reverberate(voice: Array, rate: int, rng: np.random.Generator, options: AugmentOptions) -> Array:
+    """With probability `reverb`: adds a room that is heard from all sides, noise that dies away.
+
+    Of a room's sound only its decay and its spread over the channels are taken for typical (Moorer, "About this
+    reverberation business", 1979): there are no single echoes.
+    """
+    if not chance(options.reverb, rng):
+        return voice
+    seconds = math.exp(rng.uniform(*np.log(options.reverb_seconds)))
+    gain = 10 ** (rng.uniform(*options.reverb_db) / 20)
+    delay = round(rng.uniform(0, _DELAY_SECONDS) * rate)
+    channels, samples = voice.shape
+    decay = 10 ** (-3 * np.arange(min(samples, math.ceil(seconds * rate))) / (seconds * rate))
+    noise = rng.standard_normal((channels, len(decay)), dtype=np.float32)
+    room = _filtered(noise, rate, lambda hz: 1 / (1 + hz / _DULL_HZ)) * decay
+    room *= gain / np.sqrt(np.square(room).sum(axis=1).mean())
+    padded = -(-(samples + len(decay)) // _FFT_STEP) * _FFT_STEP
+    spectrum = np.fft.rfft(voice.astype(np.float32), padded) * np.fft.rfft(room.astype(np.float32), padded)
+    wet = np.fft.irfft(spectrum, padded)[:, :samples]
+    return np.asarray(voice + np.pad(wet, ((0, 0), (delay, 0)))[:, :samples], np.float32)
 
 
 def equalise(stem: Array, rate: int, rng: np.random.Generator, options: AugmentOptions) -> Array:

@@ -227,7 +227,7 @@ class _Hand:
             if _level(voice) > _SILENT:
                 break
             voice = self._any(self.excerpts.voices, "vocals")
-        return voice
+        return augment.reverberate(voice, self.rate, self.rng, self.options.augment)
 
     def _second_voice(self, vocals: Array) -> Array:
         if not augment.chance(self.options.second_voice, self.rng) or _level(vocals) <= _SILENT:

@@ -130,6 +130,8 @@ class Net(nn.Module, abc.ABC):
     """How maps and kernels lie in memory where this net is fastest."""
     chunks: ClassVar[int] = 2
     """How many chunks of a song it is best given at once; more takes more memory."""
+    overlap: ClassVar[float] = 0.5
+    """Share of a chunk of a song that the next one sees again."""
 
     @abc.abstractmethod
     def mask(self, features: Features) -> Mask:

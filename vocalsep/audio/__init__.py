@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from vocalsep.audio.formats import FORMATS, SUBTYPES, SUFFIXES, Format, check_output
 from vocalsep.audio.outputs import Outputs
-from vocalsep.audio.reader import BLOCK_SECONDS, Reader, read
+from vocalsep.audio.reader import BLOCK_SECONDS, RATES, Reader, read
 from vocalsep.audio.resampling import Resampler, resample
 from vocalsep.audio.tags import Tags
 from vocalsep.audio.tags import read as read_tags
@@ -18,6 +18,7 @@ __all__ = [
     "BLOCK_SECONDS",
     "CLIPPING",
     "FORMATS",
+    "RATES",
     "SUBTYPES",
     "SUFFIXES",
     "Format",

@@ -6,22 +6,17 @@ blocks -> the model's rate -> STFT -> features -> net, in chunks -> stitched mas
 
 from __future__ import annotations
 
-import contextlib
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-import vocalsep
 from vocalsep import audio, clustering, masks, weights
 from vocalsep.chunks import Stitcher
 from vocalsep.clustering import Clusters
 from vocalsep.errors import AudioError, ConfigError, unknown
+from vocalsep.extraction.arrays import Array, Samples
 from vocalsep.features import FrontEnd
 from vocalsep.inversion import INVERSIONS
 from vocalsep.nets import ClusteringNet, Net
@@ -281,138 +276,23 @@ class Extractor:
         pieces.append(song.finish())
         return Piece(*(torch.cat(part, dim=-1) for part in zip(*pieces, strict=True)))
 
+    def extract(self, samples: Samples, sample_rate: int) -> tuple[Samples, Samples]:
+        """Extracts from a song in an array of any kind.
 
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """What was done with one song.
+        Args:
+            samples: numpy array or tensor, ``(time,)`` or ``(channel, time)``, at least one sample: float of any width
+                with full scale 1, or int16 or int32 PCM. It is not changed.
+            sample_rate: Its rate, Hz.
 
-    Attributes:
-        input: The song.
-        vocals: The file written.
-        accompaniment: The other file written, if any.
-        model: Name of the model.
-        audio_seconds: Length of the song.
-        taken_seconds: Time it took, without loading the model.
-        times_real_time: The former over the latter.
-        peak_memory_mb: Peak memory of this process so far, MiB; None where the system does not tell.
-        voice_share: Share of the song in which there is a voice, in [0, 1].
-        cluster_confidence: See `clustering.Clusters`; None where the song was not clustered.
-        clusters_used: Whether the vocals come from clusters, and not from the net's own masks.
-        clipped_samples: Samples of all outputs that were put to full scale, since their format holds no more.
-        gain_db: Gain of all outputs, dB; 0 unless `clip` was "scale" and something had to be scaled.
-        warnings: What went wrong without harm to the sound, as tags that could not be copied.
-    """
+        Returns:
+            Vocals and accompaniment, of the shape, type and device of `samples`. They add up to it: exactly in fixed
+            point, to the last bit of its type in floating point. Samples that are not finite count as silence.
 
-    input: str
-    vocals: str
-    accompaniment: str | None
-    model: str
-    audio_seconds: float
-    taken_seconds: float
-    times_real_time: float
-    peak_memory_mb: float | None
-    voice_share: float
-    cluster_confidence: float | None
-    clusters_used: bool
-    clipped_samples: int
-    gain_db: float
-    warnings: tuple[str, ...]
-
-
-def extract(
-    song: Path | str,
-    vocals: Path | str,
-    *,
-    accompaniment: Path | str | None = None,
-    extractor: Extractor | None = None,
-    progress: Callable[[float], None] = lambda _: None,
-    subtype: str | None = None,
-    clip: str = "clamp",
-) -> Report:
-    """Extracts the vocals of a recording into a file of the same rate, channel count, length and sample format.
-
-    The song's tags go with it, with the part added to the title.
-
-    Args:
-        song: The recording.
-        vocals: The file to write; replaced if it exists. It appears whole or not at all.
-        accompaniment: Where to write mixture minus vocals, too.
-        extractor: What to use; by default the default model.
-        progress: Is told the seconds of the song that are done since the last time.
-        subtype: Sample format of the outputs, a key of `audio.SUBTYPES`; None takes the song's where the output has it.
-        clip: What to do with samples that a fixed-point output cannot hold, one of `audio.CLIPPING`: "clamp" puts them
-            to full scale and counts them, "error" gives up, "scale" gives all outputs the gain that fits.
-
-    Raises:
-        AudioError: If the song cannot be read or a file cannot be written.
-        ConfigError: If there is no such sample format or way of clipping.
-    """
-    extractor = extractor or Extractor(weights.load())
-    started = time.perf_counter()
-    outputs = [Path(path) for path in (vocals, accompaniment) if path is not None]
-    encoder = f"vocalsep {vocalsep.__version__}, model {extractor.model.name}"
-    with contextlib.ExitStack() as stack:
-        reader = stack.enter_context(audio.Reader(Path(song)))
-        for path in outputs:
-            audio.check_output(path, rate=reader.rate, channels=reader.channels, subtype=subtype)
-        about, complaint = audio.read_tags(Path(song))
-        clusters = _surveyed(Path(song), extractor, progress) if extractor.clusters else None
-        written = audio.Outputs(
-            outputs,
-            rate=reader.rate,
-            channels=reader.channels,
-            subtype=reader.subtype if subtype is None else audio.SUBTYPES[subtype],
-            clip=clip,
-            samples=reader.samples,
-            about=[about.of_part(part, encoder) for part in ("vocals", "accompaniment")],
-        )
-        stack.enter_context(written)
-        separation = extractor.start(reader.rate, reader.channels, clusters)
-        samples = 0
-        for block in reader:
-            samples += block.shape[-1]
-            written.write(separation.push(block))
-            progress(block.shape[-1] / reader.rate / (2 if extractor.clusters else 1))
-        if not samples:
-            raise AudioError(f"{song}: the recording is empty")
-        written.write(separation.finish())
-    taken = time.perf_counter() - started
-    seconds = samples / reader.rate
-    return Report(
-        input=str(song),
-        vocals=str(vocals),
-        accompaniment=None if accompaniment is None else str(accompaniment),
-        model=extractor.model.name,
-        audio_seconds=round(seconds, 3),
-        taken_seconds=round(taken, 3),
-        times_real_time=round(seconds / taken, 2),
-        peak_memory_mb=peak_memory_mb(),
-        voice_share=round(separation.voice_share, 4),
-        cluster_confidence=round(clusters.confidence, 4) if clusters else None,
-        clusters_used=clusters is not None and clusters.trusted,
-        clipped_samples=written.clipped,
-        gain_db=round(written.gain_db, 3),
-        warnings=tuple(filter(None, (complaint, *written.complaints))),
-    )
-
-
-def _surveyed(song: Path, extractor: Extractor, progress: Callable[[float], None]) -> Clusters | None:
-    """Clusters of a recording: half of the work on it."""
-
-    def blocks(reader: audio.Reader) -> Iterator[Waveform]:
-        for block in reader:
-            yield block
-            progress(block.shape[-1] / reader.rate / 2)
-
-    with audio.Reader(song) as reader:
-        return extractor.survey(blocks(reader), reader.rate, reader.channels)
-
-
-def peak_memory_mb() -> float | None:
-    """Peak resident memory of this process so far, MiB; None on systems that do not tell."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
+        Raises:
+            AudioError: If shape, type or rate are others.
+        """
+        if sample_rate not in audio.RATES:
+            raise AudioError(f"{sample_rate} samples a second; expected {min(audio.RATES)} to {max(audio.RATES)}")
+        song = Array(samples)
+        vocals, accompaniment = song.parts(self(song.waveform, int(sample_rate)).vocals)
+        return song.like(vocals), song.like(accompaniment)

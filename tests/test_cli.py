@@ -29,7 +29,9 @@ KEYS = {
     "taken_seconds",
     "times_real_time",
     "peak_memory_mb",
+    "voice",
     "voice_share",
+    "vocals_db",
     "cluster_confidence",
     "clusters_used",
     "clipped_samples",
@@ -278,7 +280,7 @@ def test_what_an_output_does_not_hold_is_refused_before_anything_is_computed(
 def test_samples_beyond_full_scale_are_clamped_and_told(
     songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "load", lambda *_: fakes.constant(1.0, fakes.SMALL))
+    monkeypatch.setattr(weights, "load", lambda *_: fakes.constant(0.99, fakes.SMALL))
     command = ["extract", loud(songs / "song.wav"), "--json", "--overwrite", "-o"]
     result = run(*command, tmp_path / "v.wav", "--subtype", "pcm16")
     (told,) = objects(result.stdout)

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import vocalsep
-from vocalsep import audio, weights
+from vocalsep import audio, files, weights
 from vocalsep.clustering import Clusters
 from vocalsep.errors import AudioError
-from vocalsep.extraction.streaming import Extractor
+from vocalsep.extraction.checks import Check
+from vocalsep.extraction.streaming import Extractor, Piece
+from vocalsep.extraction.voice import Stretch
 from vocalsep.shapes import Waveform
 
 
@@ -25,28 +27,35 @@ class Report:
         input: The song.
         vocals: The file written.
         accompaniment: The other file written, if any.
+        labels: The label track written, if any.
         model: Name of the model.
         audio_seconds: Length of the song.
         taken_seconds: Time it took, without loading the model.
         times_real_time: The former over the latter.
         peak_memory_mb: Peak memory of this process so far, MiB; None where the system does not tell.
-        voice_share: Share of the song in which there is a voice, in [0, 1].
+        voice: Stretches of the song with a voice, as (start, end) in seconds.
+        voice_share: Share of the song that they take, in [0, 1].
+        vocals_db: Level of the vocals against the song, dB; None where either is silent.
         cluster_confidence: See `clustering.Clusters`; None where the song was not clustered.
         clusters_used: Whether the vocals come from clusters, and not from the net's own masks.
         clipped_samples: Samples of all outputs that were put to full scale, since their format holds no more.
         gain_db: Gain of all outputs, dB; 0 unless `clip` was "scale" and something had to be scaled.
-        warnings: What went wrong without harm to the sound, as tags that could not be copied.
+        warnings: What went wrong without harm to the sound, as tags that could not be copied; and that hardly any voice
+            was found.
     """
 
     input: str
     vocals: str
     accompaniment: str | None
+    labels: str | None
     model: str
     audio_seconds: float
     taken_seconds: float
     times_real_time: float
     peak_memory_mb: float | None
+    voice: tuple[Stretch, ...]
     voice_share: float
+    vocals_db: float | None
     cluster_confidence: float | None
     clusters_used: bool
     clipped_samples: int
@@ -63,6 +72,7 @@ def extract(
     progress: Callable[[float], None] = lambda _: None,
     subtype: str | None = None,
     clip: str = "clamp",
+    labels: Path | str | None = None,
 ) -> Report:
     """Extracts the vocals of a recording into a file of the same rate, channel count, length and sample format.
 
@@ -77,10 +87,13 @@ def extract(
         subtype: Sample format of the outputs, a key of `audio.SUBTYPES`; None takes the song's where the output has it.
         clip: What to do with samples that a fixed-point output cannot hold, one of `audio.CLIPPING`: "clamp" puts them
             to full scale and counts them, "error" gives up, "scale" gives all outputs the gain that fits.
+        labels: Where to write the stretches with a voice, too, as a label track of Audacity.
 
     Raises:
         AudioError: If the song cannot be read or a file cannot be written.
         ConfigError: If there is no such sample format or way of clipping.
+        ModelError: If the net's answers are no numbers, or the vocals the song itself (unless it is silent). No output
+            is left then.
     """
     extractor = extractor or Extractor(weights.load())
     started = time.perf_counter()
@@ -102,32 +115,46 @@ def extract(
             about=[about.of_part(part, encoder) for part in ("vocals", "accompaniment")],
         )
         stack.enter_context(written)
-        separation = extractor.start(reader.rate, reader.channels, clusters)
+        separation, check = (
+            extractor.start(reader.rate, reader.channels, clusters),
+            Check(extractor.model.name, str(song)),
+        )
+
+        def checked(piece: Piece) -> Piece:
+            check.push(*piece, broken=separation.broken)
+            return piece
+
         samples = 0
         for block in reader:
             samples += block.shape[-1]
-            written.write(separation.push(block))
+            written.write(checked(separation.push(block)))
             progress(block.shape[-1] / reader.rate / (2 if extractor.clusters else 1))
         if not samples:
             raise AudioError(f"{song}: the recording is empty")
-        written.write(separation.finish())
+        written.write(checked(separation.finish()))
+        check.finish()
+        if labels is not None:
+            _write_labels(Path(labels), separation.voice)
     taken = time.perf_counter() - started
     seconds = samples / reader.rate
     return Report(
         input=str(song),
         vocals=str(vocals),
         accompaniment=None if accompaniment is None else str(accompaniment),
+        labels=None if labels is None else str(labels),
         model=extractor.model.name,
         audio_seconds=round(seconds, 3),
         taken_seconds=round(taken, 3),
         times_real_time=round(seconds / taken, 2),
         peak_memory_mb=peak_memory_mb(),
+        voice=tuple((round(start, 3), round(end, 3)) for start, end in separation.voice),
         voice_share=round(separation.voice_share, 4),
+        vocals_db=None if check.vocals_db is None else round(check.vocals_db, 2),
         cluster_confidence=round(clusters.confidence, 4) if clusters else None,
         clusters_used=clusters is not None and clusters.trusted,
         clipped_samples=written.clipped,
         gain_db=round(written.gain_db, 3),
-        warnings=tuple(filter(None, (complaint, *written.complaints))),
+        warnings=tuple(filter(None, (complaint, *written.complaints, check.warning))),
     )
 
 
@@ -141,6 +168,14 @@ def _surveyed(song: Path, extractor: Extractor, progress: Callable[[float], None
 
     with audio.Reader(song) as reader:
         return extractor.survey(blocks(reader), reader.rate, reader.channels)
+
+
+def _write_labels(path: Path, stretches: list[Stretch]) -> None:
+    lines = (f"{start:.6f}\t{end:.6f}\tvoice\n" for start, end in stretches)
+    try:
+        files.write_text(path, "".join(lines))
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def peak_memory_mb() -> float | None:

@@ -17,6 +17,8 @@ from vocalsep.chunks import Stitcher
 from vocalsep.clustering import Clusters
 from vocalsep.errors import AudioError, ConfigError, unknown
 from vocalsep.extraction.arrays import Array, Samples
+from vocalsep.extraction.checks import Check
+from vocalsep.extraction.voice import Gate, Stretch, Timeline
 from vocalsep.features import FrontEnd
 from vocalsep.inversion import INVERSIONS
 from vocalsep.nets import ClusteringNet, Net
@@ -29,7 +31,7 @@ MASKS_FROM = ("auto", "net", "clusters")
 
 _OVERLAP = 2  # chunks that see each frame
 _BATCH = 8  # chunks that the net is given at once
-_VOICED_DB = -12.0  # a frame has voice where the vocals are at most this far below the mixture
+_HUGE = 1e12  # times full scale; what is louder need not have a power that is a number
 
 
 class Piece(NamedTuple):
@@ -49,6 +51,11 @@ class Separation:
         device: Where the net computes.
         inversion: A key of `INVERSIONS`.
         clusters: Of the song, to take the place of the net's own mask.
+        gate: Whether the vocals fade out where there is no voice.
+
+    Attributes:
+        broken: Whether the net has answered with something that is no number, which counts as not voice. (Songs of a
+            loudness that is none are not its fault.)
     """
 
     def __init__(
@@ -59,6 +66,8 @@ class Separation:
         device: torch.device,
         inversion: str,
         clusters: Clusters | None = None,
+        *,
+        gate: bool = False,
     ) -> None:
         front_end = model.front_end
         hop = front_end.frames // _OVERLAP
@@ -72,14 +81,21 @@ class Separation:
         self._song = Queue()  # the song's spectrum, frames not yet masked
         self._mask = Queue()  # the mask on the model's grid, frames still needed
         self._mixture = Queue()  # the song's samples, not yet answered
-        self._frames = 0  # of the song, all seen
-        self._voiced = 0  # of the song, those with voice
+        self._got = 0  # samples of vocals, answered or at the gate
+        self._rate, self._timeline = rate, Timeline(self._grid.frame_seconds)
+        self._gate = Gate(rate, self._timeline) if gate else None
+        self.broken = self._huge = False
         self._finished = False
 
     @property
+    def voice(self) -> list[Stretch]:
+        """Stretches of the song with a voice, as (start, end) in seconds; all of them when the song is over."""
+        return self._timeline.stretches
+
+    @property
     def voice_share(self) -> float:
-        """Share of the frames so far in which there is a voice, in [0, 1]."""
-        return self._voiced / max(1, self._frames)
+        """Share of the song so far that these stretches take, in [0, 1]."""
+        return sum(end - start for start, end in self.voice) * self._rate / max(1, self._mixture.total)
 
     def push(self, block: Waveform) -> Piece:
         """Takes the next block of the song and gives what is known by now; the rest comes later.
@@ -88,6 +104,7 @@ class Separation:
             block: ``(channel, time)``, float32, any length. Samples that are not finite count as silence.
         """
         block = _finite(block)
+        self._huge = self._huge or bool((block.abs() > _HUGE).any())
         self._mixture.push(block)
         with torch.inference_mode():
             return self._advance(block, last=False)
@@ -118,8 +135,13 @@ class Separation:
             self._mask.push(self._stitcher.finish())
         vocals = self._inversion.push(self._masked(last=last))
         if last:
-            vocals = torch.cat([vocals, self._inversion.finish()], dim=-1)[..., : self._mixture.length]
+            left = self._mixture.total - self._got
+            vocals = torch.cat([vocals, self._inversion.finish()], dim=-1)[..., :left]
+            self._timeline.finish(self._mixture.total / self._rate)
+        self._got += vocals.shape[-1]
         vocals = _finite(vocals)  # of samples too large to square
+        if self._gate:
+            vocals = self._gate.push(vocals)
         return Piece(*masks.remainder(self._mixture.pop(vocals.shape[-1]), vocals))
 
     def _estimate(self, power: Tensor) -> Mask:
@@ -141,14 +163,14 @@ class Separation:
         )
         passed = int((first + ready) * step / unit) - 1  # frames of the mask that no later frame lies next to
         self._mask.pop(max(0, min(passed - self._mask.start, self._mask.length - 1)))
-        self._count_voiced(mask, mixture)
+        self._listen_for_voice(mask, mixture)
         return masks.apply(mask, mixture)
 
-    def _count_voiced(self, mask: Mask, mixture: Spectrum) -> None:
+    def _listen_for_voice(self, mask: Mask, mixture: Spectrum) -> None:
         power = mixture.real.square() + mixture.imag.square()
         whole, voice = power.sum(dim=(0, 1)), (mask.square() * power).sum(dim=(0, 1))
-        self._frames += whole.shape[0]
-        self._voiced += int(((voice >= 10 ** (_VOICED_DB / 10) * whole) & (whole > 0)).sum())
+        self.broken = self.broken or not (self._huge or bool(voice.isfinite().all()))
+        self._timeline.push(voice, whole)
 
 
 def _finite(block: Waveform) -> Waveform:
@@ -197,7 +219,13 @@ class Extractor:
     """
 
     def __init__(
-        self, model: Model, *, device: str = "auto", inversion: str = "phase", masks_from: str = "auto"
+        self,
+        model: Model,
+        *,
+        device: str = "auto",
+        inversion: str = "phase",
+        masks_from: str = "auto",
+        gate: bool = False,
     ) -> None:
         if inversion not in INVERSIONS:
             raise ConfigError(unknown("inversion", inversion, INVERSIONS))
@@ -208,7 +236,7 @@ class Extractor:
             raise ConfigError(f"model {model.name} does not cluster; take its own masks")
         self.clusters = masks_from == "clusters" or (masks_from == "auto" and by_default)
         """Whether songs are clustered first, which takes a pass over each."""
-        self.model, self.inversion = model, inversion
+        self.model, self.inversion, self.gate = model, inversion, gate
         self.device = weights.best_device(device)
         model.net.to(self.device, memory_format=model.net.memory_format)  # type: ignore[call-overload]
 
@@ -252,7 +280,7 @@ class Extractor:
             clusters: What `survey` found in it; without them, or where they are not to be trusted, the net's own masks
                 are taken.
         """
-        return Separation(self.model, rate, channels, self.device, self.inversion, clusters)
+        return Separation(self.model, rate, channels, self.device, self.inversion, clusters, gate=self.gate)
 
     def __call__(self, mixture: Waveform, rate: int) -> Piece:
         """Extracts from a song in memory.
@@ -269,12 +297,15 @@ class Extractor:
         """
         if mixture.ndim != 2 or 0 in mixture.shape:
             raise AudioError(f"a mixture of shape {tuple(mixture.shape)}; expected (channel, time), neither empty")
+        return self._whole(mixture, rate)[0]
+
+    def _whole(self, mixture: Waveform, rate: int) -> tuple[Piece, Separation]:
         blocks = torch.split(mixture.float(), max(1, round(audio.BLOCK_SECONDS * rate)), dim=-1)
         clusters = self.survey(blocks, rate, mixture.shape[0]) if self.clusters else None
         song = self.start(rate, mixture.shape[0], clusters)
         pieces = [song.push(block) for block in blocks]
         pieces.append(song.finish())
-        return Piece(*(torch.cat(part, dim=-1) for part in zip(*pieces, strict=True)))
+        return Piece(*(torch.cat(part, dim=-1) for part in zip(*pieces, strict=True))), song
 
     def extract(self, samples: Samples, sample_rate: int) -> tuple[Samples, Samples]:
         """Extracts from a song in an array of any kind.
@@ -290,9 +321,14 @@ class Extractor:
 
         Raises:
             AudioError: If shape, type or rate are others.
+            ModelError: If the net's answers are no numbers, or the vocals the song itself (unless it is silent).
         """
         if sample_rate not in audio.RATES:
             raise AudioError(f"{sample_rate} samples a second; expected {min(audio.RATES)} to {max(audio.RATES)}")
         song = Array(samples)
-        vocals, accompaniment = song.parts(self(song.waveform, int(sample_rate)).vocals)
+        piece, separation = self._whole(song.waveform, int(sample_rate))
+        check = Check(self.model.name, "the samples")
+        check.push(*piece, broken=separation.broken)
+        check.finish()
+        vocals, accompaniment = song.parts(piece.vocals)
         return song.like(vocals), song.like(accompaniment)

@@ -55,16 +55,19 @@ class Clip(StrEnum):
     ERROR = "error"
 
 
+_OPTIONAL = ("--accompaniment", "--labels")
+
+
 class OptionalValue(TyperCommand):
-    """A command whose option ``--accompaniment`` may stand without a value, which then is empty."""
+    """A command some of whose options may stand without a value, which then is empty."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Gives a bare option its empty value."""
         filled = list(args)
         for index, argument in enumerate(args):
-            follower = args[index + 1] if index + 1 < len(args) else "-"
-            if argument == "--accompaniment" and follower.startswith("-"):
-                filled[index] = "--accompaniment="
+            follower = args[index + 1] if index + 1 < len(args) else "--"
+            if argument in _OPTIONAL and follower.startswith("-") and follower != "-":
+                filled[index] = f"{argument}="
         return super().parse_args(ctx, filled)
 
 
@@ -111,12 +114,24 @@ def extract(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per song.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")] = False,
+    gate: Annotated[
+        bool, typer.Option("--gate/--no-gate", help="Fade the vocals out where there is no voice.")
+    ] = False,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[PATH]",
+            help="Also write where there is a voice, as a label track of Audacity. PATH as for -o; without it, beside "
+            "the vocals.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Extract the vocals of one or more songs.
 
     The vocals have the song's sampling rate, channels, length and tags; its level is not touched.
     """
-    plan = _plan(songs, output, accompaniment)
+    plan = _plan(songs, output, accompaniment, labels)
     inputs = {song.resolve() for song in songs}
     refusals = [_refusal(job, inputs, overwrite=overwrite, subtype=subtype) for job in plan]
     failed = False
@@ -134,6 +149,7 @@ def extract(
             device=device.value,
             inversion=inversion.value,
             masks_from=masks.value,
+            gate=gate,
         )
     for job in jobs:
         try:
@@ -148,6 +164,7 @@ def extract(
                     progress=advance,
                     subtype=subtype,
                     clip=clip.value,
+                    labels=job.labels,
                 )
         except OSError as error:
             complain(AudioError(f"{error.filename or job.vocals}: {error.strerror}"))
@@ -166,13 +183,18 @@ class _Job:
     song: Path
     vocals: Path
     accompaniment: Path | None
+    labels: Path | None
+
+    @property
+    def sounds(self) -> list[Path]:
+        return [path for path in (self.vocals, self.accompaniment) if path]
 
     @property
     def outputs(self) -> list[Path]:
-        return [path for path in (self.vocals, self.accompaniment) if path]
+        return [*self.sounds, self.labels] if self.labels else self.sounds
 
 
-def _plan(songs: list[Path], output: str | None, accompaniment: str | None) -> list[_Job]:
+def _plan(songs: list[Path], output: str | None, accompaniment: str | None, labels: str | None) -> list[_Job]:
     """Decides which song goes where.
 
     Raises:
@@ -181,11 +203,12 @@ def _plan(songs: list[Path], output: str | None, accompaniment: str | None) -> l
     jobs = []
     for song in songs:
         vocals = _place(song, output, "vocals", many=len(songs) > 1, option="-o")
-        other = None
-        if accompaniment is not None:
-            place = accompaniment or (f"{vocals.parent}/" if output else None)
-            other = _place(song, place, "accompaniment", many=len(songs) > 1, option="--accompaniment")
-        jobs.append(_Job(song, vocals, other))
+        others = []
+        for value, stem, ending in ((accompaniment, "accompaniment", "wav"), (labels, "labels", "txt")):
+            place = value or (f"{vocals.parent}/" if output else None)
+            path = _place(song, place, stem, many=len(songs) > 1, option=f"--{stem}", ending=ending)
+            others.append(None if value is None else path)
+        jobs.append(_Job(song, vocals, *others))
     taken: dict[Path, Path] = {}
     for job in jobs:
         for path in job.outputs:
@@ -194,8 +217,8 @@ def _plan(songs: list[Path], output: str | None, accompaniment: str | None) -> l
     return jobs
 
 
-def _place(song: Path, output: str | None, stem: str, *, many: bool, option: str) -> Path:
-    name = f"{song.stem}.{stem}.wav"
+def _place(song: Path, output: str | None, stem: str, *, many: bool, option: str, ending: str = "wav") -> Path:
+    name = f"{song.stem}.{stem}.{ending}"
     if output is None:
         return song.with_name(name)
     path = Path(output)
@@ -213,8 +236,9 @@ def _refusal(job: _Job, inputs: set[Path], *, overwrite: bool, subtype: str | No
     try:
         with audio.Reader(job.song) as reader:
             rate, channels = reader.rate, reader.channels
-        for path in job.outputs:
+        for path in job.sounds:
             audio.check_output(path, rate=rate, channels=channels, subtype=subtype)
+        for path in job.outputs:
             if path.resolve() in inputs:
                 return AudioError(f"{path}: is a song to be read; choose another output")
             if path.exists() and not overwrite:
@@ -254,10 +278,10 @@ def _tell(report: Report, *, as_json: bool) -> None:
         warn(f"{report.input}: the outputs are scaled by {report.gain_db} dB to stay within full scale")
     if as_json:
         values = dataclasses.asdict(report)
-        outputs = {stem: values.pop(stem) for stem in ("vocals", "accompaniment")}
+        outputs = {stem: values.pop(stem) for stem in ("vocals", "accompaniment", "labels")}
         values["outputs"] = {stem: path for stem, path in outputs.items() if path}
         sys.stdout.write(json.dumps(values, ensure_ascii=False) + "\n")
         return
-    for path in (report.vocals, report.accompaniment):
+    for path in (report.vocals, report.accompaniment, report.labels):
         if path:
             sys.stdout.write(f"{path}\n")

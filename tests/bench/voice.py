@@ -2,16 +2,17 @@
 
     python tests/bench/voice.py DSD100 [--instrumentals DIR] [--model unet ...] [--limit 50]
 
-DSD100's Dev songs: a frame has a voice where the vocals (RMS of 40 ms) are at most 15 dB below the mixture and 40 dB below
-their own loudest; pauses of up to 0.3 s count as voice, as in a stretch. "found" is the share of these frames that
-lie in stretches, "wrong" that of the others. INSTRUMENTALS is a folder of folders of recordings without a voice, as for
-leaks.py: the share of the first 12 s of two recordings of each that is taken for voice, and the level of their vocals
-against the song without and with the gate.
+DSD100's Dev songs: a frame has a voice where the vocals (RMS of 40 ms) are at most 15 dB below the mixture and 40 dB
+below their own loudest; pauses of up to 0.3 s count as voice, as in a stretch. "found" is the share of these frames
+that lie in stretches, "wrong" that of the others. INSTRUMENTALS is a folder of folders of recordings without a voice,
+as for leaks.py: the share of the first 12 s of two recordings of each that is taken for voice, and the level of their
+vocals against the song without and with the gate.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def truth(mixture: Waveform, vocals: Waveform, rate: int) -> Tensor:
     sung, whole = level_db(vocals, rate), level_db(mixture, rate)
     voice = (sung >= whole + NEAR_DB) & (sung >= sung.max() + FAINT_DB)
     places = torch.nonzero(voice).flatten().tolist()
-    for before, after in zip(places, places[1:], strict=False):
+    for before, after in itertools.pairwise(places):
         if after - before <= PAUSE_SECONDS / STEP:
             voice[before:after] = True
     return voice

@@ -90,10 +90,13 @@ class Reader:
         estimated: Whether that is a guess from the bit rate, or not known.
         comments: What the decoder knows of title, artist, and so on.
         by_ffmpeg: Whether FFmpeg decodes it.
+        complaint: Empty; see `pipes.Stream`.
 
     Raises:
         AudioError: If there is no such file, or it is not audio, or it is empty, or its rate is none that exists.
     """
+
+    complaint = ""
 
     def __init__(self, path: Path) -> None:
         self.path = path

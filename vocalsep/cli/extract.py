@@ -10,16 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
-from typer.core import TyperCommand
 
+from vocalsep.cli import pipes
 from vocalsep.cli.common import Device, DeviceOption, complain, stderr, told, warn
 from vocalsep.errors import AudioError, VocalsepError
 
 if TYPE_CHECKING:
-    from vocalsep.extraction import Report
+    from vocalsep.extraction import Extractor, Report
 
 
 class InversionName(StrEnum):
@@ -55,24 +55,8 @@ class Clip(StrEnum):
     ERROR = "error"
 
 
-_OPTIONAL = ("--accompaniment", "--labels")
-
-
-class OptionalValue(TyperCommand):
-    """A command some of whose options may stand without a value, which then is empty."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Gives a bare option its empty value."""
-        filled = list(args)
-        for index, argument in enumerate(args):
-            follower = args[index + 1] if index + 1 < len(args) else "--"
-            if argument in _OPTIONAL and follower.startswith("-") and follower != "-":
-                filled[index] = f"{argument}="
-        return super().parse_args(ctx, filled)
-
-
 def extract(
-    songs: Annotated[list[Path], typer.Argument(metavar="SONG", help="Recordings: wav, flac, mp3, m4a, mkv, ...")],
+    songs: Annotated[list[Path], typer.Argument(metavar="SONG", help="Recordings: wav, flac, mp3, mkv, ...; or -.")],
     output: Annotated[
         str | None,
         typer.Option(
@@ -126,11 +110,46 @@ def extract(
             show_default=False,
         ),
     ] = None,
+    raw: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATE,CHANNELS,FORMAT",
+            help="The song has no header: samples in u8, s16le, s24le, s32le, f32le or f64le. Nor has what goes to -.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Extract the vocals of one or more songs.
 
-    The vocals have the song's sampling rate, channels, length and tags; its level is not touched.
+    The vocals have the song's sampling rate, channels, length and tags; its level is not touched. - as the SONG is
+    standard input (wav as it comes, of any length; other formats when they have ended), as PATH standard output (wav).
     """
+
+    def make() -> Extractor:
+        from vocalsep import extraction, weights
+
+        return extraction.Extractor(
+            weights.load(model or weights.DEFAULT_MODEL),
+            device=device.value,
+            inversion=inversion.value,
+            masks_from=masks.value,
+            gate=gate,
+        )
+
+    if pipes.asked(songs, output, accompaniment, raw):
+        pipes.extract(
+            songs,
+            output,
+            accompaniment,
+            labels,
+            raw=raw,
+            subtype=subtype,
+            clip=clip.value,
+            overwrite=overwrite,
+            make=make,
+            tell=lambda report, to: _tell(report, as_json=as_json, to=to),
+        )
+        return
     plan = _plan(songs, output, accompaniment, labels)
     inputs = {song.resolve() for song in songs}
     refusals = [_refusal(job, inputs, overwrite=overwrite, subtype=subtype) for job in plan]
@@ -142,15 +161,9 @@ def extract(
     if not jobs:
         raise typer.Exit(1)
     with told():
-        from vocalsep import extraction, weights
+        extractor = make()
+    from vocalsep import extraction
 
-        extractor = extraction.Extractor(
-            weights.load(model or weights.DEFAULT_MODEL),
-            device=device.value,
-            inversion=inversion.value,
-            masks_from=masks.value,
-            gate=gate,
-        )
     for job in jobs:
         try:
             for path in job.outputs:
@@ -173,7 +186,7 @@ def extract(
             complain(error)
             failed = True
         else:
-            _tell(report, as_json=as_json)
+            _tell(report, as_json=as_json, to=sys.stdout)
     if failed:
         raise typer.Exit(1)
 
@@ -268,7 +281,7 @@ def _bar(song: Path, *, quiet: bool) -> Iterator[Any]:
         yield lambda done: bar.advance(task, done)
 
 
-def _tell(report: Report, *, as_json: bool) -> None:
+def _tell(report: Report, *, as_json: bool, to: TextIO) -> None:
     for warning in report.warnings:
         warn(warning)
     if report.clipped_samples:
@@ -280,8 +293,8 @@ def _tell(report: Report, *, as_json: bool) -> None:
         values = dataclasses.asdict(report)
         outputs = {stem: values.pop(stem) for stem in ("vocals", "accompaniment", "labels")}
         values["outputs"] = {stem: path for stem, path in outputs.items() if path}
-        sys.stdout.write(json.dumps(values, ensure_ascii=False) + "\n")
-        return
-    for path in (report.vocals, report.accompaniment, report.labels):
-        if path:
-            sys.stdout.write(f"{path}\n")
+        to.write(json.dumps(values, ensure_ascii=False) + "\n")
+    elif to is sys.stdout:
+        for path in (report.vocals, report.accompaniment, report.labels):
+            if path:
+                to.write(f"{path}\n")

@@ -88,6 +88,11 @@ class Separation:
         self._finished = False
 
     @property
+    def seconds(self) -> float:
+        """Length of the song so far."""
+        return self._mixture.total / self._rate
+
+    @property
     def voice(self) -> list[Stretch]:
         """Stretches of the song with a voice, as (start, end) in seconds; all of them when the song is over."""
         return self._timeline.stretches
@@ -95,7 +100,7 @@ class Separation:
     @property
     def voice_share(self) -> float:
         """Share of the song so far that these stretches take, in [0, 1]."""
-        return sum(end - start for start, end in self.voice) * self._rate / max(1, self._mixture.total)
+        return sum(end - start for start, end in self.voice) / max(self.seconds, 1 / self._rate)
 
     def push(self, block: Waveform) -> Piece:
         """Takes the next block of the song and gives what is known by now; the rest comes later.
@@ -137,7 +142,7 @@ class Separation:
         if last:
             left = self._mixture.total - self._got
             vocals = torch.cat([vocals, self._inversion.finish()], dim=-1)[..., :left]
-            self._timeline.finish(self._mixture.total / self._rate)
+            self._timeline.finish(self.seconds)
         self._got += vocals.shape[-1]
         vocals = _finite(vocals)  # of samples too large to square
         if self._gate:

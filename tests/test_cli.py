@@ -29,7 +29,9 @@ KEYS = {
     "taken_seconds",
     "times_real_time",
     "peak_memory_mb",
+    "voice",
     "voice_share",
+    "vocals_db",
     "cluster_confidence",
     "clusters_used",
     "clipped_samples",
@@ -234,6 +236,64 @@ def _reason(text: str) -> str:
     return text.rpartition("(")[2].strip().removesuffix(")")
 
 
+# where there is a voice
+
+
+def half_sung(path: Path) -> Path:
+    """High noise, and low tones from second 2 to 4 and 6 to 7, which `fakes.Gate` takes for voice."""
+    mixture = 0.05 * fakes.tone(3_500, 8_000, 9.0, channels=2)
+    for start, end in ((2, 4), (6, 7)):
+        mixture[:, start * 8_000 : end * 8_000] += fakes.tone(500, 8_000, 1.0 * (end - start))
+    return synth.write(path, mixture.numpy().T, 8_000)
+
+
+class Leaks(fakes.Gate):
+    """`fakes.Gate`, which leaves a hundredth where it takes nothing for voice."""
+
+    def mask(self, features: torch.Tensor) -> torch.Tensor:
+        return super().mask(features).clamp_min(0.01)
+
+
+def test_voice_and_labels_say_where_it_is(songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "load", lambda *_: fakes.wrap(Leaks(), fakes.SMALL))
+    song = half_sung(songs / "song.wav")
+    result = run("extract", song, "--labels", "--json")
+    (told,) = objects(result.stdout)
+    assert told["voice"] == [pytest.approx([2, 4], abs=0.1), pytest.approx([6, 7], abs=0.1)]
+    assert told["voice_share"] == pytest.approx(3 / 9, abs=0.02)
+    assert told["outputs"] == {"vocals": f"{songs}/song.vocals.wav", "labels": f"{songs}/song.labels.txt"}
+    rows = [line.split("\t") for line in (songs / "song.labels.txt").read_text(encoding="utf-8").splitlines()]
+    found = [[float(start), float(end)] for start, end, _ in rows]
+    assert found == [pytest.approx(pair, abs=1e-3) for pair in told["voice"]]
+    assert {text for _, _, text in rows} == {"voice"}
+    result = run("extract", song, "--labels", tmp_path / "l.txt", "-o", tmp_path / "v.wav")
+    assert result.stdout.splitlines() == [f"{tmp_path}/v.wav", f"{tmp_path}/l.txt"]
+    assert (tmp_path / "l.txt").read_text() == (songs / "song.labels.txt").read_text()
+
+
+def test_labels_do_not_replace_what_exists_nor_other_outputs(songs: Path, model: Path) -> None:
+    old = songs / "song.labels.txt"
+    old.write_text("mine")
+    assert f"{old}: exists already" in complaint(run("extract", songs / "song.wav", "--labels", "-m", model))
+    same = songs / "x.wav"
+    assert "written twice" in misuse(run("extract", songs / "song.wav", "-o", same, "--labels", same, "-m", model))
+    assert (old.read_text(), listing(songs)) == ("mine", ["song.labels.txt", "song.wav"])
+    assert run("extract", songs / "song.wav", "--labels", "-m", model, "--overwrite").exit_code == 0
+    assert old.read_text() != "mine"
+
+
+def test_the_gate_silences_what_lies_between(songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "load", lambda *_: fakes.wrap(Leaks(), fakes.SMALL))
+    song = half_sung(songs / "song.wav")
+    for option, name in (("--no-gate", "open.wav"), ("--gate", "gated.wav")):
+        assert run("extract", song, option, "--subtype", "float", "-o", tmp_path / name).exit_code == 0
+    free, gated = (audio.read(tmp_path / name)[0] for name in ("open.wav", "gated.wav"))
+    between = slice(round(4.4 * 8_000), round(5.6 * 8_000))
+    assert free[:, between].any()
+    assert not gated[:, between].any()
+    assert torch.equal(gated[:, 20_000:30_000], free[:, 20_000:30_000])
+
+
 # formats, samples, levels
 
 
@@ -278,7 +338,7 @@ def test_what_an_output_does_not_hold_is_refused_before_anything_is_computed(
 def test_samples_beyond_full_scale_are_clamped_and_told(
     songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "load", lambda *_: fakes.constant(1.0, fakes.SMALL))
+    monkeypatch.setattr(weights, "load", lambda *_: fakes.constant(0.99, fakes.SMALL))
     command = ["extract", loud(songs / "song.wav"), "--json", "--overwrite", "-o"]
     result = run(*command, tmp_path / "v.wav", "--subtype", "pcm16")
     (told,) = objects(result.stdout)
@@ -736,6 +796,8 @@ def test_help_names_every_option(option: str) -> None:
         "--inversion",
         "--subtype",
         "--clip",
+        "--gate",
+        "--labels",
         "--device",
         "--overwrite",
         "--json",

@@ -56,6 +56,12 @@ def test_a_model_is_scored_between_floor_and_ceilings(dsd100_root: Path, model: 
     assert "| IRM, linear |" in (out / "summary.md").read_text(encoding="utf-8")
 
 
+def test_models_are_scored_with_the_gate_too(mir1k_root: Path, model: Path, tmp_path: Path) -> None:
+    given = ["--dataset", "mir1k", "--root", mir1k_root, "--out", tmp_path, "--limit", "1"]
+    assert run(*given, "-m", model, "--gate").exit_code == 0
+    assert [row for row, _ in lines(tmp_path)][:3] == ["mixture", "narrow", "narrow, gate"]
+
+
 def test_json_is_one_object_that_says_what_each_score_is(mir1k_root: Path, model: Path, tmp_path: Path) -> None:
     given = ["--dataset", "mir1k", "--root", mir1k_root, "--out", tmp_path, "--json"]
     result = run(*given, "-m", model, "--snr", "-5", "--inversion", "phase", "--inversion", "griffin-lim")

@@ -306,6 +306,20 @@ def test_fingerprints_tell_where_masks_are_from_and_those_of_former_runs_still_h
     assert MIXTURE.fingerprint("song") == hashlib.sha256(b"mixture\nphase").hexdigest()[:16]
 
 
+def test_gated_models_have_rows_of_their_own_that_score_what_comes_through(model: str, clustering: str) -> None:
+    found = rows.standard([model, clustering], ["phase"], [], ["net"], [False, True])
+    compared = {row.name: row for row in found if row.kind == "model"}
+    assert list(compared) == ["narrow", "narrow, gate", "hybrid, net", "hybrid, net, gate"]
+    assert [row.gate for row in compared.values()] == [False, True, False, True]
+    assert len({row.fingerprint("song") for row in compared.values()}) == 4
+    song = noises(samples=20_000)
+    extractor = Extractor(weights.load(model), device="cpu", gate=True)
+    assert torch.equal(
+        compared["narrow, gate"].estimate("song", song).vocals, extractor(song.mixture, song.rate).vocals
+    )
+    assert rows.standard([model], ["phase"], []) == rows.standard([model], ["phase"], [], ["auto"], [False])
+
+
 def test_a_row_takes_its_masks_from_where_it_says(model: str, clustering: str) -> None:
     song = noises(samples=8_000)
     found = {row.name: row for row in rows.standard([clustering], ["phase"], [], ["auto", "clusters", "net"])}

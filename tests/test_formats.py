@@ -23,7 +23,7 @@ USAGE = Path(__file__).parents[1] / "docs" / "usage.md"
 SAMPLES = 6_003
 ODD_RATES = (37_800, 50_003)
 CHANNELS = range(1, 10)
-ENDINGS = (".wav", ".flac", ".aiff", ".ogg", ".opus", ".mp3", ".m4a")
+ENDINGS = (".wav", ".flac", ".aiff", ".ogg", ".opus", ".mp3", ".m4a", ".raw")
 
 SNDFILE = {
     f"{kind.lower()}, {subtype}": (kind, subtype)
@@ -94,7 +94,8 @@ def cell(path: Path, rate: int, channels: int) -> Cell:
     with audio.Writer(path, rate=rate, channels=channels, subtype="PCM_16") as writer:
         for block in torch.split(samples, 1_000, dim=-1):
             writer.write(block)
-    with audio.Reader(path) as reader:
+    raw = audio.Layout(rate=rate, channels=channels, subtype="PCM_16") if path.suffix == ".raw" else None
+    with audio.opened(path, raw) as reader:
         as_rate = reader.rate
         back = torch.cat(list(reader), dim=-1)
         assert reader.samples == back.shape[-1]
@@ -134,7 +135,10 @@ def depths_of(path: Path) -> str:
         assert kind.subtype(word) == word
         with audio.Writer(path, rate=44_100, channels=1, subtype=word) as writer:
             writer.write(torch.zeros(1, 99))
-        assert soundfile.info(path).subtype == word
+        if path.suffix == ".raw":
+            assert path.stat().st_size == 99 * audio.Layout(rate=44_100, channels=1, subtype=word).step
+        else:
+            assert soundfile.info(path).subtype == word
         path.unlink()
         held.append(name)
     return ", ".join(held) or "lossy"
@@ -186,7 +190,7 @@ def test_a_sample_format_that_a_format_does_not_hold_is_refused(tmp_path: Path, 
 
 def test_the_table_lists_all_that_is_written() -> None:
     assert set(table("ending")) == {f"`{ending}`" for ending in ENDINGS}
-    assert set(audio.FORMATS) == {ending.removeprefix(".") for ending in ENDINGS} | {"aif", "oga"}
+    assert set(audio.FORMATS) == {ending.removeprefix(".") for ending in ENDINGS} | {"aif", "oga", "pcm"}
 
 
 # what is read

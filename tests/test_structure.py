@@ -30,7 +30,7 @@ WITHIN = {  # imports inside a layer
     ("inversion", "stft"),
     ("bsseval", "metrics"),
 }
-LONG = {"extraction"}  # one story each, that would not be clearer in two files
+LONG = {"extraction.streaming"}  # one story, that would not be clearer in two files
 
 
 def module_name(path: Path) -> str:
@@ -95,7 +95,7 @@ def test_imports_make_no_circle() -> None:
 
 
 def test_the_map_of_imports_sees_what_is_there() -> None:
-    assert {"stft", "weights", "features"} <= imports("extraction")
+    assert {"stft", "weights", "features"} <= imports("extraction.streaming")
     assert "vocalsep" in imports("cli")
     assert "extraction" in imports("cli.extract")
     assert not imports("vocalsep")

@@ -162,7 +162,7 @@ def test_tags_that_cannot_be_read_do_no_harm(
 
     put(tmp_path / "song.wav", SONG)
     monkeypatch.setattr(module, name, fail)
-    report = extract(tmp_path / "song.wav", tmp_path / "v.wav", extractor=Extractor(fakes.constant(1, fakes.SMALL)))
+    report = extract(tmp_path / "song.wav", tmp_path / "v.wav", extractor=Extractor(fakes.constant(0.5, fakes.SMALL)))
     assert report.warnings[0] == f"{tmp_path / 'song.wav'}: its tags cannot be read (broken tags)"
     monkeypatch.undo()
     assert audio.read(tmp_path / "v.wav")[0].shape == (2, 20_001)

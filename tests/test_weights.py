@@ -171,6 +171,21 @@ def test_a_damaged_byte_in_the_header_is_refused_or_harmless(
     assert model.net.state_dict().keys() == net().state_dict().keys()
 
 
+@settings(deadline=None, max_examples=20)
+@given(data=st.data())
+def test_a_damaged_weight_is_found_by_the_file_s_own_digest(content: bytes, damaged: Path, data: st.DataObject) -> None:
+    start = 8 + int.from_bytes(content[:8], "little")
+    place, bit = data.draw(st.integers(start, len(content) - 1)), data.draw(st.integers(0, 7))
+    damaged.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
+    assert "do not match the SHA-256 in its metadata" in refusal(damaged)
+
+
+def test_weights_without_a_digest_of_their_own_load_and_a_wrong_one_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    assert weights.load(str(altered(path))).about == ABOUT
+    assert "is damaged" in refusal(altered(path, tensors="0" * 64))
+
+
 @pytest.mark.parametrize("kind", ["missing", "no bytes", "text", "folder"])
 def test_what_is_no_weights_file_is_refused_by_name(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "x.safetensors"
@@ -325,9 +340,7 @@ def test_the_facts_of_a_card_are_read(models: Path) -> None:
 
 def test_a_file_that_is_not_the_card_s_is_refused(models: Path) -> None:
     path = models / "small.safetensors"
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1  # one bit of one weight: still a fine file
-    path.write_bytes(content)
+    weights.store(path, net(1), FRONT_END, ABOUT)  # still a fine file
     message = refusal("small", models)
     assert "small" in message
     assert "SHA-256" in message

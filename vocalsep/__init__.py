@@ -6,7 +6,7 @@ import vocalsep
 vocalsep.extract("song.wav", "vocals.wav")  # file to file, any length
 
 extractor = vocalsep.Extractor(vocalsep.load_model())
-vocals, accompaniment = extractor(mixture, rate)  # (channel, time) float32 tensors
+vocals, accompaniment = extractor.extract(samples, 44_100)  # numpy or torch, (time,) or (channel, time), of any type
 ```
 
 The names load on first use, so that importing the package costs nothing.

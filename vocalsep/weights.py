@@ -3,7 +3,8 @@
 A model is one safetensors file whose metadata says everything that is needed to use it: net, options, front end,
 what it was trained on and under which licence. Nothing is unpickled. Published models lie in the folder ``models``,
 each beside its card ``<model>.md``, whose list of facts carries the file's SHA-256; a published file is verified
-against it each time it is loaded.
+against it each time it is loaded. Any other file is verified against the SHA-256 of its tensors in its own metadata,
+which finds damage, not malice; files of versions that did not write it are taken as they are.
 """
 
 from __future__ import annotations
@@ -124,6 +125,8 @@ def load(name: str = DEFAULT_MODEL, folder: Path | None = None) -> Model:
             raise ValueError("its metadata is not a table")
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise ModelError(f"{path}: not a vocalsep weights file ({_line(error)})") from error
+    if about.get("tensors") not in (None, _digest(state)):
+        raise ModelError(f"{path}: is damaged: the weights do not match the SHA-256 in its metadata; get it anew")
     return _assemble(path.stem if path.suffix == SUFFIX else name, about, state)
 
 
@@ -139,7 +142,7 @@ def _assemble(name: str, about: dict[str, Any], state: dict[str, Tensor]) -> Mod
         net.load_state_dict({key: _single(tensor) for key, tensor in state.items()})
     except (ConfigError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise ModelError(f"model {name!r}: does not fit this version of vocalsep ({_line(error)})") from error
-    used = ("format", "net", "options", "front_end_kind", "front_end")
+    used = ("format", "net", "options", "front_end_kind", "front_end", "tensors")
     rest = {key: value for key, value in about.items() if key not in used}
     return Model(name=name, net=net.eval().requires_grad_(False), front_end=front_end, about=rest)
 
@@ -171,6 +174,10 @@ def store(
     """
     net_names = {kind: name for name, kind in nets.NETS.items()}
     front_end_settings = config.to_dict(front_end)
+    state = {
+        key: (tensor.half() if half and tensor.is_floating_point() and tensor.ndim > 1 else tensor).cpu().contiguous()
+        for key, tensor in net.state_dict().items()
+    }
     metadata = {
         **about,
         "format": _FORMAT,
@@ -178,14 +185,20 @@ def store(
         "options": config.to_dict(net.options),
         "front_end_kind": front_end_settings.pop("kind"),
         "front_end": front_end_settings,
-    }
-    state = {
-        key: (tensor.half() if half and tensor.is_floating_point() and tensor.ndim > 1 else tensor).cpu().contiguous()
-        for key, tensor in net.state_dict().items()
+        "tensors": _digest(state),
     }
     content = save(state, metadata={"vocalsep": json.dumps(metadata, sort_keys=True)})
     with files.whole(path) as temporary:
         temporary.write_bytes(content)
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors, by their names, shapes, types and bytes."""
+    found = hashlib.sha256()
+    for key, tensor in sorted(state.items()):
+        found.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def digest(path: Path) -> str:

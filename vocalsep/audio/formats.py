@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vocalsep.errors import AudioError, ConfigError, unknown
@@ -35,6 +35,7 @@ class Format:
         resampled: Rate to which any other is changed, Hz; None where songs keep theirs.
         quality: libsndfile's compression level, 0 (best) to 1; None where there is none.
         by_ffmpeg: Whether FFmpeg writes it.
+        tagged: Whether it has tags.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Format:
     resampled: int | None = None
     quality: float | None = None
     by_ffmpeg: bool = False
+    tagged: bool = True
 
     def subtype(self, wanted: str) -> str:
         """The sample format to write: `wanted` if there is such a one, else what keeps most of it.
@@ -63,6 +65,7 @@ _OPUS = frozenset({1, 2, 3, 4, 6, 8})  # FFmpeg mixes up 5 and 7
 _WAV = Format(
     name="WAV", subtypes=("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "PCM_U8"), channels=range(1, 1_025)
 )
+_RAW = replace(_WAV, name="RAW", tagged=False)  # the samples alone
 _AIFF = Format(name="AIFF", subtypes=("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"), channels=range(1, 1_025))
 _OGG = Format(name="OGG", subtypes=("VORBIS",), channels=range(1, 256), rates=range(1, 200_001), quality=0.2)
 
@@ -75,6 +78,8 @@ FORMATS = {
     "oga": _OGG,
     "opus": Format(name="OPUS", subtypes=("OPUS",), channels=_OPUS, resampled=48_000, by_ffmpeg=True),
     "mp3": Format(name="MP3", subtypes=("MPEG_LAYER_III",), channels=range(1, 3), rates=_MP3, quality=0.0),
+    "raw": _RAW,
+    "pcm": _RAW,
     "m4a": Format(name="M4A", subtypes=("AAC",), channels=range(1, 9), rates=_AAC, by_ffmpeg=True),
 }
 """Formats that can be written, by ending. Sizes of lossy files for stereo at 44.1 or 48 kHz: 200 to 300 kbit/s."""
@@ -107,7 +112,7 @@ def check_output(
     ending = path.suffix.lower().removeprefix(".")
     known = FORMATS.get(ending)
     if known is None:
-        names = "expected .wav, .flac, .aiff, .ogg, .opus, .mp3 or .m4a"
+        names = "expected .wav, .flac, .aiff, .ogg, .opus, .mp3, .m4a or .raw"
         raise AudioError(f"{path}: unknown output format {path.suffix!r}; {names}")
     if subtype is not None and subtype not in SUBTYPES:
         raise ConfigError(unknown("sample format", subtype, SUBTYPES))

@@ -8,13 +8,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, BinaryIO, Self
 
 import numpy as np
 import torch
 
 from vocalsep.audio import tags
 from vocalsep.audio.formats import BITS
+from vocalsep.audio.pipes import PipeWriter
 from vocalsep.audio.reader import BLOCK_SECONDS, reason
 from vocalsep.audio.writer import Writer, exceeding
 from vocalsep.errors import AudioError
@@ -25,7 +26,7 @@ class Outputs:
     """Writers of the parts of one song. A context manager: the files appear when it is left, if all is well.
 
     Args:
-        paths: A file for each part; endings choose the formats.
+        paths: A file for each part, whose ending chooses the format, or an open binary file, which gets wav.
         rate: Sampling rate, Hz.
         channels: Channel count.
         subtype: Sample format wanted, in libsndfile's words; see `Writer`.
@@ -33,18 +34,20 @@ class Outputs:
             all get the gain that fits; they wait in temporary files beside the outputs until it is known.
         samples: Expected length.
         about: Tags of each part.
+        raw: Whether open files get the samples alone, without a header.
 
     Attributes:
         clipped: Samples that were put to full scale.
         gain_db: Gain of all parts, dB; 0 unless "scale" had to change it.
 
     Raises:
-        AudioError: As `Writer`.
+        AudioError: As `Writer`, or `PipeWriter`.
+        ConfigError: Likewise.
     """
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        paths: Sequence[Path | BinaryIO],
         *,
         rate: int,
         channels: int,
@@ -52,23 +55,28 @@ class Outputs:
         clip: str = "clamp",
         samples: int = 0,
         about: Sequence[tags.Tags] = (),
+        raw: bool = False,
     ) -> None:
         self.clipped, self.gain_db = 0, 0.0
         self._channels, self._block = channels, max(1, round(BLOCK_SECONDS * rate))
         self._scratch: list[_Scratch] = []
+        self._writers: list[Writer | PipeWriter] = []
+        given: dict[str, Any] = {
+            "rate": rate,
+            "channels": channels,
+            "subtype": subtype,
+            "clip": clip,
+            "samples": samples,
+        }
         with contextlib.ExitStack() as stack:
-            self._writers = []
             for number, path in enumerate(paths):
-                writer = Writer(
-                    path,
-                    rate=rate,
-                    channels=channels,
-                    subtype=subtype,
-                    clip=clip,
-                    samples=samples,
-                    about=about[number] if about else None,
-                )
-                self._writers.append(stack.enter_context(writer))
+                writer: Writer | PipeWriter
+                if isinstance(path, Path):
+                    writer = Writer(path, about=about[number] if about else None, **given)
+                else:
+                    writer = PipeWriter(path, raw=raw, **given)
+                stack.enter_context(writer)
+                self._writers.append(writer)
             if clip == "scale" and any(writer.subtype in BITS for writer in self._writers):
                 self._scratch = [stack.enter_context(_Scratch(writer)) for writer in self._writers]
             self._stack = stack.pop_all()
@@ -84,7 +92,7 @@ class Outputs:
         Raises:
             AudioError: If the disk does not take it.
         """
-        sinks: Sequence[_Scratch | Writer] = self._scratch or self._writers
+        sinks: Sequence[_Scratch | Writer | PipeWriter] = self._scratch or self._writers
         for sink, block in zip(sinks, parts, strict=False):
             sink.write(block)
 
@@ -115,7 +123,7 @@ class Outputs:
 class _Scratch:
     """A nameless file that holds a part until its gain is known; it vanishes by itself."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer | PipeWriter) -> None:
         self._path, self._subtype = writer.path, writer.subtype
         self.over, self._peak = 0, 0.0
         try:

@@ -16,8 +16,8 @@ from vocalsep.errors import AudioError
 from vocalsep.shapes import Waveform
 
 BLOCK_SECONDS = 4.0
+RATES = range(1_000, 4_000_001)  # from telephones to DSD, Hz
 _BLOCK_VALUES = 2**23  # of all channels, at most: headers may lie
-_RATES = range(1_000, 4_000_001)  # from telephones to DSD
 _UNKNOWN = 2**62  # libsndfile says a length beyond this where it knows none
 
 
@@ -90,10 +90,13 @@ class Reader:
         estimated: Whether that is a guess from the bit rate, or not known.
         comments: What the decoder knows of title, artist, and so on.
         by_ffmpeg: Whether FFmpeg decodes it.
+        complaint: Empty; see `pipes.Stream`.
 
     Raises:
         AudioError: If there is no such file, or it is not audio, or it is empty, or its rate is none that exists.
     """
+
+    complaint = ""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -102,9 +105,9 @@ class Reader:
         self.samples, self.subtype = self._source.samples, self._source.subtype
         self.estimated, self.comments = self._source.estimated, self._source.comments
         self.by_ffmpeg = not isinstance(self._source, _Sndfile)
-        if self.rate not in _RATES:
+        if self.rate not in RATES:
             self.close()
-            expected = f"expected {min(_RATES)} to {max(_RATES)}"
+            expected = f"expected {min(RATES)} to {max(RATES)}"
             raise AudioError(f"{path}: says that it has {self.rate} samples a second; {expected}")
 
     def __iter__(self) -> Iterator[Waveform]:

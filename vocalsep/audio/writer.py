@@ -57,6 +57,7 @@ class _Sndfile:
             subtype=subtype,
             compression_level=kind.quality,
             bitrate_mode="VARIABLE" if kind.name == "MP3" else None,
+            endian="LITTLE" if kind.name == "RAW" else None,
         )
         if subtype in _FLOATS:  # its peak chunk holds the time of day: same sound, other bytes
             soundfile._snd.sf_command(self._file._file, _SET_ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)
@@ -110,7 +111,7 @@ class Writer:
         kind = check_output(path, rate=rate, channels=channels)
         self.path, self.clipped, self.complaint = path, 0, ""
         self.subtype, self._kind = kind.subtype(subtype), kind.name
-        self._clip, self._about, self._bytes = clip, about, 0
+        self._clip, self._about, self._bytes = clip, about if kind.tagged else None, 0
         long = kind.name in ("WAV", "AIFF") and data_bytes(samples, channels, self.subtype) > _LONG
         if kind.name == "AIFF" and long:
             raise AudioError(f"{path}: aiff holds at most 4 GB, which the song may exceed; choose .wav or .flac")
@@ -135,17 +136,13 @@ class Writer:
         self._push(self._resampler.push(block))
 
     def _push(self, block: Waveform) -> None:
-        over = exceeding(block, self.subtype)
-        if over and self._clip == "error":
-            peak = f"a peak of {float(block.abs().max()):.3f} times full scale"
-            raise AudioError(f"{self.path}: {self.subtype} does not hold {peak}; clamp or scale it, or choose float")
-        self.clipped += over
+        self.clipped += clipped(block, self.subtype, self._clip, str(self.path))
         if self._limit:
             self._bytes += data_bytes(block.shape[-1], block.shape[0], self.subtype)
             if self._bytes > self._limit:
                 raise AudioError(f"{self.path}: grows beyond the 4 GB that the format holds; choose .flac")
         try:
-            self._sink.write(_stored(block, self.subtype))
+            self._sink.write(stored(block, self.subtype))
         except _ERRORS as error:
             raise AudioError(f"{self.path}: cannot be written ({reason(error)})") from error
 
@@ -188,6 +185,19 @@ def _sink(path: Path, kind: Format, subtype: str, rate: int, channels: int, *, l
     return _Sndfile(path, kind, subtype, rate, channels, long=long)
 
 
+def clipped(block: Waveform, subtype: str, clip: str, name: str) -> int:
+    """How many samples of a block will be put to full scale.
+
+    Raises:
+        AudioError: If there are some and `clip` is "error"; `name` is the file.
+    """
+    over = exceeding(block, subtype)
+    if over and clip == "error":
+        peak = f"a peak of {float(block.abs().max()):.3f} times full scale"
+        raise AudioError(f"{name}: {subtype} does not hold {peak}; clamp or scale it, or choose float")
+    return over
+
+
 def exceeding(samples: Waveform, subtype: str) -> int:
     """How many samples a file of that sample format cannot hold."""
     if subtype in _FLOATS:
@@ -199,7 +209,7 @@ def exceeding(samples: Waveform, subtype: str) -> int:
     return int(((steps > full - 1) | (steps < -full)).sum())
 
 
-def _stored(samples: Waveform, subtype: str) -> Tensor:
+def stored(samples: Waveform, subtype: str) -> Tensor:
     """Samples as an encoder should get them: in range, and rounded for fixed-point formats, where it would cut off."""
     if subtype in _FLOATS:
         return samples

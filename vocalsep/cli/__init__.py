@@ -14,7 +14,7 @@ import typer
 
 from vocalsep import __version__
 from vocalsep.cli import data, evaluate, extract, models, train
-from vocalsep.cli.common import stdout
+from vocalsep.cli.common import OptionalValue, stdout
 
 app = typer.Typer(
     name="vocalsep",
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a bug keeps its plain traceback
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(cls=extract.OptionalValue)(extract.extract)
+app.command(cls=OptionalValue)(extract.extract)
 app.command()(train.train)
 app.command("eval")(evaluate.evaluate)
 app.add_typer(models.app, name="models")

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand
 
 from vocalsep.errors import VocalsepError
 
@@ -38,6 +39,22 @@ RootOption = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Folder of --dataset. Default: what VOCALSEP_DSD100, _MIR1K, ... names."),
 ]
+
+
+_OPTIONAL = ("--accompaniment", "--labels")
+
+
+class OptionalValue(TyperCommand):
+    """A command some of whose options may stand without a value, which then is empty."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Gives a bare option its empty value."""
+        filled = list(args)
+        for index, argument in enumerate(args):
+            follower = args[index + 1] if index + 1 < len(args) else "--"
+            if argument in _OPTIONAL and follower.startswith("-") and follower != "-":
+                filled[index] = f"{argument}="
+        return super().parse_args(ctx, filled)
 
 
 @contextmanager

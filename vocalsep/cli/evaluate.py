@@ -52,6 +52,9 @@ def evaluate(
     masks: Annotated[
         list[MasksFrom] | None, typer.Option(help="Where models that cluster take their masks from; auto by default.")
     ] = None,
+    gate: Annotated[
+        bool, typer.Option("--gate", help="Also score models with vocals that fade out where there is no voice.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The run's folder. Default: scores/<dataset>-<split>.")
     ] = None,
@@ -72,7 +75,7 @@ def evaluate(
         chosen = models or ([] if estimates else [weights.DEFAULT_MODEL])
         ways = [way.value for way in inversion or [InversionName.PHASE]]
         sources = [source.value for source in masks or [MasksFrom.AUTO]]
-        compared = rows.standard(chosen, ways, estimates or [], sources)
+        compared = rows.standard(chosen, ways, estimates or [], sources, [False, True] if gate else [False])
         level = f"{setup.snr_db:+g}dB" if setup.snr_db else ""
         folder = out or Path("scores") / f"{setup.dataset}-{setup.split}{level}"
         with _bar(quiet=quiet) as progress, _workers(jobs or _cores()) as executor:

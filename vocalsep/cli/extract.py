@@ -10,16 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
-from typer.core import TyperCommand
 
+from vocalsep.cli import pipes
 from vocalsep.cli.common import Device, DeviceOption, complain, stderr, told, warn
 from vocalsep.errors import AudioError, VocalsepError
 
 if TYPE_CHECKING:
-    from vocalsep.extraction import Report
+    from vocalsep.extraction import Extractor, Report
 
 
 class InversionName(StrEnum):
@@ -55,21 +55,8 @@ class Clip(StrEnum):
     ERROR = "error"
 
 
-class OptionalValue(TyperCommand):
-    """A command whose option ``--accompaniment`` may stand without a value, which then is empty."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Gives a bare option its empty value."""
-        filled = list(args)
-        for index, argument in enumerate(args):
-            follower = args[index + 1] if index + 1 < len(args) else "-"
-            if argument == "--accompaniment" and follower.startswith("-"):
-                filled[index] = "--accompaniment="
-        return super().parse_args(ctx, filled)
-
-
 def extract(
-    songs: Annotated[list[Path], typer.Argument(metavar="SONG", help="Recordings: wav, flac, mp3, m4a, mkv, ...")],
+    songs: Annotated[list[Path], typer.Argument(metavar="SONG", help="Recordings: wav, flac, mp3, mkv, ...; or -.")],
     output: Annotated[
         str | None,
         typer.Option(
@@ -111,12 +98,59 @@ def extract(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per song.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")] = False,
+    gate: Annotated[
+        bool, typer.Option("--gate/--no-gate", help="Fade the vocals out where there is no voice.")
+    ] = False,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[PATH]",
+            help="Also write where there is a voice, as a label track of Audacity. PATH as for -o; without it, beside "
+            "the vocals.",
+            show_default=False,
+        ),
+    ] = None,
+    raw: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATE,CHANNELS,FORMAT",
+            help="The song has no header: samples in u8, s16le, s24le, s32le, f32le or f64le. Nor has what goes to -.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Extract the vocals of one or more songs.
 
-    The vocals have the song's sampling rate, channels, length and tags; its level is not touched.
+    The vocals have the song's sampling rate, channels, length and tags; its level is not touched. - as the SONG is
+    standard input (wav as it comes, of any length; other formats when they have ended), as PATH standard output (wav).
     """
-    plan = _plan(songs, output, accompaniment)
+
+    def make() -> Extractor:
+        from vocalsep import extraction, weights
+
+        return extraction.Extractor(
+            weights.load(model or weights.DEFAULT_MODEL),
+            device=device.value,
+            inversion=inversion.value,
+            masks_from=masks.value,
+            gate=gate,
+        )
+
+    if pipes.asked(songs, output, accompaniment, raw):
+        pipes.extract(
+            songs,
+            output,
+            accompaniment,
+            labels,
+            raw=raw,
+            subtype=subtype,
+            clip=clip.value,
+            overwrite=overwrite,
+            make=make,
+            tell=lambda report, to: _tell(report, as_json=as_json, to=to),
+        )
+        return
+    plan = _plan(songs, output, accompaniment, labels)
     inputs = {song.resolve() for song in songs}
     refusals = [_refusal(job, inputs, overwrite=overwrite, subtype=subtype) for job in plan]
     failed = False
@@ -127,18 +161,9 @@ def extract(
     if not jobs:
         raise typer.Exit(1)
     with told():
-        import torch
+        extractor = make()
+    from vocalsep import extraction
 
-        from vocalsep import extraction, weights
-
-        torch.set_num_threads(1)  # of each worker
-        extractor = extraction.Extractor(
-            weights.load(model or weights.DEFAULT_MODEL),
-            device=device.value,
-            inversion=inversion.value,
-            masks_from=masks.value,
-            workers=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        )
     for job in jobs:
         try:
             for path in job.outputs:
@@ -152,6 +177,7 @@ def extract(
                     progress=advance,
                     subtype=subtype,
                     clip=clip.value,
+                    labels=job.labels,
                 )
         except OSError as error:
             complain(AudioError(f"{error.filename or job.vocals}: {error.strerror}"))
@@ -160,7 +186,7 @@ def extract(
             complain(error)
             failed = True
         else:
-            _tell(report, as_json=as_json)
+            _tell(report, as_json=as_json, to=sys.stdout)
     if failed:
         raise typer.Exit(1)
 
@@ -170,13 +196,18 @@ class _Job:
     song: Path
     vocals: Path
     accompaniment: Path | None
+    labels: Path | None
+
+    @property
+    def sounds(self) -> list[Path]:
+        return [path for path in (self.vocals, self.accompaniment) if path]
 
     @property
     def outputs(self) -> list[Path]:
-        return [path for path in (self.vocals, self.accompaniment) if path]
+        return [*self.sounds, self.labels] if self.labels else self.sounds
 
 
-def _plan(songs: list[Path], output: str | None, accompaniment: str | None) -> list[_Job]:
+def _plan(songs: list[Path], output: str | None, accompaniment: str | None, labels: str | None) -> list[_Job]:
     """Decides which song goes where.
 
     Raises:
@@ -185,11 +216,12 @@ def _plan(songs: list[Path], output: str | None, accompaniment: str | None) -> l
     jobs = []
     for song in songs:
         vocals = _place(song, output, "vocals", many=len(songs) > 1, option="-o")
-        other = None
-        if accompaniment is not None:
-            place = accompaniment or (f"{vocals.parent}/" if output else None)
-            other = _place(song, place, "accompaniment", many=len(songs) > 1, option="--accompaniment")
-        jobs.append(_Job(song, vocals, other))
+        others = []
+        for value, stem, ending in ((accompaniment, "accompaniment", "wav"), (labels, "labels", "txt")):
+            place = value or (f"{vocals.parent}/" if output else None)
+            path = _place(song, place, stem, many=len(songs) > 1, option=f"--{stem}", ending=ending)
+            others.append(None if value is None else path)
+        jobs.append(_Job(song, vocals, *others))
     taken: dict[Path, Path] = {}
     for job in jobs:
         for path in job.outputs:
@@ -198,8 +230,8 @@ def _plan(songs: list[Path], output: str | None, accompaniment: str | None) -> l
     return jobs
 
 
-def _place(song: Path, output: str | None, stem: str, *, many: bool, option: str) -> Path:
-    name = f"{song.stem}.{stem}.wav"
+def _place(song: Path, output: str | None, stem: str, *, many: bool, option: str, ending: str = "wav") -> Path:
+    name = f"{song.stem}.{stem}.{ending}"
     if output is None:
         return song.with_name(name)
     path = Path(output)
@@ -217,8 +249,9 @@ def _refusal(job: _Job, inputs: set[Path], *, overwrite: bool, subtype: str | No
     try:
         with audio.Reader(job.song) as reader:
             rate, channels = reader.rate, reader.channels
-        for path in job.outputs:
+        for path in job.sounds:
             audio.check_output(path, rate=rate, channels=channels, subtype=subtype)
+        for path in job.outputs:
             if path.resolve() in inputs:
                 return AudioError(f"{path}: is a song to be read; choose another output")
             if path.exists() and not overwrite:
@@ -248,7 +281,7 @@ def _bar(song: Path, *, quiet: bool) -> Iterator[Any]:
         yield lambda done: bar.advance(task, done)
 
 
-def _tell(report: Report, *, as_json: bool) -> None:
+def _tell(report: Report, *, as_json: bool, to: TextIO) -> None:
     for warning in report.warnings:
         warn(warning)
     if report.clipped_samples:
@@ -258,10 +291,10 @@ def _tell(report: Report, *, as_json: bool) -> None:
         warn(f"{report.input}: the outputs are scaled by {report.gain_db} dB to stay within full scale")
     if as_json:
         values = dataclasses.asdict(report)
-        outputs = {stem: values.pop(stem) for stem in ("vocals", "accompaniment")}
+        outputs = {stem: values.pop(stem) for stem in ("vocals", "accompaniment", "labels")}
         values["outputs"] = {stem: path for stem, path in outputs.items() if path}
-        sys.stdout.write(json.dumps(values, ensure_ascii=False) + "\n")
-        return
-    for path in (report.vocals, report.accompaniment):
-        if path:
-            sys.stdout.write(f"{path}\n")
+        to.write(json.dumps(values, ensure_ascii=False) + "\n")
+    elif to is sys.stdout:
+        for path in (report.vocals, report.accompaniment, report.labels):
+            if path:
+                to.write(f"{path}\n")

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -34,6 +34,7 @@ class Row:
         model: For "model" and "irm-grid": a model's name or weights file.
         inversion: For "model": from spectra to sound.
         masks_from: For "model": see `extraction.Extractor`.
+        gate: For "model": likewise.
         folder: For "estimates": where the files are.
     """
 
@@ -42,6 +43,7 @@ class Row:
     model: str = ""
     inversion: str = "phase"
     masks_from: str = "auto"
+    gate: bool = False
     folder: Path | None = None
 
     def fingerprint(self, track: str) -> str:
@@ -49,6 +51,8 @@ class Row:
         parts = [self.kind, self.inversion]
         if self.masks_from != "auto":
             parts.append(self.masks_from)
+        if self.gate:
+            parts.append("gate")
         if self.model:
             parts.append(_digest(self.model))
         if self.folder:
@@ -81,6 +85,7 @@ def standard(
     inversions: Iterable[str],
     folders: Iterable[Path],
     masks_from: Sequence[str] = ("auto",),
+    gates: Sequence[bool] = (False,),
 ) -> list[Row]:
     """Rows of a table: the floor (the mixture), then what is compared, then the ceilings.
 
@@ -91,6 +96,7 @@ def standard(
             unless a model before it has the same.
         inversions: How they turn spectra into sound.
         masks_from: Where those that cluster take their masks from, each a row of its own; others have one row.
+        gates: Whether their vocals fade out where there is no voice, each a row of its own.
         folders: What other separators wrote.
 
     Raises:
@@ -101,10 +107,11 @@ def standard(
     loaded = {model: weights.load(model) for model in models}
     compared: list[Row] = []
     for inversion, model in itertools.product(inversions, models):
-        for source in masks_from if isinstance(loaded[model].net, ClusteringNet) else ["auto"]:
-            end = "".join(f", {way}" for way in (source, inversion) if way not in ("auto", "phase"))
-            name = f"{_called(model)}{end}"
-            compared.append(Row(name=name, kind="model", model=model, inversion=inversion, masks_from=source))
+        sources = masks_from if isinstance(loaded[model].net, ClusteringNet) else ["auto"]
+        for source, gate in itertools.product(sources, gates):
+            ways = [way for way in (source, inversion, "gate" if gate else "") if way not in ("auto", "phase", "")]
+            row = Row(name=", ".join([_called(model), *ways]), kind="model", model=model, inversion=inversion)
+            compared.append(replace(row, masks_from=source, gate=gate))
     for folder in folders:
         if not folder.is_dir():
             raise DatasetError(f"{folder}: no such folder of estimates")
@@ -147,8 +154,9 @@ def _digest(model: str) -> str:
 
 
 @functools.lru_cache(maxsize=8)
-def _extractor(model: str, inversion: str, masks_from: str) -> extraction.Extractor:
-    return extraction.Extractor(weights.load(model), device="cpu", inversion=inversion, masks_from=masks_from)
+def _extractor(model: str, inversion: str, masks_from: str, gate: bool) -> extraction.Extractor:
+    loaded = weights.load(model)
+    return extraction.Extractor(loaded, device="cpu", inversion=inversion, masks_from=masks_from, gate=gate)
 
 
 def _mixture(row: Row, track: str, song: Song) -> Piece:
@@ -158,7 +166,7 @@ def _mixture(row: Row, track: str, song: Song) -> Piece:
 
 def _model(row: Row, track: str, song: Song) -> Piece:
     del track
-    return _extractor(row.model, row.inversion, row.masks_from)(song.mixture, song.rate)
+    return _extractor(row.model, row.inversion, row.masks_from, row.gate)(song.mixture, song.rate)
 
 
 def _ideal(row: Row, track: str, song: Song) -> Piece:

@@ -6,24 +6,21 @@ blocks -> the model's rate -> STFT -> features -> net, in chunks -> stitched mas
 
 from __future__ import annotations
 
-import contextlib
-import sys
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-import vocalsep
 from vocalsep import audio, clustering, masks, weights
 from vocalsep.chunks import Stitcher
 from vocalsep.clustering import Clusters
 from vocalsep.errors import AudioError, ConfigError, unknown
+from vocalsep.extraction.arrays import Array, Samples
+from vocalsep.extraction.checks import Check
+from vocalsep.extraction.voice import Gate, Stretch, Timeline
 from vocalsep.features import FrontEnd
 from vocalsep.inversion import INVERSIONS
 from vocalsep.nets import ClusteringNet, Net
@@ -35,7 +32,7 @@ from vocalsep.weights import Model
 MASKS_FROM = ("auto", "net", "clusters")
 
 _AHEAD = 4  # batches that may be with the workers; how many are ready by when must not decide anything
-_VOICED_DB = -12.0  # a frame has voice where the vocals are at most this far below the mixture
+_HUGE = 1e12  # times full scale; what is louder need not have a power that is a number
 
 
 class Piece(NamedTuple):
@@ -56,6 +53,11 @@ class Separation:
         inversion: A key of `INVERSIONS`.
         clusters: Of the song, to take the place of the net's own mask.
         workers: Threads in which the net computes while the song goes on; without them it computes in the caller's.
+        gate: Whether the vocals fade out where there is no voice.
+
+    Attributes:
+        broken: Whether the net has answered with something that is no number, which counts as not voice. (Songs of a
+            loudness that is none are not its fault.)
     """
 
     def __init__(
@@ -66,7 +68,9 @@ class Separation:
         device: torch.device,
         inversion: str,
         clusters: Clusters | None = None,
+        *,
         workers: Executor | None = None,
+        gate: bool = False,
     ) -> None:
         front_end = model.front_end
         hop = round(front_end.frames * (1 - model.net.overlap))
@@ -81,14 +85,26 @@ class Separation:
         self._song = Queue()  # the song's spectrum, frames not yet masked
         self._mask = Queue()  # the mask on the model's grid, frames still needed
         self._mixture = Queue()  # the song's samples, not yet answered
-        self._frames = 0  # of the song, all seen
-        self._voiced = 0  # of the song, those with voice
+        self._got = 0  # samples of vocals, answered or at the gate
+        self._rate, self._timeline = rate, Timeline(self._grid.frame_seconds)
+        self._gate = Gate(rate, self._timeline) if gate else None
+        self.broken = self._huge = False
         self._finished = False
 
     @property
+    def seconds(self) -> float:
+        """Length of the song so far."""
+        return self._mixture.total / self._rate
+
+    @property
+    def voice(self) -> list[Stretch]:
+        """Stretches of the song with a voice, as (start, end) in seconds; all of them when the song is over."""
+        return self._timeline.stretches
+
+    @property
     def voice_share(self) -> float:
-        """Share of the frames so far in which there is a voice, in [0, 1]."""
-        return self._voiced / max(1, self._frames)
+        """Share of the song so far that these stretches take, in [0, 1]."""
+        return sum(end - start for start, end in self.voice) / max(self.seconds, 1 / self._rate)
 
     def push(self, block: Waveform) -> Piece:
         """Takes the next block of the song and gives what is known by now; the rest comes later.
@@ -97,6 +113,7 @@ class Separation:
             block: ``(channel, time)``, float32, any length. Samples that are not finite count as silence.
         """
         block = _finite(block)
+        self._huge = self._huge or bool((block.abs() > _HUGE).any())
         self._mixture.push(block)
         with torch.inference_mode():
             return self._advance(block, last=False)
@@ -129,8 +146,13 @@ class Separation:
             self._mask.push(self._stitcher.finish())
         vocals = self._inversion.push(self._masked(last=last))
         if last:
-            vocals = torch.cat([vocals, self._inversion.finish()], dim=-1)[..., : self._mixture.length]
+            left = self._mixture.total - self._got
+            vocals = torch.cat([vocals, self._inversion.finish()], dim=-1)[..., :left]
+            self._timeline.finish(self.seconds)
+        self._got += vocals.shape[-1]
         vocals = _finite(vocals)  # of samples too large to square
+        if self._gate:
+            vocals = self._gate.push(vocals)
         return Piece(*masks.remainder(self._mixture.pop(vocals.shape[-1]), vocals))
 
     def _estimate(self, power: Tensor) -> Future[Mask]:
@@ -160,14 +182,14 @@ class Separation:
         )
         passed = int((first + ready) * step / unit) - 1  # frames of the mask that no later frame lies next to
         self._mask.pop(max(0, min(passed - self._mask.start, self._mask.length - 1)))
-        self._count_voiced(mask, mixture)
+        self._listen_for_voice(mask, mixture)
         return masks.apply(mask, mixture)
 
-    def _count_voiced(self, mask: Mask, mixture: Spectrum) -> None:
+    def _listen_for_voice(self, mask: Mask, mixture: Spectrum) -> None:
         power = mixture.real.square() + mixture.imag.square()
         whole, voice = power.sum(dim=(0, 1)), (mask.square() * power).sum(dim=(0, 1))
-        self._frames += whole.shape[0]
-        self._voiced += int(((voice >= 10 ** (_VOICED_DB / 10) * whole) & (whole > 0)).sum())
+        self.broken = self.broken or not (self._huge or bool(voice.isfinite().all()))
+        self._timeline.push(voice, whole)
 
 
 def _finite(block: Waveform) -> Waveform:
@@ -213,6 +235,7 @@ class Extractor:
         workers: Threads in which the net computes while songs are read, masked and written; without them (0) it
             computes in the caller's. The vocals do not depend on their number, if torch leaves each one thread
             (``torch.set_num_threads(1)``). CUDA needs none and has none.
+        gate: Whether the vocals fade out where there is no voice.
 
     Raises:
         ConfigError: For an unknown inversion, a device that is not there, a net that does not cluster, or fewer
@@ -226,6 +249,7 @@ class Extractor:
         device: str = "auto",
         inversion: str = "phase",
         masks_from: str = "auto",
+        gate: bool = False,
         workers: int = 0,
     ) -> None:
         if workers < 0:
@@ -239,7 +263,7 @@ class Extractor:
             raise ConfigError(f"model {model.name} does not cluster; take its own masks")
         self.clusters = masks_from == "clusters" or (masks_from == "auto" and by_default)
         """Whether songs are clustered first, which takes a pass over each."""
-        self.model, self.inversion = model, inversion
+        self.model, self.inversion, self.gate = model, inversion, gate
         self.device = weights.best_device(device)
         self._workers = ThreadPoolExecutor(workers) if workers and self.device.type == "cpu" else None
         model.net.to(self.device, memory_format=model.net.memory_format)  # type: ignore[call-overload]
@@ -284,7 +308,16 @@ class Extractor:
             clusters: What `survey` found in it; without them, or where they are not to be trusted, the net's own masks
                 are taken.
         """
-        return Separation(self.model, rate, channels, self.device, self.inversion, clusters, self._workers)
+        return Separation(
+            self.model,
+            rate,
+            channels,
+            self.device,
+            self.inversion,
+            clusters,
+            workers=self._workers,
+            gate=self.gate,
+        )
 
     def __call__(self, mixture: Waveform, rate: int) -> Piece:
         """Extracts from a song in memory.
@@ -301,145 +334,38 @@ class Extractor:
         """
         if mixture.ndim != 2 or 0 in mixture.shape:
             raise AudioError(f"a mixture of shape {tuple(mixture.shape)}; expected (channel, time), neither empty")
+        return self._whole(mixture, rate)[0]
+
+    def _whole(self, mixture: Waveform, rate: int) -> tuple[Piece, Separation]:
         blocks = torch.split(mixture.float(), max(1, round(audio.BLOCK_SECONDS * rate)), dim=-1)
         clusters = self.survey(blocks, rate, mixture.shape[0]) if self.clusters else None
         song = self.start(rate, mixture.shape[0], clusters)
         pieces = [song.push(block) for block in blocks]
         pieces.append(song.finish())
-        return Piece(*(torch.cat(part, dim=-1) for part in zip(*pieces, strict=True)))
+        return Piece(*(torch.cat(part, dim=-1) for part in zip(*pieces, strict=True))), song
 
+    def extract(self, samples: Samples, sample_rate: int) -> tuple[Samples, Samples]:
+        """Extracts from a song in an array of any kind.
 
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """What was done with one song.
+        Args:
+            samples: numpy array or tensor, ``(time,)`` or ``(channel, time)``, at least one sample: float of any width
+                with full scale 1, or int16 or int32 PCM. It is not changed.
+            sample_rate: Its rate, Hz.
 
-    Attributes:
-        input: The song.
-        vocals: The file written.
-        accompaniment: The other file written, if any.
-        model: Name of the model.
-        audio_seconds: Length of the song.
-        taken_seconds: Time it took, without loading the model.
-        times_real_time: The former over the latter.
-        peak_memory_mb: Peak memory of this process so far, MiB; None where the system does not tell.
-        voice_share: Share of the song in which there is a voice, in [0, 1].
-        cluster_confidence: See `clustering.Clusters`; None where the song was not clustered.
-        clusters_used: Whether the vocals come from clusters, and not from the net's own masks.
-        clipped_samples: Samples of all outputs that were put to full scale, since their format holds no more.
-        gain_db: Gain of all outputs, dB; 0 unless `clip` was "scale" and something had to be scaled.
-        warnings: What went wrong without harm to the sound, as tags that could not be copied.
-    """
+        Returns:
+            Vocals and accompaniment, of the shape, type and device of `samples`. They add up to it: exactly in fixed
+            point, to the last bit of its type in floating point. Samples that are not finite count as silence.
 
-    input: str
-    vocals: str
-    accompaniment: str | None
-    model: str
-    audio_seconds: float
-    taken_seconds: float
-    times_real_time: float
-    peak_memory_mb: float | None
-    voice_share: float
-    cluster_confidence: float | None
-    clusters_used: bool
-    clipped_samples: int
-    gain_db: float
-    warnings: tuple[str, ...]
-
-
-def extract(
-    song: Path | str,
-    vocals: Path | str,
-    *,
-    accompaniment: Path | str | None = None,
-    extractor: Extractor | None = None,
-    progress: Callable[[float], None] = lambda _: None,
-    subtype: str | None = None,
-    clip: str = "clamp",
-) -> Report:
-    """Extracts the vocals of a recording into a file of the same rate, channel count, length and sample format.
-
-    The song's tags go with it, with the part added to the title.
-
-    Args:
-        song: The recording.
-        vocals: The file to write; replaced if it exists. It appears whole or not at all.
-        accompaniment: Where to write mixture minus vocals, too.
-        extractor: What to use; by default the default model.
-        progress: Is told the seconds of the song that are done since the last time.
-        subtype: Sample format of the outputs, a key of `audio.SUBTYPES`; None takes the song's where the output has it.
-        clip: What to do with samples that a fixed-point output cannot hold, one of `audio.CLIPPING`: "clamp" puts them
-            to full scale and counts them, "error" gives up, "scale" gives all outputs the gain that fits.
-
-    Raises:
-        AudioError: If the song cannot be read or a file cannot be written.
-        ConfigError: If there is no such sample format or way of clipping.
-    """
-    extractor = extractor or Extractor(weights.load())
-    started = time.perf_counter()
-    outputs = [Path(path) for path in (vocals, accompaniment) if path is not None]
-    encoder = f"vocalsep {vocalsep.__version__}, model {extractor.model.name}"
-    with contextlib.ExitStack() as stack:
-        reader = stack.enter_context(audio.Reader(Path(song)))
-        for path in outputs:
-            audio.check_output(path, rate=reader.rate, channels=reader.channels, subtype=subtype)
-        about, complaint = audio.read_tags(Path(song))
-        clusters = _surveyed(Path(song), extractor, progress) if extractor.clusters else None
-        written = audio.Outputs(
-            outputs,
-            rate=reader.rate,
-            channels=reader.channels,
-            subtype=reader.subtype if subtype is None else audio.SUBTYPES[subtype],
-            clip=clip,
-            samples=reader.samples,
-            about=[about.of_part(part, encoder) for part in ("vocals", "accompaniment")],
-        )
-        stack.enter_context(written)
-        separation = extractor.start(reader.rate, reader.channels, clusters)
-        samples = 0
-        for block in reader:
-            samples += block.shape[-1]
-            written.write(separation.push(block))
-            progress(block.shape[-1] / reader.rate / (2 if extractor.clusters else 1))
-        if not samples:
-            raise AudioError(f"{song}: the recording is empty")
-        written.write(separation.finish())
-    taken = time.perf_counter() - started
-    seconds = samples / reader.rate
-    return Report(
-        input=str(song),
-        vocals=str(vocals),
-        accompaniment=None if accompaniment is None else str(accompaniment),
-        model=extractor.model.name,
-        audio_seconds=round(seconds, 3),
-        taken_seconds=round(taken, 3),
-        times_real_time=round(seconds / taken, 2),
-        peak_memory_mb=peak_memory_mb(),
-        voice_share=round(separation.voice_share, 4),
-        cluster_confidence=round(clusters.confidence, 4) if clusters else None,
-        clusters_used=clusters is not None and clusters.trusted,
-        clipped_samples=written.clipped,
-        gain_db=round(written.gain_db, 3),
-        warnings=tuple(filter(None, (complaint, *written.complaints))),
-    )
-
-
-def _surveyed(song: Path, extractor: Extractor, progress: Callable[[float], None]) -> Clusters | None:
-    """Clusters of a recording: half of the work on it."""
-
-    def blocks(reader: audio.Reader) -> Iterator[Waveform]:
-        for block in reader:
-            yield block
-            progress(block.shape[-1] / reader.rate / 2)
-
-    with audio.Reader(song) as reader:
-        return extractor.survey(blocks(reader), reader.rate, reader.channels)
-
-
-def peak_memory_mb() -> float | None:
-    """Peak resident memory of this process so far, MiB; None on systems that do not tell."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
+        Raises:
+            AudioError: If shape, type or rate are others.
+            ModelError: If the net's answers are no numbers, or the vocals the song itself (unless it is silent).
+        """
+        if sample_rate not in audio.RATES:
+            raise AudioError(f"{sample_rate} samples a second; expected {min(audio.RATES)} to {max(audio.RATES)}")
+        song = Array(samples)
+        piece, separation = self._whole(song.waveform, int(sample_rate))
+        check = Check(self.model.name, "the samples")
+        check.push(*piece, broken=separation.broken)
+        check.finish()
+        vocals, accompaniment = song.parts(piece.vocals)
+        return song.like(vocals), song.like(accompaniment)

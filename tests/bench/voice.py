@@ -1,0 +1,104 @@
+"""Prints how well models tell where there is a voice, and what the gate does to songs without one.
+
+    python tests/bench/voice.py DSD100 [--instrumentals DIR] [--model unet ...] [--limit 50]
+
+DSD100's Dev songs: a frame has a voice where the vocals (RMS of 40 ms) are at most 15 dB below the mixture and 40 dB
+below their own loudest; pauses of up to 0.3 s count as voice, as in a stretch. "found" is the share of these frames
+that lie in stretches, "wrong" that of the others. INSTRUMENTALS is a folder of folders of recordings without a voice,
+as for leaks.py: the share of the first 12 s of two recordings of each that is taken for voice, and the level of their
+vocals against the song without and with the gate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vocalsep import audio, weights
+from vocalsep.extraction import Extractor, Separation
+from vocalsep.shapes import Waveform
+
+STEP = 0.01
+NEAR_DB, FAINT_DB, PAUSE_SECONDS, RMS_SECONDS = -15, -40, 0.3, 0.04
+SECONDS, SONGS = 12, 2
+
+
+def level_db(samples: Waveform, rate: int) -> Tensor:
+    """RMS around each step, dB."""
+    sums = torch.nn.functional.pad(samples.double().square().sum(dim=0).cumsum(dim=0), (1, 0))
+    middle = (torch.arange(int(samples.shape[-1] / rate / STEP)) * STEP * rate).long()
+    half = round(RMS_SECONDS / 2 * rate)
+    low, high = ((middle + way).clamp(0, samples.shape[-1]) for way in (-half, half))
+    return 10 * torch.log10(sums[high] - sums[low] + 1e-12)
+
+
+def truth(mixture: Waveform, vocals: Waveform, rate: int) -> Tensor:
+    sung, whole = level_db(vocals, rate), level_db(mixture, rate)
+    voice = (sung >= whole + NEAR_DB) & (sung >= sung.max() + FAINT_DB)
+    places = torch.nonzero(voice).flatten().tolist()
+    for before, after in itertools.pairwise(places):
+        if after - before <= PAUSE_SECONDS / STEP:
+            voice[before:after] = True
+    return voice
+
+
+def heard(extractor: Extractor, mixture: Waveform, rate: int) -> tuple[Separation, Waveform]:
+    song = extractor.start(rate, mixture.shape[0])
+    pieces = [song.push(block).vocals for block in mixture.split(4 * rate, dim=-1)]
+    return song, torch.cat([*pieces, song.finish().vocals], dim=-1)
+
+
+def songs(root: Path, limit: int) -> Iterator[tuple[Waveform, Waveform, int]]:
+    for folder in sorted((root / "Sources" / "Dev").iterdir())[:limit]:
+        vocals, rate = audio.read(folder / "vocals.wav")
+        others = [audio.read(folder / f"{stem}.wav")[0] for stem in ("bass", "drums", "other")]
+        yield vocals + sum(others), vocals, rate
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--instrumentals", type=Path)
+    parser.add_argument("--model", nargs="+", default=[weights.DEFAULT_MODEL])
+    parser.add_argument("--limit", type=int, default=50)
+    options = parser.parse_args()
+    print("| model | songs | found | wrong | instrumentals taken for voice | their vocals, dB | with the gate, dB |")
+    print("|---|---|---|---|---|---|---|")
+    for name in options.model:
+        model = weights.load(name)
+        counts = torch.zeros(2, 2)  # by truth and answer
+        number = 0
+        for mixture, vocals, rate in songs(options.root, options.limit):
+            number += 1
+            song, _ = heard(Extractor(model), mixture, rate)
+            sung = truth(mixture, vocals, rate)
+            at = torch.arange(len(sung)) * STEP
+            said = torch.zeros_like(sung)
+            for start, end in song.voice:
+                said |= (at >= start) & (at < end)
+            for real in (0, 1):
+                for told in (0, 1):
+                    counts[real, told] += ((sung == real) & (said == told)).sum()
+        found, wrong = (counts[real, 1] / counts[real].sum() for real in (1, 0))
+        row = [name, number, f"{found:.1%}", f"{wrong:.1%}"]
+        if options.instrumentals:
+            shares, levels = [], {False: [], True: []}
+            for folder in sorted(path for path in options.instrumentals.iterdir() if path.is_dir()):
+                for mixture, rate in map(audio.read, sorted(folder.iterdir())[:SONGS]):
+                    start = mixture[:, : SECONDS * rate]
+                    for gate, found_levels in levels.items():
+                        song, got = heard(Extractor(model, gate=gate), start, rate)
+                        found_levels.append(10 * torch.log10(got.square().sum() / start.square().sum() + 1e-12))
+                    shares.append(song.voice_share)
+            means = [float(torch.stack(values).mean()) for values in levels.values()]
+            row += [f"{sum(shares) / len(shares):.1%}", f"{means[0]:.1f}", f"{means[1]:.1f}"]
+        print(f"| {' | '.join(map(str, row))} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""``vocalsep extract - -o -``: one song from standard input, to standard output, or both."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, TextIO
+
+import typer
+
+from vocalsep.cli.common import complain, told, warn
+from vocalsep.errors import AudioError, ConfigError, VocalsepError
+
+if TYPE_CHECKING:
+    from vocalsep.audio import Layout
+    from vocalsep.extraction import Extractor, Report
+
+PIPE = "-"
+
+
+def asked(songs: list[Path], output: str | None, accompaniment: str | None, raw: str | None) -> bool:
+    """Whether a call is about pipes, or samples without a header."""
+    return raw is not None or PIPE in (*map(str, songs), output, accompaniment)
+
+
+def extract(
+    songs: list[Path],
+    vocals: str | None,
+    accompaniment: str | None,
+    labels: str | None,
+    *,
+    raw: str | None,
+    subtype: str | None,
+    clip: str,
+    overwrite: bool,
+    make: Callable[[], Extractor],
+    tell: Callable[[Report, TextIO], None],
+) -> None:
+    """Extracts from one song, `PIPE` being a pipe wherever it stands.
+
+    Args:
+        songs: The song.
+        vocals: Where the vocals go.
+        accompaniment: Where the accompaniment goes, if it does.
+        labels: Where the label track goes, if it does.
+        raw: How samples without a header lie, as `audio.raw_layout` understands it.
+        subtype: As `extraction.extract`.
+        clip: Likewise.
+        overwrite: Whether to replace files that exist.
+        make: Makes the extractor.
+        tell: Tells of what was done, on stdout, or on stderr if the sound goes there.
+
+    Raises:
+        typer.BadParameter: If that makes no sense.
+    """
+    song, places = _check(songs, vocals, accompaniment, labels, clip)
+    with told():
+        for path, sound in ((vocals, True), (accompaniment, True), (labels, False)):
+            if path not in (None, PIPE):
+                _check_file(Path(path or ""), song, overwrite=overwrite, subtype=subtype, sound=sound)
+    layout = None if raw is None else _layout(raw)
+    with told():
+        extractor = make()
+    if extractor.clusters and (song == sys.stdin.buffer or raw):
+        warn("what comes through a pipe as wav is read once, and not clustered; the net's own masks are used")
+    from vocalsep import extraction
+
+    try:
+        report = extraction.extract(
+            song,
+            places[0],
+            accompaniment=places[1] if len(places) > 1 else None,
+            extractor=extractor,
+            subtype=subtype,
+            clip=clip,
+            labels=labels,
+            raw=layout,
+        )
+    except BrokenPipeError:  # nobody listens any more: Typer ends quietly, with status 1
+        raise
+    except OSError as error:
+        complain(AudioError(f"{error.filename or vocals}: {error.strerror}"))
+        raise typer.Exit(1) from error
+    except VocalsepError as error:
+        complain(error)
+        raise typer.Exit(1) from error
+    tell(report, sys.stderr if sys.stdout.buffer in places else sys.stdout)
+
+
+def _check(
+    songs: list[Path], vocals: str | None, accompaniment: str | None, labels: str | None, clip: str
+) -> tuple[Path | BinaryIO, list[Path | BinaryIO]]:
+    """The song and the outputs, opened if they are pipes."""
+    if len(songs) > 1:
+        raise typer.BadParameter(f"through pipes, and with --raw, songs go one at a time; {len(songs)} were given")
+    if vocals is None:
+        raise typer.BadParameter("where to? Give -o PATH, or -o - for standard output")
+    if "" in (accompaniment, labels):
+        raise typer.BadParameter("--accompaniment and --labels need a path, where pipes or --raw are used")
+    if labels == PIPE:
+        raise typer.BadParameter("--labels need a file; standard output is for sound")
+    names = [path for path in (vocals, accompaniment) if path is not None]
+    if names == [PIPE, PIPE]:
+        raise typer.BadParameter("vocals and accompaniment cannot both go to standard output")
+    files = [Path(path).resolve() for path in (*names, labels) if path not in (None, PIPE)]
+    if len(files) > len(set(files)):
+        raise typer.BadParameter("one file would be written twice; give the outputs different names")
+    if PIPE in names and clip == "scale":
+        raise typer.BadParameter("--clip scale needs the whole song, for which standard output does not wait")
+    if PIPE in names and sys.stdout.isatty():
+        raise typer.BadParameter("standard output is a terminal; send the sound to a program or a file")
+    if str(songs[0]) == PIPE and sys.stdin.isatty():
+        raise typer.BadParameter("standard input is a terminal; send sound to it")
+    song: Path | BinaryIO = sys.stdin.buffer if str(songs[0]) == PIPE else songs[0]
+    return song, [sys.stdout.buffer if name == PIPE else Path(name) for name in names]
+
+
+def _check_file(path: Path, song: Path | BinaryIO, *, overwrite: bool, subtype: str | None, sound: bool) -> None:
+    """Refuses an output before anything is computed, and makes its folder."""
+    from vocalsep import audio
+
+    if sound:
+        audio.check_output(path, subtype=subtype)
+    if isinstance(song, Path) and path.resolve() == song.resolve():
+        raise AudioError(f"{path}: is a song to be read; choose another output")
+    if path.exists() and not overwrite:
+        raise AudioError(f"{path}: exists already; choose another output or add --overwrite")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AudioError(f"{error.filename or path}: {error.strerror}") from error
+
+
+def _layout(raw: str) -> Layout:
+    from vocalsep import audio
+
+    try:
+        return audio.raw_layout(raw)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from error

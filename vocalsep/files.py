@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_SUFFIX = ".part"
+
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` that takes its name when the ``with`` block ends, and vanishes if it fails.
+
+    What a killed process has left of an earlier attempt is removed, too; see `sweep`.
 
     Args:
         path: The file to be; replaced if it exists. Its folder must exist.
@@ -22,9 +33,8 @@ def whole(path: Path) -> Iterator[Path]:
     Raises:
         OSError: If the folder does not take the file.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    sweep(path)
+    handle, temporary = _temporary(path)
     try:
         yield temporary
         umask = os.umask(0)
@@ -34,6 +44,54 @@ def whole(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    finally:
+        if handle is not None:
+            os.close(handle)  # and with it the lock
+
+
+def sweep(path: Path) -> None:
+    """Removes temporary files of `path` that nobody writes any more, since their process was killed.
+
+    A process holds a lock on the file that it writes, and loses it when it ends in whatever way. Where there are no
+    locks, nothing is removed.
+
+    Args:
+        path: The file that they were to become.
+    """
+    if fcntl is None:
+        return
+    ours = re.compile(re.escape(_prefix(path)) + "[a-z0-9_]{8}" + re.escape(_SUFFIX))
+    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
+        for name in [entry.name for entry in entries if ours.fullmatch(entry.name)]:
+            with contextlib.suppress(OSError):
+                _remove_if_left(path.with_name(name))
+
+
+def _remove_if_left(temporary: Path) -> None:
+    handle = os.open(temporary, os.O_RDWR)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        temporary.unlink()
+    finally:
+        os.close(handle)
+
+
+def _temporary(path: Path) -> tuple[int | None, Path]:
+    """A new file, and the handle that holds its lock where there are locks."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=_SUFFIX, dir=path.parent)
+        if fcntl is None:
+            os.close(handle)  # an open file cannot be renamed there
+            return None, Path(name)
+        with contextlib.suppress(OSError):  # some file systems know no locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return handle, Path(name)
+        os.close(handle)  # somebody swept it away before it was locked
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.stem[:40]}."
 
 
 def write_text(path: Path, text: str) -> None:

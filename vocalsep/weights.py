@@ -23,12 +23,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from vocalsep import DEFAULT_MODEL as DEFAULT_MODEL
 from vocalsep import config, files, nets
 from vocalsep.errors import ConfigError, ModelError, unknown
 from vocalsep.features import FRONT_ENDS, FrontEnd
 
 SUFFIX = ".safetensors"
-DEFAULT_MODEL = "unet"
 _FORMAT = 1
 
 

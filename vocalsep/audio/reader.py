@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -51,7 +52,7 @@ class _Sndfile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = _Forward(path)
+        self._file = _Forward(for_libsndfile(path))
         self.rate: int = self._file.samplerate
         self.channels: int = self._file.channels
         self.samples: int = self._file.frames if self._file.frames < _UNKNOWN else 0
@@ -148,6 +149,11 @@ def _open(path: Path) -> Source:
         source.close()
         raise AudioError(f"{path}: the recording is empty")
     return source
+
+
+def for_libsndfile(path: Path) -> Path | bytes:
+    """A path as soundfile takes it, also where it is no text."""
+    return path if os.name == "nt" else os.fsencode(path)
 
 
 def _ffmpeg(path: Path, why: str) -> Source:

@@ -14,7 +14,7 @@ from torch import Tensor
 from vocalsep import files
 from vocalsep.audio import order, tags
 from vocalsep.audio.formats import BITS, Format, check_output, data_bytes
-from vocalsep.audio.reader import reason
+from vocalsep.audio.reader import for_libsndfile, reason
 from vocalsep.audio.resampling import Resampler
 from vocalsep.errors import AudioError, ConfigError, unknown
 from vocalsep.shapes import Waveform
@@ -49,7 +49,7 @@ class _Sndfile:
         self._subtype = subtype
         self._stamped = path if long else None
         self._file = soundfile.SoundFile(
-            path,
+            for_libsndfile(path),
             "w",
             samplerate=rate,
             channels=channels,

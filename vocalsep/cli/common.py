@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -34,7 +35,8 @@ class Dataset(StrEnum):
     STEMS = "stems"
 
 
-DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes CUDA if there is one.")]
+DEVICE_HELP = "Where to compute; auto takes CUDA if there is one."
+DeviceOption = Annotated[Device, typer.Option(help=DEVICE_HELP)]
 RootOption = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Folder of --dataset. Default: what VOCALSEP_DSD100, _MIR1K, ... names."),
@@ -69,9 +71,14 @@ def told() -> Iterator[None]:
 
 def complain(error: VocalsepError) -> None:
     """Prints an error, one line, to stderr."""
-    stderr.print(f"vocalsep: {error}", style="red", markup=False)
+    stderr.print(f"vocalsep: {one_line(str(error))}", style="red", markup=False)
 
 
 def warn(text: str) -> None:
     """Prints what went wrong without harm, one line, to stderr."""
-    stderr.print(f"vocalsep: {text}", style="yellow", markup=False)
+    stderr.print(f"vocalsep: {one_line(text)}", style="yellow", markup=False)
+
+
+def one_line(text: str) -> str:
+    """Text with its control characters spelt out: names of files may have line ends, and worse, in them."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: found.group().encode("unicode_escape").decode(), text)

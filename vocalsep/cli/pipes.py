@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TextIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import typer
 
+from vocalsep.cli.batch import telling, work
 from vocalsep.cli.common import complain, told, warn
 from vocalsep.errors import AudioError, ConfigError, VocalsepError
 
 if TYPE_CHECKING:
     from vocalsep.audio import Layout
-    from vocalsep.extraction import Extractor, Report
 
 PIPE = "-"
 
 
-def asked(songs: list[Path], output: str | None, accompaniment: str | None, raw: str | None) -> bool:
+def asked(songs: Sequence[str], output: str | None, accompaniment: str | None, raw: str | None) -> bool:
     """Whether a call is about pipes, or samples without a header."""
-    return raw is not None or PIPE in (*map(str, songs), output, accompaniment)
+    return raw is not None or PIPE in (*songs, output, accompaniment)
 
 
 def extract(
-    songs: list[Path],
+    songs: Sequence[str],
     vocals: str | None,
     accompaniment: str | None,
     labels: str | None,
     *,
+    settings: work.Settings,
     raw: str | None,
-    subtype: str | None,
-    clip: str,
     overwrite: bool,
-    make: Callable[[], Extractor],
-    tell: Callable[[Report, TextIO], None],
+    as_json: bool,
 ) -> None:
     """Extracts from one song, `PIPE` being a pipe wherever it stands.
 
@@ -44,38 +43,38 @@ def extract(
         vocals: Where the vocals go.
         accompaniment: Where the accompaniment goes, if it does.
         labels: Where the label track goes, if it does.
+        settings: What is computed.
         raw: How samples without a header lie, as `audio.raw_layout` understands it.
-        subtype: As `extraction.extract`.
-        clip: Likewise.
         overwrite: Whether to replace files that exist.
-        make: Makes the extractor.
-        tell: Tells of what was done, on stdout, or on stderr if the sound goes there.
+        as_json: Whether to tell what was done as JSON; on stdout, or on stderr if the sound goes there.
 
     Raises:
         typer.BadParameter: If that makes no sense.
     """
-    song, places = _check(songs, vocals, accompaniment, labels, clip)
+    song, places = _check(songs, vocals, accompaniment, labels, settings.clip)
     with told():
         for path, sound in ((vocals, True), (accompaniment, True), (labels, False)):
             if path not in (None, PIPE):
-                _check_file(Path(path or ""), song, overwrite=overwrite, subtype=subtype, sound=sound)
+                _check_file(Path(path or ""), song, overwrite=overwrite, subtype=settings.subtype, sound=sound)
     layout = None if raw is None else _layout(raw)
     with told():
-        extractor = make()
+        extractor = work.extractor(settings, at_once=True)
     if extractor.clusters and (song == sys.stdin.buffer or raw):
         warn("what comes through a pipe as wav is read once, and not clustered; the net's own masks are used")
     from vocalsep import extraction
 
     try:
-        report = extraction.extract(
-            song,
-            places[0],
-            accompaniment=places[1] if len(places) > 1 else None,
-            extractor=extractor,
-            subtype=subtype,
-            clip=clip,
-            labels=labels,
-            raw=layout,
+        report = dataclasses.asdict(
+            extraction.extract(
+                song,
+                places[0],
+                accompaniment=places[1] if len(places) > 1 else None,
+                extractor=extractor,
+                subtype=settings.subtype,
+                clip=settings.clip,
+                labels=labels,
+                raw=layout,
+            )
         )
     except BrokenPipeError:  # nobody listens any more: Typer ends quietly, with status 1
         raise
@@ -85,14 +84,18 @@ def extract(
     except VocalsepError as error:
         complain(error)
         raise typer.Exit(1) from error
-    tell(report, sys.stderr if sys.stdout.buffer in places else sys.stdout)
+    told_on = sys.stderr if sys.stdout.buffer in places else sys.stdout
+    for text in telling.remarks(report):
+        warn(text)
+    if as_json or told_on is sys.stdout:
+        told_on.write(telling.result(report, as_json=as_json))
 
 
 def _check(
-    songs: list[Path], vocals: str | None, accompaniment: str | None, labels: str | None, clip: str
+    songs: Sequence[str], vocals: str | None, accompaniment: str | None, labels: str | None, clip: str
 ) -> tuple[Path | BinaryIO, list[Path | BinaryIO]]:
     """The song and the outputs, opened if they are pipes."""
-    if len(songs) > 1:
+    if len(songs) != 1:
         raise typer.BadParameter(f"through pipes, and with --raw, songs go one at a time; {len(songs)} were given")
     if vocals is None:
         raise typer.BadParameter("where to? Give -o PATH, or -o - for standard output")
@@ -110,9 +113,9 @@ def _check(
         raise typer.BadParameter("--clip scale needs the whole song, for which standard output does not wait")
     if PIPE in names and sys.stdout.isatty():
         raise typer.BadParameter("standard output is a terminal; send the sound to a program or a file")
-    if str(songs[0]) == PIPE and sys.stdin.isatty():
+    if songs[0] == PIPE and sys.stdin.isatty():
         raise typer.BadParameter("standard input is a terminal; send sound to it")
-    song: Path | BinaryIO = sys.stdin.buffer if str(songs[0]) == PIPE else songs[0]
+    song: Path | BinaryIO = sys.stdin.buffer if songs[0] == PIPE else Path(songs[0])
     return song, [sys.stdout.buffer if name == PIPE else Path(name) for name in names]
 
 

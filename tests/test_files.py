@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import vocalsep
+from vocalsep import files
+
+SLEEPER = """
+import sys, time
+from pathlib import Path
+from vocalsep import files
+with files.whole(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    print(temporary.name, flush=True)
+    time.sleep(600)
+"""
+needs_locks = pytest.mark.skipif(files.fcntl is None, reason="no locks here, so nothing is swept")
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process in the middle of writing ``x.txt``; its temporary file lies there."""
+    environment = os.environ | {"PYTHONPATH": str(Path(vocalsep.__file__).parents[1])}
+    command = [sys.executable, "-c", SLEEPER, str(tmp_path / "x.txt")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline().endswith(".part\n")
+        yield running
+        running.kill()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    with pytest.raises(NotADirectoryError), files.whole(path) as temporary:
+        (temporary / "half").touch()
+    assert names(tmp_path) == []
+    with files.whole(path) as temporary:
+        temporary.write_text("whole")
+        assert temporary.parent == tmp_path
+        assert not path.exists()
+    assert (names(tmp_path), path.read_text()) == (["x.txt"], "whole")
+
+
+@needs_locks
+def test_what_a_killed_process_left_goes_when_the_file_is_written_again(
+    writer: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    assert len(names(tmp_path)) == 1
+    files.write_text(tmp_path / "y.txt", "")  # another file's are left alone
+    assert len(names(tmp_path)) == 2
+    files.write_text(tmp_path / "x.txt", "")
+    assert names(tmp_path) == ["x.txt", "y.txt"]
+
+
+def test_what_another_process_is_writing_is_left_alone(writer: subprocess.Popen[str], tmp_path: Path) -> None:
+    (temporary,) = names(tmp_path)
+    files.write_text(tmp_path / "x.txt", "")
+    assert names(tmp_path) == sorted([temporary, "x.txt"])
+    assert (tmp_path / temporary).read_text() == "half"
+
+
+def test_files_of_other_names_are_never_swept(tmp_path: Path) -> None:
+    others = [".x.part", ".x.abc.part", ".x.abcdefgh.part.wav", "x.abcdefgh.part", ".x.y.abcdefgh.part"]
+    for name in others:
+        (tmp_path / name).touch()
+    files.sweep(tmp_path / "x.txt")
+    assert names(tmp_path) == sorted(others)
+    files.sweep(tmp_path / "no folder" / "x.txt")
+
+
+def test_without_locks_nothing_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "fcntl", None)
+    (tmp_path / ".x.abcdefgh.part").touch()
+    files.write_text(tmp_path / "x.txt", "whole")
+    assert names(tmp_path) == [".x.abcdefgh.part", "x.txt"]
+
+
+@needs_locks
+def test_a_file_that_is_swept_before_it_is_locked_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, calls = files.fcntl.flock, []
+
+    def swept_first(handle: int, how: int) -> None:
+        if not calls:
+            (left,) = tmp_path.iterdir()
+            left.unlink()
+        calls.append(how)
+        lock(handle, how)
+
+    monkeypatch.setattr(files.fcntl, "flock", swept_first)
+    files.write_text(tmp_path / "x.txt", "whole")
+    assert (tmp_path / "x.txt").read_text() == "whole"
+    assert len(calls) == 2

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from vocalsep.cli.batch import inputs
+from vocalsep.errors import AudioError
+
+TREE = ("b.wav", "a.FLAC", "notes.txt", ".hidden.wav", "e/no", ".trash/z.wav")
+BELOW = ("cd 2/1.mp3", "cd 10/1.mp3", "cd 10/x/y.ogg")
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of files without content, ``music``; the current folder is the one that holds it."""
+    for name in TREE + BELOW:
+        path = tmp_path / "music" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "music"
+
+
+def found(*arguments: str, listed: tuple[str, ...] = (), recursive: bool = False) -> list[str]:
+    songs, problems = inputs.find(arguments, listed, recursive=recursive)
+    assert not problems
+    return [song.path.as_posix() for song in songs]
+
+
+def problem(*arguments: str, recursive: bool = False) -> str:
+    songs, (only,) = inputs.find(arguments, recursive=recursive)
+    assert not songs
+    assert isinstance(only, AudioError)
+    return str(only)
+
+
+def test_a_folder_gives_the_recordings_directly_in_it_by_name(tree: Path) -> None:
+    assert found("music") == ["music/a.FLAC", "music/b.wav"]
+    assert found("music/") == found("./music") == found("music")
+
+
+def test_folders_below_are_looked_into_on_request_but_not_hidden_ones(tree: Path) -> None:
+    below = ["music/cd 10/1.mp3", "music/cd 10/x/y.ogg", "music/cd 2/1.mp3"]
+    assert found("music", recursive=True) == ["music/a.FLAC", "music/b.wav", *below]
+    songs, _ = inputs.find(["music"], recursive=True)
+    assert [song.folder for song in songs] == ["", "", "cd 10", "cd 10/x", "cd 2"]
+    assert not any(song.named for song in songs)
+
+
+def test_arguments_keep_their_order_and_each_file_comes_once(tree: Path) -> None:
+    Path("link.wav").symlink_to("music/b.wav")
+    given = ["music/b.wav", "music", "./music/../music/b.wav", "link.wav", str(tree / "a.FLAC")]
+    assert found(*given) == ["music/b.wav", "music/a.FLAC"]
+
+
+def test_a_file_that_is_named_somewhere_counts_as_named(tree: Path) -> None:
+    songs, _ = inputs.find(["music", "music/b.wav"])
+    assert [(song.path.name, song.named) for song in songs] == [("a.FLAC", False), ("b.wav", True)]
+
+
+def test_patterns_are_expanded_where_no_file_is_called_so(tree: Path) -> None:
+    assert found("music/*.wav") == ["music/b.wav"]
+    assert found("music/**/*.mp3") == ["music/cd 10/1.mp3", "music/cd 2/1.mp3"]
+    assert found("mu*") == found("music")
+    Path("[b].wav").touch()
+    Path("b.wav").touch()
+    assert found("[b].wav") == ["[b].wav"]
+
+
+def test_a_list_is_taken_literally(tree: Path) -> None:
+    assert found("music/b.wav", listed=("music/*.wav", "music")) == ["music/b.wav", "music/*.wav", "music/a.FLAC"]
+
+
+def test_a_file_that_is_missing_is_a_song_that_will_fail(tree: Path) -> None:
+    assert found("no.wav", "n" * 300) == ["no.wav", "n" * 300]
+
+
+def test_what_gives_nothing_is_told(tree: Path) -> None:
+    assert problem("music/e") == "music/e: holds no recordings; -r looks in the folders below, too"
+    assert problem("music/e", recursive=True) == "music/e: holds no recordings"
+    assert problem("*.mid") == "*.mid: there is no file of that name, and none that it fits as a pattern"
+    assert problem("") == "'': is no file's name"
+    songs, problems = inputs.find([], ["a\0b"])
+    assert (songs, [str(each) for each in problems]) == ([], ["'a\\x00b': is no file's name"])
+
+
+def test_a_folder_that_cannot_be_listed_is_told_and_the_rest_is_taken(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = os.scandir
+
+    def forbid(path: str) -> object:
+        if str(path).endswith("cd 10"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", forbid)
+    songs, problems = inputs.find(["music"], recursive=True)
+    assert [song.path.name for song in songs] == ["a.FLAC", "b.wav", "1.mp3"]
+    assert [str(each) for each in problems] == ["music/cd 10: cannot be listed (Permission denied)"]
+
+
+def test_lists_are_read_from_files_and_from_standard_input(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = "\ufeffa b.wav\r\n\n  c.wav \n".encode() + b"\xff.wav"
+    Path("list.txt").write_bytes(content)
+    expected = ["a b.wav", "  c.wav ", os.fsdecode(b"\xff.wav")]
+    assert inputs.read_list("list.txt") == expected
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    assert inputs.read_list("-") == expected
+    with pytest.raises(AudioError, match=r"no\.txt: no list of songs that can be read \(No such file"):
+        inputs.read_list("no.txt")

@@ -1,0 +1,149 @@
+"""Calls that are stopped in the middle: nothing half-written stays, nobody stays behind, another call completes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import fakes
+import pytest
+import synth
+from typer.testing import CliRunner, Result
+
+import vocalsep
+from vocalsep import files
+from vocalsep.cli import app
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes where Linux lists them")
+
+SONGS = ("a.wav", "b.wav", "c.wav")
+OPTIONS = ("-o", "out", "--accompaniment", "--progress", "json")
+
+
+@pytest.fixture
+def music(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A short song and two long ones; the current folder is the one that holds ``music``."""
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(SONGS):
+        seconds = 600 if seed else 1
+        synth.write(tmp_path / "music" / name, fakes.noise(1, seconds * 8_000, seed).clamp(-0.9, 0.9).numpy().T, 8_000)
+    return tmp_path / "music"
+
+
+@contextmanager
+def at_work(model: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """The command, in a session of its own, when one song is done and another begun."""
+    command = [sys.executable, "-m", "vocalsep", "extract", "music", "-m", str(model), *OPTIONS, *options]
+    environment = os.environ | {"PYTHONPATH": str(Path(vocalsep.__file__).parents[1])}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    ) as running:
+        try:
+            assert running.stderr is not None
+            done, moving = False, False
+            while not (done and moving):
+                told = json.loads(running.stderr.readline())
+                done = done or told["event"] == "done"
+                moving = moving or (told["event"] == "progress" and told["song"] != "music/a.wav")
+            yield running
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
+
+
+def session(leader: int) -> list[int]:
+    """Processes that are alive in a session."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdecimal():
+                state, _, _, of = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+                if int(of) == leader and state != "Z":
+                    found.append(int(entry.name))
+    return found
+
+
+def nobody_stays(leader: int) -> bool:
+    """Whether all processes of a session end, within a time that is long even on a busy machine."""
+    for _ in range(600):
+        if not session(leader):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def parts(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name.endswith(".part"))
+
+
+def run(model: Path, *options: str) -> Result:
+    return CliRunner().invoke(app, ["extract", "music", "-m", str(model), *OPTIONS, *options])
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("to_all", [False, True], ids=["to one", "to all"])
+def test_a_signal_leaves_nothing_half_written_and_nobody_behind(
+    music: Path, model: Path, number: signal.Signals, status: int, jobs: str, to_all: bool
+) -> None:
+    if to_all and (jobs == "1" or number == signal.SIGTERM):
+        pytest.skip("a terminal sends Ctrl-C alone to all, and there are many only with --jobs")
+    with at_work(model, "--jobs", jobs) as running:
+        assert parts(music.parent / "out")
+        if to_all:
+            os.killpg(running.pid, number)
+        else:
+            running.send_signal(number)
+        told, complained = running.communicate()
+        assert running.returncode == status
+        assert nobody_stays(running.pid)
+    names = [f"a.{stem}.wav" for stem in ("accompaniment", "vocals")]
+    assert sorted(path.name for path in (music.parent / "out").iterdir()) == names
+    assert told.splitlines() == [f"out/{name}" for name in reversed(names)]
+    assert all(json.loads(line)["event"] in ("song", "progress") for line in complained.splitlines())
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_call_that_is_killed_is_completed_by_the_next(music: Path, model: Path, jobs: str) -> None:
+    out = music.parent / "out"
+    with at_work(model, "--jobs", jobs) as running:
+        running.kill()
+        assert nobody_stays(running.pid)
+    left = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
+    assert left == ["a.accompaniment.wav", "a.vocals.wav"]
+    if jobs == "1":
+        assert len(parts(out)) == 2
+    assert "a.vocals" not in "".join(parts(out))
+    first = (out / "a.vocals.wav").stat().st_mtime_ns
+    result = run(model, "--skip-existing")
+    assert result.exit_code == 0, result.output
+    assert len(result.stdout.splitlines()) == 4
+    assert (out / "a.vocals.wav").stat().st_mtime_ns == first
+    completed = {path.name: path.read_bytes() for path in out.iterdir()}
+    if files.fcntl:
+        assert len(completed) == 6, sorted(completed)  # what the killed one left is gone
+    assert run(model, "--overwrite").exit_code == 0
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == completed
+
+
+def test_a_process_that_does_not_stop_is_killed_and_its_files_are_cleared_away(music: Path, model: Path) -> None:
+    with at_work(model, "--jobs", "2") as running:
+        workers = [number for number in session(running.pid) if number != running.pid]
+        for worker in workers:
+            os.kill(worker, signal.SIGSTOP)  # as if it were deep in something that cannot be interrupted
+        running.send_signal(signal.SIGINT)
+        running.communicate()
+        assert running.returncode == 130
+        for worker in workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGCONT)
+        assert nobody_stays(running.pid)
+    assert parts(music.parent / "out") == []

@@ -1,0 +1,153 @@
+"""The songs of a call: one after the other in this process, or side by side in several.
+
+These share nothing: each loads the model, gets another song when it has done one, and is taken down with whatever it
+was at if the call is stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import connection
+
+from vocalsep import files
+from vocalsep.cli.batch.events import Ended, Event, Tell
+from vocalsep.cli.batch.plan import Job
+from vocalsep.cli.batch.work import Bench, Settings, SetupError
+
+_LAST_SECONDS = 0.8  # for a process to clear away what it was writing, when it is stopped
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run(jobs: Sequence[tuple[int, Job]], settings: Settings, processes: int, tell: Tell) -> None:
+    """Does jobs.
+
+    Args:
+        jobs: Each with its place in the plan, to be begun in this order.
+        settings: What to compute.
+        processes: How many songs at once. With 1 they are done in this process; with more, torch is not loaded in it.
+        tell: Is told what happens.
+
+    Raises:
+        SetupError: If the model cannot be loaded.
+    """
+    if processes > 1:
+        _side_by_side(jobs, settings, processes, tell)
+        return
+    bench = Bench(settings, tell)
+    for index, job in jobs:
+        bench.do(index, job)
+
+
+def _side_by_side(jobs: Sequence[tuple[int, Job]], settings: Settings, processes: int, tell: Tell) -> None:
+    waiting = deque(jobs)
+    workers: dict[connection.Connection, _Worker] = {}
+    try:
+        while waiting or workers:
+            while waiting and len(workers) < processes:
+                worker = _Worker(settings)
+                workers[worker.pipe] = worker
+                worker.give(*waiting.popleft())
+            for pipe in connection.wait(list(workers)):
+                worker = workers[pipe]  # type: ignore[index]  # they are what was waited for
+                told = worker.hear()
+                if isinstance(told, SetupError):
+                    raise told
+                tell(told)
+                if not isinstance(told, Ended):
+                    continue
+                if waiting and worker.lives:
+                    worker.give(*waiting.popleft())
+                else:
+                    del workers[worker.pipe]
+                    worker.dismiss()
+    finally:
+        _stop(list(workers.values()))
+
+
+class _Worker:
+    """A process that does songs, seen from the one that hands them out."""
+
+    def __init__(self, settings: Settings) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, settings), daemon=True)
+        self.lives, self._index = True, 0
+        self.job: Job | None = None
+        with _deaf():
+            self.process.start()
+        theirs.close()
+
+    def give(self, index: int, job: Job) -> None:
+        self._index, self.job = index, job
+        with contextlib.suppress(OSError):  # it died; `hear` tells
+            self.pipe.send((index, job))
+
+    def hear(self) -> Event | SetupError:
+        """What it says next; if it died, that its song failed."""
+        try:
+            told: Event | SetupError = self.pipe.recv()
+        except (EOFError, OSError):
+            self.lives = False
+            self.process.join()
+            assert self.job is not None
+            how = f"the process that worked on it ended with status {self.process.exitcode}"
+            return Ended(index=self._index, error=f"{self.job.song}: {how}; is there enough memory?")
+        return told
+
+    def dismiss(self) -> None:
+        """Lets it go when there is nothing more to do."""
+        self.pipe.close()
+        self.process.join()
+
+
+def _stop(workers: list[_Worker]) -> None:
+    """Stops processes that are at work; nothing half-written is left."""
+    for worker in workers:
+        worker.process.terminate()
+    end = time.monotonic() + _LAST_SECONDS
+    for worker in workers:
+        worker.process.join(max(0.0, end - time.monotonic()))
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
+        for path in worker.job.outputs.values() if worker.job else ():
+            files.sweep(path)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes that start here do not hear Ctrl-C, which a terminal sends to all: their parent stops them."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _serve(pipe: connection.Connection, settings: Settings) -> None:
+    """The life of a process that does songs, until nobody has any more for it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait busily would take the cores from others
+    bench = Bench(settings, pipe.send)
+    try:
+        while True:
+            bench.do(*pipe.recv())
+    except SetupError as error:
+        pipe.send(error)
+    except (EOFError, OSError):  # the parent has no more songs, or is not there any more
+        os._exit(0)  # all is cleared away; the rest would take its time
+    except SystemExit:
+        os._exit(143)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import string
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -171,19 +172,24 @@ def make(songs: Sequence[Song], naming: Naming, *, existing: str = "refuse", sub
     Raises:
         typer.BadParameter: If two outputs would go to one file.
     """
-    songs = _without_outputs(songs, naming)
+    key = functools.cache(_key)
+    songs = _without_outputs(songs, naming, key)
     jobs = [naming.job(song) for song in songs]
     taken: dict[str, Path] = {}
     for job in jobs:
         for path in job.outputs.values():
-            if taken.setdefault(_key(path), path) is not path:
+            if taken.setdefault(key(path), path) is not path:
                 hint = "as with -o 'out/{folder}/{song}.{stem}.{ext}'"
                 raise typer.BadParameter(f"{path} would be written twice; give the outputs different names, {hint}")
-    inputs = {_key(song.path) for song in songs}
-    return [_judged(job, inputs, existing=existing, subtype=subtype) for job in jobs]
+    inputs = {key(song.path) for song in songs}
+    judged = []
+    for job in jobs:
+        own = [path for path in job.outputs.values() if key(path) in inputs]
+        judged.append(_judged(job, own, existing=existing, subtype=subtype))
+    return judged
 
 
-def _without_outputs(songs: Sequence[Song], naming: Naming) -> list[Song]:
+def _without_outputs(songs: Sequence[Song], naming: Naming, key: Callable[[Path], str]) -> list[Song]:
     """The songs but for those that were found and not named, and are what this call makes, or would with both stems."""
     if all(song.named for song in songs):
         return list(songs)
@@ -191,18 +197,19 @@ def _without_outputs(songs: Sequence[Song], naming: Naming) -> list[Song]:
     makers: dict[str, set[Path]] = {}
     for song in songs:
         for path in both.job(song).outputs.values():
-            makers.setdefault(_key(path), set()).add(song.path)
-    return [song for song in songs if song.named or makers.get(_key(song.path), set()) <= {song.path}]
+            makers.setdefault(key(path), set()).add(song.path)
+    return [song for song in songs if song.named or makers.get(key(song.path), set()) <= {song.path}]
 
 
-def _judged(job: Job, inputs: set[str], *, existing: str, subtype: str | None) -> Job:
+def _judged(job: Job, own: list[Path], *, existing: str, subtype: str | None) -> Job:
+    """A job with what speaks against it; `own` are outputs that are songs of the call."""
     if job.refusal:
         return job
     try:
         for path in job.sounds:
             check_output(path, subtype=subtype)
         for path in job.outputs.values():
-            if _key(path) in inputs:
+            if path in own:
                 raise AudioError(f"{path}: is a song to be read; choose another output")
         there = [path for path in job.outputs.values() if path.exists()]
     except VocalsepError as error:

@@ -813,7 +813,7 @@ def test_neither_import_nor_help_nor_version_loads_torch() -> None:
 import sys
 import vocalsep
 from vocalsep.cli import app
-helps = [f"{command} --help" for command in ("", "extract", "eval", "models", "data check", "train")]
+helps = [f"{command} --help" for command in ("", "extract", "eval", "models", "data check", "train", "doctor")]
 for line in ["--version", *helps]:
     try:
         app(line.split())

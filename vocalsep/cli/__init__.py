@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from vocalsep import __version__
-from vocalsep.cli import data, evaluate, extract, models, train
+from vocalsep.cli import data, doctor, evaluate, extract, models, train
 from vocalsep.cli.common import OptionalValue, stdout
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app = typer.Typer(
 app.command(cls=OptionalValue)(extract.extract)
 app.command()(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command()(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import fakes
+import numpy as np
 import pytest
+import soundfile
 import synth
 from typer.testing import CliRunner, Result
 
 import vocalsep
 from vocalsep import extraction, weights
 from vocalsep.cli import app
+from vocalsep.cli.extract import Ending
 
 EVENTS = {
     "start": {"event", "songs", "model"},
@@ -166,6 +170,7 @@ def test_neither_a_dry_run_nor_the_one_who_hands_out_songs_loads_torch(music: Pa
     code = f"""
 import sys
 from vocalsep.cli import app
+from vocalsep.cli.extract import Ending
 
 def main():
     side_by_side = ["music/a.wav", "music/b.flac", "--jobs", "2", "-o", "out", "-m", {str(model)!r}]
@@ -352,3 +357,57 @@ def test_weights_are_loaded_once_and_only_if_they_are_needed(
     assert not loaded
     run(music, "-m", model)
     assert loaded == [str(model)]
+
+
+# bad recordings
+
+
+def test_recordings_of_all_kinds_of_badness_end_in_sound_or_in_one_line(music: Path, model: Path) -> None:
+    good = (music / "a.wav").read_bytes()
+    wav = write(music / "truncated.wav", samples=9_000)
+    wav.write_bytes(wav.read_bytes()[:-20_000])
+    (music / "lies.wav").write_bytes(good[:40] + (2**31).to_bytes(4, "little") + good[44:])
+    (music / "flac.mp3").write_bytes((music / "b.flac").read_bytes())
+    (music / "empty.wav").touch()
+    (music / "header.wav").write_bytes(good[:44])
+    (music / "random.flac").write_bytes(random.Random(0).randbytes(5_000))
+    synth.write(music / "slow.wav", fakes.noise(1, 50)[0].numpy(), 10)
+    (music / "folder.wav").mkdir()
+    synth.write(music / "nan.wav", np.array([0.1, np.nan, np.inf, -np.inf] * 2_000, np.float32), 8_000, "FLOAT")
+    result = run(music, music / "folder.wav", music / "missing.wav", "-m", model, "-o", "out", "-q")
+    assert result.exit_code == 1
+    complaints = dict(line.removeprefix("vocalsep: music/").split(": ", 1) for line in result.stderr.splitlines())
+    assert len(complaints) == len(result.stderr.splitlines())
+    assert complaints.pop("flac.mp3").startswith("its tags cannot be read")  # a warning
+    failed = ["bad.wav", "empty.wav", "folder.wav", "header.wav", "missing.wav", "random.flac", "slow.wav"]
+    assert sorted(complaints) == failed
+    assert complaints["slow.wav"].startswith("says that it has 10 samples a second")
+    lengths = {path.name.split(".")[0]: soundfile.info(path).frames for path in Path("out").iterdir()}
+    assert lengths == {"a": 6_000, "b": 6_000, "flac": 6_000, "lies": 6_000, "nan": 8_000, "truncated": 4_000}
+    assert np.isfinite(soundfile.read("out/nan.vocals.wav")[0]).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_a_song_that_may_not_be_read_is_one_line(music: Path, model: Path) -> None:
+    (music / "a.wav").chmod(0)
+    result = run(music / "a.wav", "-m", model)
+    assert result.exit_code == 1
+    assert result.stderr == "vocalsep: music/a.wav: not an audio file that can be read (Permission denied)\n"
+
+
+@pytest.mark.parametrize("ending", [each.value for each in Ending])
+def test_a_full_disk_is_one_line_and_leaves_nothing_and_shorter_songs_are_done(
+    music: Path, model: Path, ending: str
+) -> None:
+    resource = pytest.importorskip("resource")
+    write(music / "bad.wav", samples=900_000)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (130_000, before[1]))
+    try:
+        result = run(music / "bad.wav", music / "a.wav", "-m", model, "-o", "out", "--format", ending, "-q")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"vocalsep: out/bad.vocals.{ending}: cannot be written (")
+    assert len(result.stderr.splitlines()) == 1
+    assert list(files("out")) == [f"a.vocals.{ending}"]

@@ -1,0 +1,80 @@
+"""Prints the table of docs/speed.md: peak memory and times real time of songs of any length, through pipes.
+
+    python tests/bench/memory.py [--minutes 3 30 180] [--model unet]
+
+Each row is one run of ``vocalsep extract - -o -`` in a process of its own. The song, stereo at 44.1 kHz, is the demo
+song over and over, made as it goes into the pipe; the vocals are counted as they come out. No file is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import soundfile
+
+DEMO = Path(__file__).parents[2] / "docs" / "demo" / "orphanage.ogg"
+PIECE = 2**14  # samples
+BYTES = 4  # to a sample of both channels
+
+
+def feed(pipe: IO[bytes], samples: np.ndarray, count: int) -> None:
+    with pipe:
+        at = 0
+        while at < count:
+            start = at % len(samples)
+            piece = samples[start : start + min(PIECE, count - at)]
+            pipe.write(piece.tobytes())
+            at += len(piece)
+
+
+def run(minutes: float, model: str) -> dict[str, float]:
+    """The command's report."""
+    samples, rate = soundfile.read(DEMO, dtype="int16", always_2d=True)
+    count = round(minutes * 60 * rate)
+    command = [sys.executable, "-m", "vocalsep", "extract", "-", "-o", "-", "--raw", f"{rate},2,s16le"]
+    command += ["--model", model, "--json", "--device", "cpu"]
+    got, pipe = 0, subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as running:
+        assert running.stdin
+        assert running.stdout
+        assert running.stderr
+        threading.Thread(target=feed, args=(running.stdin, samples, count), daemon=True).start()
+        while content := running.stdout.read(PIECE * BYTES):
+            got += len(content)
+        told = running.stderr.read()
+    if running.returncode:
+        raise SystemExit(told.decode())
+    if got != BYTES * count:
+        raise SystemExit(f"{got} bytes came out of {BYTES * count}")
+    report: dict[str, float] = json.loads(told)
+    return report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, nargs="+", default=[3, 30, 180])
+    parser.add_argument("--model", default="unet")
+    options = parser.parse_args()
+    print(f"{os.cpu_count()} cores, {platform.machine()}, model {options.model}\n")
+    print("| song | taken | times real time | peak memory |")
+    print("|---|---|---|---|")
+    for minutes in options.minutes:
+        report = run(minutes, options.model)
+        print(
+            f"| {minutes:g} min | {report['taken_seconds']:.1f} s | {report['times_real_time']:.1f} "
+            f"| {report['peak_memory_mb']:.0f} MiB |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -35,9 +35,7 @@ def main() -> None:
     """Entry point of the command ``vocalsep``."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that unfinished files are cleared away
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(
-            errors="surrogateescape"
-        )  # names of files come out as they are, even if they are no text
+        sys.stdout.reconfigure(errors="surrogateescape")  # names that are no text come out as they are
     app()
 
 

@@ -211,6 +211,14 @@ def test_any_number_of_processes_gives_the_same_bytes_and_the_same_order(music: 
     assert told[2] == told[0]
 
 
+def test_the_number_of_threads_changes_no_byte(music: Path, model: Path) -> None:
+    song, told = write(music / "long.wav", samples=400_000), []
+    for threads in (1, 3):
+        assert run(song, "-m", model, "--overwrite", "--threads", str(threads)).exit_code == 0
+        told.append((music / "long.vocals.wav").read_bytes())
+    assert told[0] == told[1]
+
+
 def test_a_model_that_is_not_there_is_told_once_by_many_processes(music: Path) -> None:
     result = run(music / "a.wav", music / "b.flac", "-m", "no.safetensors", "--jobs", "2", "-q")
     assert (result.exit_code, result.stdout) == (1, "")
@@ -338,6 +346,17 @@ def test_odd_names_are_told_in_one_line(music: Path, model: Path, name: str) -> 
     assert lines[1]["song"] == str(song)
 
 
+def test_a_name_that_is_no_text_comes_out_as_it_is(music: Path, model: Path) -> None:
+    name = b"latin \xe9"
+    write(music / "a.wav").rename(music / os.fsdecode(name + b".wav"))
+    command = [sys.executable, "-m", "vocalsep", "extract", "--from-file", "-", "-o", "out", "-m", str(model)]
+    environment = os.environ | {"PYTHONPATH": str(Path(vocalsep.__file__).parents[1]), "PYTHONUTF8": "1"}
+    given = b"music/" + name + b".wav\n"
+    done = subprocess.run(command, input=given, capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"out/" + name + b".vocals.wav\n", b"")
+    assert Path(os.fsdecode(done.stdout.rstrip())).is_file()
+
+
 def test_an_output_in_a_folder_that_is_a_file_fails_alone(music: Path, model: Path) -> None:
     Path("out").mkdir()
     Path("out/cd 1").touch()
@@ -385,6 +404,25 @@ def test_recordings_of_all_kinds_of_badness_end_in_sound_or_in_one_line(music: P
     lengths = {path.name.split(".")[0]: soundfile.info(path).frames for path in Path("out").iterdir()}
     assert lengths == {"a": 6_000, "b": 6_000, "flac": 6_000, "lies": 6_000, "nan": 8_000, "truncated": 4_000}
     assert np.isfinite(soundfile.read("out/nan.vocals.wav")[0]).all()
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_nothing_but_json_comes_to_stderr_where_libraries_have_their_say(music: Path, model: Path, jobs: str) -> None:
+    samples = fakes.noise(2, 16_000).numpy().T
+    for seed in range(6):
+        path = music / f"{seed}.mp3"
+        soundfile.write(path, samples, 16_000, format="MP3", subtype="MPEG_LAYER_III")
+        content, chance = bytearray(path.read_bytes()), random.Random(seed)
+        for _ in range(30):
+            content[chance.randrange(300, len(content))] = chance.randrange(256)
+        path.write_bytes(content)
+    command = [sys.executable, "-m", "vocalsep", "extract", "music", "-m", str(model), "--jobs", jobs]
+    environment = os.environ | {"PYTHONPATH": str(Path(vocalsep.__file__).parents[1])}
+    done = subprocess.run(
+        [*command, "--progress", "json"], capture_output=True, text=True, env=environment, check=False
+    )
+    told = objects(done.stderr)
+    assert (done.returncode, told[-1]["event"], told[-1]["failed"]) == (1, "end", 1)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is forbidden to root")

@@ -6,6 +6,7 @@ so that ``--help`` answers at once.
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 from typing import Annotated
@@ -34,6 +35,8 @@ app.add_typer(data.app, name="data")
 def main() -> None:
     """Entry point of the command ``vocalsep``."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that unfinished files are cleared away
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names that are no text come out as they are
     app()
 
 

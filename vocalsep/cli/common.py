@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -14,6 +16,8 @@ from rich.console import Console
 from typer.core import TyperCommand
 
 from vocalsep.errors import VocalsepError
+
+_STDERR = 2  # its number
 
 stderr = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 stdout = Console(highlight=False, soft_wrap=True, emoji=False)
@@ -67,6 +71,32 @@ def told() -> Iterator[None]:
     except VocalsepError as error:
         complain(error)
         raise typer.Exit(1) from error
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keeps stderr for Python: libraries in C write to it what they think of damaged files (libmpg123 does)."""
+    before = sys.stderr
+    try:
+        is_stderr = before.fileno() == _STDERR
+    except (OSError, ValueError):  # a stand-in
+        is_stderr = False
+    if not is_stderr:
+        yield
+        return
+    before.flush()
+    kept = os.dup(_STDERR)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, _STDERR)
+    os.close(nowhere)
+    with open(kept, "w", buffering=1, encoding=before.encoding, errors=before.errors, closefd=False) as ours:
+        sys.stderr = ours
+        try:
+            yield
+        finally:
+            sys.stderr = before
+            os.dup2(kept, _STDERR)
+            os.close(kept)
 
 
 def complain(error: VocalsepError) -> None:

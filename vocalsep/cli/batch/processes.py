@@ -21,6 +21,7 @@ from vocalsep import files
 from vocalsep.cli.batch.events import Ended, Event, Tell
 from vocalsep.cli.batch.plan import Job
 from vocalsep.cli.batch.work import Bench, Settings, SetupError
+from vocalsep.cli.common import quiet_libraries
 
 _LAST_SECONDS = 0.8  # for a process to clear away what it was writing, when it is stopped
 
@@ -46,8 +47,9 @@ def run(jobs: Sequence[tuple[int, Job]], settings: Settings, processes: int, tel
         _side_by_side(jobs, settings, processes, tell)
         return
     bench = Bench(settings, tell)
-    for index, job in jobs:
-        bench.do(index, job)
+    with quiet_libraries():
+        for index, job in jobs:
+            bench.do(index, job)
 
 
 def _side_by_side(jobs: Sequence[tuple[int, Job]], settings: Settings, processes: int, tell: Tell) -> None:
@@ -143,8 +145,9 @@ def _serve(pipe: connection.Connection, settings: Settings) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait busily would take the cores from others
     bench = Bench(settings, pipe.send)
     try:
-        while True:
-            bench.do(*pipe.recv())
+        with quiet_libraries():
+            while True:
+                bench.do(*pipe.recv())
     except SetupError as error:
         pipe.send(error)
     except (EOFError, OSError):  # the parent has no more songs, or is not there any more

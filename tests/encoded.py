@@ -44,7 +44,7 @@ KINDS = {
     "opus of up to 24 kHz": Kind("ogg", "libopus", "flt", (8_000, 16_000, 24_000)),
     "wma": Kind("asf", "wmav2", "fltp", USUAL[:8], 2),
     "aac": Kind("adts", "aac", "fltp", AAC),
-    "ac3": Kind("ac3", "ac3", "fltp", (32_000, 44_100, 48_000), 2),
+    "ac3": Kind("ac3", "ac3", "fltp", (32_000, 44_100, 48_000), 6),
     "wv": Kind("wv", "wavpack", "s16p"),
     "wv, float": Kind("wv", "wavpack", "fltp"),
     "tta": Kind("tta", "tta", "s16"),

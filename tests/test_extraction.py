@@ -244,6 +244,17 @@ def test_how_a_song_is_cut_changes_nothing(looking: Extractor, rate: int, sizes:
     assert fakes.snr_db(whole.vocals, cut.vocals) >= 60
 
 
+@pytest.mark.parametrize("rate", [8_000, 44_100])
+def test_no_seam_is_heard_where_blocks_meet(looking: Extractor, rate: int) -> None:
+    mixture = fakes.noise(2, 3 * rate, seed=6)
+    whole = fakes.run(looking.start(rate, 2), mixture, [mixture.shape[-1]]).vocals
+    moment = rate // 50
+    for seconds in (audio.PIPE_BLOCK_SECONDS, 0.1):
+        cut = fakes.run(looking.start(rate, 2), mixture, [round(seconds * rate)]).vocals
+        here, error = (x.unfold(-1, moment, moment).square().sum(dim=-1) for x in (whole, cut - whole))
+        assert float(10 * torch.log10(error / here).max()) < -60  # in each 20 ms, not on average only
+
+
 @pytest.mark.parametrize(("rate", "size"), [(8_000, 50), (44_100, 441), (48_000, 480)])
 def test_tiny_blocks_give_the_vocals_of_the_whole_song(looking: Extractor, rate: int, size: int) -> None:
     mixture = fakes.noise(1, round(1.1 * rate), seed=4)

@@ -205,3 +205,8 @@ def test_old_id3_is_read(tmp_path: Path) -> None:
     marks.add(TIT2(encoding=1, text=["Tïtle"]))
     marks.save(path, v2_version=3)
     assert tags.read(path)[0].names == {"title": ("Tïtle",)}
+
+
+def test_a_long_wav_has_no_tags_and_no_complaint(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.wav", np.zeros(99), 8_000, format="RF64")
+    assert tags.read(tmp_path / "x.wav") == (Tags({}), "")

@@ -97,7 +97,7 @@ def read(path: Path) -> tuple[Tags, str]:
     cover: Picture | None = None
     complaint = ""
     try:
-        file = mutagen.File(path)
+        file = None if _is_rf64(path) else mutagen.File(path)
         if file is not None and file.tags is not None:
             names, cover = _known(file)
         if not names:
@@ -136,6 +136,12 @@ def write(path: Path, tags: Tags, kind: str, name: str) -> str:
                 raise cause from error
         return f"{name}: has no tags ({_said(error)})"
     return ""
+
+
+def _is_rf64(path: Path) -> bool:
+    """Whether it is a long wav, which has no tags, and which mutagen takes for a broken one."""
+    with path.open("rb") as file:
+        return file.read(4) in (b"RF64", b"BW64")
 
 
 def _said(error: Exception) -> str:

@@ -141,7 +141,7 @@ def test_a_net_that_clusters_says_once_that_it_does_not(song: Path, monkeypatch:
         torch.manual_seed(0)
         net = nets.build("hdpcl", {"bands": 16, "units": 8, "layers": 1, "dimensions": 2})
     monkeypatch.setattr(weights, "load", lambda *_: fakes.wrap(net, fakes.SMALL))
-    told = "vocalsep: what comes through a pipe as wav is read once, and not clustered; the net's own masks are used\n"
+    told = "vocalsep: what is read once (raw samples, wav from a pipe) is not clustered; the net's own masks are used\n"
     result = run("-", "-o", "-", "--masks", "clusters", stdin=song.read_bytes())
     assert (result.exit_code, result.stderr) == (0, told)
     own = run("-", "-o", "-", "--masks", "net", stdin=song.read_bytes())

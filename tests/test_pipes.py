@@ -185,6 +185,22 @@ def test_a_damaged_header_is_read_or_refused(data: st.DataObject) -> None:
     assert reader.rate in audio.RATES
 
 
+def test_a_header_that_promises_much_takes_no_memory() -> None:
+    content = bytearray(with_sizes(wave(fakes.noise(2, 64)), 0xFFFFFFFF))
+    content[22:36] = struct.pack("<HIIHH", 1_024, 4_000_000, 0, 2_048, 16)
+    asked = []
+
+    class Counting(Pipe):
+        def read(self, size: int = -1) -> bytes:
+            asked.append(size)
+            return super().read(size)
+
+    with audio.opened(Counting(bytes(content))) as reader:  # type: ignore[arg-type]
+        assert (reader.channels, reader.rate) == (1_024, 4_000_000)
+        assert list(reader) == []
+    assert max(asked) <= 2**24
+
+
 # samples without a header
 
 

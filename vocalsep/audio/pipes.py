@@ -17,7 +17,7 @@ from typing import BinaryIO, Self
 
 from vocalsep.audio import wav
 from vocalsep.audio.formats import Format
-from vocalsep.audio.reader import RATES, Reader, reason
+from vocalsep.audio.reader import RATES, Reader, block_samples, reason
 from vocalsep.audio.wav import ForeignError, Layout
 from vocalsep.audio.writer import CLIPPING, clipped, stored
 from vocalsep.errors import AudioError, ConfigError, unknown
@@ -79,7 +79,7 @@ class Stream:
 
     def __iter__(self) -> Iterator[Waveform]:
         step, left = self._layout.step, self.samples
-        size = max(1, round(PIPE_BLOCK_SECONDS * self.rate))
+        size = block_samples(PIPE_BLOCK_SECONDS, self.rate, self.channels)
         while not self.samples or left:
             wanted = min(size, left) if self.samples else size
             content = _filled(self._source, wanted * step)

@@ -112,7 +112,7 @@ class Reader:
             raise AudioError(f"{path}: says that it has {self.rate} samples a second; {expected}")
 
     def __iter__(self) -> Iterator[Waveform]:
-        return self._source.blocks(min(round(BLOCK_SECONDS * self.rate), max(1, _BLOCK_VALUES // self.channels)))
+        return self._source.blocks(block_samples(BLOCK_SECONDS, self.rate, self.channels))
 
     def close(self) -> None:
         """Closes the file; leaving the ``with`` block does so, too."""
@@ -125,6 +125,11 @@ class Reader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def block_samples(seconds: float, rate: int, channels: int) -> int:
+    """Samples to a block of so many seconds; fewer where a header that may lie would make it huge."""
+    return max(1, min(round(seconds * rate), _BLOCK_VALUES // channels))
 
 
 def _open(path: Path) -> Source:

@@ -60,7 +60,7 @@ def extract(
     with told():
         extractor = work.extractor(settings, at_once=True)
     if extractor.clusters and (song == sys.stdin.buffer or raw):
-        warn("what comes through a pipe as wav is read once, and not clustered; the net's own masks are used")
+        warn("what is read once (raw samples, wav from a pipe) is not clustered; the net's own masks are used")
     from vocalsep import extraction
 
     try:

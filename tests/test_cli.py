@@ -602,10 +602,10 @@ def test_two_songs_do_not_go_to_one_output(songs: Path, model: Path, tmp_path: P
 
 @pytest.fixture
 def published(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of published models: ``unet``, the default, and ``wide``."""
+    """A folder of published models: the default one and ``wide``."""
     folder = tmp_path / "models"
     folder.mkdir()
-    for name in ("unet", "wide"):
+    for name in ("uhnet-hd", "wide"):
         (folder / f"{name}.safetensors").write_bytes(model.read_bytes())
         card = f"# {name}\n\n- **What**: a {name} net\n- **Licence**: CC0\n- **SHA-256**: `{weights.digest(model)}`\n"
         (folder / f"{name}.md").write_text(card, encoding="utf-8")
@@ -617,8 +617,8 @@ def test_models_lists_what_there_is(published: Path) -> None:
     result = run("models")
     assert (result.exit_code, result.stderr) == (0, "")
     rows = result.stdout.splitlines()
-    assert [row.split()[0] for row in rows if row.startswith(("unet", "wide"))] == ["unet", "wide"]
-    for fact in ("a unet net", "a wide net", "CC0", "(default)"):
+    assert [row.split()[0] for row in rows if row.startswith(("uhnet-hd", "wide"))] == ["uhnet-hd", "wide"]
+    for fact in ("a uhnet-hd net", "a wide net", "CC0", "(default)"):
         assert fact in result.stdout
 
 
@@ -630,15 +630,15 @@ def test_models_show_prints_the_card_as_it_is(published: Path) -> None:
 
 def test_an_unknown_model_is_one_line_that_names_the_nearest(published: Path, songs: Path) -> None:
     assert complaint(run("models", "show", "wied")) == "unknown model 'wied'; did you mean 'wide'?"
-    line = complaint(run("extract", songs / "song.wav", "-m", "une"))
-    assert line == "unknown model 'une'; did you mean 'unet'?"
+    line = complaint(run("extract", songs / "song.wav", "-m", "uhnet-h"))
+    assert line == "unknown model 'uhnet-h'; did you mean 'uhnet-hd'?"
     assert listing(songs) == ["song.wav"]
 
 
 def test_without_m_the_default_model_is_taken(published: Path, songs: Path) -> None:
     result = run("extract", songs / "song.wav", "--json")
     assert result.exit_code == 0
-    assert objects(result.stdout)[0]["model"] == weights.DEFAULT_MODEL == "unet"
+    assert objects(result.stdout)[0]["model"] == weights.DEFAULT_MODEL == "uhnet-hd"
 
 
 def test_a_model_that_is_not_what_its_card_says_is_refused(published: Path, songs: Path) -> None:

@@ -23,8 +23,8 @@ def published(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> P
     """A folder of published models with a small one, the default."""
     folder = tmp_path / "models"
     folder.mkdir()
-    (folder / "unet.safetensors").write_bytes(model.read_bytes())
-    (folder / "unet.md").write_text(f"- **SHA-256**: `{weights.digest(model)}`\n", encoding="utf-8")
+    (folder / f"{weights.DEFAULT_MODEL}.safetensors").write_bytes(model.read_bytes())
+    (folder / f"{weights.DEFAULT_MODEL}.md").write_text(f"- **SHA-256**: `{weights.digest(model)}`\n", encoding="utf-8")
     monkeypatch.setattr(weights, "models_folder", lambda: folder)
     return folder
 
@@ -53,7 +53,7 @@ def test_a_sound_installation_is_found_sound(published: Path) -> None:
     assert found["versions", "torch"]["detail"] == torch.__version__
     assert found["read and write", ".opus"]["detail"] == "FFmpeg"
     assert found["read and write", ".flac"]["detail"] == "libsndfile"
-    assert "SHA-256 matches" in found["models", "unet"]["detail"]
+    assert "SHA-256 matches" in found["models", weights.DEFAULT_MODEL]["detail"]
     assert re.search(r"[\d.]+ GiB free", found["temporary folder", tempfile.gettempdir()]["detail"])
     text = run()
     assert text.exit_code == 0
@@ -71,19 +71,19 @@ def test_everything_that_is_needed_and_written_is_looked_at(published: Path) -> 
 
 
 def test_damaged_and_missing_models_are_found(published: Path) -> None:
-    path = published / "unet.safetensors"
+    path = published / f"{weights.DEFAULT_MODEL}.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
-    assert broken(run("--json")) == [("models", "unet")]
+    assert broken(run("--json")) == [("models", weights.DEFAULT_MODEL)]
     assert "does not match its card's SHA-256" in " ".join(run().stdout.replace("│", " ").split())
     path.unlink()
-    assert broken(run("--json")) == [("models", "unet")]
+    assert broken(run("--json")) == [("models", weights.DEFAULT_MODEL)]
 
 
 def test_a_model_whose_answers_are_none_is_found(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "load", lambda *_: fakes.constant(torch.nan))
     result = run("--json")
-    assert broken(result) == [("models", "unet")]
-    assert "its vocals are none" in findings(result)["models", "unet"]["detail"]
+    assert broken(result) == [("models", weights.DEFAULT_MODEL)]
+    assert "its vocals are none" in findings(result)["models", weights.DEFAULT_MODEL]["detail"]
 
 
 def test_a_format_that_fails_or_comes_back_otherwise_is_found(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vocalsep.weights import load as load_model
 
 __version__ = "0.1.0"
-DEFAULT_MODEL = "unet"
+DEFAULT_MODEL = "uhnet-hd"
 __all__ = ["Extractor", "__version__", "extract", "load_model"]
 
 _HOMES = {

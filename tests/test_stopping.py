@@ -43,9 +43,10 @@ def at_work(model: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     """The command, in a session of its own, when one song is done and another begun."""
     command = [sys.executable, "-m", "vocalsep", "extract", "music", "-m", str(model), *OPTIONS, *options]
     environment = os.environ | {"PYTHONPATH": str(Path(vocalsep.__file__).parents[1])}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
-    ) as running:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+    with hearing_ctrl_c():
+        started = subprocess.Popen(command, start_new_session=True, **pipes)  # type: ignore[call-overload]
+    with started as running:
         try:
             assert running.stderr is not None
             done, moving = False, False
@@ -57,6 +58,16 @@ def at_work(model: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(running.pid, signal.SIGKILL)
+
+
+@contextmanager
+def hearing_ctrl_c() -> Iterator[None]:
+    """Processes that start here hear it, also where it is ignored, as with nohup and in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def session(leader: int) -> list[int]:

@@ -61,8 +61,8 @@ class Teller:
             self._ended[event.index] = event
             self.failed = self.failed or bool(event.error)
             with self.aside():
+                self._write()  # first: who is told that a song is done may stop the call
                 self.ended(event)
-                self._write()
 
     def complain(self, error: VocalsepError) -> None:
         """Tells what is wrong with the call, and with no song in particular."""

@@ -248,7 +248,7 @@ def test_more_channels_than_the_format_has_are_refused_and_nothing_is_left(tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("ending", ["", ".raw", ".mp4", ".wavv", ".txt"])
+@pytest.mark.parametrize("ending", ["", ".mp4", ".wavv", ".txt"])
 def test_unknown_ending_is_refused_before_any_work(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"song{ending}"
     with pytest.raises(AudioError) as caught:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import fakes
 import pytest
+import soundfile
 import synth
 from typer.testing import CliRunner, Result
 
@@ -49,11 +50,12 @@ def at_work(model: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     with started as running:
         try:
             assert running.stderr is not None
-            done, moving = False, False
-            while not (done and moving):
+            done: set[str] = set()
+            moving: set[str] = set()
+            while not (done and moving - done):
                 told = json.loads(running.stderr.readline())
-                done = done or told["event"] == "done"
-                moving = moving or (told["event"] == "progress" and told["song"] != "music/a.wav")
+                if told["event"] in ("done", "progress"):
+                    {"done": done, "progress": moving}[told["event"]].add(told["song"])
             yield running
         finally:
             with contextlib.suppress(ProcessLookupError):
@@ -95,6 +97,15 @@ def parts(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name.endswith(".part"))
 
 
+def whole(music: Path) -> list[Path]:
+    """The outputs that are there, which must be as long as their songs."""
+    found = [path for path in (music.parent / "out").iterdir() if not path.name.startswith(".")]
+    for path in found:
+        song = music / f"{path.name.split('.')[0]}.wav"
+        assert soundfile.info(path).frames == soundfile.info(song).frames
+    return found
+
+
 def run(model: Path, *options: str) -> Result:
     return CliRunner().invoke(app, ["extract", "music", "-m", str(model), *OPTIONS, *options])
 
@@ -116,10 +127,11 @@ def test_a_signal_leaves_nothing_half_written_and_nobody_behind(
         told, complained = running.communicate()
         assert running.returncode == status
         assert nobody_stays(running.pid)
-    names = [f"a.{stem}.wav" for stem in ("accompaniment", "vocals")]
-    assert sorted(path.name for path in (music.parent / "out").iterdir()) == names
-    assert told.splitlines() == [f"out/{name}" for name in reversed(names)]
-    assert all(json.loads(line)["event"] in ("song", "progress") for line in complained.splitlines())
+    assert parts(music.parent / "out") == []
+    done = {path.name for path in whole(music)}
+    assert 2 <= len(done) < 6
+    assert {Path(line).name for line in told.splitlines()} <= done
+    assert {json.loads(line)["event"] for line in complained.splitlines()} <= {"song", "progress", "done"}
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
@@ -128,16 +140,15 @@ def test_a_call_that_is_killed_is_completed_by_the_next(music: Path, model: Path
     with at_work(model, "--jobs", jobs) as running:
         running.kill()
         assert nobody_stays(running.pid)
-    left = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
-    assert left == ["a.accompaniment.wav", "a.vocals.wav"]
-    if jobs == "1":
-        assert len(parts(out)) == 2
-    assert "a.vocals" not in "".join(parts(out))
-    first = (out / "a.vocals.wav").stat().st_mtime_ns
+    before = {path: path.stat().st_mtime_ns for path in whole(music)}
+    assert 2 <= len(before) < 6
+    assert parts(out) or jobs == "2"  # with more, they end by themselves
     result = run(model, "--skip-existing")
     assert result.exit_code == 0, result.output
-    assert len(result.stdout.splitlines()) == 4
-    assert (out / "a.vocals.wav").stat().st_mtime_ns == first
+    for song in SONGS:
+        pair = [out / song.replace(".wav", f".{stem}.wav") for stem in ("vocals", "accompaniment")]
+        assert all(before.get(path) == path.stat().st_mtime_ns for path in pair) == all(path in before for path in pair)
+    assert len(whole(music)) == 6
     completed = {path.name: path.read_bytes() for path in out.iterdir()}
     if files.fcntl:
         assert len(completed) == 6, sorted(completed)  # what the killed one left is gone

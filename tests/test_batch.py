@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -256,6 +257,27 @@ def test_a_bug_in_one_song_does_not_stop_the_others(music: Path, model: Path, mo
     told = objects(run(music / "a.wav", "-m", model, "-o", "out/", "--progress", "json").stderr)
     assert told[2]["error"] == "music/a.wav: ZeroDivisionError: a bug"
     assert "Traceback" in told[2]["traceback"]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_that_a_library_takes_for_an_error_of_its_own_stops_all_the_same(
+    music: Path, model: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, status: int
+) -> None:
+    begun = []
+
+    def interrupted(song: Path, *arguments: Any, **options: Any) -> None:
+        begun.append(song)
+        try:
+            os.kill(os.getpid(), number)
+        except BaseException as error:
+            raise ImportError("cannot load module more than once per process") from error
+
+    monkeypatch.setattr(extraction, "extract", interrupted)
+    before = signal.getsignal(number)
+    result = run(music / "a.wav", music / "b.flac", "-m", model, "-o", "out")
+    assert (result.exit_code, result.stdout, result.stderr) == (status, "", "")
+    assert len(begun) == 1
+    assert signal.getsignal(number) is before
 
 
 # what is told

@@ -10,12 +10,12 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
+from types import FrameType
 
 from vocalsep import files
 from vocalsep.cli.batch.events import Ended, Event, Tell
@@ -43,23 +43,28 @@ def run(jobs: Sequence[tuple[int, Job]], settings: Settings, processes: int, tel
     Raises:
         SetupError: If the model cannot be loaded.
     """
-    if processes > 1:
-        _side_by_side(jobs, settings, processes, tell)
-        return
-    bench = Bench(settings, tell)
-    with quiet_libraries():
-        for index, job in jobs:
-            bench.do(index, job)
+    with _heeded(signal.SIGINT, signal.SIGTERM) as heed:
+        if processes > 1:
+            _side_by_side(jobs, settings, processes, tell, heed)
+            return
+        bench = Bench(settings, tell, heed)
+        with quiet_libraries():
+            for index, job in jobs:
+                bench.do(index, job)
 
 
-def _side_by_side(jobs: Sequence[tuple[int, Job]], settings: Settings, processes: int, tell: Tell) -> None:
+def _side_by_side(
+    jobs: Sequence[tuple[int, Job]], settings: Settings, processes: int, tell: Tell, heed: Callable[[], None]
+) -> None:
     waiting = deque(jobs)
     workers: dict[connection.Connection, _Worker] = {}
     try:
         while waiting or workers:
+            heed()
             while waiting and len(workers) < processes:
-                worker = _Worker(settings)
-                workers[worker.pipe] = worker
+                with _deaf():
+                    worker = _Worker(settings)
+                    workers[worker.pipe] = worker
                 worker.give(*waiting.popleft())
             for pipe in connection.wait(list(workers)):
                 worker = workers[pipe]  # type: ignore[index]  # they are what was waited for
@@ -87,8 +92,7 @@ class _Worker:
         self.process = context.Process(target=_serve, args=(theirs, settings), daemon=True)
         self.lives, self._index = True, 0
         self.job: Job | None = None
-        with _deaf():
-            self.process.start()
+        self.process.start()
         theirs.close()
 
     def give(self, index: int, job: Job) -> None:
@@ -130,22 +134,55 @@ def _stop(workers: list[_Worker]) -> None:
 
 @contextmanager
 def _deaf() -> Iterator[None]:
-    """Processes that start here do not hear Ctrl-C, which a terminal sends to all: their parent stops them."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Processes that start here never hear Ctrl-C, which a terminal sends to all: their parent stops them.
+
+    It hears of it itself when this is left.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # which it would be with the first process, and open the ears again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _heeded(*numbers: signal.Signals) -> Iterator[Callable[[], None]]:
+    """Signals end what is going on by an exception, for all to be cleared away.
+
+    Yields:
+        A function that raises it once more if it was raised: numpy, interrupted while it loads, makes an error of its
+        own of it, and what is raised in the clean-up of an object is lost.
+    """
+    came: list[int] = []
+
+    def heed() -> None:
+        if came:
+            raise KeyboardInterrupt if came[0] == signal.SIGINT else SystemExit(128 + came[0])
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        del frame
+        came.append(number)
+        heed()
+
+    before = {number: signal.signal(number, hear) for number in numbers}
+    try:
+        yield heed
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _serve(pipe: connection.Connection, settings: Settings) -> None:
     """The life of a process that does songs, until nobody has any more for it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait busily would take the cores from others
-    bench = Bench(settings, pipe.send)
     try:
-        with quiet_libraries():
+        with quiet_libraries(), _heeded(signal.SIGTERM) as heed:
+            bench = Bench(settings, pipe.send, heed)
             while True:
                 bench.do(*pipe.recv())
     except SetupError as error:

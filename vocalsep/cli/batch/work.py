@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import traceback
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,10 +54,11 @@ class Bench:
     Args:
         settings: What to compute.
         tell: Is told what happens.
+        heed: Raises an exception where the work should stop.
     """
 
-    def __init__(self, settings: Settings, tell: Tell) -> None:
-        self._settings, self._tell = settings, tell
+    def __init__(self, settings: Settings, tell: Tell, heed: Callable[[], None]) -> None:
+        self._settings, self._tell, self._heed = settings, tell, heed
         self._ready: Extractor | None = None
         if settings.mute:
             warnings.simplefilter("ignore")
@@ -82,6 +84,7 @@ class Bench:
             error = f"{failure.filename or job.song}: {failure.strerror or failure}"
         except Exception as bug:
             error, trace = f"{job.song}: {type(bug).__name__}: {bug}", traceback.format_exc()
+        self._heed()
         self._tell(Ended(index=index, report=report, error=error, trace=trace))
 
     def _extracted(self, index: int, job: Job) -> dict[str, Any]:
@@ -94,6 +97,7 @@ class Bench:
         def progress(seconds: float) -> None:
             nonlocal done
             done += seconds
+            self._heed()
             self._tell(Moved(index=index, seconds=done))
 
         for path in job.outputs.values():

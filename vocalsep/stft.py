@@ -99,13 +99,16 @@ class Analysis:
 
     Args:
         grid: The grid of the spectrum.
+
+    Attributes:
+        samples: Pushed so far, of each channel.
     """
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
         self._window = grid.weights()
         self._held: Tensor | None = None
-        self._samples = 0
+        self.samples = 0
         self._frames = 0
 
     def push(self, samples: Waveform) -> Spectrum:
@@ -119,7 +122,7 @@ class Analysis:
         """
         if self._held is None:
             self._held = samples.new_zeros((*samples.shape[:-1], self.grid.n_fft // 2))
-        self._samples += samples.shape[-1]
+        self.samples += samples.shape[-1]
         return self._transform(samples)
 
     def finish(self) -> Spectrum:
@@ -128,9 +131,9 @@ class Analysis:
         Raises:
             ValueError: If nothing was pushed.
         """
-        if self._held is None or self._samples == 0:
+        if self._held is None or self.samples == 0:
             raise ValueError("a signal needs at least one sample")
-        missing = self.grid.frames(self._samples) - self._frames
+        missing = self.grid.frames(self.samples) - self._frames
         need = (missing - 1) * self.grid.hop + self.grid.n_fft - self._held.shape[-1]
         return self._transform(self._held.new_zeros((*self._held.shape[:-1], need)))
 

@@ -7,7 +7,7 @@ blocks -> the model's rate -> STFT -> features -> net, in chunks -> stitched mas
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -131,29 +131,39 @@ class Separation:
             return self._advance(self._mixture.peek()[..., :0], last=True)
 
     def _advance(self, block: Waveform, *, last: bool) -> Piece:
-        song = self._analysis.finish() if last else self._analysis.push(block)
-        self._song.push(song)
         if self._grid == self._front_end.grid:
-            power = self._listener.push_spectrum(song, last=last)
+            power = self._listener.push_spectrum(self._analyse(self._mixture.total, last=last), last=last)
         else:
             power = self._listener.push(block, last=last)
         for batch in torch.split(power, self._net.chunks):
             if len(batch):
                 self._estimates.append(self._estimate(batch))
+        parts = []
         while len(self._estimates) > (_AHEAD if self._workers and not last else 0):
             self._mask.push(self._stitcher.push(self._estimates.popleft().result()))
+            parts.append(self._inversion.push(self._masked(last=False)))  # at once, or much would have to be held
         if last:
             self._mask.push(self._stitcher.finish())
-        vocals = self._inversion.push(self._masked(last=last))
+        parts.append(self._inversion.push(self._masked(last=last)))
         if last:
-            left = self._mixture.total - self._got
-            vocals = torch.cat([vocals, self._inversion.finish()], dim=-1)[..., :left]
+            parts.append(self._inversion.finish())
             self._timeline.finish(self.seconds)
+        vocals = torch.cat(parts, dim=-1)[..., : self._mixture.total - self._got]
         self._got += vocals.shape[-1]
         vocals = _finite(vocals)  # of samples too large to square
         if self._gate:
             vocals = self._gate.push(vocals)
         return Piece(*masks.remainder(self._mixture.pop(vocals.shape[-1]), vocals))
+
+    def _analyse(self, samples: int, *, last: bool) -> Spectrum:
+        """The frames that the song has more when so many of its samples are known, or all of them; they are queued."""
+        at = self._analysis.samples - self._mixture.start
+        end = max(at, samples - self._mixture.start)
+        song = self._analysis.push(self._mixture.peek()[..., at : None if last else end])
+        if last:
+            song = torch.cat([song, self._analysis.finish()], dim=-1)
+        self._song.push(song)
+        return song
 
     def _estimate(self, power: Tensor) -> Future[Mask]:
         def estimate() -> Mask:
@@ -170,9 +180,12 @@ class Separation:
     def _masked(self, *, last: bool) -> Spectrum:
         """The song's frames whose mask is known by now, masked."""
         step, unit = self._grid.frame_seconds, self._front_end.grid.frame_seconds
+        # those at or before the last frame of the mask
+        known = int((self._mask.total - 1) * unit / step) + 1 if self._mask.length else 0
+        if self._grid != self._front_end.grid:  # not before they are needed: they are four times as large as the song
+            self._analyse((known - 1) * self._grid.hop + self._grid.n_fft // 2, last=last)
         first, ready = self._song.start, self._song.length
-        if not last:  # those at or before the last frame of the mask
-            known = int((self._mask.total - 1) * unit / step) + 1 if self._mask.length else 0
+        if not last:
             ready = max(0, min(ready, known - first))
         mixture = self._song.pop(ready)
         if ready == 0:
@@ -211,16 +224,20 @@ def chunk_masks(
     Returns:
         ``(chunk * groups, channel of the net or 1, row, frame)``; see `FrontEnd.rearrange`.
     """
-    arranged, features = _seen(power, front_end, net, device)
-    if clusters and isinstance(net, ClusteringNet):
-        return clustering.mask(clusters, *net.embed(features), arranged)
-    return net.mask(features)
+    return torch.cat(
+        [
+            clustering.mask(clusters, *net.embed(features), arranged)
+            if clusters and isinstance(net, ClusteringNet)
+            else net.mask(features)
+            for arranged, features in _seen(power, front_end, net, device)
+        ]
+    )
 
 
-def _seen(power: Tensor, front_end: FrontEnd, net: Net, device: torch.device) -> tuple[Tensor, Features]:
-    """Chunks of power as they are dealt out to the net, and what it sees of them."""
-    arranged = front_end.arrange(power.to(device))
-    return arranged, front_end.normalise(arranged).contiguous(memory_format=net.memory_format)
+def _seen(power: Tensor, front_end: FrontEnd, net: Net, device: torch.device) -> Iterator[tuple[Tensor, Features]]:
+    """Chunks of power as they are dealt out to the net, and what it sees of them, as many as it is best given."""
+    for arranged in front_end.arrange(power.to(device)).split(net.chunks):  # a song of six channels has three groups
+        yield arranged, front_end.normalise(arranged).contiguous(memory_format=net.memory_format)
 
 
 class Extractor:
@@ -286,8 +303,8 @@ class Extractor:
         def listen(block: Waveform, *, last: bool = False) -> None:
             for batch in torch.split(listener.push(block, last=last), net.chunks):
                 if len(batch):
-                    arranged, features = _seen(batch, front_end, net, self.device)
-                    sample.push(*net.embed(features), arranged)
+                    for arranged, features in _seen(batch, front_end, net, self.device):
+                        sample.push(*net.embed(features), arranged)
 
         with torch.inference_mode():
             empty = None

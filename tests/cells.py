@@ -101,7 +101,7 @@ Try = Callable[[Path, str, int, int], bool]
 
 def read(folder: Path, kind: str, rate: int, channels: int) -> bool:
     """Whether the format has such songs; if so, its vocals are half of it, sample by sample."""
-    song = _written(folder, kind, rate, channels)
+    song = written(folder / "song", kind, rate, encoded.pulse(rate, SAMPLES, channels))
     if song is None:
         return False
     mixture, its_rate = audio.read(song)
@@ -168,17 +168,17 @@ def _half() -> Extractor:
     return Extractor(fakes.constant(0.5, fakes.SMALL), device="cpu")
 
 
-def _written(folder: Path, kind: str, rate: int, channels: int) -> Path | None:
-    """A song in that format, or None if the format has none such."""
-    path, original = folder / "song", encoded.pulse(rate, SAMPLES, channels)
+def written(path: Path, kind: str, rate: int, samples: Array) -> Path | None:
+    """The ``(channel, time)`` samples in a file of that format, or None if the format has none such."""
+    channels = len(samples)
     if kind in encoded.KINDS:
         made = encoded.KINDS[kind]
         own = (48_000,) if "Opus" in kind else made.rates
-        return encoded.write(path, original, rate, made) if rate in own and channels <= made.channels else None
+        return encoded.write(path, samples, rate, made) if rate in own and channels <= made.channels else None
     container, subtype = kind.split()
     if not soundfile.check_format(container, subtype):
         raise ValueError(kind)
     if (subtype == "OPUS" and rate != 48_000) or (container == "MP3" and (rate > 48_000 or channels > 2)):
         return None
-    soundfile.write(path, original.T, rate, format=container, subtype=subtype)
+    soundfile.write(path, samples.T, rate, format=container, subtype=subtype)
     return path

@@ -1,6 +1,6 @@
 """Prints the table of docs/speed.md: peak memory and times real time of songs of any length, through pipes.
 
-    python tests/bench/memory.py [--minutes 3 30 180] [--model unet]
+    python tests/bench/memory.py [--minutes 3 30 180] [--model uhnet-hd]
 
 Each row is one run of ``vocalsep extract - -o -`` in a process of its own. The song, stereo at 44.1 kHz, is the demo
 song over and over, made as it goes into the pipe; the vocals are counted as they come out. No file is written.
@@ -20,6 +20,8 @@ from typing import IO
 
 import numpy as np
 import soundfile
+
+from vocalsep import DEFAULT_MODEL
 
 DEMO = Path(__file__).parents[2] / "docs" / "demo" / "orphanage.ogg"
 PIECE = 2**14  # samples
@@ -62,7 +64,7 @@ def run(minutes: float, model: str) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, nargs="+", default=[3, 30, 180])
-    parser.add_argument("--model", default="unet")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, {platform.machine()}, model {options.model}\n")
     print("| song | taken | times real time | peak memory |")

@@ -1,6 +1,6 @@
 """Prints the table of docs/speed.md: how fast songs are extracted, and in how much memory.
 
-    python tests/bench/speed.py [--minutes 3 4 180] [--model unet] [--inversion phase]
+    python tests/bench/speed.py [--minutes 3 4 180] [--model uhnet-hd] [--inversion phase]
 
 Each row is one run of the command in a process of its own, on a stereo 44.1 kHz song made by repeating the demo song.
 "taken" is what the command reports, without starting Python and loading the model; "whole command" is with both.
@@ -21,6 +21,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from vocalsep import DEFAULT_MODEL
+
 DEMO = Path(__file__).parents[2] / "docs" / "demo" / "orphanage.ogg"
 
 
@@ -33,8 +35,9 @@ def make_song(path: Path, minutes: float) -> None:
             left -= len(samples)
 
 
-def run(song: Path, model: str, inversion: str) -> tuple[dict[str, float], float]:
-    command = [sys.executable, "-m", "vocalsep", "extract", str(song), "-o", str(song.with_suffix(".out.wav"))]
+def run(song: Path, model: str, inversion: str, out: str = "wav") -> tuple[dict[str, float], float]:
+    """The command's report, and how long all of it took, in seconds; `out` is the ending of what is written."""
+    command = [sys.executable, "-m", "vocalsep", "extract", str(song), "-o", str(song.with_suffix(f".out.{out}"))]
     command += ["--model", model, "--inversion", inversion, "--json", "--overwrite", "--device", "cpu"]
     started = time.perf_counter()
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -44,7 +47,7 @@ def run(song: Path, model: str, inversion: str) -> tuple[dict[str, float], float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, nargs="+", default=[3, 4, 180])
-    parser.add_argument("--model", default="unet")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--inversion", default="phase")
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, {platform.machine()}, model {options.model}, inversion {options.inversion}\n")

@@ -18,6 +18,7 @@ CEPSTRAL = MFCC(rate=8_000, n_fft=256, hop=64, bands=24, frames=32)
 CEPSTRUM = {"answer": "cepstrum", "freqs": 24}
 CEPSTRAL_MASK = {"answer": "mask", "freqs": 24, "mse": 0.0, "bce": 1.0, "standardise": True, "dropout": 0.1}
 MASK = {"answer": "mask", "mse": 0.0, "spectral": 1.0, "bidirectional": True}
+SHARE = {"answer": "share", "bidirectional": True}
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -35,6 +36,7 @@ def drnn(**options: Any) -> DRNN:
 KINDS: dict[str, tuple[dict[str, Any], FrontEnd]] = {
     "magnitude": ({}, PLAIN),
     "mask": (MASK, COMPRESSED),
+    "share": (SHARE, COMPRESSED),
     "both": ({"spectral": 1.0}, PLAIN),
     "cepstrum": (CEPSTRUM, CEPSTRAL),
     "cepstral mask": (CEPSTRAL_MASK, CEPSTRAL),
@@ -55,7 +57,7 @@ def test_the_papers_net_has_1_251_073_parameters() -> None:
     assert nets.build("drnn", {"freqs": 257}).parameters_count == 1_251_073
 
 
-@pytest.mark.parametrize("options", [{}, MASK], ids=["magnitude", "mask"])
+@pytest.mark.parametrize("options", [{}, MASK, SHARE], ids=["magnitude", "mask", "share"])
 @pytest.mark.parametrize("frames", [1, 32, 37])
 def test_masks_have_the_shape_of_the_features_and_lie_in_range(options: dict[str, Any], frames: int) -> None:
     mask = drnn(**options).mask(10 * noise(3, 1, 129, frames).abs())
@@ -137,6 +139,22 @@ def test_the_loss_of_a_known_mask() -> None:
     parts = torch.view_as_real(masks.apply(torch.tensor(0.5), made.mixture) - made.vocals).abs().mean(dim=(1, 2, 3, 4))
     unit = torch.view_as_real(made.mixture).square().mean(dim=(1, 2, 3, 4)).sqrt()
     torch.testing.assert_close(terms["spectral"], (parts / unit).mean())
+
+
+def test_the_loss_of_a_known_share_counts_both_sources() -> None:
+    made, net = batch(COMPRESSED), Fixed(DRNNOptions(freqs=129, units=1, answer="share"))
+    net.answer = torch.tensor(0.0)
+    level = made.mixture.abs().square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+    parts = (made.vocals, made.mixture - made.vocals)
+    error = sum(((0.5 * made.mixture.abs() - part.abs()) / level).square().mean() for part in parts)
+    torch.testing.assert_close(net.loss(made)["mse"], error)
+
+
+def test_the_share_is_that_of_two_magnitudes() -> None:
+    net, features = drnn(**SHARE, layers=1), noise(2, 1, 129, 8).abs()
+    seen, _ = net.gru(features[:, 0].transpose(1, 2))
+    vocals, accompaniment = torch.nn.functional.softplus(net.dense(seen)).transpose(1, 2).chunk(2, dim=1)
+    torch.testing.assert_close(net.mask(features)[:, 0], vocals / (vocals + accompaniment))
 
 
 def test_the_error_of_known_cepstra_is_the_papers() -> None:

@@ -120,13 +120,27 @@ def test_songs_without_a_singer_come_out_nearly_silent(model: str, masks_from: s
 
 @pytest.mark.parametrize("name", sorted(weights.published()))
 def test_every_model_is_worth_its_while(name: str, test_songs: list[dict[str, Waveform]]) -> None:
-    """On a few songs of DSD100 each finds vocals that are at least 4 dB better than the mixture."""
-    separate = extraction.Extractor(weights.load(name), device="cpu")
+    """On a few songs (of MIR-1K if trained on it alone) each finds vocals some dB better than the mixture."""
+    model = weights.load(name)
+    separate = extraction.Extractor(model, device="cpu")
+    karaoke = {pool["layout"] for pool in model.about["recipe"]["pools"]} == {"mir1k"}
+    songs, rate = (clips(), 16_000) if karaoke else (test_songs[::6], RATE)
     gains = []
-    for song in test_songs[::6]:
+    for song in songs:
         mixture = mixture_of(song)
-        gains.append(metrics.sdr(song["vocals"], separate(mixture, RATE).vocals) - metrics.sdr(song["vocals"], mixture))
-    assert np.mean(gains) >= 4
+        gains.append(metrics.sdr(song["vocals"], separate(mixture, rate).vocals) - metrics.sdr(song["vocals"], mixture))
+    assert len(gains) >= 5
+    assert np.mean(gains) >= (3 if karaoke else 4)
+
+
+def clips() -> list[dict[str, Waveform]]:
+    """A few of MIR-1K's test part."""
+    found = []
+    for path in sorted((recordings("mir-1k") / "test").glob("*.vocals.opus"))[::15]:
+        stem = path.name.removesuffix(".vocals.opus")
+        parts = {part: audio.read(path.with_name(f"{stem}.{part}.opus")) for part in ("vocals", "accompaniment")}
+        found.append({part: audio.resample(samples, rate, 16_000) for part, (samples, rate) in parts.items()})
+    return found
 
 
 def test_both_channels_of_a_real_song_and_its_bandwidth_are_kept(

@@ -18,6 +18,9 @@ Departures:
   they answer is the mask itself. With `spectral` it is trained on the masked spectrum, phases included, and with `bce`
   on the proportion mask, each bin by its magnitude: the distance of spectra alone prefers no mask at all where the
   voice is uncertain.
+- `answer` "share" has magnitudes of both sources (softplus in place of the ReLU), and the mask is the vocals' share of
+  the two, trained on the magnitudes of both masked sources (Huang and others, section 3.3: a masking layer that is part
+  of the network).
 - `standardise` brings every row to the same mean and spread before the first layer; what is high is quiet.
 """
 
@@ -28,6 +31,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vocalsep.errors import ConfigError
 from vocalsep.features import MFCC, FrontEnd, Linear
@@ -35,6 +39,9 @@ from vocalsep.features.base import relative
 from vocalsep.features.mfcc import cosines
 from vocalsep.nets.base import Batch, Net, full_precision, mask_terms
 from vocalsep.shapes import Features, Magnitude, Mask
+
+_FAINT = 1e-9  # the least magnitude there is, against the mixture's
+_MASKS = ("mask", "share")  # answers that are masks themselves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +55,8 @@ class DRNNOptions:
         bidirectional: Whether they see what comes, too.
         answer: What the dense layer answers: the vocals' "magnitude" (ReLU; its front end must not compress), their
             "cepstrum" (ReLU; for an MFCC front end), or their "mask" (sigmoid).
-        mse: Weight of the mean square error of the vocals' magnitude or cepstrum, eq. (1) of the paper.
+        mse: Weight of the mean square error of the vocals' magnitude or cepstrum, eq. (1) of the paper; of the
+            magnitudes of both sources, added up, if the answer is "share".
         spectral: Weight of the L1 distance of the masked spectrum.
         bce: Weight of the binary cross-entropy with the proportion mask, each bin by its magnitude; needs `answer`
             "mask".
@@ -63,7 +71,7 @@ class DRNNOptions:
     units: int = 256
     layers: int = 3
     bidirectional: bool = False
-    answer: Literal["magnitude", "cepstrum", "mask"] = "magnitude"
+    answer: Literal["magnitude", "cepstrum", "mask", "share"] = "magnitude"
     mse: float = 1.0
     spectral: float = 0.0
     bce: float = 0.0
@@ -77,8 +85,8 @@ class DRNNOptions:
             raise ConfigError("a DRNN needs at least one loss: mse, spectral and bce are all 0")
         if not 0 <= self.dropout < 1:
             raise ConfigError("a DRNN needs dropout in [0, 1)")
-        if self.bce and self.answer != "mask":
-            raise ConfigError('a DRNN whose answer is not "mask" has no cross-entropy: bce must be 0')
+        if self.bce and self.answer not in _MASKS:
+            raise ConfigError('a DRNN whose answer is not "mask" or "share" has no cross-entropy: bce must be 0')
 
 
 class DRNN(Net):
@@ -105,7 +113,8 @@ class DRNN(Net):
             dropout=options.dropout if options.layers > 1 else 0.0,
         )
         self.dropout = nn.Dropout(options.dropout)
-        self.dense = nn.Linear(options.units * (1 + options.bidirectional), options.freqs)
+        rows = options.freqs * (1 + (options.answer == "share"))
+        self.dense = nn.Linear(options.units * (1 + options.bidirectional), rows)
 
     def mask(self, features: Features) -> Mask:
         """See `Net.mask`; also in training.
@@ -121,14 +130,17 @@ class DRNN(Net):
         return self._mask(self._answer(features), features)
 
     def _answer(self, features: Features) -> Tensor:
-        """What the dense layer gives, before its sigmoid where it answers with a mask, ``(batch, 1, row, frame)``."""
+        """What the dense layer gives, or the logits of the mask if it answers with one, ``(batch, 1, row, frame)``."""
         seen, _ = self.gru(self.norm(features[:, 0]).transpose(1, 2))  # batch, frame, row
         answer: Tensor = self.dense(self.dropout(seen))
         answer = answer.transpose(1, 2).unsqueeze(1)
+        if self.options.answer == "share":
+            vocals, accompaniment = F.softplus(answer.float()).clamp_min(_FAINT).log().chunk(2, dim=2)
+            return vocals - accompaniment  # the logit of their share
         return answer if self.options.answer == "mask" else torch.relu(answer)
 
     def _mask(self, answer: Tensor, features: Features) -> Mask:
-        if self.options.answer == "mask":
+        if self.options.answer in _MASKS:
             return torch.sigmoid(answer)
         if self.options.answer == "magnitude":
             return _share(answer, features)
@@ -147,20 +159,25 @@ class DRNN(Net):
 
     def _terms(self, answer: Tensor, batch: Batch) -> dict[str, Tensor]:
         options, front_end = self.options, batch.front_end
-        wanted = {"magnitude": Linear, "cepstrum": MFCC, "mask": FrontEnd}[options.answer]
-        if not isinstance(front_end, wanted) or getattr(front_end, "compression", 0) * (options.answer != "mask"):
+        wanted = {"magnitude": Linear, "cepstrum": MFCC}.get(options.answer, FrontEnd)
+        compressed = options.answer not in _MASKS and getattr(front_end, "compression", 0)
+        if not isinstance(front_end, wanted) or compressed:
             raise ConfigError(
                 "a DRNN needs for magnitudes a linear front end with compression = 0, and for a cepstrum one of mfcc"
             )
         terms: dict[str, Tensor] = {}
         mask = self._mask(answer, batch.features)
         if options.mse:
-            vocals, mixture = batch.power[0], front_end.analyse(batch.mixture)
-            if options.answer == "mask":
-                answered, true = mask * relative(mixture).sqrt(), relative(vocals, mixture).sqrt()
+            (vocals, accompaniment), mixture = batch.power, front_end.analyse(batch.mixture)
+            if options.answer in _MASKS:
+                seen = relative(mixture).sqrt()
+                error = (mask * seen - relative(vocals, mixture).sqrt()).square().mean()
+                if options.answer == "share":
+                    rest = (1 - mask) * seen - relative(accompaniment, mixture).sqrt()
+                    error = error + rest.square().mean()
             else:
-                answered, true = answer, front_end.normalise(vocals, mixture)
-            terms["mse"] = options.mse * (answered - true).square().mean()  # eq. (1)
+                error = (answer - front_end.normalise(vocals, mixture)).square().mean()  # eq. (1)
+            terms["mse"] = options.mse * error
         return terms | mask_terms(batch, mask, answer, bce=options.bce, spectral=options.spectral, weighted=True)
 
 

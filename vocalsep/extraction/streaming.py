@@ -236,7 +236,9 @@ def chunk_masks(
 
 def _seen(power: Tensor, front_end: FrontEnd, net: Net, device: torch.device) -> Iterator[tuple[Tensor, Features]]:
     """Chunks of power as they are dealt out to the net, and what it sees of them, as many as it is best given."""
-    for arranged in front_end.arrange(power.to(device)).split(net.chunks):  # a song of six channels has three groups
+    for arranged in torch.split(
+        front_end.arrange(power.to(device)), net.chunks
+    ):  # a song of six channels has three groups
         yield arranged, front_end.normalise(arranged).contiguous(memory_format=net.memory_format)
 
 

@@ -160,8 +160,8 @@ class DRNN(Net):
     def _terms(self, answer: Tensor, batch: Batch) -> dict[str, Tensor]:
         options, front_end = self.options, batch.front_end
         wanted = {"magnitude": Linear, "cepstrum": MFCC}.get(options.answer, FrontEnd)
-        compressed = options.answer not in _MASKS and getattr(front_end, "compression", 0)
-        if not isinstance(front_end, wanted) or compressed:
+        compressed = isinstance(front_end, Linear) and front_end.compression > 0
+        if not isinstance(front_end, wanted) or (compressed and options.answer not in _MASKS):
             raise ConfigError(
                 "a DRNN needs for magnitudes a linear front end with compression = 0, and for a cepstrum one of mfcc"
             )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -588,6 +590,14 @@ def test_file_by_file_too_vocals_and_accompaniment_add_up(tmp_path: Path) -> Non
     extract(song, paths[0], accompaniment=paths[1], extractor=Extractor(fakes.constant(0.3, fakes.SMALL)))
     mixture, vocals, accompaniment = (audio.read(path)[0] for path in (song, *paths))
     torch.testing.assert_close(vocals + accompaniment, mixture, rtol=0, atol=2**-24)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux alone tells")
+def test_peak_memory_is_that_of_the_process_itself_not_of_the_one_that_started_it() -> None:
+    ours = np.ones(700 * 2**20, dtype=np.uint8)
+    code = "from vocalsep.extraction import peak_memory_mb; print(peak_memory_mb())"
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert 10 < float(told.stdout) < ours.nbytes / 2**20
 
 
 def test_the_report_says_what_was_done(tmp_path: Path) -> None:

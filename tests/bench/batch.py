@@ -1,6 +1,6 @@
 """Prints what many short songs cost: memory after each hundred of them, and the time that planning takes.
 
-    python tests/bench/batch.py [--songs 1000] [--seconds 1] [--jobs 1] [--threads 1] [--model unet]
+    python tests/bench/batch.py [--songs 1000] [--seconds 1] [--jobs 1] [--threads 1] [--model uhnet-hd]
 
 The songs are pieces of the demo song, mono at 16 kHz. Memory is that of the process which does them: the peak, as it
 reports it, and (with --jobs 1, on Linux) what it holds at that moment. It must not grow.
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import soundfile
 
-from vocalsep import audio
+from vocalsep import DEFAULT_MODEL, audio
 
 DEMO = Path(__file__).parents[2] / "docs" / "demo" / "orphanage.ogg"
 RATE, STEP = 16_000, 100
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--model", default="unet")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         songs, out = Path(name, "songs"), Path(name, "out")

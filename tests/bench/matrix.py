@@ -13,6 +13,7 @@ import os
 import platform
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ USUAL = (44_100, 48_000)
 
 
 def song(rate: int, channels: int, minutes: float) -> cells.Array:
+    """``(channel, time)``, within full scale."""
     samples, own = soundfile.read(speed.DEMO, dtype="float32", always_2d=True)
     once = audio.resample(torch.from_numpy(samples.T), own, rate).numpy()
     count = round(minutes * 60 * rate)
@@ -39,9 +41,22 @@ def song(rate: int, channels: int, minutes: float) -> cells.Array:
     return np.stack([whole[channel % len(whole)] for channel in range(channels)]).clip(-1, 1)
 
 
-def cell(path: Path, model: str, out: str = "wav") -> str:
+def cell(path: Path | None, model: str, out: str = "wav") -> str:
+    """What extracting from a song costs; "-" where there is no such song."""
+    if path is None:
+        return "-"
     report, _ = speed.run(path, model, "phase", out)
     return f"{report['times_real_time']:.1f}; {report['peak_memory_mb']:.0f}"
+
+
+def line(heading: object, found: Iterable[str]) -> None:
+    print(f"| {heading} | {' | '.join(found)} |", flush=True)
+
+
+def head(heading: str, rates: tuple[int, ...]) -> None:
+    print()
+    line(heading, [f"{rate / 1_000:g} kHz" for rate in rates])
+    print("|---" * (1 + len(rates)) + "|")
 
 
 def main() -> None:
@@ -49,32 +64,24 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1)
     parser.add_argument("--model", default=DEFAULT_MODEL)
     options = parser.parse_args()
-    print(f"{os.cpu_count()} cores, {platform.machine()}, {options.minutes:g} min, model {options.model}\n")
-    print(f"| wav of 16 bits, channels | {' | '.join(f'{rate / 1_000:g} kHz' for rate in RATES)} |")
-    print("|---" * (1 + len(RATES)) + "|")
+    print(f"{os.cpu_count()} cores, {platform.machine()}, {options.minutes:g} min, model {options.model}")
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "song"
+        head("wav of 16 bits, channels", RATES)
         for channels in CHANNELS:
-            row = []
-            for rate in RATES:
-                assert cells.written(path, "WAV PCM_16", rate, song(rate, channels, options.minutes))
-                row.append(cell(path, options.model))
-            print(f"| {channels} | {' | '.join(row)} |", flush=True)
-        songs = {rate: song(rate, 2, options.minutes) for rate in USUAL}
-        print(f"\n| read, stereo | {' | '.join(f'{rate / 1_000:g} kHz' for rate in USUAL)} |\n|---|---|---|")
-        for heading, kinds in cells.IN.items():
-            made = [
-                cells.written(path, kinds.kinds[0], rate, songs[rate]) and cell(path, options.model) for rate in USUAL
-            ]
-            print(f"| {heading} | {' | '.join(found or '-' for found in made)} |", flush=True)
-        print(f"\n| written, stereo | {' | '.join(f'{rate / 1_000:g} kHz' for rate in USUAL)} |\n|---|---|---|")
-        for heading, kinds in cells.OUT.items():
-            ending = kinds.kinds[0].split()[0]
-            made = []
-            for rate in USUAL:
-                assert cells.written(path, "WAV PCM_16", rate, songs[rate])
-                made.append(cell(path, options.model, ending))
-            print(f"| {heading} | {' | '.join(made)} |", flush=True)
+            songs = (song(rate, channels, options.minutes) for rate in RATES)
+            made = (cells.written(path, "WAV PCM_16", *pair) for pair in zip(RATES, songs, strict=True))
+            line(channels, [cell(one, options.model) for one in made])
+        stereo = {rate: song(rate, 2, options.minutes) for rate in USUAL}
+        head("read, stereo", USUAL)
+        for heading, row in cells.IN.items():
+            made = (cells.written(path, row.kinds[0], *pair) for pair in stereo.items())
+            line(heading, [cell(one, options.model) for one in made])
+        wavs = [cells.written(path.with_name(f"{rate}"), "WAV PCM_16", rate, stereo[rate]) for rate in USUAL]
+        head("written, stereo", USUAL)
+        for heading, row in cells.OUT.items():
+            ending = row.kinds[0].split()[0]
+            line(heading, [cell(wav, options.model, ending) for wav in wavs])
 
 
 if __name__ == "__main__":

@@ -235,11 +235,13 @@ def chunk_masks(
 
 
 def _seen(power: Tensor, front_end: FrontEnd, net: Net, device: torch.device) -> Iterator[tuple[Tensor, Features]]:
-    """Chunks of power as they are dealt out to the net, and what it sees of them, as many as it is best given."""
-    for arranged in torch.split(
-        front_end.arrange(power.to(device)), net.chunks
-    ):  # a song of six channels has three groups
-        yield arranged, front_end.normalise(arranged).contiguous(memory_format=net.memory_format)
+    """Chunks of power as they are dealt out to the net, and what it sees of them, as many as it is best given.
+
+    A chunk of more channels than the net takes is several of its inputs; see `FrontEnd.arrange`.
+    """
+    for arranged in torch.split(front_end.arrange(power.to(device)), net.chunks):
+        if len(arranged):
+            yield arranged, front_end.normalise(arranged).contiguous(memory_format=net.memory_format)
 
 
 class Extractor:
@@ -303,10 +305,8 @@ class Extractor:
         listener, sample = Listener(front_end, rate, channels, front_end.frames), clustering.Sample()
 
         def listen(block: Waveform, *, last: bool = False) -> None:
-            for batch in torch.split(listener.push(block, last=last), net.chunks):
-                if len(batch):
-                    for arranged, features in _seen(batch, front_end, net, self.device):
-                        sample.push(*net.embed(features), arranged)
+            for arranged, features in _seen(listener.push(block, last=last), front_end, net, self.device):
+                sample.push(*net.embed(features), arranged)
 
         with torch.inference_mode():
             empty = None

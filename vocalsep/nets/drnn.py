@@ -54,12 +54,13 @@ class DRNNOptions:
         layers: GRU layers.
         bidirectional: Whether they see what comes, too.
         answer: What the dense layer answers: the vocals' "magnitude" (ReLU; its front end must not compress), their
-            "cepstrum" (ReLU; for an MFCC front end), or their "mask" (sigmoid).
+            "cepstrum" (ReLU; for an MFCC front end), their "mask" (sigmoid), or their "share" of the magnitudes of
+            vocals and accompaniment (softplus), which is a mask, too.
         mse: Weight of the mean square error of the vocals' magnitude or cepstrum, eq. (1) of the paper; of the
             magnitudes of both sources, added up, if the answer is "share".
         spectral: Weight of the L1 distance of the masked spectrum.
         bce: Weight of the binary cross-entropy with the proportion mask, each bin by its magnitude; needs `answer`
-            "mask".
+            "mask" or "share".
         dropout: Share of what a GRU layer gives that is dropped in training.
         standardise: Whether each row is brought to zero mean and unit variance (batch normalisation) on its way in.
 
@@ -143,7 +144,7 @@ class DRNN(Net):
         if self.options.answer in _MASKS:
             return torch.sigmoid(answer)
         if self.options.answer == "magnitude":
-            return _share(answer, features)
+            return _over(answer, features)
         change = cosines(self.options.freqs).to(answer).T @ (answer - features)  # of the logarithm of the power
         return change.clamp_max(0).exp()
 
@@ -181,6 +182,6 @@ class DRNN(Net):
         return terms | mask_terms(batch, mask, answer, bce=options.bce, spectral=options.spectral, weighted=True)
 
 
-def _share(vocals: Magnitude, mixture: Magnitude) -> Mask:
+def _over(vocals: Magnitude, mixture: Magnitude) -> Mask:
     """The vocals' share of the mixture's magnitude, in [0, 1]; 0 where the mixture is silent."""
     return torch.where(mixture > 0, vocals / mixture.clamp_min(1e-9), 0.0).clamp(0, 1)

@@ -26,7 +26,7 @@ from vocalsep import audio
 from vocalsep.audio import tags
 from vocalsep.errors import AudioError
 
-CASES = int(os.environ.get("VOCALSEP_FUZZ", "200"))
+CASES = int(os.environ.get("VOCALSEP_FUZZ", "5000"))
 SNDFILE = {
     "wav": "PCM_16",
     "flac": "PCM_16",

@@ -151,6 +151,16 @@ def test_recurrent_bottom_sees_the_whole_chunk() -> None:
         assert not (local.mask(changed) - local.mask(features))[..., -8:].any()
 
 
+def test_dropout_is_at_the_bottom_and_in_training_alone() -> None:
+    plain, features = settled(uhnet()), noise(2, 2, 64, 32).abs()
+    net = settled(uhnet(dropout=0.5))
+    net.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        assert torch.equal(net.mask(features), plain.mask(features))
+        net.recurrent.train()
+        assert (net.mask(features) - plain.mask(features)).abs().max() > 1e-6
+
+
 def test_loss_does_not_hear_what_lies_above_the_rows_that_the_net_sees() -> None:
     net, made = settled(uhnet()), batch()
     high = made.vocals.clone()
@@ -183,6 +193,8 @@ def test_mono_excerpts_serve_too() -> None:
         {"widths": (32, 0)},
         {"squeeze": 0},
         {"recurrent": -1},
+        {"dropout": 1.0},
+        {"dropout": -0.1},
     ],
     ids=str,
 )

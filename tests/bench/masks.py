@@ -1,10 +1,11 @@
 """Prints how well masks match the ideal ones, chunk by chunk, as the UH-net paper measures it.
 
-    python tests/bench/masks.py DSD100 [--model dpcl hdpcl unet uhnet]
+    python tests/bench/masks.py DSD100 [--dataset dsd100] [--model dpcl hdpcl unet uhnet]
 
-DSD100 is the data set's folder. Its Test songs are cut into chunks of 128 frames, side by side; of each chunk the mask
-is scored against the ideal ratio mask on the model's own grid: intersection over union and share of right bins, both at
-a half, and PSNR. The figures are means over all chunks. A model that clusters has a second line, of its clusters.
+DSD100 is the data set's folder. Its Test songs are cut into the chunks that the net sees (most see 128 frames), side by
+side; of each chunk the mask is scored against the ideal ratio mask on the model's own grid: intersection over union and
+share of right bins, both at a half, and PSNR. The figures are means over all chunks. A model that clusters has a second
+line, of its clusters.
 """
 
 from __future__ import annotations
@@ -18,29 +19,26 @@ import torch
 from torch import Tensor
 
 from vocalsep import masks, metrics, weights
-from vocalsep.datasets import dsd100
-from vocalsep.datasets.tracks import Track
+from vocalsep.evaluation import songs
 from vocalsep.extraction import Extractor, chunk_masks
 from vocalsep.nets import ClusteringNet
 from vocalsep.shapes import Mask
 from vocalsep.streams import Listener
 
-CHANNELS = 2
 SCORES = (metrics.iou, metrics.pixel_accuracy, metrics.psnr)
 
 
-def estimates(extractor: Extractor, track: Track) -> tuple[Mask, Mask]:
+def estimates(extractor: Extractor, song: songs.Song) -> tuple[Mask, Mask]:
     """Estimated and ideal masks of a song's chunks; of clusters where the extractor clusters."""
     net, front_end = extractor.model.net, extractor.model.front_end
-    stems, rate = track.load(dsd100.RATE, CHANNELS), dsd100.RATE
-    mixture = stems["vocals"] + stems["accompaniment"]
+    channels = len(song.vocals)
 
     def chunks(signal: Tensor) -> Tensor:
-        return front_end.arrange(Listener(front_end, rate, CHANNELS, front_end.frames).push(signal))
+        return front_end.arrange(Listener(front_end, song.rate, channels, front_end.frames).push(signal))
 
-    clusters = extractor.survey([mixture], rate, CHANNELS) if extractor.clusters else None
-    found = chunk_masks(net, front_end, chunks(mixture), extractor.device, clusters)
-    ideal = masks.ratio(chunks(stems["vocals"]), chunks(stems["accompaniment"]))
+    clusters = extractor.survey([song.mixture], song.rate, channels) if extractor.clusters else None
+    found = chunk_masks(net, front_end, chunks(song.mixture), extractor.device, clusters)
+    ideal = masks.ratio(chunks(song.vocals), chunks(song.references[1]))
     return found.expand(ideal.shape), ideal
 
 
@@ -57,12 +55,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path)
     parser.add_argument("--model", nargs="+", default=["dpcl", "hdpcl", "unet", "uhnet"])
+    parser.add_argument("--dataset", choices=["dsd100", "mir1k"], default="dsd100")
     options = parser.parse_args()
-    tracks = dsd100.find(options.root, "Test").tracks
+    setup = songs.set_up(options.dataset, options.root)
+    loaded = [songs.load(track, setup) for track in setup.find().tracks]
     print("| masks | chunks | IoU, % | pixel accuracy, % | PSNR, dB |")
     print("|---|---|---|---|---|")
     for name, extractor in rows(options.model):
-        every = [estimates(extractor, track) for track in tracks]
+        every = [estimates(extractor, song) for song in loaded]
         found = [torch.cat([score(*pair) for pair in every]) for score in SCORES]
         figures = [100 * found[0].mean(), 100 * found[1].mean(), found[2].mean()]
         print(

@@ -56,6 +56,7 @@ class UHNetHDOptions:
         widths: Feature maps of each level, from full size down; each level halves rows and frames.
         squeeze: By how much the layers over all rows of a map narrow down.
         recurrent: Units of the GRU, in either direction; 0 for none.
+        dropout: Share of what the GRU sees, and of what it adds, that is left out in training.
         bce: Weight of the binary cross-entropy of both masks with the proportion masks, each bin by its magnitude.
         affinity: Weight of the affinity loss of the clustering side head; 0 for no such head.
         dimensions: Of its embeddings.
@@ -71,6 +72,7 @@ class UHNetHDOptions:
     widths: tuple[int, ...] = (32, 48, 64, 96, 128)
     squeeze: int = 8
     recurrent: int = 192
+    dropout: float = 0.0
     bce: float = 0.0
     affinity: float = 0.0
     dimensions: int = 20
@@ -82,6 +84,8 @@ class UHNetHDOptions:
             raise ConfigError("a UH-net needs freqs, sub_bands, widths and squeeze >= 1")
         if min(self.recurrent, self.bce, self.affinity, self.voicing) < 0 or self.dimensions < 1:
             raise ConfigError("a UH-net needs recurrent, bce, affinity and voicing >= 0 and dimensions >= 1")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError("a UH-net needs dropout in [0, 1)")
         if not 0 <= self.gate < 1 or (self.gate and not self.voicing):
             raise ConfigError("a UH-net needs gate in [0, 1), and voicing where it has a gate")
         step = self.sub_bands * 2 ** (len(self.widths) - 1)
@@ -112,7 +116,8 @@ class UHNetHD(Net):
             for above, below in itertools.pairwise(widths)
         )
         self.bottom = _Stage(widths[-1], rows[-1], options.squeeze)
-        self.recurrent = _Recurrent(widths[-1] * rows[-1], options.recurrent) if options.recurrent else nn.Identity()
+        size = widths[-1] * rows[-1]
+        self.recurrent = _Recurrent(size, options.recurrent, options.dropout) if options.recurrent else nn.Identity()
         self.up = nn.ModuleList(
             _normed(nn.ConvTranspose2d(below, above, kernel_size=2, stride=2, bias=False), above)
             for above, below in itertools.pairwise(widths)
@@ -122,7 +127,7 @@ class UHNetHD(Net):
         if options.affinity:
             self.embed = nn.Conv2d(widths[0], options.sub_bands * options.dimensions, kernel_size=1)
         if options.voicing:
-            self.voicing = nn.Conv1d(widths[-1] * rows[-1], 1, kernel_size=1)
+            self.voicing = nn.Conv1d(size, 1, kernel_size=1)
 
     def masks(self, features: Features) -> tuple[Mask, Mask]:
         """Masks of vocals and accompaniment, each of the shape of the features.
@@ -266,19 +271,21 @@ class _Recurrent(nn.Module):
     Args:
         size: Maps times rows.
         units: Units in either direction.
+        dropout: Share of its input and of its output that is left out in training.
     """
 
-    def __init__(self, size: int, units: int) -> None:
+    def __init__(self, size: int, units: int, dropout: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(size)  # a GRU that is shown loud input saturates, and learns no more
         self.gru = nn.GRU(size, units, num_layers=2, batch_first=True, bidirectional=True)
         self.back = nn.Linear(2 * units, size)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps to maps of the same shape, ``(batch, map, freq, frame)``."""
         batch, width, rows, frames = maps.shape
         columns = maps.permute(0, 3, 1, 2).reshape(batch, frames, width * rows)
-        seen, _ = self.gru(self.norm(columns))
-        added = self.back(seen).reshape(batch, frames, width, rows).permute(0, 2, 3, 1)
+        seen, _ = self.gru(self.dropout(self.norm(columns)))
+        added = self.back(self.dropout(seen)).reshape(batch, frames, width, rows).permute(0, 2, 3, 1)
         summed: Tensor = maps + added
         return summed

@@ -153,6 +153,15 @@ def test_covers_that_only_the_decoder_knows_are_read(tmp_path: Path) -> None:
     assert tags.read(path) == (Tags({"title": ("T",)}, SONG.cover), "")
 
 
+@pytest.mark.parametrize("ending", [ending for ending in ENDINGS if ending != ".mp3"])
+def test_tags_are_read_whatever_the_ending_says(tmp_path: Path, ending: str) -> None:
+    put(tmp_path / f"song{ending}", SONG)
+    told = tags.read(tmp_path / f"song{ending}")
+    misnamed = (tmp_path / f"song{ending}").rename(tmp_path / "song.mp3")
+    assert told[0].names["title"] == SONG.names["title"]
+    assert tags.read(misnamed) == told
+
+
 @pytest.mark.parametrize(("module", "name"), [(mutagen, "File"), (tags, "_known")])
 def test_tags_that_cannot_be_read_do_no_harm(
     tmp_path: Path, module: object, name: str, monkeypatch: pytest.MonkeyPatch

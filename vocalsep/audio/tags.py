@@ -91,13 +91,11 @@ def read(path: Path) -> tuple[Tags, str]:
     Returns:
         The tags, and why there are none (or not all), if something went wrong.
     """
-    import mutagen
-
     names: Names = {}
     cover: Picture | None = None
     complaint = ""
     try:
-        file = None if _is_rf64(path) else mutagen.File(path)
+        file = None if _is_rf64(path) else _opened(path)
         if file is not None and file.tags is not None:
             names, cover = _known(file)
         if not names:
@@ -106,6 +104,21 @@ def read(path: Path) -> tuple[Tags, str]:
     except Exception as error:  # whatever is wrong with its tags, the song is worth extracting
         complaint = f"{path}: its tags cannot be read ({_said(error)})"
     return Tags({name: texts for name, texts in names.items() if _of_the_song(name)}, cover), complaint
+
+
+def _opened(path: Path) -> FileType | None:
+    """The file as mutagen reads it: as what its name says, or if it is not that, as what it begins like."""
+    import mutagen
+
+    found: FileType | None
+    try:
+        found = mutagen.File(path)
+    except mutagen.MutagenError:
+        with path.open("rb") as content:
+            found = mutagen.File(fileobj=content, filename="recording")
+        if found is None:
+            raise
+    return found
 
 
 def write(path: Path, tags: Tags, kind: str, name: str) -> str:

@@ -1,12 +1,13 @@
 """Prints how a model does on songs of DSD100 Dev that it has not heard, by how it is used.
 
-    python tests/bench/held_out.py DSD100 [--model uhnet-hd] [--overlaps 0.125 0.25 0.5 0.75] [--ways]
+    python tests/bench/held_out.py DSD100 [--model uhnet-hd] [--overlaps 0.125 0.25 0.5 0.75] [--ways] [--heard]
 
 The figures are means over the songs: SDR of whole excerpts, and median SDR of frames of 1 s; and the processor time.
 `--ways` tries other things than overlaps: each channel's mask as the mean of two passes, one with left and right
 changed; of a net that has masks for both sources, the vocals' share of their sum; and, on what the extractor gives,
 multichannel Wiener filters (Nugraha, Liutkus and Vincent, "Multichannel music separation with deep neural networks",
-2016), with covariances over the whole excerpt.
+2016), with covariances over the whole excerpt. `--heard` takes the songs that it was trained on in place of the others,
+which tells how much of what it knows is those songs.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ _EPSILON = 1e-8  # of the mixture's largest power
 Separate = Callable[[songs.Song], Waveform]
 
 
-def unheard(root: Path, model: weights.Model) -> list[songs.Song]:
+def dev_songs(root: Path, model: weights.Model, *, heard: bool) -> list[songs.Song]:
     setup = songs.set_up("dsd100", root, "dev")
-    heard = model.about["heard"]
-    return [songs.load(track, setup) for track in setup.find().tracks if not splits.knows_song(heard, track)]
+    known = model.about["heard"]
+    return [songs.load(track, setup) for track in setup.find().tracks if splits.knows_song(known, track) == heard]
 
 
 def wiener(mixture: Spectrum, sources: Sequence[Spectrum], rounds: int) -> Sequence[Spectrum]:
@@ -118,17 +119,18 @@ def main() -> None:
     parser.add_argument("--model", default=weights.DEFAULT_MODEL)
     parser.add_argument("--overlaps", type=float, nargs="+", default=[0.125, 0.25, 0.5, 0.75])
     parser.add_argument("--ways", action="store_true")
+    parser.add_argument("--heard", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = weights.load(options.model)
-    held_out = unheard(options.root, model)
+    chosen = dev_songs(options.root, model, heard=options.heard)
     tried = ways(model) if options.ways else {f"{share:g}": overlapping(model, share) for share in options.overlaps}
-    print(f"{options.model}, {len(held_out)} songs\n")
+    print(f"{options.model}, {len(chosen)} songs\n")
     print(f"| {'way' if options.ways else 'overlap'} | whole excerpts, dB | median of frames, dB | processor time, s |")
     print("|---|---|---|---|")
     for name, separate in tried.items():
         started, scores = time.process_time(), []
-        for song in held_out:
+        for song in chosen:
             vocals = separate(song)
             frames = metrics.framewise_sdr(song.vocals, vocals, song.rate)
             scores.append((float(metrics.sdr(song.vocals, vocals)), float(np.nanmedian(frames))))

@@ -419,7 +419,6 @@ def test_recordings_of_all_kinds_of_badness_end_in_sound_or_in_one_line(music: P
     assert result.exit_code == 1
     complaints = dict(line.removeprefix("vocalsep: music/").split(": ", 1) for line in result.stderr.splitlines())
     assert len(complaints) == len(result.stderr.splitlines())
-    assert complaints.pop("flac.mp3").startswith("its tags cannot be read")  # a warning
     failed = ["bad.wav", "empty.wav", "folder.wav", "header.wav", "missing.wav", "random.flac", "slow.wav"]
     assert sorted(complaints) == failed
     assert complaints["slow.wav"].startswith("says that it has 10 samples a second")

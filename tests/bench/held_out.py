@@ -61,10 +61,8 @@ def wiener(mixture: Spectrum, sources: Sequence[Spectrum], rounds: int) -> Seque
         slack = (least, least, 0.0)
         one, two, both = (sum(parts) + more for parts, more in zip(zip(*covariances, strict=True), slack, strict=True))
         determinant = (one * two - both.abs().square()).clamp_min(least**2)
-        inner = ((two * left - both * right) / determinant, (one * right - both.conj() * left) / determinant)
-        sources = [
-            torch.stack([a * inner[0] + c * inner[1], c.conj() * inner[0] + b * inner[1]]) for a, b, c in covariances
-        ]
+        x, y = (two * left - both * right) / determinant, (one * right - both.conj() * left) / determinant
+        sources = [torch.stack([a * x + c * y, c.conj() * x + b * y]) for a, b, c in covariances]
     return sources
 
 

@@ -56,7 +56,7 @@ class UHNetHDOptions:
         widths: Feature maps of each level, from full size down; each level halves rows and frames.
         squeeze: By how much the layers over all rows of a map narrow down.
         recurrent: Units of the GRU, in either direction; 0 for none.
-        dropout: Share of what the GRU sees, and of what it adds, that is left out in training.
+        dropout: Share of what the GRU sees, and of what it answers, that is left out in training.
         bce: Weight of the binary cross-entropy of both masks with the proportion masks, each bin by its magnitude.
         affinity: Weight of the affinity loss of the clustering side head; 0 for no such head.
         dimensions: Of its embeddings.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -70,9 +71,10 @@ def test_features_of_another_front_end_are_refused_in_words() -> None:
         drnn().mask(noise(1, 2, 129, 8).abs())
 
 
-def test_magnitudes_need_a_front_end_that_does_not_compress() -> None:
-    with pytest.raises(ConfigError, match="compression = 0"):
-        drnn().loss(batch(COMPRESSED))
+@pytest.mark.parametrize("front_end", [COMPRESSED, replace(PLAIN, exponent=0.5)], ids=["logarithm", "power"])
+def test_magnitudes_need_a_front_end_that_does_not_compress(front_end: Linear) -> None:
+    with pytest.raises(ConfigError, match="compression = 0 and exponent = 1"):
+        drnn().loss(batch(front_end))
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,17 @@ def test_pools_are_drawn_by_weight_and_tracks_by_length() -> None:
     assert count[2] / (count[1] + count[2]) == pytest.approx(0.75, abs=0.08)
 
 
+def test_songs_that_are_not_to_be_remixed_make_pairs_alone() -> None:
+    pools = [Pool([song(1)], weight=9.0, remixed=False), Pool([song(2)])]
+    vocals, accompaniment = drawn(PLAIN, size=300, songs=pools)
+    assert numbers(vocals) == numbers(accompaniment)
+    assert numbers(vocals).count(1) / 300 == pytest.approx(0.9, abs=0.08)
+    options = replace(PLAIN, pairs=0.0, remixes=0.5, voices=0.5, second_voice=1.0)
+    vocals, accompaniment = drawn(options, size=100, songs=pools, voices=[Pool([song(3)])])
+    assert set(numbers(accompaniment)) == {2}
+    assert 1 not in numbers(vocals)
+
+
 def test_an_album_long_track_does_not_outweigh_the_rest() -> None:
     def even(value: float, samples: int) -> Decoded:
         stem = np.full((2, samples), value, np.float32)
@@ -282,6 +293,9 @@ def test_short_tracks_are_filled_with_zeros(samples: int) -> None:
         (REMIXES, {"songs": [], "instrumentals": [Pool([lone("accompaniment", 1, 0.5)])]}, "songs"),
         (VOICES, {"songs": [], "voices": [Pool([lone("vocals", 1, 0.5)])]}, "accompaniment"),
         (PLAIN, {"songs": [Pool([])]}, "songs"),
+        (REMIXES, {"songs": [Pool([song(1)], remixed=False)]}, "remixed"),
+        (VOICES, {"songs": [Pool([song(1)], remixed=False)], "voices": songs(1)}, "accompaniment"),
+        (replace(PLAIN, second_voice=0.5), {"songs": [Pool([song(1)], remixed=False)]}, "second voice"),
     ],
 )
 def test_a_kind_that_is_missing_is_named(options: ExcerptOptions, kinds: dict[str, list[Pool]], word: str) -> None:
@@ -377,6 +391,18 @@ def test_true_pairs_change_pitch_and_tempo_together() -> None:
     assert torch.equal(vocals, accompaniment)
     assert not torch.equal(vocals, loud(PLAIN, songs=twins)[0])
     vocals, accompaniment = loud(replace(moved, pairs=0.0, remixes=1.0), songs=twins)
+    assert not torch.equal(vocals, accompaniment)
+
+
+def test_songs_that_are_not_to_be_remixed_are_changed_as_a_whole() -> None:
+    samples = noisy(3).stems["vocals"]
+    twins = Pool([decoded("twins", vocals=samples, accompaniment=samples)])
+    changes = replace(ALL_OF_IT, eq=1.0, limiter=0.0)
+    options = ExcerptOptions(pairs=1, remixes=0, voices=0, vocal_free=0.5, voice_only=0.5, augment=changes)
+    vocals, accompaniment = loud(options, songs=[replace(twins, remixed=False)])
+    assert torch.equal(vocals, accompaniment)
+    assert len({round(float(one), 6) for one in level(vocals)}) == len(vocals)
+    vocals, accompaniment = loud(options, songs=[twins])
     assert not torch.equal(vocals, accompaniment)
 
 

@@ -210,14 +210,19 @@ def test_linear_features_do_not_know_the_level(front_end: Linear, gain: float) -
     torch.testing.assert_close(see(front_end, samples * gain), see(front_end, samples), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize(("compression", "exponent"), [(2.0, 1.0), (0.0, 0.5), (2.0, 0.25)])
 @pytest.mark.parametrize("freqs", [50, 129])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_linear_features_are_compressed_magnitudes_against_the_chunks_level(freqs: int, channels: int) -> None:
-    front_end = Linear(rate=8_000, n_fft=256, hop=64, freqs=freqs, frames=16, channels=channels, compression=2.0)
+def test_linear_features_are_compressed_magnitudes_against_the_chunks_level(
+    freqs: int, channels: int, compression: float, exponent: float
+) -> None:
+    how = {"compression": compression, "exponent": exponent}
+    front_end = Linear(rate=8_000, n_fft=256, hop=64, freqs=freqs, frames=16, channels=channels, **how)
     spectrum = stft.forward(noise(1, channels, 1000), front_end.grid)
     magnitude = spectrum.abs()[:, :, :freqs]
     features = front_end.normalise(front_end.analyse(spectrum))
-    torch.testing.assert_close(features, torch.log(1 + 2 * magnitude / magnitude.square().mean().sqrt()))
+    level = (magnitude / magnitude.square().mean().sqrt()) ** exponent
+    torch.testing.assert_close(features, torch.log(1 + 2 * level) if compression else level)
 
 
 def test_linear_silence_is_zero() -> None:
@@ -290,7 +295,15 @@ def test_on_another_grid_a_mask_is_where_it_was_in_seconds_and_hz() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"freqs": 0}, {"freqs": 2050}, {"frames": 0}, {"channels": 0}, {"compression": -1.0}, {"hop": 1000}],
+    [
+        {"freqs": 0},
+        {"freqs": 2050},
+        {"frames": 0},
+        {"channels": 0},
+        {"compression": -1.0},
+        {"exponent": 0.0},
+        {"hop": 1000},
+    ],
     ids=str,
 )
 def test_linear_values_without_meaning_are_refused(settings: dict[str, Any]) -> None:

@@ -100,11 +100,14 @@ class Pool:
         tracks: The tracks, each drawn in proportion to its length.
         weight: How often they are drawn from, against other pools of their kind.
         balanced: Whether all artists or singers are drawn equally often, however much there is of each.
+        remixed: Whether stems of its songs are drawn apart from each other and changed apart; else they make pairs
+            alone, and what is done to one stem is done to the other.
     """
 
     tracks: Sequence[Decoded]
     weight: float = 1.0
     balanced: bool = False
+    remixed: bool = True
 
     def shares(self, rate: int) -> Array:
         """How often each track is drawn, ``(track,)``, with the sum 1."""
@@ -142,15 +145,19 @@ class Excerpts:
     _sung: dict[int, silence.Frames] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        needs = {"songs": self.options.pairs + self.options.remixes, "voices": self.options.voices}
+        needs = {"songs": self.options.pairs, "voices": self.options.voices}
         for kind in ("songs", "voices", "instrumentals"):
             if not all(pool.tracks for pool in getattr(self, kind)):
                 raise DatasetError(f"a pool of {kind} has no tracks")
         for kind, weight in needs.items():
             if weight and not getattr(self, kind):
                 raise DatasetError(f"no {kind} to train on, but excerpts of them are asked for; set their weight to 0")
-        if not self.songs and not self.instrumentals:
+        if self.options.remixes and not self.remixed:
+            raise DatasetError("no songs to train on whose stems may be remixed, but remixes are asked for")
+        if self.options.remixes + self.options.voices and not self.remixed and not self.instrumentals:
             raise DatasetError("no accompaniment to train on: neither songs nor instrumentals")
+        if self.options.second_voice and not self.remixed and not self.voices:
+            raise DatasetError("no second voice to train on: neither songs whose stems may be remixed nor lone voices")
 
     def batch(self, step: int, size: int, *, first: int = 0, every: int = 1) -> Drawn:
         """The excerpts of a step, or a share of them.
@@ -165,6 +172,11 @@ class Excerpts:
         drawn = [hand.excerpt() for hand in hands]
         vocals, accompaniment = (torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True))
         return Drawn(vocals, accompaniment, tuple(tuple(hand.tracks) for hand in hands))
+
+    @property
+    def remixed(self) -> Sequence[Pool]:
+        """The songs whose stems may be drawn and changed apart from each other."""
+        return [pool for pool in self.songs if pool.remixed]
 
     @property
     def epoch(self) -> int:
@@ -197,12 +209,24 @@ class _Hand:
             vocals, accompaniment = self._pieces(self.excerpts.songs, ("vocals", "accompaniment"))
         else:
             accompaniment = self._accompaniment()
-            vocals = self._lone_voice() if kind == 2 else self._any(self.excerpts.songs, "vocals")
+            vocals = self._lone_voice() if kind == 2 else self._any(self.excerpts.remixed, "vocals")
+        if kind == 0 and not self.pool.remixed:
+            song = augment.equalise(np.concatenate([vocals, accompaniment]), self.rate, rng, options.augment)
+            vocals, accompaniment = np.split(song * self._gain(options.gain_db) * self._sign(), 2)
+        else:
+            vocals, accompaniment = self._changed_apart(vocals, accompaniment, lone=kind == 2)
+        if rng.random() < options.swap:
+            vocals, accompaniment = vocals[::-1], accompaniment[::-1]
+        return augment.master(vocals, accompaniment, self.rate, rng, options.augment)
+
+    def _changed_apart(self, vocals: Array, accompaniment: Array, *, lone: bool) -> tuple[Array, Array]:
+        """Both, each with a sound and a level of its own; sometimes one of them alone."""
+        options, rng = self.options, self.rng
         vocals = self._second_voice(vocals)
         vocals = augment.equalise(vocals, self.rate, rng, options.augment)
         accompaniment = augment.equalise(accompaniment, self.rate, rng, options.augment)
         accompaniment = accompaniment * self._gain(options.gain_db) * self._sign()
-        if kind == 2:  # its own level means nothing
+        if lone:  # its own level means nothing
             unit = max(_level(accompaniment), _SILENT) / max(_level(vocals), _SILENT)
             vocals = vocals * np.float32(unit) * self._gain(options.voice_level_db) * self._sign()
         else:
@@ -212,12 +236,10 @@ class _Hand:
             vocals = np.zeros_like(vocals)
         elif alone < options.vocal_free + options.voice_only and _level(vocals) > _SILENT:
             accompaniment = np.zeros_like(accompaniment)
-        if rng.random() < options.swap:
-            vocals, accompaniment = vocals[::-1], accompaniment[::-1]
-        return augment.master(vocals, accompaniment, self.rate, rng, options.augment)
+        return vocals, accompaniment
 
     def _accompaniment(self) -> Array:
-        songs, lone = self.excerpts.songs, self.excerpts.instrumentals
+        songs, lone = self.excerpts.remixed, self.excerpts.instrumentals
         alone = lone and (not songs or self.rng.random() < self.options.instrumentals)
         return self._any(lone if alone else songs, "accompaniment")
 
@@ -232,7 +254,7 @@ class _Hand:
     def _second_voice(self, vocals: Array) -> Array:
         if not augment.chance(self.options.second_voice, self.rng) or _level(vocals) <= _SILENT:
             return vocals
-        songs, lone = self.excerpts.songs, self.excerpts.voices
+        songs, lone = self.excerpts.remixed, self.excerpts.voices
         alone = lone and (not songs or self.rng.random() < 0.5)
         second = self._lone_voice() if alone else self._any(songs, "vocals")
         unit = np.float32(_level(vocals) / max(_level(second), _SILENT))
@@ -263,8 +285,8 @@ class _Hand:
 
     def _pick(self, pools: Sequence[Pool]) -> Decoded:
         weights = np.array([pool.weight for pool in pools])
-        pool = pools[self.rng.choice(len(pools), p=weights / weights.sum())]
-        track = pool.tracks[self.rng.choice(len(pool.tracks), p=pool.shares(self.rate))]
+        self.pool = pools[self.rng.choice(len(pools), p=weights / weights.sum())]
+        track = self.pool.tracks[self.rng.choice(len(self.pool.tracks), p=self.pool.shares(self.rate))]
         self.tracks.append(track.track.name)
         return track
 

@@ -24,7 +24,9 @@ class Linear(FrontEnd):
     Attributes:
         freqs: Rows, from 0 Hz on; at most those of the STFT.
         channels: Channels that the net takes at once.
-        compression: The net sees ``log(1 + compression * magnitude / rms of the chunk)``; with 0 just that ratio.
+        compression: The net sees ``log(1 + compression * (magnitude / rms of the chunk) ** exponent)``; with 0 just
+            that power of the ratio.
+        exponent: See `compression`.
 
     Raises:
         ConfigError: For values without meaning.
@@ -38,12 +40,15 @@ class Linear(FrontEnd):
     frames: int = 128
     channels: int = 2
     compression: float = 3.0
+    exponent: float = 1.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.freqs <= self.grid.freqs:
             raise ConfigError(f"a linear front end needs freqs from 1 to {self.grid.freqs}, not {self.freqs}")
         if self.frames < 1 or self.channels < 1 or self.compression < 0:
             raise ConfigError("a linear front end needs frames >= 1, channels >= 1 and compression >= 0")
+        if not 0 < self.exponent <= 1:
+            raise ConfigError(f"a linear front end needs exponent above 0 and at most 1, not {self.exponent}")
 
     @property
     def band_hz(self) -> Tensor:
@@ -66,6 +71,8 @@ class Linear(FrontEnd):
     def normalise(self, power: Tensor, like: Tensor | None = None) -> Features:
         """Magnitudes against the chunk's root mean square, compressed. See `compression` and `FrontEnd.normalise`."""
         level = relative(power, like).sqrt()
+        if self.exponent != 1:
+            level = level**self.exponent
         return torch.log1p(self.compression * level) if self.compression else level
 
     def rearrange(self, mask: Mask, channels: int) -> Mask:

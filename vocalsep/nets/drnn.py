@@ -161,10 +161,11 @@ class DRNN(Net):
     def _terms(self, answer: Tensor, batch: Batch) -> dict[str, Tensor]:
         options, front_end = self.options, batch.front_end
         wanted = {"magnitude": Linear, "cepstrum": MFCC}.get(options.answer, FrontEnd)
-        compressed = isinstance(front_end, Linear) and front_end.compression > 0
+        compressed = isinstance(front_end, Linear) and (front_end.compression > 0 or front_end.exponent != 1)
         if not isinstance(front_end, wanted) or (compressed and options.answer not in _MASKS):
             raise ConfigError(
-                "a DRNN needs for magnitudes a linear front end with compression = 0, and for a cepstrum one of mfcc"
+                "a DRNN needs for magnitudes a linear front end with compression = 0 and exponent = 1, "
+                "and for a cepstrum one of mfcc"
             )
         terms: dict[str, Tensor] = {}
         mask = self._mask(answer, batch.features)

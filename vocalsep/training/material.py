@@ -55,7 +55,9 @@ def open_material(
     for pool, parts, found in zip(recipe.pools, opened, screened, strict=True):
         if not found.training:
             raise DatasetError(f"pool {pool.layout}: no track to train on is left (hold_out = {pool.hold_out})")
-        kinds[pool.layout if pool.layout in kinds else "songs"].append(Pool(found.training, pool.weight, pool.balanced))
+        kinds[pool.layout if pool.layout in kinds else "songs"].append(
+            Pool(found.training, pool.weight, pool.balanced, pool.remixed)
+        )
         if found.validation:
             held.append(Pool(found.validation, pool.weight))
         names["training"] += [f"{pool.layout}/{decoded.track.name}" for decoded in found.training]

@@ -27,6 +27,9 @@ class PoolOptions:
         root: The folder; ``$NAME`` stands for an environment variable.
         weight: How often it is drawn from, against the other pools of its kind.
         balanced: Whether all artists or singers are drawn equally often, however much there is of each.
+        remixed: Whether stems of its songs are drawn apart from each other and changed apart; else they make pairs
+            alone, and what is done to one stem is done to the other. What a separator has found has traces of the
+            accompaniment, which are no singing beside another one.
         hold_out: Every so-many-th artist is kept for validation, of fewer artists every so-many-th song; 0 keeps none.
         split: For "mir1k" also "drnn", which has validation clips of its own; empty for the layout's usual split.
         vocals: For "teacher", the folder of the vocals found, ``$NAME`` as above; empty if they lie beside the songs.
@@ -39,6 +42,7 @@ class PoolOptions:
     root: str
     weight: float = 1.0
     balanced: bool = False
+    remixed: bool = True
     hold_out: int = 0
     split: str = ""
     vocals: str = ""

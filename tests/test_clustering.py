@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import fakes
 import pytest
+import synth
 import torch
 from torch import Tensor
 
-from vocalsep import clustering
+from vocalsep import audio, clustering
 from vocalsep.clustering import Clusters, Sample
 from vocalsep.errors import ConfigError
-from vocalsep.extraction import Extractor, Piece
+from vocalsep.extraction import Extractor, Piece, extract
 from vocalsep.nets import Batch, ClusteringNet
 from vocalsep.shapes import Embedding, Features, Mask, Waveform
 from vocalsep.weights import Model
@@ -131,6 +133,20 @@ def test_memory_does_not_grow_with_the_song(monkeypatch: pytest.MonkeyPatch) -> 
     assert surely(sample.clusters()).centroids[0] @ torch.eye(D)[0] > 0.98
 
 
+def test_what_is_held_of_a_long_song_does_not_depend_on_how_it_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clustering, "_SAMPLE", 500)
+    _, *chunks = song(chunks=20)
+    held = []
+    for step in (1, 3, 100):
+        sample = Sample()
+        for parts in zip(*(torch.split(part, step) for part in chunks), strict=True):
+            sample.push(*parts)
+        held.append(sample._held)
+    assert held[0] is not None
+    assert len(held[0]) == 500
+    assert all(other is not None and torch.equal(other, held[0]) for other in held[1:])
+
+
 def test_all_parts_of_a_long_song_have_the_same_chance(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clustering, "_SAMPLE", 1_000)
     sample = Sample()
@@ -232,6 +248,18 @@ def test_a_song_without_a_singer_is_not_split_in_two() -> None:
     song = mixture()
     vocals = extracted(Halves(0.03, 0.0), song).vocals
     assert 10 * torch.log10(vocals.square().sum() / song.square().sum()) < -30
+
+
+@pytest.mark.parametrize(("high", "used"), [(0.2, True), (0.5, False)])
+def test_a_report_says_how_sure_the_clusters_were(tmp_path: Path, high: float, used: bool) -> None:
+    extractor = Extractor(fakes.wrap(Halves(0.6, high), fakes.SMALL))
+    song = synth.write(tmp_path / "song.wav", (0.1 * mixture()).clamp(-1, 1).numpy().T, 8_000)
+    report = extract(song, tmp_path / "vocals.wav", extractor=extractor)
+    assert report.cluster_confidence == pytest.approx(0.6 - high, abs=1e-3)
+    assert report.clusters_used is used
+    found, _ = audio.read(tmp_path / "vocals.wav")
+    expected = extracted(Halves(0.6, high), audio.read(song)[0], masks_from="clusters" if used else "net").vocals
+    assert fakes.snr_db(found, expected) > 40
 
 
 @pytest.mark.parametrize("samples", [1, 100, 5_000])

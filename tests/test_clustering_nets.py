@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,13 +11,14 @@ from torch import Tensor
 
 from vocalsep import losses, masks, nets, stft
 from vocalsep.errors import ConfigError
-from vocalsep.features import LogMel
+from vocalsep.features import FrontEnd, Linear, LogMel
 from vocalsep.nets import ClusteringNet, Net
 from vocalsep.nets.dpcl import DPCL, DPCLOptions
 from vocalsep.nets.hdpcl import HDPCL, HDPCLOptions
 from vocalsep.nets.uhnet import UHNet, UHNetOptions
 
 SMALL = LogMel(rate=8_000, n_fft=256, hop=64, bands=16, frames=32)
+LINEAR = {"rate": 8_000, "n_fft": 256, "hop": 64, "freqs": 16, "frames": 32, "channels": 1}
 BODY = {"bands": 16, "units": 12, "layers": 2, "dimensions": 6, "dropout": 0.0}
 OPTIONS: dict[str, dict[str, Any]] = {
     "dpcl": BODY,
@@ -124,6 +126,17 @@ def test_the_first_layer_sees_decibels_or_compressed_magnitudes(compression: flo
     level = (power / power.mean(dim=(1, 2, 3), keepdim=True)).sqrt()
     expected = torch.log1p(3 * level) if compression else seen.features
     torch.testing.assert_close(shown[0], expected[:, 0].transpose(1, 2), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("front_end", [replace(SMALL, floor_db=-60.0), Linear(**LINEAR)], ids=["floor", "linear"])
+def test_magnitudes_are_compressed_of_what_holds_them_alone(name: str, front_end: FrontEnd) -> None:
+    body = BODY | {"compression": 3.0}
+    net = nets.build(name, OPTIONS[name] | ({"clustering": body} if name == "uhnet" else body))
+    samples = nets.excerpt_samples(front_end)
+    seen = nets.make_batch(front_end, noise(2, 1, samples), noise(2, 1, samples, seed=1))
+    with pytest.raises(ConfigError, match="floor_db = -80"):
+        net.loss(seen)
 
 
 def test_normalised_layers_are_shown_input_of_one_spread() -> None:

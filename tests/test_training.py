@@ -252,6 +252,14 @@ def test_a_run_starts_from_the_weights_it_is_given(
         torch.testing.assert_close(tensor, parameters(made.net)[key], rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("clip", [0.0, 1e-4])
+def test_gradients_are_cut_to_the_limit_if_there_is_one(material: Material, dsd100_root: Path, clip: float) -> None:
+    made = trainer(material, dsd100_root, clip=clip)
+    made.update(made.draw(0))
+    norm = math.sqrt(sum(float(one.grad.square().sum()) for one in made.net.parameters() if one.grad is not None))
+    assert norm == pytest.approx(clip, rel=1e-2) if clip else norm > 1e-2
+
+
 def test_epochs_are_as_much_sound_as_the_songs_have(material: Material, dsd100_root: Path) -> None:
     seconds = sum(decoded.samples for pool in material.training.songs for decoded in pool.tracks) / SMALL.rate
     excerpt = nets.excerpt_samples(SMALL) / SMALL.rate
@@ -531,6 +539,16 @@ def test_validation_comes_after_so_many_steps(dsd100_root: Path, tmp_path: Path)
     training.fit(recipe(dsd100_root, steps=5, validate_steps=2), tmp_path / "run", device=CPU)
     validated = [entry["step"] for entry in log(tmp_path / "run") if "validation_loss" in entry]
     assert validated == [1, 3, 4]  # after every second step, and at the end
+
+
+def test_validation_comes_after_so_many_epochs(dsd100_root: Path, tmp_path: Path) -> None:
+    chosen = recipe(dsd100_root, steps=0, epochs=1.5, batch_size=1, validate_epochs=0.5)
+    training.fit(chosen, tmp_path / "run", device=CPU)
+    entries = log(tmp_path / "run")
+    validated = [entry["step"] + 1 for entry in entries if "validation_loss" in entry]
+    assert validated[0] == pytest.approx(len(entries) / 3, abs=1)
+    assert validated[1] == 2 * validated[0]
+    assert validated[-1] == len(entries)
 
 
 def test_the_recipe_of_a_run_names_the_precision_that_was_found_fastest(dsd100_root: Path, tmp_path: Path) -> None:

@@ -141,6 +141,13 @@ def test_level_of_the_mixture_does_not_change_the_mask(gain: float) -> None:
     torch.testing.assert_close(answer(samples * gain), answer(samples), rtol=0, atol=1e-4)
 
 
+def test_order_of_the_batch_does_not_change_the_masks() -> None:
+    net, features = settled(uhnet()), noise(4, 2, 64, 32).abs()
+    order = torch.tensor([2, 0, 3, 1])
+    with torch.no_grad():
+        torch.testing.assert_close(net.mask(features[order]), net.mask(features)[order], rtol=0, atol=1e-5)
+
+
 def test_recurrent_bottom_sees_the_whole_chunk() -> None:
     net, features = settled(uhnet()), noise(1, 2, 64, 128).abs()
     changed = features.clone()

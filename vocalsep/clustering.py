@@ -5,11 +5,11 @@ K-means always finds two groups, also where there is no singer (UH-net paper, fi
 - It is fitted once for the whole song, on a sample of its loud bins: a silent bin belongs to nobody.
 - Which group is the voice, and how sure that is, is told by the mask that the net itself gives for the same bins: the
   voice is what the net takes for voice. The order in which k-means happens to number its groups plays no part.
-- Where the net sees no more voice in one group than in the other, in the whole song or in a chunk, the net's mask is
-  used in place of the clusters.
+- Where the net sees hardly more voice in one group than in the other, in the whole song, its mask is used in place of
+  the clusters; and so in each chunk in which it sees hardly any voice in the voice's group.
 
-Sources: J. R. Hershey, Z. Chen, J. Le Roux and S. Watanabe, "Deep clustering", 2016 (k-means, loud bins only); E.
-Cadoux, "Spherical k-means" and the like: centroids of unit vectors are brought to unit length.
+Source: J. R. Hershey, Z. Chen, J. Le Roux and S. Watanabe, "Deep clustering", 2016 (k-means, loud bins only). Centroids
+of unit vectors are brought to unit length afterwards, so that a bin goes to the one at the smaller angle.
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ class Sample:
     def clusters(self) -> Clusters | None:
         """K-means over the sample; none if the song has not two different loud bins."""
         from sklearn.cluster import KMeans  # takes a second to import, and most songs need none
+        from threadpoolctl import threadpool_limits
 
         if self._held is None or not len(self._held):
             return None
@@ -88,7 +89,7 @@ class Sample:
         loud = power >= power.max() * 10 ** (-_RANGE_DB / 10)
         weight, share, places = power[loud].sqrt(), share[loud], places[loud]
         means = KMeans(2, n_init=_STARTS, random_state=0)
-        with warnings.catch_warnings():
+        with threadpool_limits(1), warnings.catch_warnings():  # sums of several threads come in any order
             warnings.simplefilter("ignore")  # fewer places than clusters: told below
             group = torch.from_numpy(means.fit_predict(places.double().numpy(), sample_weight=weight.double().numpy()))
         if not 0 < int(group.sum()) < len(group):

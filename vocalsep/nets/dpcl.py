@@ -7,7 +7,7 @@ together", 2017, and Hershey, Chen, Le Roux and Watanabe, "Deep clustering", 201
 As in the paper: four bidirectional GRU layers over the frames of a 128x128 log-mel chunk, a dense layer to D = 20
 dimensions for each bin, tanh, unit length; the affinity loss in its factored form against binary masks.
 
-Departures, each a setting where the paper can be had:
+Departures; all but the anchors are settings, where the paper can be had:
 - `columns` 2 gives the accompaniment a column of its own. With the paper's one column bins of the accompaniment are
   asked to be orthogonal to each other, which is no cluster.
 - `weighted` counts each bin by its magnitude: silent bins have no source.
@@ -32,10 +32,12 @@ from torch.nn import functional as F
 
 from vocalsep import losses, masks
 from vocalsep.errors import ConfigError
+from vocalsep.features import LogMel
 from vocalsep.nets.base import Batch, ClusteringNet, full_precision
 from vocalsep.shapes import Embedding, Features, Mask
 
-_LEVEL = 2.0  # of log-mel features, in units of 20 dB, at a chunk's mean power
+_FLOOR_DB = -80.0  # of the log-mel features that can be brought back to magnitudes,
+_LEVEL = -_FLOOR_DB / 40  # whose value at a chunk's mean power is this, in units of 20 dB
 _SHARPNESS = 5.0  # of the step from one anchor to the other, along the difference of cosines
 
 
@@ -51,7 +53,7 @@ class DPCLOptions:
         dropout: Share of what a GRU layer gives to the next that is dropped in training.
         normalised: Whether the layers' inputs are normalised.
         compression: The first layer sees ``log(1 + compression * magnitude)``, the magnitude against the chunk's root
-            mean square; 0 leaves it the decibels of its front end.
+            mean square, for which the front end must be log-mel with its usual floor; 0 leaves the values as they are.
         affinity: Weight of the affinity loss.
         columns: Sources that bins are assigned to: 2, or 1 as in the paper.
         weighted: Whether bins count by their magnitude.
@@ -147,13 +149,22 @@ class DPCL(ClusteringNet):
         return _SHARPNESS * nearer.unsqueeze(1)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The affinity loss, and how well the anchors tell voice from accompaniment."""
+        """The affinity loss, and how well the anchors tell voice from accompaniment.
+
+        Raises:
+            ConfigError: If the front end is none whose magnitudes can be compressed, and `compression` asks for it.
+        """
         places = self.place(self.body(batch.features))
         with full_precision(places):
             return self._terms(places, batch)
 
     def _terms(self, places: Embedding, batch: Batch) -> dict[str, Tensor]:
         options, target = self.options, masks.binary(*batch.power)
+        decibels = isinstance(batch.front_end, LogMel) and batch.front_end.floor_db == _FLOOR_DB
+        if options.compression and not decibels:
+            raise ConfigError(
+                f"a clustering net with compression needs a log-mel front end with floor_db = {_FLOOR_DB:g}"
+            )
         weight = losses.magnitude_weight(batch.power[0] + batch.power[1]) if options.weighted else None
         columns = torch.cat([target, 1 - target], dim=1)[:, : options.columns]
         v, y = (part.flatten(2).transpose(1, 2) for part in (places, columns))

@@ -83,7 +83,11 @@ class HDPCL(DPCL):
         return self.answer(self.body(features)).softmax(dim=1)[:, :1]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The terms of `DPCL.loss`, BCE of the head's mask, and L1 of the spectrum under it, each with its weight."""
+        """The terms of `DPCL.loss`, BCE of the head's mask, and L1 of the spectrum under it, each with its weight.
+
+        Raises:
+            ConfigError: As `DPCL.loss`.
+        """
         seen = self.body(batch.features)
         return self.both_terms(self.place(seen), self.answer(seen), batch)
 

@@ -80,7 +80,11 @@ class UHNet(Net):
         return torch.sigmoid(self._logits(features, answer))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The U-Net's terms, and those of the clustering net."""
+        """The U-Net's terms, and those of the clustering net.
+
+        Raises:
+            ConfigError: As `DPCL.loss`.
+        """
         clustering = self.clustering
         seen = clustering.body(batch.features)
         answer = clustering.answer(seen)

@@ -85,8 +85,8 @@ def measured(trainer: Trainer) -> Cost:
     left = max(0.0, 1 - trainer.progress)
     seconds = left * (each * trainer.steps if trainer.steps else 60 * options.minutes)
     steps = math.ceil(seconds / each)
-    if options.validate_steps:
-        validations = steps / options.validate_steps
+    if trainer.validate_steps:
+        validations = steps / trainer.validate_steps
     else:
         validations = seconds / max(each, 60 * options.validate_minutes)
     shown = NORM_BATCHES * options.batch_size + options.validate_excerpts * (material.validation is not None)

@@ -135,10 +135,9 @@ def _loop(
 
 def _due(trainer: Trainer) -> bool:
     """Whether to validate now."""
-    options = trainer.recipe.training
-    if options.validate_steps:
-        return trainer.step % options.validate_steps == 0
-    return trainer.seconds - trainer.validated >= 60 * options.validate_minutes
+    if trainer.validate_steps:
+        return trainer.step % trainer.validate_steps == 0
+    return trainer.seconds - trainer.validated >= 60 * trainer.recipe.training.validate_minutes
 
 
 def _validate(trainer: Trainer, result: Path) -> dict[str, float]:

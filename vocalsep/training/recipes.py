@@ -75,13 +75,14 @@ class FitOptions:
         plateau_factor: What a plateau leaves of the learning rate.
         stop_validations: Ends the run after so many validations without a better one; 0 never does.
         weight_decay: On matrices and kernels only.
-        clip: The gradient's norm is cut to this.
+        clip: The gradient's norm is cut to this; 0 leaves it as it is.
         ema: Decay of the running mean of the weights, which is what is validated and kept.
         precision: Of the net's forward and backward pass: "fp32", or "bf16" or "fp16" by autocast; "auto" measures
             which is fastest on this device.
         validate_minutes: Minutes between validations.
         validate_steps: Steps between validations; above 0 it counts in place of `validate_minutes`, and a run with
             plateaus or early stopping can be repeated exactly.
+        validate_epochs: Epochs between validations; above 0 it counts in place of `validate_minutes`, too.
         validate_excerpts: Excerpts to a validation, rounded up to whole batches.
         checkpoint_minutes: Minutes between checkpoints.
         tensorboard: Whether to write the log for TensorBoard, too.
@@ -111,6 +112,7 @@ class FitOptions:
     precision: Precision = "auto"
     validate_minutes: float = 5.0
     validate_steps: int = 0
+    validate_epochs: float = 0.0
     validate_excerpts: int = 96
     checkpoint_minutes: float = 2.0
     tensorboard: bool = False
@@ -120,13 +122,23 @@ class FitOptions:
     def __post_init__(self) -> None:
         if sum(getattr(self, length) > 0 for length in _LENGTHS) != 1:
             raise ConfigError("training.steps, training.minutes or training.epochs: exactly one must be above 0")
-        if self.batch_size < 1 or self.learning_rate <= 0 or not 0 <= self.ema < 1 or self.clip <= 0:
-            raise ConfigError("training needs batch_size >= 1, learning_rate > 0, clip > 0 and ema in [0, 1)")
+        if self.batch_size < 1 or self.learning_rate <= 0 or not 0 <= self.ema < 1 or self.clip < 0:
+            raise ConfigError("training needs batch_size >= 1, learning_rate > 0, clip >= 0 and ema in [0, 1)")
+        if self.validate_steps and self.validate_epochs:
+            raise ConfigError("training.validate_steps or training.validate_epochs: at most one may be above 0")
         if self.validate_excerpts < 1:
             raise ConfigError("training.validate_excerpts must be at least 1")
         if self.plateau_validations < 1 or not 0 < self.plateau_factor < 1:
             raise ConfigError("training needs plateau_validations >= 1 and plateau_factor in (0, 1)")
-        for name in ("stop_validations", "validate_steps", "warmup_steps", "weight_decay", "seed", *_LENGTHS):
+        for name in (
+            "stop_validations",
+            "validate_steps",
+            "validate_epochs",
+            "warmup_steps",
+            "weight_decay",
+            "seed",
+            *_LENGTHS,
+        ):
             if getattr(self, name) < 0:
                 raise ConfigError(f"training.{name} must not be below 0")
 

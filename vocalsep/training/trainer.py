@@ -88,7 +88,16 @@ class Trainer:
     def steps(self) -> int:
         """Steps in all; 0 where minutes decide."""
         options = self.recipe.training
-        return options.steps or math.ceil(options.epochs * self.material.training.epoch / options.batch_size)
+        return options.steps or self._steps_of(options.epochs)
+
+    @property
+    def validate_steps(self) -> int:
+        """Steps between validations; 0 where minutes decide."""
+        options = self.recipe.training
+        return options.validate_steps or self._steps_of(options.validate_epochs)
+
+    def _steps_of(self, epochs: float) -> int:
+        return math.ceil(epochs * self.material.training.epoch / self.recipe.training.batch_size)
 
     def draw(self, step: int) -> Drawn:
         """This process's share of the excerpts of a step."""
@@ -117,7 +126,7 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimiser)
-        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), options.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), options.clip or math.inf)
         if not torch.isfinite(norm) and not self.scaler.is_enabled():  # a scaler passes over such a step by itself
             raise VocalsepError(f"step {self.step}: the gradient is not finite. {self._suspects(drawn)}")
         self.scaler.step(self.optimiser)

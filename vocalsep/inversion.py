@@ -78,8 +78,8 @@ class GriffinLim:
 
     Args:
         grid: The song's grid.
-        given: Whether to start from the spectrum's own phases, as the DRNN paper tried (section 2.3); in a masked
-            mixture they are the mixture's.
+        given: Whether to start from the spectrum's own phases; in a masked mixture they are the mixture's. (The DRNN
+            paper, section 2.3, tried those of the true vocals.)
     """
 
     def __init__(self, grid: Grid, *, given: bool = False) -> None:

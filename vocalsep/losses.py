@@ -23,13 +23,13 @@ def binary_cross_entropy(logits: Tensor, target: Mask, weight: Tensor | None = N
 
 
 def magnitude_weight(power: Tensor) -> Tensor:
-    """Weights of bins by the mixture's magnitude against its mean in each excerpt.
+    """Weights of bins by their magnitude against its mean in each excerpt.
 
     Source: Wang, Le Roux and Hershey, "Alternative objective functions for deep clustering", 2018, section 2.2, where
     the weights of the bins sum to 1.
 
     Args:
-        power: Of the mixture, ``(batch, channel, row, frame)``.
+        power: Of the mixture, or the sum of its sources', ``(batch, channel, row, frame)``.
     """
     magnitude = power.sqrt()
     return magnitude / magnitude.mean(dim=(1, 2, 3), keepdim=True).clamp_min(1e-9)

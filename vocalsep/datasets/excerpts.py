@@ -28,6 +28,8 @@ _TRIES = 8
 class ExcerptOptions:
     """How excerpts are made. Probabilities are shares of all excerpts, levels are in dB.
 
+    Songs that are not to be remixed (see `Pool`) always have both stems and no second voice.
+
     Attributes:
         pairs: Weight of vocals with the accompaniment they belong to.
         remixes: Weight of vocals of one song over an accompaniment drawn on its own.

@@ -83,9 +83,10 @@ class MFCC(FrontEnd):
         return cosines(self.bands).to(level) @ level
 
     def resolve(self, mask: Mask) -> Mask:
-        """By least squares to the rows of the STFT: of all masks with these means under the filters the smoothest.
+        """By least squares to the rows of the STFT.
 
-        That is the one that lies nearest to the mask interpolated between the filters; it is cut to [0, 1].
+        Of all masks with these means under the filters it is the one nearest to the mask interpolated between them; it
+        is cut to [0, 1].
         """
         return (_least_squares(self).to(mask) @ mask).clamp(0, 1)
 

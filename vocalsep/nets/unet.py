@@ -6,7 +6,7 @@ Ronneberger, Fischer and Brox, "U-net: Convolutional networks for biomedical ima
 As in the paper: one channel of 128x128 log-mel in, four down-sampling and four up-sampling stages, skips between
 stages of equal size, dropout 0.5, a proportion mask out, binary cross-entropy on it.
 
-Departures, each a setting:
+Departures:
 - `width` is free. The paper's is 64; the shipped model is narrower, since cost grows with its square.
 - All four stages halve both axes, and skips meet feature maps of their own size. (In the paper's code two of the four
   did not pool, and the decoder was cropped, so that skips and decoder did not show the same place.)

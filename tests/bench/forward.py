@@ -3,16 +3,18 @@
     python tests/bench/forward.py [--model uhnet-hd] [--passes 12] [--profile]
 
 Milliseconds of processor time on one thread for a second of a stereo song, each frame seen once: the best of the
-passes, after a first one that does not count. The first line is how the extractor does it. `--profile` prints which
-operators take that line's time.
+passes, and their median, after a first one that does not count. All that is tried takes turns, so that what else the
+machine does meets it alike. The first line is how the extractor does it. `--profile` prints which operators take that
+line's time.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +27,7 @@ from vocalsep.nets import Net
 
 Pass = Callable[[Tensor], object]
 
-_ENOUGH = 10.0  # seconds of passes
+_ENOUGH = 10.0  # seconds of passes of one kind
 
 
 def folded(net: Net) -> Net:
@@ -56,14 +58,18 @@ def ways(net: Net) -> Iterator[tuple[str, int, Pass]]:
     )
 
 
-def processor_seconds(run: Pass, seen: Tensor, passes: int) -> float:
-    run(seen)
-    taken: list[float] = []
-    while len(taken) < passes and sum(taken) < _ENOUGH:
-        started = time.process_time()
+def processor_seconds(runs: Sequence[tuple[Pass, Tensor]], passes: int) -> list[list[float]]:
+    """What each pass took, of those that take turns."""
+    for run, seen in runs:
         run(seen)
-        taken.append(time.process_time() - started)
-    return min(taken)
+    taken: list[list[float]] = [[] for _ in runs]
+    for _ in range(passes):
+        for (run, seen), its in zip(runs, taken, strict=True):
+            if sum(its) < _ENOUGH:
+                started = time.process_time()
+                run(seen)
+                its.append(time.process_time() - started)
+    return taken
 
 
 def main() -> None:
@@ -77,13 +83,14 @@ def main() -> None:
     net, front_end = model.net, model.front_end
     net.to(memory_format=net.memory_format)  # type: ignore[call-overload]
     one = chunk(model)
-    print("| pass | chunks to a batch | ms for a second |")
-    print("|---|---|---|")
-    for name, size, run in ways(net):
-        seen = one.repeat(size, 1, 1, 1).contiguous(memory_format=net.memory_format)
-        seconds = size * front_end.frames * front_end.hop / front_end.rate
-        taken = processor_seconds(run, seen, options.passes)
-        print(f"| {name} | {size} | {1_000 * taken / seconds:.2f} |", flush=True)
+    tried = list(ways(net))
+    batches = [one.repeat(size, 1, 1, 1).contiguous(memory_format=net.memory_format) for _, size, _ in tried]
+    passes = processor_seconds([(run, seen) for (_, _, run), seen in zip(tried, batches, strict=True)], options.passes)
+    print("| pass | chunks to a batch | ms for a second, best | median |")
+    print("|---|---|---|---|")
+    for (name, size, _), taken in zip(tried, passes, strict=True):
+        ms = 1_000 * front_end.rate / (size * front_end.frames * front_end.hop)
+        print(f"| {name} | {size} | {ms * min(taken):.1f} | {ms * statistics.median(taken):.1f} |")
     if options.profile:
         with torch.inference_mode(), profile(activities=[ProfilerActivity.CPU]) as profiled:
             net.mask(one.repeat(2, 1, 1, 1).contiguous(memory_format=net.memory_format))

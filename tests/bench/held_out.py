@@ -4,7 +4,8 @@
 
 The figures are means over the songs: SDR of whole excerpts, and median SDR of frames of 1 s; and the processor time.
 `--ways` tries other things than overlaps: each channel's mask as the mean of two passes, one with left and right
-changed; of a net that has masks for both sources, the vocals' share of their sum; and, on what the extractor gives,
+changed; of a net that has masks for both sources, the vocals' share of their sum; of one with a voice-activity head,
+masks that it does not close; other windows over chunks where they overlap; and, on what the extractor gives,
 multichannel Wiener filters (Nugraha, Liutkus and Vincent, "Multichannel music separation with deep neural networks",
 2016), with covariances over the whole excerpt. `--heard` takes the songs that it was trained on in place of the others,
 which tells how much of what it knows is those songs.
@@ -13,6 +14,7 @@ which tells how much of what it knows is those songs.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +24,7 @@ import torch
 from torch import Tensor
 
 from vocalsep import metrics, stft, weights
+from vocalsep.chunks import Stitcher
 from vocalsep.datasets import splits
 from vocalsep.evaluation import songs
 from vocalsep.extraction import Extractor
@@ -94,13 +97,43 @@ def ways(model: weights.Model) -> dict[str, Separate]:
         vocals, accompaniment = net.masks(features)  # type: ignore[operator]
         return vocals / (vocals + accompaniment).clamp_min(1e-6)
 
+    def windowed(shape: Callable[[int], Tensor]) -> Separate:
+        def separate(song: songs.Song) -> Waveform:
+            usual = Stitcher.__init__
+
+            def init(self: Stitcher, frames: int, hop: int) -> None:
+                usual(self, frames, hop)
+                self._window = shape(frames)
+
+            Stitcher.__init__ = init  # type: ignore[method-assign]
+            try:
+                return extractor(song.mixture, song.rate).vocals
+            finally:
+                Stitcher.__init__ = usual  # type: ignore[method-assign]
+
+        return separate
+
+    def ungated(features: Tensor) -> Tensor:
+        gated = net.options
+        net.options = dataclasses.replace(gated, gate=0.0)
+        try:
+            return plain(features)
+        finally:
+            net.options = gated
+
     tried = {
         "as it is": masked(plain),
+        "window: triangular": windowed(lambda frames: torch.bartlett_window(frames + 2, periodic=False)[1:-1]),
+        "window: flat": windowed(torch.ones),
         "both ways round": masked(lambda features: (plain(features) + plain(features.flip(1)).flip(1)) / 2),
         "Wiener filter, one round": filtered(1),
         "Wiener filter, two rounds": filtered(2),
     }
-    return tried | ({"share of the vocals' mask in both": masked(share)} if hasattr(net, "masks") else {})
+    if hasattr(net, "masks"):
+        tried["share of the vocals' mask in both"] = masked(share)
+    if getattr(net.options, "gate", 0):
+        tried["without the voice-activity head's gate"] = masked(ungated)
+    return tried
 
 
 def overlapping(model: weights.Model, overlap: float) -> Separate:

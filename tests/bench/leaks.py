@@ -1,14 +1,16 @@
 """Prints how much models let through of songs without a singer.
 
-    python tests/bench/leaks.py INSTRUMENTALS [--model unet ...]
+    python tests/bench/leaks.py INSTRUMENTALS [--model unet ...] [--masks clusters] [--no-head]
 
 INSTRUMENTALS is a folder of folders of recordings without a voice. The figure is the level of the extracted vocals
-against the song, in dB, over the first 12 s of the first two recordings of each folder.
+against the song, in dB, over the first 12 s of the first two recordings of each folder. With `--no-head` a
+voice-activity head of the net does not close its mask.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +35,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path)
     parser.add_argument("--model", nargs="+", default=[weights.DEFAULT_MODEL])
+    parser.add_argument("--masks", default="auto", help="as `vocalsep extract --masks`")
+    parser.add_argument("--no-head", action="store_true")
     options = parser.parse_args()
     print("| model | songs | mean, dB | median, dB |")
     print("|---|---|---|---|")
     for name in options.model:
-        levels = leaks(options.root, extraction.Extractor(weights.load(name)))
+        model = weights.load(name)
+        if options.no_head:
+            model.net.options = dataclasses.replace(model.net.options, gate=0.0)
+        levels = leaks(options.root, extraction.Extractor(model, masks_from=options.masks))
         print(f"| {name} | {len(levels)} | {np.mean(levels):.1f} | {np.median(levels):.1f} |", flush=True)
 
 

@@ -14,9 +14,10 @@ which tells how much of what it knows is those songs.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,20 +70,35 @@ def wiener(mixture: Spectrum, sources: Sequence[Spectrum], rounds: int) -> Seque
     return sources
 
 
+@contextlib.contextmanager
+def put(owner: object, name: str, value: object) -> Iterator[None]:
+    """The attribute has another value meanwhile."""
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
 def ways(model: weights.Model) -> dict[str, Separate]:
     """What is tried, by its name."""
     net, extractor = model.net, Extractor(model)
-    plain = net.mask
+    plain, usual = net.mask, Stitcher.__init__
 
-    def masked(mask: Callable[[Tensor], Tensor]) -> Separate:
+    def changed(owner: object, name: str, value: object) -> Separate:
         def separate(song: songs.Song) -> Waveform:
-            net.mask = mask  # type: ignore[method-assign]
-            try:
+            with put(owner, name, value):
                 return extractor(song.mixture, song.rate).vocals
-            finally:
-                net.mask = plain  # type: ignore[method-assign]
 
         return separate
+
+    def windowed(shape: Callable[[int], Tensor]) -> Separate:
+        def init(self: Stitcher, frames: int, hop: int) -> None:
+            usual(self, frames, hop)
+            self._window = shape(frames)
+
+        return changed(Stitcher, "__init__", init)
 
     def filtered(rounds: int) -> Separate:
         def separate(song: songs.Song) -> Waveform:
@@ -97,42 +113,19 @@ def ways(model: weights.Model) -> dict[str, Separate]:
         vocals, accompaniment = net.masks(features)  # type: ignore[operator]
         return vocals / (vocals + accompaniment).clamp_min(1e-6)
 
-    def windowed(shape: Callable[[int], Tensor]) -> Separate:
-        def separate(song: songs.Song) -> Waveform:
-            usual = Stitcher.__init__
-
-            def init(self: Stitcher, frames: int, hop: int) -> None:
-                usual(self, frames, hop)
-                self._window = shape(frames)
-
-            Stitcher.__init__ = init  # type: ignore[method-assign]
-            try:
-                return extractor(song.mixture, song.rate).vocals
-            finally:
-                Stitcher.__init__ = usual  # type: ignore[method-assign]
-
-        return separate
-
-    def ungated(features: Tensor) -> Tensor:
-        gated = net.options
-        net.options = dataclasses.replace(gated, gate=0.0)
-        try:
-            return plain(features)
-        finally:
-            net.options = gated
-
     tried = {
-        "as it is": masked(plain),
+        "as it is": changed(net, "mask", plain),
         "window: triangular": windowed(lambda frames: torch.bartlett_window(frames + 2, periodic=False)[1:-1]),
         "window: flat": windowed(torch.ones),
-        "both ways round": masked(lambda features: (plain(features) + plain(features.flip(1)).flip(1)) / 2),
+        "both ways round": changed(net, "mask", lambda seen: (plain(seen) + plain(seen.flip(1)).flip(1)) / 2),
         "Wiener filter, one round": filtered(1),
         "Wiener filter, two rounds": filtered(2),
     }
     if hasattr(net, "masks"):
-        tried["share of the vocals' mask in both"] = masked(share)
+        tried["share of the vocals' mask in both"] = changed(net, "mask", share)
     if getattr(net.options, "gate", 0):
-        tried["without the voice-activity head's gate"] = masked(ungated)
+        ungated = dataclasses.replace(net.options, gate=0.0)
+        tried["without the voice-activity head's gate"] = changed(net, "options", ungated)
     return tried
 
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from vocalsep.shapes import Waveform
 
 _NEEDED = (
-    *("torch", "numpy", "scipy", "librosa", "scikit-learn", "soundfile", "soxr", "av", "mutagen", "safetensors"),
-    *("matplotlib", "rich", "tomli-w", "typer"),
+    *("torch", "numpy", "scipy", "librosa", "scikit-learn", "threadpoolctl", "soundfile", "soxr", "av", "mutagen"),
+    *("safetensors", "matplotlib", "rich", "tomli-w", "typer"),
 )
 _RATE, _SECONDS, _CHUNK_SECONDS = 44_100, 0.5, 2.5
 _WIDTH = 120  # of the table in files and pipes

@@ -103,7 +103,7 @@ class Pool:
         weight: How often they are drawn from, against other pools of their kind.
         balanced: Whether all artists or singers are drawn equally often, however much there is of each.
         remixed: Whether stems of its songs are drawn apart from each other and changed apart; else they make pairs
-            alone, and what is done to one stem is done to the other.
+            alone, and what is done to one is done to the other.
     """
 
     tracks: Sequence[Decoded]
@@ -147,19 +147,18 @@ class Excerpts:
     _sung: dict[int, silence.Frames] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        needs = {"songs": self.options.pairs, "voices": self.options.voices}
         for kind in ("songs", "voices", "instrumentals"):
             if not all(pool.tracks for pool in getattr(self, kind)):
                 raise DatasetError(f"a pool of {kind} has no tracks")
-        for kind, weight in needs.items():
-            if weight and not getattr(self, kind):
-                raise DatasetError(f"no {kind} to train on, but excerpts of them are asked for; set their weight to 0")
-        if self.options.remixes and not self.remixed:
-            raise DatasetError("no songs to train on whose stems may be remixed, but remixes are asked for")
-        if self.options.remixes + self.options.voices and not self.remixed and not self.instrumentals:
-            raise DatasetError("no accompaniment to train on: neither songs nor instrumentals")
-        if self.options.second_voice and not self.remixed and not self.voices:
-            raise DatasetError("no second voice to train on: neither songs whose stems may be remixed nor lone voices")
+        for asked, found, what in (
+            (self.options.pairs, self.songs, "songs"),
+            (self.options.voices, self.voices, "voices"),
+            (self.options.remixes, self.remixed, "songs whose stems may be remixed"),
+            (self.options.remixes + self.options.voices, (*self.remixed, *self.instrumentals), "accompaniments"),
+            (self.options.second_voice, (*self.remixed, *self.voices), "second voices"),
+        ):
+            if asked and not found:
+                raise DatasetError(f"no {what} to train on, but excerpts of them are asked for; set their weight to 0")
 
     def batch(self, step: int, size: int, *, first: int = 0, every: int = 1) -> Drawn:
         """The excerpts of a step, or a share of them.
@@ -224,15 +223,12 @@ class _Hand:
     def _changed_apart(self, vocals: Array, accompaniment: Array, *, lone: bool) -> tuple[Array, Array]:
         """Both, each with a sound and a level of its own; sometimes one of them alone."""
         options, rng = self.options, self.rng
-        vocals = self._second_voice(vocals)
-        vocals = augment.equalise(vocals, self.rate, rng, options.augment)
+        vocals = augment.equalise(self._second_voice(vocals), self.rate, rng, options.augment)
         accompaniment = augment.equalise(accompaniment, self.rate, rng, options.augment)
         accompaniment = accompaniment * self._gain(options.gain_db) * self._sign()
         if lone:  # its own level means nothing
-            unit = max(_level(accompaniment), _SILENT) / max(_level(vocals), _SILENT)
-            vocals = vocals * np.float32(unit) * self._gain(options.voice_level_db) * self._sign()
-        else:
-            vocals = vocals * self._gain(options.gain_db) * self._sign()
+            vocals = vocals * np.float32(max(_level(accompaniment), _SILENT) / max(_level(vocals), _SILENT))
+        vocals = vocals * self._gain(options.voice_level_db if lone else options.gain_db) * self._sign()
         alone = rng.random()
         if alone < options.vocal_free:
             vocals = np.zeros_like(vocals)
@@ -282,7 +278,8 @@ class _Hand:
             first = start // frame
             wanted, start = frames[first : -(-(start + needed) // frame)], start - first * frame
             stems = [silence.join(stem, wanted, frame, fade) for stem in stems]
-        pieces = np.concatenate([_cut(stem, start, needed) for stem in stems])
+        pieces = np.concatenate([stem[:, start : start + needed] for stem in stems]).astype(np.float32)
+        pieces = np.pad(pieces, ((0, 0), (0, needed - pieces.shape[1])))
         return np.split(change.apply(pieces, samples, self.rate), len(names))
 
     def _pick(self, pools: Sequence[Pool]) -> Decoded:
@@ -297,11 +294,6 @@ class _Hand:
 
     def _sign(self) -> np.float32:
         return np.float32(-1 if self.rng.random() < self.options.polarity else 1)
-
-
-def _cut(stem: Array, start: int, samples: int) -> Array:
-    piece = stem[:, start : start + samples].astype(np.float32)
-    return np.pad(piece, ((0, 0), (0, samples - piece.shape[1])))
 
 
 def _level(samples: Array) -> float:

@@ -206,12 +206,13 @@ class _Hand:
         options, rng = self.options, self.rng
         weights = np.array([options.pairs, options.remixes, options.voices])
         kind = rng.choice(3, p=weights / weights.sum())
-        if kind == 0:
-            vocals, accompaniment = self._pieces(self.excerpts.songs, ("vocals", "accompaniment"))
+        pool = self._pool(self.excerpts.songs) if kind == 0 else None
+        if pool:
+            vocals, accompaniment = self._pieces(pool, ("vocals", "accompaniment"))
         else:
             accompaniment = self._accompaniment()
             vocals = self._lone_voice() if kind == 2 else self._any(self.excerpts.remixed, "vocals")
-        if kind == 0 and not self.pool.remixed:
+        if pool and not pool.remixed:
             song = augment.equalise(np.concatenate([vocals, accompaniment]), self.rate, rng, options.augment)
             vocals, accompaniment = np.split(song * self._gain(options.gain_db) * self._sign(), 2)
         else:
@@ -259,11 +260,13 @@ class _Hand:
         return vocals + second * unit * self._gain(self.options.second_voice_db)
 
     def _any(self, pools: Sequence[Pool], stem: str) -> Array:
-        return self._pieces(pools, (stem,))[0]
+        return self._pieces(self._pool(pools), (stem,))[0]
 
-    def _pieces(self, pools: Sequence[Pool], names: Sequence[str]) -> list[Array]:
+    def _pieces(self, pool: Pool, names: Sequence[str]) -> list[Array]:
         """One place of one track in some of its stems, with one change of pitch and tempo for all of them."""
-        track, samples = self._pick(pools), self.excerpts.samples
+        track = pool.tracks[self.rng.choice(len(pool.tracks), p=pool.shares(self.rate))]
+        self.tracks.append(track.track.name)
+        samples = self.excerpts.samples
         frame, fade = silence.frame_and_fade(self.rate)
         cuts = self.options.cut_silence and "vocals" in names
         frames = self.excerpts.sung_frames(track, frame) if cuts else None
@@ -282,12 +285,9 @@ class _Hand:
         pieces = np.pad(pieces, ((0, 0), (0, needed - pieces.shape[1])))
         return np.split(change.apply(pieces, samples, self.rate), len(names))
 
-    def _pick(self, pools: Sequence[Pool]) -> Decoded:
+    def _pool(self, pools: Sequence[Pool]) -> Pool:
         weights = np.array([pool.weight for pool in pools])
-        self.pool = pools[self.rng.choice(len(pools), p=weights / weights.sum())]
-        track = self.pool.tracks[self.rng.choice(len(self.pool.tracks), p=self.pool.shares(self.rate))]
-        self.tracks.append(track.track.name)
-        return track
+        return pools[self.rng.choice(len(pools), p=weights / weights.sum())]
 
     def _gain(self, range_db: tuple[float, float]) -> np.float32:
         return np.float32(10 ** (self.rng.uniform(*range_db) / 20))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -29,6 +30,7 @@ class FrontEnd(abc.ABC):
         n_fft: Window length in samples.
         hop: Samples between frames.
         frames: Frames to a chunk.
+        window: Of the STFT, "hann" or "hamming".
     """
 
     kind: str
@@ -36,11 +38,12 @@ class FrontEnd(abc.ABC):
     n_fft: int
     hop: int
     frames: int
+    window: Literal["hann", "hamming"] = "hann"
 
     @property
     def grid(self) -> Grid:
         """The STFT grid that the net's rows are made from."""
-        return Grid(rate=self.rate, n_fft=self.n_fft, hop=self.hop)
+        return Grid(rate=self.rate, n_fft=self.n_fft, hop=self.hop, window=self.window)
 
     @property
     @abc.abstractmethod

@@ -11,7 +11,6 @@ from torch import Tensor
 from vocalsep.errors import ConfigError
 from vocalsep.features.base import FrontEnd, power, relative
 from vocalsep.shapes import Features, Mask, Spectrum
-from vocalsep.stft import Grid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +27,6 @@ class Linear(FrontEnd):
         compression: The net sees ``log(1 + compression * (magnitude / rms of the chunk) ** exponent)``; with 0 just
             that power of the ratio.
         exponent: See `compression`.
-        window: Of the STFT, "hann" or "hamming".
 
     Raises:
         ConfigError: For values without meaning.
@@ -43,7 +41,6 @@ class Linear(FrontEnd):
     channels: int = 2
     compression: float = 3.0
     exponent: float = 1.0
-    window: Literal["hann", "hamming"] = "hann"
 
     def __post_init__(self) -> None:
         if not 1 <= self.freqs <= self.grid.freqs:
@@ -52,11 +49,6 @@ class Linear(FrontEnd):
             raise ConfigError("a linear front end needs frames >= 1, channels >= 1 and compression >= 0")
         if not 0 < self.exponent <= 1:
             raise ConfigError(f"a linear front end needs exponent above 0 and at most 1, not {self.exponent}")
-
-    @property
-    def grid(self) -> Grid:
-        """See `FrontEnd.grid`."""
-        return Grid(rate=self.rate, n_fft=self.n_fft, hop=self.hop, window=self.window)
 
     @property
     def band_hz(self) -> Tensor:

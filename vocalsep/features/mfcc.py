@@ -22,7 +22,6 @@ from vocalsep.errors import ConfigError
 from vocalsep.features.base import FrontEnd, power, relative
 from vocalsep.features.log_mel import mel_bank, mel_hz
 from vocalsep.shapes import Features, Mask, Spectrum
-from vocalsep.stft import Grid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +45,7 @@ class MFCC(FrontEnd):
     hop: int = 256
     bands: int = 49
     frames: int = 128
+    window: Literal["hann", "hamming"] = "hamming"
     pre_emphasis: float = 0.97
     floor_db: float = -80.0
 
@@ -55,11 +55,6 @@ class MFCC(FrontEnd):
                 "an MFCC front end needs bands >= 1, frames >= 1, floor_db < 0 and pre_emphasis in [0, 1)"
             )
         mel_bank(self.grid, self.bands)
-
-    @property
-    def grid(self) -> Grid:
-        """The STFT grid, with a Hamming window."""
-        return Grid(rate=self.rate, n_fft=self.n_fft, hop=self.hop, window="hamming")
 
     @property
     def band_hz(self) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -84,13 +85,13 @@ class Trainer:
         """Share of the training that is done."""
         return self.step / self.steps if self.steps else self.seconds / (60 * self.recipe.training.minutes)
 
-    @property
+    @functools.cached_property
     def steps(self) -> int:
         """Steps in all; 0 where minutes decide."""
         options = self.recipe.training
         return options.steps or self._steps_of(options.epochs)
 
-    @property
+    @functools.cached_property
     def validate_steps(self) -> int:
         """Steps between validations; 0 where minutes decide."""
         options = self.recipe.training

@@ -13,7 +13,8 @@ from torch import Tensor
 from vocalsep.datasets import dsd100
 from vocalsep.datasets.augment import AugmentOptions
 from vocalsep.datasets.cache import Decoded, decode
-from vocalsep.datasets.excerpts import ExcerptOptions, Excerpts, Pool
+from vocalsep.datasets.excerpts import ExcerptOptions, Excerpts
+from vocalsep.datasets.pools import Pool
 from vocalsep.datasets.tracks import Source, Track
 from vocalsep.errors import ConfigError, DatasetError
 
@@ -456,6 +457,50 @@ def test_a_second_voice_joins_the_vocals_at_its_level(share: float) -> None:
         assert -5 < levels_db.max() <= -2.99
 
 
+def tones(stem: str, hz: float, seconds: float, rate: int = 8_000) -> Decoded:
+    time = np.arange(round(seconds * rate)) / rate
+    wave = sum(np.sin(2 * np.pi * hz * partial * time) / partial for partial in range(1, 8))
+    return decoded(f"{stem} {hz:.0f}", **{stem: np.stack([wave, wave]).astype(np.float32)})
+
+
+def loudest_hz(samples: Tensor, rate: int = 8_000) -> Tensor:
+    return (
+        torch.fft.rfft(samples[:, 0] * torch.hann_window(samples.shape[-1])).abs().argmax(-1) * rate / samples.shape[-1]
+    )
+
+
+@pytest.mark.parametrize("kind", [REMIXES, VOICES])
+@pytest.mark.parametrize("in_key", [0.0, 1.0])
+def test_vocals_in_key_fall_on_the_accompaniment(kind: ExcerptOptions, in_key: float) -> None:
+    sung, played = tones("vocals", 440 * 2 ** (2 / 12), 3), tones("accompaniment", 220, 3)
+    both = decoded("song", vocals=sung.stems["vocals"], accompaniment=played.stems["accompaniment"])
+    excerpts = Excerpts(
+        songs=[Pool([both])], voices=[Pool([sung])], samples=8_000, rate=8_000, options=replace(kind, in_key=in_key)
+    )
+    vocals, accompaniment, _ = excerpts.batch(0, 6)
+    assert loudest_hz(accompaniment).tolist() == pytest.approx([220] * 6, abs=2)
+    wanted = 440 if in_key else 440 * 2 ** (2 / 12)
+    assert loudest_hz(vocals).tolist() == pytest.approx([wanted] * 6, rel=0.02)
+
+
+def test_true_pairs_are_in_key_as_they_are() -> None:
+    for one, two in zip(drawn(PLAIN), drawn(replace(PLAIN, in_key=1.0)), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_a_voice_too_short_to_be_moved_stays() -> None:
+    sung, played = tones("vocals", 466.16, 1), tones("accompaniment", 220, 3)
+    excerpts = Excerpts(
+        songs=[],
+        voices=[Pool([sung])],
+        instrumentals=[Pool([played])],
+        samples=8_000,
+        rate=8_000,
+        options=replace(VOICES, in_key=1.0),
+    )
+    assert loudest_hz(excerpts.batch(0, 3).vocals).tolist() == pytest.approx([466.16] * 3, abs=2)
+
+
 def test_silent_vocals_get_no_second_voice() -> None:
     quiet = decoded("quiet", vocals=np.zeros((2, 300), np.float32), accompaniment=np.ones((2, 300), np.float32))
     options = replace(PLAIN, second_voice=1.0)
@@ -535,6 +580,7 @@ def test_a_track_with_too_little_singing_is_left_as_it_is() -> None:
         {"voice_only": -0.1},
         {"vocal_free": 0.6, "voice_only": 0.6},
         {"second_voice": 1.1},
+        {"in_key": -0.1},
         {"second_voice_db": (0.0, -1.0)},
         {"silence_db": 0.0},
     ],

@@ -14,7 +14,7 @@ import torch
 
 from vocalsep import audio, extraction, metrics, weights
 from vocalsep.bsseval import BssEval
-from vocalsep.datasets import stems
+from vocalsep.datasets import keys, stems
 from vocalsep.evaluation.oracle import oracle
 from vocalsep.nets import ClusteringNet
 from vocalsep.shapes import Waveform
@@ -92,6 +92,17 @@ def test_the_level_of_a_real_song_does_not_matter(
     mixture = mixture_of(test_songs[1])
     vocals = extractor(mixture, RATE).vocals
     assert metrics.sdr(vocals, extractor(mixture / 1000, RATE).vocals * 1000) >= 60
+
+
+def test_vocals_suit_the_key_of_their_own_accompaniment() -> None:
+    """Moved at random, one in six would lie within a step of where it is."""
+    ratios = []
+    for track in stems.find(recordings("stems") / "musdb18").tracks[::2]:
+        song = {stem: samples.numpy() for stem, samples in track.load(RATE, 2).items()}
+        ratios.append(keys.suiting_ratio(song["vocals"], song["accompaniment"], RATE))
+    steps = keys.STEPS * np.log2(ratios)
+    assert len(steps) == 20
+    assert np.mean(np.abs(steps) < 1.5) > 0.6
 
 
 def instrumentals() -> Iterator[tuple[Waveform, int]]:

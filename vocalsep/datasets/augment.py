@@ -129,6 +129,11 @@ class Change:
     pitch: float = 1.0
     tempo: float = 1.0
 
+    @classmethod
+    def of_speed(cls, ratio: float) -> Change:
+        """One that moves pitch and tempo alike."""
+        return cls(ratio, ratio)
+
     def source_samples(self, samples: int, rate: int) -> int:
         """How much of a recording makes `samples` samples, with a window to spare at either end."""
         if self == Change():

@@ -13,15 +13,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from vocalsep.datasets import augment, silence
+from vocalsep.datasets import augment, keys, silence
 from vocalsep.datasets.augment import AugmentOptions, check_range, check_share
 from vocalsep.datasets.cache import Array, Decoded
+from vocalsep.datasets.pools import Pool
 from vocalsep.errors import ConfigError, DatasetError
 from vocalsep.shapes import Waveform
 
-_LONG_SECONDS = 60.0  # a track counts in proportion to its length up to this, so that no album outweighs the rest
 _SILENT = 1e-3  # a lone voice below this root mean square is a pause, and another excerpt is drawn
 _TRIES = 8
+_FARTHEST = augment.Change.of_speed(2 ** (keys.FARTHEST / keys.STEPS))  # of those that make a voice suit a key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,8 @@ class ExcerptOptions:
         voice_level_db: Range of a lone voice's level against the accompaniment that it is laid over.
         swap: Probability that left and right change places.
         polarity: Probability, for either source, that its sign is turned.
+        in_key: Probability that vocals of a remix, and lone voices, are played at the speed at which they suit the
+            accompaniment's key, up to three semitones away, instead of one drawn by `augment`.
         augment: Changes to their sound.
 
     Raises:
@@ -65,12 +68,13 @@ class ExcerptOptions:
     voice_level_db: tuple[float, float] = (-10.0, 4.0)
     swap: float = 0.5
     polarity: float = 0.5
+    in_key: float = 0.0
     augment: AugmentOptions = field(default_factory=AugmentOptions)
 
     def __post_init__(self) -> None:
         if min(self.pairs, self.remixes, self.voices) < 0 or self.pairs + self.remixes + self.voices <= 0:
             raise ConfigError("pairs, remixes and voices are weights: none negative, not all 0")
-        for name in ("instrumentals", "vocal_free", "voice_only", "second_voice", "swap", "polarity"):
+        for name in ("instrumentals", "vocal_free", "voice_only", "second_voice", "swap", "polarity", "in_key"):
             check_share(name, getattr(self, name))
         if self.vocal_free + self.voice_only > 1:
             raise ConfigError("vocal_free and voice_only are shares of all excerpts: together at most 1")
@@ -92,32 +96,6 @@ class Drawn(NamedTuple):
     vocals: Waveform
     accompaniment: Waveform
     tracks: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Tracks of one kind.
-
-    Attributes:
-        tracks: The tracks, each drawn in proportion to its length.
-        weight: How often they are drawn from, against other pools of their kind.
-        balanced: Whether all artists or singers are drawn equally often, however much there is of each.
-        remixed: Whether stems of its songs are drawn apart from each other and changed apart; else they make pairs
-            alone, and what is done to one is done to the other.
-    """
-
-    tracks: Sequence[Decoded]
-    weight: float = 1.0
-    balanced: bool = False
-    remixed: bool = True
-
-    def shares(self, rate: int) -> Array:
-        """How often each track is drawn, ``(track,)``, with the sum 1."""
-        shares = np.minimum([track.samples for track in self.tracks], _LONG_SECONDS * rate)
-        if self.balanced:
-            _, group = np.unique([track.track.group for track in self.tracks], return_inverse=True)
-            shares = shares / np.bincount(group, weights=shares)[group]
-        return np.asarray(shares / shares.sum())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +189,8 @@ class _Hand:
             vocals, accompaniment = self._pieces(pool, ("vocals", "accompaniment"))
         else:
             accompaniment = self._accompaniment()
-            vocals = self._lone_voice() if kind == 2 else self._any(self.excerpts.remixed, "vocals")
+            suits = accompaniment if augment.chance(options.in_key, rng) else None
+            vocals = self._lone_voice(suits) if kind == 2 else self._any(self.excerpts.remixed, "vocals", suits)
         if pool and not pool.remixed:
             song = augment.equalise(np.concatenate([vocals, accompaniment]), self.rate, rng, options.augment)
             vocals, accompaniment = np.split(song * self._gain(options.gain_db) * self._sign(), 2)
@@ -242,12 +221,11 @@ class _Hand:
         alone = lone and (not songs or self.rng.random() < self.options.instrumentals)
         return self._any(lone if alone else songs, "accompaniment")
 
-    def _lone_voice(self) -> Array:
-        voice = self._any(self.excerpts.voices, "vocals")
-        for _ in range(_TRIES):
+    def _lone_voice(self, suits: Array | None = None) -> Array:
+        for _ in range(1 + _TRIES):
+            voice = self._any(self.excerpts.voices, "vocals", suits)
             if _level(voice) > _SILENT:
                 break
-            voice = self._any(self.excerpts.voices, "vocals")
         return augment.reverberate(voice, self.rate, self.rng, self.options.augment)
 
     def _second_voice(self, vocals: Array) -> Array:
@@ -259,11 +237,14 @@ class _Hand:
         unit = np.float32(_level(vocals) / max(_level(second), _SILENT))
         return vocals + second * unit * self._gain(self.options.second_voice_db)
 
-    def _any(self, pools: Sequence[Pool], stem: str) -> Array:
-        return self._pieces(self._pool(pools), (stem,))[0]
+    def _any(self, pools: Sequence[Pool], stem: str, suits: Array | None = None) -> Array:
+        return self._pieces(self._pool(pools), (stem,), suits)[0]
 
-    def _pieces(self, pool: Pool, names: Sequence[str]) -> list[Array]:
-        """One place of one track in some of its stems, with one change of pitch and tempo for all of them."""
+    def _pieces(self, pool: Pool, names: Sequence[str], suits: Array | None = None) -> list[Array]:
+        """One place of one track in some of its stems, with one change of pitch and tempo for all of them.
+
+        It is drawn, or what makes them suit the key of what they are to be heard with.
+        """
         track = pool.tracks[self.rng.choice(len(pool.tracks), p=pool.shares(self.rate))]
         self.tracks.append(track.track.name)
         samples = self.excerpts.samples
@@ -271,7 +252,7 @@ class _Hand:
         cuts = self.options.cut_silence and "vocals" in names
         frames = self.excerpts.sung_frames(track, frame) if cuts else None
         room = track.samples if frames is None else len(frames) * frame
-        change = augment.draw_change(self.options.augment, self.rng)
+        change = augment.draw_change(self.options.augment, self.rng) if suits is None else _FARTHEST
         if change.source_samples(samples, self.rate) > room:  # too short a track to change it
             change = augment.Change()
         needed = change.source_samples(samples, self.rate)
@@ -283,6 +264,8 @@ class _Hand:
             stems = [silence.join(stem, wanted, frame, fade) for stem in stems]
         pieces = np.concatenate([stem[:, start : start + needed] for stem in stems]).astype(np.float32)
         pieces = np.pad(pieces, ((0, 0), (0, needed - pieces.shape[1])))
+        if suits is not None and change == _FARTHEST:
+            change = augment.Change.of_speed(keys.suiting_ratio(pieces, suits, self.rate))
         return np.split(change.apply(pieces, samples, self.rate), len(names))
 
     def _pool(self, pools: Sequence[Pool]) -> Pool:

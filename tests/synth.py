@@ -18,6 +18,13 @@ ARTISTS = ("Ada", "Ada", "Brahe", "Curie", "Dirac", "Euler")  # two songs of the
 SINGERS = ("abjones", "amy", "bobon", "davidson")
 
 
+def tone(hz: float, seconds: float, rate: int) -> Array:
+    """A held sung-like tone, ``(2, time)``: a fundamental and six partials, each softer than the one below."""
+    seconds_at = np.arange(round(seconds * rate)) / rate
+    wave = sum(np.sin(2 * np.pi * hz * partial * seconds_at) / partial for partial in range(1, 8))
+    return np.stack([wave, wave]).astype(np.float32)
+
+
 def voice(seed: int, seconds: float, rate: int) -> Array:
     """A sung line, ``(time,)``: six harmonics with vibrato, cut into syllables with pauses between them."""
     rng = np.random.default_rng([seed, 1])

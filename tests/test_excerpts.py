@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import synth
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -458,9 +459,7 @@ def test_a_second_voice_joins_the_vocals_at_its_level(share: float) -> None:
 
 
 def tones(stem: str, hz: float, seconds: float, rate: int = 8_000) -> Decoded:
-    time = np.arange(round(seconds * rate)) / rate
-    wave = sum(np.sin(2 * np.pi * hz * partial * time) / partial for partial in range(1, 8))
-    return decoded(f"{stem} {hz:.0f}", **{stem: np.stack([wave, wave]).astype(np.float32)})
+    return decoded(f"{stem} {hz:.0f}", **{stem: synth.tone(hz, seconds, rate)})
 
 
 def loudest_hz(samples: Tensor, rate: int = 8_000) -> Tensor:

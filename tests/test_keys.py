@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import synth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,11 +12,8 @@ RATE = 16_000
 SECONDS = 2
 
 
-def tone(hz: float, seconds: float = SECONDS, rate: int = RATE) -> np.ndarray:
-    """A sung-like tone, ``(2, time)``: a fundamental and six partials, each softer than the one below."""
-    time = np.arange(round(seconds * rate)) / rate
-    wave = sum(np.sin(2 * np.pi * hz * partial * time) / partial for partial in range(1, 8))
-    return np.stack([wave, wave]).astype(np.float32)
+def tone(hz: float, seconds: float = SECONDS) -> np.ndarray:
+    return synth.tone(hz, seconds, RATE)
 
 
 def semitones(ratio: float) -> float:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from typer.testing import CliRunner, Result
 import vocalsep
 from vocalsep import files
 from vocalsep.cli import app
+from vocalsep.cli.batch import processes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes where Linux lists them")
 
@@ -154,6 +156,38 @@ def test_a_call_that_is_killed_is_completed_by_the_next(music: Path, model: Path
         assert len(completed) == 6, sorted(completed)  # what the killed one left is gone
     assert run(model, "--overwrite").exit_code == 0
     assert {path.name: path.read_bytes() for path in out.iterdir()} == completed
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_signal_that_is_lost_in_a_function_that_c_calls_is_raised_again_and_not_told(
+    number: signal.Signals, expected: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compare(*_: object) -> int:
+        signal.raise_signal(number)
+        return 0
+
+    def fail(*_: object) -> int:
+        raise ValueError("of another kind")
+
+    def sort(comparison: Callable[..., int]) -> None:
+        kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+        ctypes.CDLL(None).qsort(ctypes.create_string_buffer(2), 2, 1, kind(comparison))
+
+    told: list[object] = []
+
+    def hook(what: sys.UnraisableHookArgs) -> None:
+        told.append(what.exc_value)
+
+    monkeypatch.setattr(sys, "unraisablehook", hook)
+    with processes.heeded(signal.SIGINT, signal.SIGTERM) as heed:
+        heed()
+        sort(compare)
+        assert told == []
+        with pytest.raises(expected):
+            heed()
+        sort(fail)
+        assert [type(error) for error in told] == [ValueError]
+    assert sys.unraisablehook is hook
 
 
 def test_a_process_that_does_not_stop_is_killed_and_its_files_are_cleared_away(music: Path, model: Path) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -43,7 +44,7 @@ def run(jobs: Sequence[tuple[int, Job]], settings: Settings, processes: int, tel
     Raises:
         SetupError: If the model cannot be loaded.
     """
-    with _heeded(signal.SIGINT, signal.SIGTERM) as heed:
+    with heeded(signal.SIGINT, signal.SIGTERM) as heed:
         if processes > 1:
             _side_by_side(jobs, settings, processes, tell, heed)
             return
@@ -150,12 +151,13 @@ def _deaf() -> Iterator[None]:
 
 
 @contextmanager
-def _heeded(*numbers: signal.Signals) -> Iterator[Callable[[], None]]:
+def heeded(*numbers: signal.Signals) -> Iterator[Callable[[], None]]:
     """Signals end what is going on by an exception, for all to be cleared away.
 
     Yields:
         A function that raises it once more if it was raised: numpy, interrupted while it loads, makes an error of its
-        own of it, and what is raised in the clean-up of an object is lost.
+        own of it, and what is raised where nothing can be passed on (in a function that C calls, in the clean-up of an
+        object) is lost. Of that, Python would tell on stderr; here it does not.
     """
     came: list[int] = []
 
@@ -168,12 +170,18 @@ def _heeded(*numbers: signal.Signals) -> Iterator[Callable[[], None]]:
         came.append(number)
         heed()
 
+    def lost(what: sys.UnraisableHookArgs) -> None:
+        if not (came and isinstance(what.exc_value, KeyboardInterrupt | SystemExit)):
+            told(what)
+
+    told, sys.unraisablehook = sys.unraisablehook, lost
     before = {number: signal.signal(number, hear) for number in numbers}
     try:
         yield heed
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = told
 
 
 def _serve(pipe: connection.Connection, settings: Settings) -> None:
@@ -181,7 +189,7 @@ def _serve(pipe: connection.Connection, settings: Settings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait busily would take the cores from others
     try:
-        with quiet_libraries(), _heeded(signal.SIGTERM) as heed:
+        with quiet_libraries(), heeded(signal.SIGTERM) as heed:
             bench = Bench(settings, pipe.send, heed)
             while True:
                 bench.do(*pipe.recv())

@@ -16,7 +16,8 @@ from vocalsep import audio, files, weights
 from vocalsep.clustering import Clusters
 from vocalsep.errors import AudioError
 from vocalsep.extraction.checks import Check
-from vocalsep.extraction.streaming import Extractor, Piece, Separation
+from vocalsep.extraction.extractor import Extractor
+from vocalsep.extraction.streaming import Piece, Separation
 from vocalsep.extraction.voice import Stretch
 from vocalsep.shapes import Waveform
 

@@ -128,7 +128,43 @@ def test_mir1k_is_checked_by_channel_and_its_labels_are_counted(mir1k_root: Path
     assert any("amy_2_01.wav, channel 2: silent" in line for line in told)
     assert any("amy_2_02.wav: has no channel 2" in line for line in told)
     assert any(line.startswith("odd: ") for line in told)
+    voices = {track.name: track.voice_db for track in found.tracks}
+    assert voices["amy_2_01"] is None
+    assert voices["amy_2_02"] is None
+    assert np.isfinite(voices["bobon_3_01"])
     assert "train: pitch labels of 1 of 4 tracks" in found.notes
+
+
+@pytest.mark.parametrize("kind", ["files", "channels", "song minus voice", "mono voice", "voice in two files"])
+def test_the_voice_has_a_level_against_the_accompaniment(tmp_path: Path, kind: str) -> None:
+    voice, rest = synth.voice(1, 0.5, 16_000), synth.voice(2, 0.5, 16_000)
+    expected = 10 * np.log10(np.mean(voice**2) / np.mean(rest**2))
+    files = {"v": np.stack([voice] * 2, 1), "a": np.stack([rest] * 2, 1), "half": np.stack([voice / 2] * 2, 1)}
+    files |= {"mono": voice, "sides": np.stack([rest, voice], 1), "song": np.stack([voice + rest] * 2, 1)}
+    paths = {name: synth.write(tmp_path / f"{name}.wav", part, 16_000, "FLOAT") for name, part in files.items()}
+    vocals, accompaniment = {
+        "files": ([Source(paths["v"])], [Source(paths["a"])]),
+        "channels": ([Source(paths["sides"], channel=1)], [Source(paths["sides"], channel=0)]),
+        "song minus voice": ([Source(paths["v"])], [Source(paths["song"]), Source(paths["v"], weight=-1.0)]),
+        "mono voice": ([Source(paths["mono"])], [Source(paths["a"])]),
+        "voice in two files": ([Source(paths["half"])] * 2, [Source(paths["a"])]),
+    }[kind]
+    track = Track(name="x", group="x", vocals=tuple(vocals), accompaniment=tuple(accompaniment))
+    assert inspection.inspect(track).voice_db == pytest.approx(expected, abs=0.06)
+    assert inspection.inspect(Track(name="x", group="x", vocals=tuple(vocals))).voice_db is None
+
+
+def test_the_level_of_voices_is_told_for_each_part(root: Path) -> None:
+    found = check.check("dsd100", root)
+    levels = [track.voice_db for track in found.tracks if track.split == "Dev"]
+    assert found.totals[0].voice_db == pytest.approx(np.median(levels), abs=0.051)
+    assert found.totals[0].voice_spread_db == pytest.approx(np.std(levels), abs=0.051)
+    louder = songs(root)[0] / "vocals.wav"
+    samples, rate = soundfile.read(louder)
+    synth.write(louder, samples / 4, rate)
+    changed = next(track for track in check.check("dsd100", root).tracks if track.name == louder.parent.name)
+    before = next(track for track in found.tracks if track.name == louder.parent.name)
+    assert changed.voice_db == pytest.approx(before.voice_db - 12.04, abs=0.15)
 
 
 def test_labels_of_another_length_or_kind_are_told(mir1k_root: Path, tmp_path: Path) -> None:

@@ -49,15 +49,16 @@ def _tell_check(found: Check) -> None:
     from rich.table import Table
 
     table = Table(show_edge=False, pad_edge=False)
-    for column in ("split", "tracks", "singers", "minutes", "Hz", "labels", "largest residual", "bad"):
+    for column in ("split", "tracks", "singers", "minutes", "Hz", "labels", "voice", "largest residual", "bad"):
         table.add_column(column, justify="left" if column == "split" else "right")
     for row in found.totals:
         residual = "" if row.worst_residual_db is None else f"{row.worst_residual_db:.1f} dB"
+        voice = "" if row.voice_db is None else f"{row.voice_db:.1f} ± {row.voice_spread_db:.1f} dB"
         labels = f"{row.pitch} + {row.voicing}" if row.pitch or row.voicing else ""
         tracks = f"{row.tracks} of {row.complete}" if row.complete else str(row.tracks)
         rates = ", ".join(map(str, row.rates))
         table.add_row(
-            row.split, tracks, str(row.groups), f"{row.minutes:.1f}", rates, labels, residual, str(row.bad or "")
+            row.split, tracks, str(row.groups), f"{row.minutes:.1f}", rates, labels, voice, residual, str(row.bad or "")
         )
     stdout.print(table)
     lines = [f"note: {note}" for note in found.notes] + [f"problem: {problem}" for problem in found.problems]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ class Totals:
         pitch: Tracks with pitch labels.
         voicing: Tracks with voicing labels.
         bad: Tracks with problems, also those that lack files.
+        voice_db: Median level of the vocals against the accompaniment.
+        voice_spread_db: Its standard deviation over the tracks.
         worst_residual_db: The largest residual of a mixture.
     """
 
@@ -43,6 +46,8 @@ class Totals:
     pitch: int
     voicing: int
     bad: int
+    voice_db: float | None
+    voice_spread_db: float | None
     worst_residual_db: float | None
 
 
@@ -135,6 +140,7 @@ def _listings(dataset: str, root: Path) -> tuple[list[Listing], list[str]]:
 
 
 def _total(listing: Listing, checked: list[TrackCheck], complete: int | None) -> Totals:
+    voices = [track.voice_db for track in checked if track.voice_db is not None]
     residuals = [track.residual_db for track in checked if track.residual_db is not None]
     bad = {track.name for track in checked if track.problems} | {problem.name for problem in listing.problems}
     return Totals(
@@ -147,5 +153,7 @@ def _total(listing: Listing, checked: list[TrackCheck], complete: int | None) ->
         pitch=sum(track.pitch for track in checked),
         voicing=sum(track.voicing for track in checked),
         bad=len(bad),
+        voice_db=round(statistics.median(voices), 1) if voices else None,
+        voice_spread_db=round(statistics.pstdev(voices), 1) if voices else None,
         worst_residual_db=max(residuals, default=None),
     )

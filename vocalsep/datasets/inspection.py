@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
+import torch
+
 from vocalsep import audio
 from vocalsep.datasets import mir1k
 from vocalsep.datasets.screening import SILENCE_DB
@@ -34,6 +36,8 @@ class TrackCheck:
         split: The part of the data set it belongs to.
         seconds: Length of its longest file.
         rates: Sampling rates of its files, Hz.
+        voice_db: Level of the vocals against the accompaniment; None if either is silent or the files do not fit
+            together.
         residual_db: What is left of the mixture without the stems, against the mixture; None if there is no mixture
             or the files do not fit together.
         pitch: Whether there are pitch labels.
@@ -46,6 +50,7 @@ class TrackCheck:
     split: str
     seconds: float
     rates: tuple[int, ...]
+    voice_db: float | None
     residual_db: float | None
     pitch: bool
     voicing: bool
@@ -62,16 +67,16 @@ def inspect(track: Track, split: str = "all", rate: int | None = None) -> TrackC
     """
     sources = [*track.vocals, *track.accompaniment, *([track.mixture] if track.mixture else [])]
     files = {source.path: _File(source.path) for source in sources}
-    left = _Residual()
+    powers = _Powers(track)
     for blocks in zip_longest(*(file.blocks() for file in files.values())):
-        if track.mixture and len({file.rate for file in files.values()}) == 1:
-            left.add(track, dict(zip(files, blocks, strict=True)))
+        if len({file.rate for file in files.values()}) == 1:
+            powers.add(dict(zip(files, blocks, strict=True)))
     whole = [file for file in files.values() if not file.trouble]
     problems = [f"{file.path}: {file.trouble}" for file in files.values() if file.trouble]
     problems += _levels(dict.fromkeys(sources), files)
     problems += _lengths_and_rates(whole, rate)
     problems += _labels(track, max((file.seconds for file in whole), default=0.0))
-    residual = left.db if len(whole) == len(files) else None
+    voice, residual = (powers.voice_db, powers.residual_db) if len(whole) == len(files) else (None, None)
     if residual is not None and residual > SUM_TOLERANCE_DB:
         problems.append(
             f"the mixture is not the sum of the stems: a residual of {residual:.1f} dB; "
@@ -83,6 +88,7 @@ def inspect(track: Track, split: str = "all", rate: int | None = None) -> TrackC
         split=split,
         seconds=round(max((file.seconds for file in whole), default=0.0), 3),
         rates=tuple(sorted({file.rate for file in whole})),
+        voice_db=None if voice is None else round(voice, 1),
         residual_db=None if residual is None else round(residual, 1),
         pitch=track.pitch is not None,
         voicing=track.voicing is not None,
@@ -169,34 +175,56 @@ def _labels(track: Track, seconds: float) -> Iterator[str]:
             yield f"{path}: labels of {covered:.2f} s for a recording of {seconds:.2f} s"
 
 
-class _Residual:
-    """The power of a mixture, and of what is left of it without the stems, summed over blocks."""
+class _Powers:
+    """Powers of a track's stems, and of its mixture with and without them, summed over blocks."""
 
-    def __init__(self) -> None:
-        self._mixture = self._left = 0.0
+    def __init__(self, track: Track) -> None:
+        self._track = track
+        self._vocals = self._accompaniment = self._mixture = self._left = 0.0
         self._ended = False
 
-    def add(self, track: Track, blocks: dict[Path, Waveform | None]) -> None:
+    def add(self, blocks: dict[Path, Waveform | None]) -> None:
         """Takes the next block of each file; the end of the shortest file is the end."""
         present = {path: block for path, block in blocks.items() if block is not None}
-        if self._ended or len(present) < len(blocks) or not track.mixture:
+        if self._ended or len(present) < len(blocks):
             self._ended = True
             return
         samples = min(block.shape[-1] for block in present.values())
         self._ended = samples < max(block.shape[-1] for block in present.values())
-        mixture = present[track.mixture.path][:, :samples].double()
-        left = mixture.clone()
-        for source in track.vocals + track.accompaniment:
-            part = present[source.path][:, :samples]
-            left = left - source.weight * (part if part.shape[0] == mixture.shape[0] else part.mean(0, keepdim=True))
-        self._mixture += mixture.square().sum().item()
-        self._left += left.square().sum().item()
+        mixture = self._track.mixture
+        whole = [mixture] if mixture else [*self._track.vocals, *self._track.accompaniment]
+        channels = max(_part(source, present, samples).shape[0] for source in whole)
+        vocals, accompaniment = (
+            sum((_part(source, present, samples, channels) for source in stem), torch.zeros(channels, samples))
+            for stem in (self._track.vocals, self._track.accompaniment)
+        )
+        self._vocals += vocals.square().sum().item()
+        self._accompaniment += accompaniment.square().sum().item()
+        if mixture:
+            heard = _part(mixture, present, samples)
+            self._mixture += heard.square().sum().item()
+            self._left += (heard - vocals - accompaniment).square().sum().item()
 
     @property
-    def db(self) -> float | None:
-        """The residual, dB; None if no block was complete."""
+    def voice_db(self) -> float | None:
+        """Level of the vocals against the accompaniment, dB; None if either is silent."""
+        if not (self._vocals > 0 and self._accompaniment > 0):  # neither where a channel is missing
+            return None
+        return 10 * math.log10(self._vocals / self._accompaniment)
+
+    @property
+    def residual_db(self) -> float | None:
+        """What is left of the mixture, against it, dB; None if there is none, or no block was complete."""
         if not self._mixture and not self._left:
             return None
         if not self._left:
             return EXACT_DB
         return max(EXACT_DB, 10 * math.log10(self._left / max(self._mixture, 1e-20)))
+
+
+def _part(source: Source, blocks: dict[Path, Waveform], samples: int, channels: int = 0) -> Waveform:
+    """What a source adds to the sum, float64; of other channels than these their mean, which counts for each."""
+    block = blocks[source.path][:, :samples].double()
+    if source.channel is not None:
+        block = block[source.channel : source.channel + 1]
+    return source.weight * (block if channels in (0, block.shape[0]) else block.mean(0, keepdim=True))

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -53,15 +54,17 @@ def test_shares_of_a_batch_are_the_batch(dsd100_root: Path) -> None:
 
 
 @pytest.mark.usefixtures("group")
-def test_the_shared_norm_of_one_process_is_the_ordinary_one() -> None:
+@pytest.mark.parametrize("shape", [(4, 3, 8, 6), (4, 3, 8), (9, 3)])
+def test_the_shared_norm_of_one_process_is_the_ordinary_one(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    plain, shared = nn.BatchNorm2d(3), SharedBatchNorm(3)
+    kind = {4: nn.BatchNorm2d}.get(len(shape), nn.BatchNorm1d)
+    plain, shared = kind(3), SharedBatchNorm(3)
     with torch.no_grad():
         for norm in (plain, shared):
             norm.weight.copy_(torch.tensor([0.5, 1.0, 2.0]))
             norm.bias.copy_(torch.tensor([-1.0, 0.0, 1.0]))
     for step in range(3):
-        maps = 5 + 2 * torch.randn(4, 3, 8, 6)
+        maps = 5 + 2 * torch.randn(shape)
         one, two = maps.clone().requires_grad_(), maps.clone().requires_grad_()
         aim = torch.randn(maps.shape)
         for norm, leaf in ((plain, one), (shared, two)):
@@ -81,9 +84,16 @@ def weights_of(run: Path) -> dict[str, Tensor]:
     return {key: tensor.double() for key, tensor in {**state["net"], **state["mean"]}.items()}
 
 
-def test_two_processes_train_as_one_does(material: Material, dsd100_root: Path, tmp_path: Path) -> None:
+NETS: dict[str, dict[str, Any]] = {
+    "unet": {"width": 4, "dropout": 0.0, "spectral": 1.0},
+    "dpcl": {"bands": 64, "units": 8, "layers": 2, "dimensions": 4, "dropout": 0.0, "normalised": True},
+}
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_two_processes_train_as_one_does(net: str, material: Material, dsd100_root: Path, tmp_path: Path) -> None:
     chosen = recipe(dsd100_root, steps=3, batch_size=4, validate_steps=2, ema=0.5, warmup_steps=0)
-    chosen = replace(chosen, options={"width": 4, "dropout": 0.0, "spectral": 1.0})
+    chosen = replace(chosen, net=net, options=NETS[net])
     (tmp_path / "recipe.toml").write_text(config.dump_toml(config.to_dict(chosen)), encoding="utf-8")
     training.fit(chosen, tmp_path / "one", device=CPU)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -91,7 +101,7 @@ def test_two_processes_train_as_one_does(material: Material, dsd100_root: Path, 
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "two/unet.safetensors\n"
+    assert done.stdout == f"two/{net}.safetensors\n"
     assert done.stderr.count("parameters") == 1, "only the leader reports"
 
     first = Trainer(chosen, material, Team(device=CPU)).net.state_dict()

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from vocalsep.errors import VocalsepError
 from vocalsep.nets import Net
@@ -106,17 +107,19 @@ def gathered(device: torch.device) -> Iterator[Team]:
         distributed.destroy_process_group()
 
 
-class SharedBatchNorm(nn.BatchNorm2d):
+class SharedBatchNorm(_BatchNorm):
     """Batch normalisation by the mean and variance of all processes' maps. torch's own does this on GPUs only."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Normalises ``(batch, channel, freq, frame)``; in evaluation it is an ordinary batch norm."""
+        """Normalises ``(batch, channel, ...)``; in evaluation it is an ordinary batch norm."""
         if not self.training:
             return super().forward(maps)
+        others = [0, *range(2, maps.ndim)]
+        along = (-1, *[1] * (maps.ndim - 2))
         count = distributed.get_world_size() * maps.numel() // maps.shape[1]
-        mean = _total(maps.float().sum(dim=(0, 2, 3))) / count
-        centred = maps - mean[:, None, None]
-        variance = _total(centred.float().square().sum(dim=(0, 2, 3))) / count
+        mean = _total(maps.float().sum(dim=others)) / count
+        centred = maps - mean.view(along)
+        variance = _total(centred.float().square().sum(dim=others)) / count
         if self.running_mean is not None and self.running_var is not None:
             step = 0.0 if self.momentum is None else self.momentum
             with torch.no_grad():
@@ -125,7 +128,10 @@ class SharedBatchNorm(nn.BatchNorm2d):
                 self.running_mean.lerp_(mean, step)
                 self.running_var.lerp_(variance * count / max(1, count - 1), step)
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return torch.addcmul(self.bias[:, None, None], centred, scale[:, None, None]).to(maps.dtype)
+        return torch.addcmul(self.bias.view(along), centred, scale.view(along)).to(maps.dtype)
+
+    def _check_input_dim(self, maps: Tensor) -> None:
+        """Any number of axes will do."""
 
 
 class _Total(torch.autograd.Function):
@@ -145,7 +151,7 @@ class _Total(torch.autograd.Function):
 
 def _share_norms(net: nn.Module) -> None:
     for name, child in net.named_children():
-        if isinstance(child, nn.BatchNorm2d):
+        if isinstance(child, _BatchNorm):
             shared = SharedBatchNorm(child.num_features, child.eps, child.momentum).to(child.weight.device)
             shared.load_state_dict(child.state_dict())
             setattr(net, name, shared)

@@ -85,6 +85,11 @@ def test_songs_come_from_lists_too(music: Path, model: Path) -> None:
     missing = run("--from-file", "no.txt", "-m", model)
     assert (missing.exit_code, missing.stdout) == (1, "")
     assert missing.stderr.startswith("vocalsep: no.txt: no list of songs that can be read")
+    start, error, end = objects(run("--from-file", "no.txt", "-m", model, "--progress", "json").stderr)
+    assert (start["event"], start["songs"], end["event"]) == ("start", 0, "end")
+    assert error["message"].startswith("no.txt: no list of songs that can be read")
+    both = run("--from-file", "no.txt", "music/a.wav", "-o", "both", "-m", model)
+    assert (both.exit_code, both.stdout) == (1, "both/a.vocals.wav\n")
 
 
 def test_where_nothing_is_found_that_is_told_and_the_rest_is_done(music: Path, model: Path) -> None:

@@ -665,6 +665,7 @@ def test_data_check_prints_a_row_for_each_split(no_roots: None, mir1k_root: Path
     rows = [line.split() for line in result.stdout.splitlines()]
     assert [row[0] for row in rows if row and row[0] in ("train", "test")] == ["train", "test"]
     assert "4 of 175" in result.stdout
+    assert all(" ± " in line for line in result.stdout.splitlines() if line.startswith(("train", "test")))
     assert "note: train: 4 of the 175 tracks" in result.stdout
 
 

@@ -158,7 +158,7 @@ def test_files_are_looked_after_as_ever(song: Path, tmp_path: Path) -> None:
     assert f"{song}: is a song to be read" in result.stderr
     assert "unknown output format '.xyz'" in run("-", "-o", "v.xyz", stdin=song.read_bytes()).stderr
     assert old.read_bytes() == b"older"
-    assert run("-", "-o", old, "--overwrite", stdin=song.read_bytes()).exit_code == 0
+    assert run("-", "-o", old, "--overwrite", "--format", "wav", stdin=song.read_bytes()).exit_code == 0
     assert soundfile.info(old).frames == 20_000
 
 
@@ -172,6 +172,9 @@ def test_files_are_looked_after_as_ever(song: Path, tmp_path: Path) -> None:
         (["-", "-o", "-", "--labels"], "need a path"),
         (["-", "-o", "-", "--labels", "-"], "labels need a file"),
         (["-", "-o", "-", "--clip", "scale"], "scale needs the whole song"),
+        (["-", "-o", "-", "--format", "flac"], "--format flac, but standard output is wav"),
+        (["-", "-o", "v.flac", "--accompaniment", "a.wav", "--format", "flac"], "but a.wav is named otherwise"),
+        (["-", "-o", "-", "--jobs", "2"], "pipes and --raw are for one song"),
         (["-", "-o", "v.wav", "--accompaniment", "./v.wav"], "written twice"),
         (["-", "-o", "-", "--raw", "44100,2"], "expected rate,channels,format"),
         (["x.wav", "y.wav", "-o", "out", "--raw", "44100,2,s16le"], "one at a time"),

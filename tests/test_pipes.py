@@ -295,6 +295,13 @@ def test_a_song_goes_from_pipe_to_pipe_as_from_file_to_file(tmp_path: Path) -> N
     assert came(sink.getvalue())[1].samples == 0
 
 
+def test_a_sample_format_that_there_is_not_is_refused_for_pipes_too() -> None:
+    song, sink = io.BytesIO(wave(fakes.noise(1, 800), "PCM_16")), io.BytesIO()
+    with pytest.raises(ConfigError, match="unknown sample format 'pcm8'"):
+        extract(song, sink, extractor=Extractor(fakes.random_unet()), subtype="pcm8")
+    assert (song.tell(), sink.getvalue()) == (0, b"")
+
+
 def test_both_parts_of_what_comes_through_a_pipe_can_be_files(tmp_path: Path) -> None:
     content = wave(fakes.quantise(fakes.noise(2, 20_000), 16), "FLOAT")
     paths = [tmp_path / "v.flac", tmp_path / "a.wav"]

@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vocalsep.audio.formats import FORMATS, SUBTYPES, SUFFIXES, Format, check_output
+    from vocalsep.audio.formats import FORMATS, SUBTYPES, SUFFIXES, Format, check_output, subtype_named
     from vocalsep.audio.outputs import Outputs
     from vocalsep.audio.pipes import INPUT, OUTPUT, PIPE_BLOCK_SECONDS, PipeWriter, Stream, opened, raw_layout
     from vocalsep.audio.reader import BLOCK_SECONDS, RATES, Reader, read
@@ -47,6 +47,7 @@ __all__ = [
     "read",
     "read_tags",
     "resample",
+    "subtype_named",
 ]
 
 _HOMES = {
@@ -74,6 +75,7 @@ _HOMES = {
     "read": ("reader", "read"),
     "read_tags": ("tags", "read"),
     "resample": ("resampling", "resample"),
+    "subtype_named": ("formats", "subtype_named"),
 }
 
 

@@ -85,6 +85,17 @@ FORMATS = {
 """Formats that can be written, by ending. Sizes of lossy files for stereo at 44.1 or 48 kHz: 200 to 300 kbit/s."""
 
 
+def subtype_named(name: str) -> str:
+    """Libsndfile's word for a key of `SUBTYPES`.
+
+    Raises:
+        ConfigError: If it is none.
+    """
+    if name not in SUBTYPES:
+        raise ConfigError(unknown("sample format", name, SUBTYPES))
+    return SUBTYPES[name]
+
+
 def check_output(
     path: Path,
     *,
@@ -114,9 +125,7 @@ def check_output(
     if known is None:
         names = "expected .wav, .flac, .aiff, .ogg, .opus, .mp3, .m4a or .raw"
         raise AudioError(f"{path}: unknown output format {path.suffix!r}; {names}")
-    if subtype is not None and subtype not in SUBTYPES:
-        raise ConfigError(unknown("sample format", subtype, SUBTYPES))
-    if subtype is not None and SUBTYPES[subtype] not in known.subtypes:
+    if subtype is not None and subtype_named(subtype) not in known.subtypes:
         held = [name for name, word in SUBTYPES.items() if word in known.subtypes]
         choice = f"expected {' or '.join(held)}" if held else "it has none to choose"
         raise AudioError(f"{path}: {ending} does not hold samples as {subtype}; {choice}; .wav holds all")

@@ -23,6 +23,16 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 stdout = Console(highlight=False, soft_wrap=True, emoji=False)
 
 
+TABLE_WIDTH = 120  # in files and pipes
+
+
+def for_tables(console: Console) -> Console:
+    """The same console, with room for a table where it is no terminal, which rich takes to be 80 columns wide."""
+    if console.is_terminal:
+        return console
+    return Console(stderr=console.stderr, width=TABLE_WIDTH, highlight=False, emoji=False)
+
+
 class Device(StrEnum):
     """Where to compute."""
 

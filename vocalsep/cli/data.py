@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vocalsep.cli.common import Dataset, RootOption, stderr, stdout, told
+from vocalsep.cli.common import Dataset, RootOption, for_tables, stderr, stdout, told
 
 if TYPE_CHECKING:
     from vocalsep.datasets.check import Check
@@ -60,6 +60,6 @@ def _tell_check(found: Check) -> None:
         table.add_row(
             row.split, tracks, str(row.groups), f"{row.minutes:.1f}", rates, labels, voice, residual, str(row.bad or "")
         )
-    stdout.print(table)
+    for_tables(stdout).print(table)
     lines = [f"note: {note}" for note in found.notes] + [f"problem: {problem}" for problem in found.problems]
     stdout.print("\n".join(["", *(lines or ["no problems"])]), markup=False)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from vocalsep import __version__
-from vocalsep.cli.common import stdout
+from vocalsep.cli.common import for_tables, stdout
 from vocalsep.errors import AudioError, ModelError
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ _NEEDED = (
     *("safetensors", "matplotlib", "rich", "tomli-w", "typer"),
 )
 _RATE, _SECONDS, _CHUNK_SECONDS = 44_100, 0.5, 2.5
-_WIDTH = 120  # of the table in files and pipes
 _LIKE = 0.8  # correlation with the sound that was written
 _ROOM = 2**30  # bytes that a temporary folder should have
 _SNDFILE = ("W64", "RF64", "CAF", "AU")
@@ -281,7 +280,6 @@ def _temporary() -> str:
 
 
 def _tell(findings: list[Finding]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -293,5 +291,4 @@ def _tell(findings: list[Finding]) -> None:
         state = Text("ok", "green") if finding.ok else Text("broken", "bold red")
         table.add_row(finding.group if finding.group != group else "", Text(finding.name), state, Text(finding.detail))
         group = finding.group
-    console = stdout if stdout.is_terminal else Console(width=_WIDTH, highlight=False, emoji=False)
-    console.print(table)
+    for_tables(stdout).print(table)

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from vocalsep import __version__
-from vocalsep.cli.common import Dataset, RootOption, complain, stderr, stdout, told
+from vocalsep.cli.common import Dataset, RootOption, complain, for_tables, stderr, stdout, told
 from vocalsep.cli.extract import InversionName, MasksFrom
 from vocalsep.errors import DatasetError
 
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from vocalsep.evaluation.report import Table
-
-_WIDTH = 120  # of tables in files and pipes
 
 
 def evaluate(
@@ -106,7 +103,7 @@ def _tell(shown: Table) -> None:
         grid.add_column(head, justify="right" if index else "left")
     for row in shown.rows:
         grid.add_row(*row)
-    console = stdout if stdout.is_terminal else Console(width=_WIDTH, highlight=False, emoji=False)
+    console = for_tables(stdout)
     console.print(grid)
     console.print()
 

@@ -12,7 +12,8 @@ from vocalsep import DEFAULT_MODEL
 from vocalsep.cli import pipes
 from vocalsep.cli.batch import inputs, plan, processes, telling, work
 from vocalsep.cli.batch.events import Ended
-from vocalsep.cli.common import DEVICE_HELP, Device, stderr, told
+from vocalsep.cli.common import DEVICE_HELP, Device, stderr
+from vocalsep.errors import AudioError, VocalsepError
 
 
 class InversionName(StrEnum):
@@ -232,7 +233,8 @@ def extract(
         mute=progress is Progress.JSON,
     )
     if pipes.asked(songs or [], output, accompaniment, raw):
-        if from_file or recursive or skip_existing or dry_run or progress in (Progress.BAR, Progress.JSON):
+        many = from_file or recursive or skip_existing or dry_run or jobs > 1
+        if many or progress in (Progress.BAR, Progress.JSON):
             raise typer.BadParameter("pipes and --raw are for one song, without options for many, and without progress")
         pipes.extract(
             songs or [],
@@ -240,14 +242,19 @@ def extract(
             accompaniment,
             labels,
             settings=settings,
+            ending=ending and ending.value,
             raw=raw,
             overwrite=overwrite,
             as_json=as_json,
         )
         return
-    with told():
+    listed: list[str] = []
+    problems: list[VocalsepError] = []
+    try:
         listed = inputs.read_list(from_file) if from_file is not None else []
-    found, problems = inputs.find(songs or [], listed, recursive=recursive)
+    except AudioError as error:
+        problems.append(error)
+    found, others_wrong = inputs.find(songs or [], listed, recursive=recursive)
     others = {"accompaniment": accompaniment, plan.LABELS: labels}
     naming = plan.Naming(
         places={"vocals": output} | {stem: place for stem, place in others.items() if place is not None},
@@ -261,7 +268,7 @@ def extract(
     todo = plan.make(found, naming, existing=existing, subtype=subtype)
     shown = progress is not Progress.NONE and not quiet and not dry_run
     with _kind(progress, shown=shown)(todo, naming.model, as_json=as_json, summary=shown) as teller:
-        for problem in problems:
+        for problem in problems + others_wrong:
             teller.complain(problem)
         if dry_run:
             telling.tell_plan(todo, teller, as_json=as_json)

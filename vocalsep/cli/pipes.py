@@ -32,6 +32,7 @@ def extract(
     labels: str | None,
     *,
     settings: work.Settings,
+    ending: str | None,
     raw: str | None,
     overwrite: bool,
     as_json: bool,
@@ -44,6 +45,7 @@ def extract(
         accompaniment: Where the accompaniment goes, if it does.
         labels: Where the label track goes, if it does.
         settings: What is computed.
+        ending: That outputs must have, if any.
         raw: How samples without a header lie, as `audio.raw_layout` understands it.
         overwrite: Whether to replace files that exist.
         as_json: Whether to tell what was done as JSON; on stdout, or on stderr if the sound goes there.
@@ -51,7 +53,7 @@ def extract(
     Raises:
         typer.BadParameter: If that makes no sense.
     """
-    song, places = _check(songs, vocals, accompaniment, labels, settings.clip)
+    song, places = _check(songs, vocals, accompaniment, labels, settings.clip, ending)
     with told():
         for path, sound in ((vocals, True), (accompaniment, True), (labels, False)):
             if path not in (None, PIPE):
@@ -92,7 +94,12 @@ def extract(
 
 
 def _check(
-    songs: Sequence[str], vocals: str | None, accompaniment: str | None, labels: str | None, clip: str
+    songs: Sequence[str],
+    vocals: str | None,
+    accompaniment: str | None,
+    labels: str | None,
+    clip: str,
+    ending: str | None,
 ) -> tuple[Path | BinaryIO, list[Path | BinaryIO]]:
     """The song and the outputs, opened if they are pipes."""
     if len(songs) != 1:
@@ -109,6 +116,10 @@ def _check(
     files = [Path(path).resolve() for path in (*names, labels) if path not in (None, PIPE)]
     if len(files) > len(set(files)):
         raise typer.BadParameter("one file would be written twice; give the outputs different names")
+    for name in names if ending else ():
+        if (".wav" if name == PIPE else Path(name).suffix.lower()) != f".{ending}":
+            what = "standard output is wav" if name == PIPE else f"{name} is named otherwise"
+            raise typer.BadParameter(f"--format {ending}, but {what}; give one format")
     if PIPE in names and clip == "scale":
         raise typer.BadParameter("--clip scale needs the whole song, for which standard output does not wait")
     if PIPE in names and sys.stdout.isatty():

@@ -103,6 +103,7 @@ def extract(
         ModelError: If the net's answers are no numbers, or the vocals the song itself (unless it is silent). No output
             is left then.
     """
+    asked = None if subtype is None else audio.subtype_named(subtype)
     extractor = extractor or Extractor(weights.load())
     started = time.perf_counter()
     source = _place(song)
@@ -121,7 +122,7 @@ def extract(
             outputs,
             rate=reader.rate,
             channels=reader.channels,
-            subtype=reader.subtype if subtype is None else audio.SUBTYPES[subtype],
+            subtype=asked or reader.subtype,
             clip=clip,
             samples=0 if reader.estimated else reader.samples,
             about=[about.of_part(part, encoder) for part in ("vocals", "accompaniment")],

@@ -11,7 +11,6 @@ from vocalsep.cli.batch.events import Ended
 from vocalsep.cli.batch.plan import Job
 from vocalsep.cli.common import one_line
 
-WIDTH = 120  # of the table in files and pipes
 ROWS = 100  # of more songs only those that failed have one
 
 

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from vocalsep.cli.batch.events import Begun, Ended, Event, Moved
 from vocalsep.cli.batch.plan import Job
-from vocalsep.cli.common import complain, one_line, stderr, warn
+from vocalsep.cli.common import complain, for_tables, one_line, stderr, warn
 from vocalsep.errors import AudioError, VocalsepError
 
 _WRITTEN = ("vocals", "accompaniment", "labels")  # files that a report names
@@ -90,8 +90,7 @@ class Teller:
             from vocalsep.cli.batch import summary
 
             table = summary.table(self.jobs, self._ended, time.perf_counter() - self._started)
-            console = stderr if stderr.is_terminal else Console(stderr=True, width=summary.WIDTH, highlight=False)
-            console.print(table)
+            for_tables(stderr).print(table)
 
     @contextmanager
     def aside(self) -> Iterator[None]:

@@ -99,6 +99,16 @@ def test_a_missing_file_is_named(track: Track) -> None:
     assert str(track.vocals[0].path) in str(error.value)
 
 
+def test_a_cache_that_cannot_be_written_or_read_is_told_in_a_line(track: Track, cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DatasetError, match=r"file/cache: cannot be written \(Not a directory\)"):
+        decode(track, 16_000, 2, tmp_path / "file" / "cache")
+    decode(track, 16_000, 2)
+    next(cache.glob("*.vocals.npy")).write_bytes(b"")
+    with pytest.raises(DatasetError, match="the cache of track 'a song' is damaged"):
+        decode(track, 16_000, 2)
+
+
 def test_a_file_that_cannot_be_read_leaves_nothing_in_the_cache(track: Track, cache: Path) -> None:
     track.accompaniment[0].path.write_text("words", encoding="utf-8")
     with pytest.raises(DatasetError, match="a song"):

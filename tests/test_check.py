@@ -162,7 +162,12 @@ def test_the_level_of_voices_is_told_for_each_part(root: Path) -> None:
     louder = songs(root)[0] / "vocals.wav"
     samples, rate = soundfile.read(louder)
     synth.write(louder, samples / 4, rate)
-    changed = next(track for track in check.check("dsd100", root).tracks if track.name == louder.parent.name)
+    (songs(root)[1] / "bass.wav").write_text("words", encoding="utf-8")
+    again = check.check("dsd100", root)
+    sound = [track.voice_db for track in again.tracks if track.split == "Dev" and not track.problems]
+    assert 0 < len(sound) < len(levels)
+    assert again.totals[0].voice_db == pytest.approx(np.median(sound), abs=0.051)
+    changed = next(track for track in again.tracks if track.name == louder.parent.name)
     before = next(track for track in found.tracks if track.name == louder.parent.name)
     assert changed.voice_db == pytest.approx(before.voice_db - 12.04, abs=0.15)
 

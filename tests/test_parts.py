@@ -202,8 +202,9 @@ def test_a_part_that_looks_at_another_front_end_is_refused_before_anything_is_op
 ) -> None:
     model, path = weights.load(parts[part]), tmp_path / "other.safetensors"
     weights.store(path, model.net, replace(small.SMALL, hop=128), {})
-    with pytest.raises(ConfigError, match=r"other\.safetensors' to start from: its front end is another"):
+    with pytest.raises(ConfigError, match=r"other\.safetensors' to start from: its front end is another") as refused:
         training.fit(recipe(tmp_path / "nothing", parts=parts | {part: str(path)}), tmp_path / "run", device=CPU)
+    assert "hop=128" in str(refused.value).split("; the recipe's is ")[0]
     assert not (tmp_path / "run").exists()
 
 

@@ -114,6 +114,8 @@ def test_a_recipe_that_is_not_there_or_not_toml_is_refused_by_name(tmp_path: Pat
         {"steps": 5, "seed": -1},
         {"steps": 5, "stop_validations": -1},
         {"steps": 5, "plateau_factor": 1.0},
+        {"steps": 5, "validate_minutes": -5.0},
+        {"steps": 5, "checkpoint_minutes": -1.0},
         {"steps": 5, "epochs": 1.0},
     ],
 )

@@ -432,6 +432,13 @@ def test_a_fresh_start_refuses_a_folder_with_a_run(finished: Path, dsd100_root: 
     assert {path.name: path.read_bytes() for path in finished.iterdir()} == before
 
 
+def test_a_run_needs_a_folder(dsd100_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for run, why in ((tmp_path / "file", "is a file"), (tmp_path / "file" / "run", "cannot be made")):
+        with pytest.raises(ConfigError, match=f"{run}: {why}"):
+            training.fit(recipe(dsd100_root), run, device=CPU)
+
+
 def test_a_run_leaves_the_global_generator_alone(dsd100_root: Path, tmp_path: Path) -> None:
     torch.manual_seed(7)
     before = torch.get_rng_state()

@@ -53,19 +53,22 @@ def decode(track: Track, rate: int, channels: int, folder: Path | None = None) -
     try:
         stamps = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in track.paths]
     except OSError as error:
-        raise DatasetError(f"track {track.name!r}: {error.filename}: no such file") from error
+        raise DatasetError(f"track {track.name!r}: {error.filename}: {error.strerror}") from error
     what = repr((stamps, track.vocals, track.accompaniment, rate, channels))
     key = hashlib.sha256(what.encode()).hexdigest()[:24]
     names = [name for name in ("vocals", "accompaniment") if getattr(track, name)]
     paths = {name: folder / f"{key}.{name}.npy" for name in names}
     if not all(path.exists() for path in paths.values()):
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, stem in track.load(rate, channels).items():
-            with files.whole(paths[name]) as temporary, temporary.open("wb") as file:
-                np.save(file, stem.numpy().astype(np.float16))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, stem in track.load(rate, channels).items():
+                with files.whole(paths[name]) as temporary, temporary.open("wb") as file:
+                    np.save(file, stem.numpy().astype(np.float16))
+        except OSError as error:
+            raise DatasetError(f"{folder}: cannot be written ({error.strerror})") from error
     try:
         stems = {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise DatasetError(f"{folder}: the cache of track {track.name!r} is damaged; delete {key}.*") from error
     if min(stem.shape[1] for stem in stems.values()) < 1:
         raise DatasetError(f"track {track.name!r}: has no samples")

@@ -32,8 +32,8 @@ class Totals:
         pitch: Tracks with pitch labels.
         voicing: Tracks with voicing labels.
         bad: Tracks with problems, also those that lack files.
-        voice_db: Median level of the vocals against the accompaniment.
-        voice_spread_db: Its standard deviation over the tracks.
+        voice_db: Median level of the vocals against the accompaniment, over the tracks without problems.
+        voice_spread_db: Its standard deviation.
         worst_residual_db: The largest residual of a mixture.
     """
 
@@ -140,7 +140,7 @@ def _listings(dataset: str, root: Path) -> tuple[list[Listing], list[str]]:
 
 
 def _total(listing: Listing, checked: list[TrackCheck], complete: int | None) -> Totals:
-    voices = [track.voice_db for track in checked if track.voice_db is not None]
+    voices = [track.voice_db for track in checked if track.voice_db is not None and not track.problems]
     residuals = [track.residual_db for track in checked if track.residual_db is not None]
     bad = {track.name for track in checked if track.problems} | {problem.name for problem in listing.problems}
     return Totals(

@@ -36,8 +36,8 @@ class TrackCheck:
         split: The part of the data set it belongs to.
         seconds: Length of its longest file.
         rates: Sampling rates of its files, Hz.
-        voice_db: Level of the vocals against the accompaniment; None if either is silent or the files do not fit
-            together.
+        voice_db: Level of the vocals against the accompaniment; None if there are not both, or a file cannot be
+            read to its end.
         residual_db: What is left of the mixture without the stems, against the mixture; None if there is no mixture
             or the files do not fit together.
         pitch: Whether there are pitch labels.

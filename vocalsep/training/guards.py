@@ -65,7 +65,10 @@ def heard_before(recipe: Recipe, tracks: Path, report: Callable[[str], None], *,
     for name in filter(None, (recipe.training.init, *recipe.training.parts.values())):
         model = weights.load(name)
         if model.front_end != recipe.front_end:
-            raise ConfigError(f"{name!r} to start from: its front end is another; expected {model.front_end}")
+            raise ConfigError(
+                f"{name!r} to start from: its front end is another, {model.front_end}; "
+                f"the recipe's is {recipe.front_end}"
+            )
         if "heard" not in model.about:
             report(f"{name} does not tell what it was trained on; make sure that no song held out here is among it")
         heard = splits.both(heard, model.about.get("heard", {}))

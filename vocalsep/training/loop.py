@@ -64,6 +64,8 @@ def fit(
     checkpoint, result = run / CHECKPOINT, run / f"{recipe.net}{weights.SUFFIX}"
     if resume and not checkpoint.exists():
         raise ConfigError(f"{run}: no checkpoint to resume from")
+    if run.exists() and not run.is_dir():
+        raise ConfigError(f"{run}: is a file; a run needs a folder")
     if not resume and checkpoint.exists():
         raise ConfigError(f"{run}: holds a run already; use --resume, or another folder")
     with team.gathered(device) as ours:
@@ -84,7 +86,10 @@ def fit(
         else:
             trainer.start()
         if ours.leads:
-            run.mkdir(parents=True, exist_ok=True)
+            try:
+                run.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigError(f"{run}: cannot be made ({error.strerror})") from error
             files.write_text(run / RECIPE, config.dump_toml(config.to_dict(recipe)))
             files.write_text(
                 run / TRACKS, json.dumps({**material.names, "before": before}, indent=1, ensure_ascii=False)

@@ -134,6 +134,8 @@ class FitOptions:
             "stop_validations",
             "validate_steps",
             "validate_epochs",
+            "validate_minutes",
+            "checkpoint_minutes",
             "warmup_steps",
             "weight_decay",
             "seed",

@@ -170,6 +170,26 @@ def test_validation_is_the_same_each_time_and_moves_no_weight(material: Material
     assert not any(module.training for module in made.mean.modules())
 
 
+def test_the_validation_snr_is_the_mean_over_excerpts_with_vocals(
+    material: Material, dsd100_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = trainer(material, dsd100_root, validate_excerpts=6)
+    gains = iter([0.5, -10.0, 1.0])  # of the vocals' spectrum in what is found, batch by batch of two excerpts
+    monkeypatch.setattr(made.mean, "mask", lambda features: features)
+    masked, batches = nets.Batch.masked, []
+
+    def known(batch: nets.Batch, mask: Tensor) -> Tensor:
+        assert masked(batch, torch.ones_like(mask[:, :1])).shape == batch.vocals.shape
+        batches.append(batch)
+        return batch.vocals * next(gains)
+
+    monkeypatch.setattr(nets.Batch, "masked", known)
+    monkeypatch.setattr(made.mean, "loss", lambda _: {"all": torch.tensor(1.0)})
+    scores = made.validate()
+    assert len(batches) == 3
+    assert scores["validation_snr_db"] == pytest.approx((20 * np.log10(2) - 10 + 30) / 3, abs=1e-3)
+
+
 def test_validation_settles_the_statistics_of_the_averaged_net(material: Material, dsd100_root: Path) -> None:
     made = trainer(material, dsd100_root, ema=0.0)
     for step in range(3):

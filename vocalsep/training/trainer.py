@@ -23,6 +23,7 @@ from vocalsep.training.team import Team
 
 NORM_BATCHES = 16  # excerpts of so many steps, far beyond those of any training, settle the batch norms
 _NORM_STEP = 2**40
+_SNR_DB = (-10.0, 30.0)  # of an excerpt
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -197,10 +198,11 @@ class Trainer:
     def validate(self) -> dict[str, float]:
         """Makes the averaged weights ready for use, and scores them on held-out excerpts, always the same ones.
 
-        The scores are the loss and the median spectral SNR.
+        The scores are the loss and the mean spectral SNR.
 
         The SNR is of the masked mixture's spectrum against the vocals', on the front end's grid, in dB, over
-        excerpts whose vocals are not silent, if there are any; it lies close to the SDR of the sound.
+        excerpts whose vocals are not silent, if there are any; it lies close to the SDR of the sound. Each excerpt's
+        counts as what of it lies in -10 to 30 dB, so that one with hardly any vocals does not decide.
         """
         self._settle_norms()
         if self.material.validation is None:
@@ -218,7 +220,7 @@ class Trainer:
                 ratios.append((10 * torch.log10(signal / noise.clamp_min(1e-12)))[audible])
         found = torch.cat(ratios)
         scores = {"validation_loss": sum(losses) / len(losses)}
-        return scores | ({"validation_snr_db": found.median().item()} if len(found) else {})
+        return scores | ({"validation_snr_db": found.clamp(*_SNR_DB).mean().item()} if len(found) else {})
 
     def state(self) -> dict[str, Any]:
         """Everything that a resumed run needs to go on as if nothing had happened."""

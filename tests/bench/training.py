@@ -33,15 +33,7 @@ from vocalsep.training.team import Team
 from vocalsep.training.trainer import Trainer
 
 ONE = (Source(Path("noise")),)
-AUGMENTATIONS = {
-    "none": {},
-    "pitch": {"pitch": 1.0},
-    "tempo": {"tempo": 1.0},
-    "speed": {"speed": 1.0},
-    "eq": {"eq": 1.0},
-    "limiter": {"limiter": 1.0},
-    "band_limit": {"band_limit": 1.0},
-}
+AUGMENTATIONS = ("pitch", "tempo", "speed", "reverb", "eq", "limiter", "band_limit")
 
 
 def noise(recipe: Recipe, options: ExcerptOptions) -> Excerpts:
@@ -115,17 +107,21 @@ def presets_table(names: list[str], precision: str, seconds: float) -> None:
         )
 
 
-def augmentations_table(seconds: float) -> None:
+def changes_table(seconds: float) -> None:
     recipe = recipes.read_recipe("unet")
-    print("\n| excerpts with | ms for a true pair | ms for a remix |")
-    print("|---|---|---|")
-    for name, settings in AUGMENTATIONS.items():
+    print("\n| excerpts with | ms for a true pair | ms for a remix | ms for a lone voice |")
+    print("|---|---|---|---|")
+    for name in ("none", *AUGMENTATIONS, "in_key"):
         cells = []
-        for pairs in (1.0, 0.0):
-            plain = ExcerptOptions(pairs=pairs, remixes=1 - pairs, voices=0.0)
-            excerpts = noise(recipe, replace(plain, augment=replace(plain.augment, **settings)))  # type: ignore[arg-type]
+        for kind in ("pairs", "remixes", "voices"):
+            options = ExcerptOptions(**{"pairs": 0.0, "remixes": 0.0, "voices": 0.0, kind: 1.0})
+            if name in AUGMENTATIONS:
+                options = replace(options, augment=replace(options.augment, **{name: 1.0}))
+            elif name == "in_key":
+                options = replace(options, in_key=1.0)
+            excerpts = noise(recipe, options)
             cells.append(1e3 * timed(lambda excerpts=excerpts: excerpts.batch(0, 4), seconds) / 4)
-        print(f"| {name} | {cells[0]:.1f} | {cells[1]:.1f} |", flush=True)
+        print(f"| {name} | " + " | ".join(f"{cell:.1f}" for cell in cells) + " |", flush=True)
 
 
 def main() -> None:
@@ -138,7 +134,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     print(f"{os.cpu_count()} cores, {platform.machine()}, {options.threads} threads, {options.precision}, ", end="")
     presets_table(options.preset, options.precision, options.seconds)
-    augmentations_table(options.seconds / 5)
+    changes_table(options.seconds / 5)
 
 
 if __name__ == "__main__":

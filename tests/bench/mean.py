@@ -53,9 +53,7 @@ def main() -> None:
     for model in parts[1:]:
         heard = splits.both(heard, model.about.get("heard", {}))
     model = mean(parts)
-    own = ("format", "net", "options", "front_end", "front_end_kind", "tensors")  # are written anew
-    about = {key: value for key, value in model.about.items() if key not in own}
-    weights.store(options.out, model.net, model.front_end, about | {"heard": heard})
+    weights.store(options.out, model.net, model.front_end, model.about | {"heard": heard})
 
 
 if __name__ == "__main__":

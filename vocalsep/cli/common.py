@@ -73,6 +73,11 @@ class OptionalValue(TyperCommand):
         return super().parse_args(ctx, filled)
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextmanager
 def told() -> Iterator[None]:
     """Turns an expected error into one line on stderr and exit status 1."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vocalsep import __version__
-from vocalsep.cli.common import Dataset, RootOption, complain, for_tables, stderr, stdout, told
+from vocalsep.cli.common import Dataset, RootOption, complain, cores, for_tables, stderr, stdout, told
 from vocalsep.cli.extract import InversionName, MasksFrom
 from vocalsep.errors import DatasetError
 
@@ -75,7 +75,7 @@ def evaluate(
         compared = rows.standard(chosen, ways, estimates or [], sources, [False, True] if gate else [False])
         level = f"{setup.snr_db:+g}dB" if setup.snr_db else ""
         folder = out or Path("scores") / f"{setup.dataset}-{setup.split}{level}"
-        with _bar(quiet=quiet) as progress, _workers(jobs or _cores()) as executor:
+        with _bar(quiet=quiet) as progress, _workers(jobs or cores()) as executor:
             lines, problems = runs.evaluate(setup, compared, folder, limit=limit, executor=executor, progress=progress)
         found = summary.summarise(lines, [row.name for row in compared])
         about = report.as_json(setup, found, problems, __version__)
@@ -169,8 +169,3 @@ def _one_thread() -> None:
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

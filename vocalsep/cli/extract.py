@@ -12,7 +12,7 @@ from vocalsep import DEFAULT_MODEL
 from vocalsep.cli import pipes
 from vocalsep.cli.batch import inputs, plan, processes, telling, work
 from vocalsep.cli.batch.events import Ended
-from vocalsep.cli.common import DEVICE_HELP, Device, stderr
+from vocalsep.cli.common import DEVICE_HELP, Device, cores, stderr
 from vocalsep.errors import AudioError, VocalsepError
 
 
@@ -229,7 +229,7 @@ def extract(
         subtype=subtype,
         clip=clip.value,
         gate=gate,
-        threads=threads or max(1, processes.cores() // jobs),
+        threads=threads or max(1, cores() // jobs),
         mute=progress is Progress.JSON,
     )
     if pipes.asked(songs or [], output, accompaniment, raw):

@@ -193,7 +193,7 @@ class _Powers:
         self._ended = samples < max(block.shape[-1] for block in present.values())
         mixture = self._track.mixture
         whole = [mixture] if mixture else [*self._track.vocals, *self._track.accompaniment]
-        channels = max(_part(source, present, samples).shape[0] for source in whole)
+        channels = max(1 if source.channel is not None else len(present[source.path]) for source in whole)
         vocals, accompaniment = (
             sum((_part(source, present, samples, channels) for source in stem), torch.zeros(channels, samples))
             for stem in (self._track.vocals, self._track.accompaniment)
@@ -201,7 +201,7 @@ class _Powers:
         self._vocals += vocals.square().sum().item()
         self._accompaniment += accompaniment.square().sum().item()
         if mixture:
-            heard = _part(mixture, present, samples)
+            heard = _part(mixture, present, samples, channels)
             self._mixture += heard.square().sum().item()
             self._left += (heard - vocals - accompaniment).square().sum().item()
 
@@ -222,9 +222,9 @@ class _Powers:
         return max(EXACT_DB, 10 * math.log10(self._left / max(self._mixture, 1e-20)))
 
 
-def _part(source: Source, blocks: dict[Path, Waveform], samples: int, channels: int = 0) -> Waveform:
+def _part(source: Source, blocks: dict[Path, Waveform], samples: int, channels: int) -> Waveform:
     """What a source adds to the sum, float64; of other channels than these their mean, which counts for each."""
     block = blocks[source.path][:, :samples].double()
     if source.channel is not None:
         block = block[source.channel : source.channel + 1]
-    return source.weight * (block if channels in (0, block.shape[0]) else block.mean(0, keepdim=True))
+    return source.weight * (block if len(block) == channels else block.mean(0, keepdim=True))

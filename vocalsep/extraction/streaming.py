@@ -237,6 +237,15 @@ def chunk_inputs(
     """Chunks of power as they are dealt out to the net, and what it sees of them, as many as it is best given.
 
     A chunk of more channels than the net takes is several of its inputs; see `FrontEnd.arrange`.
+
+    Args:
+        power: ``(chunk, channel or 1, row, frame)``, as a `Listener` gives it.
+        front_end: The net's front end.
+        net: The net, on `device`.
+        device: Where to compute.
+
+    Yields:
+        Power and features, ``(input, channel of the net or 1, row, frame)`` each, of at most `Net.chunks` inputs.
     """
     for arranged in torch.split(front_end.arrange(power.to(device)), net.chunks):
         if len(arranged):

@@ -27,11 +27,6 @@ from vocalsep.cli.common import quiet_libraries
 _LAST_SECONDS = 0.8  # for a process to clear away what it was writing, when it is stopped
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def run(jobs: Sequence[tuple[int, Job]], settings: Settings, processes: int, tell: Tell) -> None:
     """Does jobs.
 

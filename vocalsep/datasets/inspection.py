@@ -194,14 +194,23 @@ class _Powers:
         mixture = self._track.mixture
         whole = [mixture] if mixture else [*self._track.vocals, *self._track.accompaniment]
         channels = max(1 if source.channel is not None else len(present[source.path]) for source in whole)
-        vocals, accompaniment = (
-            sum((_part(source, present, samples, channels) for source in stem), torch.zeros(channels, samples))
-            for stem in (self._track.vocals, self._track.accompaniment)
-        )
+        pieces = {path: block[:, :samples].double() for path, block in present.items()}
+
+        def part(source: Source) -> Waveform:
+            return source.part(pieces[source.path], channels)
+
+        try:
+            vocals, accompaniment = (
+                sum(map(part, stem), torch.zeros(channels, samples))
+                for stem in (self._track.vocals, self._track.accompaniment)
+            )
+        except AudioError:  # `_levels` tells of a channel that is missing
+            self._ended = True
+            return
         self._vocals += vocals.square().sum().item()
         self._accompaniment += accompaniment.square().sum().item()
         if mixture:
-            heard = _part(mixture, present, samples, channels)
+            heard = part(mixture)
             self._mixture += heard.square().sum().item()
             self._left += (heard - vocals - accompaniment).square().sum().item()
 
@@ -220,11 +229,3 @@ class _Powers:
         if not self._left:
             return EXACT_DB
         return max(EXACT_DB, 10 * math.log10(self._left / max(self._mixture, 1e-20)))
-
-
-def _part(source: Source, blocks: dict[Path, Waveform], samples: int, channels: int) -> Waveform:
-    """What a source adds to the sum, float64; of other channels than these their mean, which counts for each."""
-    block = blocks[source.path][:, :samples].double()
-    if source.channel is not None:
-        block = block[source.channel : source.channel + 1]
-    return source.weight * (block if len(block) == channels else block.mean(0, keepdim=True))

@@ -35,6 +35,27 @@ class Source:
     channel: int | None = None
     weight: float = 1.0
 
+    def part(self, samples: Waveform, channels: int) -> Waveform:
+        """What it adds to the sum of a stem's sources.
+
+        Args:
+            samples: The recording or a piece of it, ``(channel, time)``.
+            channels: How many channels the sum has. Those of a recording with another number count as their mean.
+
+        Returns:
+            ``(channels, time)``.
+
+        Raises:
+            AudioError: If the recording lacks the channel.
+        """
+        if self.channel is not None:
+            if self.channel >= len(samples):
+                raise AudioError(f"{self.path}: has no channel {self.channel + 1}")
+            samples = samples[self.channel : self.channel + 1]
+        if len(samples) != channels:
+            samples = samples.mean(dim=0, keepdim=True).expand(channels, -1)
+        return samples if self.weight == 1 else samples * self.weight
+
 
 @dataclass(frozen=True, kw_only=True)
 class Track:
@@ -100,14 +121,7 @@ class Track:
 
 def _read(source: Source, rate: int, channels: int) -> Waveform:
     samples, native = audio.read(source.path)
-    if source.channel is not None:
-        if source.channel >= samples.shape[0]:
-            raise AudioError(f"{source.path}: has no channel {source.channel + 1}")
-        samples = samples[source.channel : source.channel + 1]
-    if samples.shape[0] != channels:
-        samples = samples.mean(dim=0, keepdim=True).expand(channels, -1)
-    samples = audio.resample(samples, native, rate)
-    return samples if source.weight == 1 else samples * source.weight
+    return audio.resample(source.part(samples, channels), native, rate)
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import typer
 
-from vocalsep.cli.batch import telling, work
+from vocalsep.cli.batch import plan, telling, work
+from vocalsep.cli.batch.plan import PIPE
 from vocalsep.cli.common import complain, told, warn
 from vocalsep.errors import AudioError, ConfigError, VocalsepError
 
 if TYPE_CHECKING:
     from vocalsep.audio import Layout
-
-PIPE = "-"
 
 
 def asked(songs: Sequence[str], output: str | None, accompaniment: str | None, raw: str | None) -> bool:
@@ -116,10 +115,9 @@ def _check(
     files = [Path(path).resolve() for path in (*names, labels) if path not in (None, PIPE)]
     if len(files) > len(set(files)):
         raise typer.BadParameter("one file would be written twice; give the outputs different names")
-    for name in names if ending else ():
-        if (".wav" if name == PIPE else Path(name).suffix.lower()) != f".{ending}":
-            what = "standard output is wav" if name == PIPE else f"{name} is named otherwise"
-            raise typer.BadParameter(f"--format {ending}, but {what}; give one format")
+    for option, name in (("-o", vocals), ("--accompaniment", accompaniment)):
+        if ending and name:
+            plan.check_name(option, name, ending)
     if PIPE in names and clip == "scale":
         raise typer.BadParameter("--clip scale needs the whole song, for which standard output does not wait")
     if PIPE in names and sys.stdout.isatty():

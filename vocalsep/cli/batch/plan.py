@@ -21,6 +21,7 @@ FIELDS = ("stem", "song", "folder", "model", "ext")
 """What names of outputs may be made from."""
 
 LABELS = "labels"  # the one output that is no sound
+PIPE = "-"
 _OPTIONS = {"vocals": "-o", "accompaniment": "--accompaniment", LABELS: "--labels"}
 _SAME_LETTERS = os.name == "nt" or sys.platform == "darwin"  # file systems that do not tell a from A
 
@@ -156,8 +157,24 @@ def check_ending(naming: Naming) -> None:
         if is_template(place):
             if "ext" not in _fields(place):
                 raise typer.BadParameter(f"{_OPTIONS[stem]} {place} has no {{ext}} for the format that --format names")
-        elif not naming.many and Path(place).suffix.lower() != f".{naming.ending}":
-            raise typer.BadParameter(f"{_OPTIONS[stem]} {place} and --format {naming.ending} are two formats; give one")
+        elif not naming.many:
+            check_name(_OPTIONS[stem], place, naming.ending)
+
+
+def check_name(option: str, name: str, ending: str) -> None:
+    """Makes sure that the name of an output does not say another format than the one that is asked for.
+
+    Args:
+        option: The option that the name was given to.
+        name: The file, or `PIPE`: what goes there is wav.
+        ending: The format that is asked for.
+
+    Raises:
+        typer.BadParameter: If they are two.
+    """
+    if (".wav" if name == PIPE else Path(name).suffix.lower()) != f".{ending}":
+        said = f"{name} (wav)" if name == PIPE else name
+        raise typer.BadParameter(f"{option} {said} and --format {ending} are two formats; give one")
 
 
 def make(songs: Sequence[Song], naming: Naming, *, existing: str = "refuse", subtype: str | None = None) -> list[Job]:

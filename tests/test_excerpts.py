@@ -265,6 +265,17 @@ def test_pauses_of_a_lone_voice_are_drawn_again() -> None:
     assert float(silent.float().mean()) < 0.05  # without another draw it would be a half
 
 
+@pytest.mark.parametrize(("kind", "stereo"), [(VOICES, True), (REMIXES, False)], ids=["lone", "song's"])
+def test_lone_voices_are_treated_as_a_studio_would_and_vocals_of_songs_stay(kind: ExcerptOptions, stereo: bool) -> None:
+    mono = np.repeat(np.random.default_rng(0).standard_normal((1, 300)), 2, axis=0).astype(np.float32)
+    options = replace(kind, augment=AugmentOptions(double=1.0, echo=1.0))
+    pools = [Pool([decoded("song", vocals=mono, accompaniment=mono)])]
+    vocals, _ = drawn(options, songs=pools, voices=[Pool([decoded("voice", vocals=mono)])])
+    left, right = vocals.unbind(dim=1)
+    assert bool((level((left - right).unsqueeze(1)) > 0.01).all()) is stereo
+    assert bool((left == right).all()) is not stereo
+
+
 def test_silent_recordings_stay_silent_and_finite() -> None:
     silence = np.zeros((2, 300), np.float32)
     quiet = [Pool([decoded("quiet", vocals=silence, accompaniment=silence)])]

@@ -33,7 +33,7 @@ from vocalsep.training.team import Team
 from vocalsep.training.trainer import Trainer
 
 ONE = (Source(Path("noise")),)
-AUGMENTATIONS = ("pitch", "tempo", "speed", "reverb", "eq", "limiter", "band_limit")
+AUGMENTATIONS = ("pitch", "tempo", "speed", "compressor", "double", "echo", "reverb", "eq", "limiter", "band_limit")
 
 
 def noise(recipe: Recipe, options: ExcerptOptions) -> Excerpts:

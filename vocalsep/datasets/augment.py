@@ -29,8 +29,6 @@ _STEPS = 8  # of the limiter's gain, to the time it takes
 _ROLL_OFF = 0.25  # octaves from the low-pass's corner to nothing
 _FFT_STEP = 4_096  # FFTs of multiples of it are fast
 _PAD_SECONDS = 0.05  # of zeros, so that a filter does not wrap from an excerpt's end to its start
-_DELAY_SECONDS = 0.03  # at most, from a voice to its room
-_DULL_HZ = 4_000.0  # where a room has lost 6 dB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +46,13 @@ class AugmentOptions:
         speed: Probability that it is played faster or slower, which moves pitch, tempo and formants alike: another
             singer, nearly.
         speed_ratio: New speed over old.
+        compressor: Probability that the loudest parts of a lone voice are brought down.
+        compressor_db: From where on, below its loudest part.
+        double: Probability that a lone voice is doubled, to the left and to the right.
+        double_db: Level of either double against it.
+        echo: Probability that a lone voice has an echo.
+        echo_db: Level of an echo against what it is the echo of.
+        echo_seconds: When it comes.
         reverb: Probability that a lone voice, most of which are recorded dry and in the middle, is put into a room.
         reverb_seconds: Time in which the room's sound falls by 60 dB.
         reverb_db: Level of the room's sound against the voice's own.
@@ -69,6 +74,13 @@ class AugmentOptions:
     tempo_ratio: Range = (0.8, 1.2)
     speed: float = 0.0
     speed_ratio: Range = (0.8, 1.25)
+    compressor: float = 0.0
+    compressor_db: Range = (6.0, 24.0)
+    double: float = 0.0
+    double_db: Range = (-15.0, -3.0)
+    echo: float = 0.0
+    echo_db: Range = (-20.0, -6.0)
+    echo_seconds: Range = (0.1, 0.6)
     reverb: float = 0.0
     reverb_seconds: Range = (0.3, 2.5)
     reverb_db: Range = (-20.0, -4.0)
@@ -81,11 +93,16 @@ class AugmentOptions:
     band_limit_hz: Range = (3_000.0, 8_000.0)
 
     def __post_init__(self) -> None:
-        for name in ("pitch", "tempo", "speed", "reverb", "eq", "limiter", "band_limit"):
+        changes = ("pitch", "tempo", "speed", "compressor", "double", "echo", "reverb", "eq", "limiter", "band_limit")
+        for name in changes:
             check_share(name, getattr(self, name))
         check_range("pitch_semitones", self.pitch_semitones, -12, 12)
         check_range("tempo_ratio", self.tempo_ratio, 0.5, 2)
         check_range("speed_ratio", self.speed_ratio, 0.5, 2)
+        check_range("compressor_db", self.compressor_db, 0, 60)
+        check_range("double_db", self.double_db, -60, 0)
+        check_range("echo_db", self.echo_db, -60, -1)
+        check_range("echo_seconds", self.echo_seconds, 0.01, 10)
         check_range("reverb_seconds", self.reverb_seconds, 0.01, 20)
         check_range("reverb_db", self.reverb_db, -60, 20)
         check_range("eq_db", self.eq_db, -60, 60)
@@ -165,34 +182,12 @@ def draw_change(options: AugmentOptions, rng: np.random.Generator) -> Change:
     return Change(2 ** (semitones / 12) * speed, tempo * speed)
 
 
-def reverberate(voice: Array, rate: int, rng: np.random.Generator, options: AugmentOptions) -> Array:
-    """With probability `reverb`: adds a room that is heard from all sides, noise that dies away.
-
-    Of a room's sound only its decay and its spread over the channels are taken for typical (Moorer, "About this
-    reverberation business", 1979): there are no single echoes.
-    """
-    if not chance(options.reverb, rng):
-        return voice
-    seconds = math.exp(rng.uniform(*np.log(options.reverb_seconds)))
-    gain = 10 ** (rng.uniform(*options.reverb_db) / 20)
-    delay = round(rng.uniform(0, _DELAY_SECONDS) * rate)
-    channels, samples = voice.shape
-    decay = 10 ** (-3 * np.arange(min(samples, math.ceil(seconds * rate))) / (seconds * rate))
-    noise = rng.standard_normal((channels, len(decay)), dtype=np.float32)
-    room = _filtered(noise, rate, lambda hz: 1 / (1 + hz / _DULL_HZ)) * decay
-    room *= gain / np.sqrt(np.square(room).sum(axis=1).mean())
-    padded = -(-(samples + len(decay)) // _FFT_STEP) * _FFT_STEP
-    spectrum = np.fft.rfft(voice.astype(np.float32), padded) * np.fft.rfft(room.astype(np.float32), padded)
-    wet = np.fft.irfft(spectrum, padded)[:, :samples]
-    return np.asarray(voice + np.pad(wet, ((0, 0), (delay, 0)))[:, :samples], np.float32)
-
-
 def equalise(stem: Array, rate: int, rng: np.random.Generator, options: AugmentOptions) -> Array:
     """With probability `eq`: a gain per band, the same for all channels, that runs smoothly from band to band."""
     if not chance(options.eq, rng):
         return stem
     gains_db = rng.uniform(*options.eq_db, size=len(EQ_HZ))
-    return _filtered(stem, rate, lambda hz: 10 ** (eq_curve(hz, gains_db) / 20))
+    return filtered(stem, rate, lambda hz: 10 ** (eq_curve(hz, gains_db) / 20))
 
 
 def eq_curve(hz: Array, gains_db: Array) -> Array:
@@ -247,14 +242,14 @@ def low_pass(samples: Array, rate: int, corner: float) -> Array:
         down = np.clip(np.log2(np.maximum(hz, 1.0) / corner) / _ROLL_OFF, 0, 1)
         return 0.5 + 0.5 * np.cos(np.pi * down)
 
-    return _filtered(samples, rate, curve)
+    return filtered(samples, rate, curve)
 
 
 def _window(rate: int) -> int:
     return 1 << max(4, round(math.log2(_WINDOW_SECONDS * rate)))
 
 
-def _filtered(samples: Array, rate: int, curve: Callable[[Array], Array]) -> Array:
+def filtered(samples: Array, rate: int, curve: Callable[[Array], Array]) -> Array:
     """Multiplies the spectrum over `time` by a real curve over Hz: a filter without delay."""
     length = samples.shape[-1]
     padded = -(-(length + round(_PAD_SECONDS * rate)) // _FFT_STEP) * _FFT_STEP

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from vocalsep.datasets import augment, keys, silence
+from vocalsep.datasets import augment, keys, production, silence
 from vocalsep.datasets.augment import AugmentOptions, check_range, check_share
 from vocalsep.datasets.cache import Array, Decoded
 from vocalsep.datasets.pools import Pool
@@ -226,7 +226,7 @@ class _Hand:
             voice = self._any(self.excerpts.voices, "vocals", suits)
             if _level(voice) > _SILENT:
                 break
-        return augment.reverberate(voice, self.rate, self.rng, self.options.augment)
+        return production.produce(voice, self.rate, self.rng, self.options.augment)
 
     def _second_voice(self, vocals: Array) -> Array:
         if not augment.chance(self.options.second_voice, self.rng) or _level(vocals) <= _SILENT:

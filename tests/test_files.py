@@ -103,3 +103,17 @@ def test_a_file_that_is_swept_before_it_is_locked_is_made_anew(tmp_path: Path, m
     files.write_text(tmp_path / "x.txt", "whole")
     assert (tmp_path / "x.txt").read_text() == "whole"
     assert len(calls) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links want rights there")
+def test_folders_are_walked_through_once_by_name_and_links_are_followed(tmp_path: Path) -> None:
+    for name in ("root/b/2.txt", "root/b/1.txt", "root/.hidden/x.txt", "root/0.txt", "elsewhere/c/3.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    root = tmp_path / "root"
+    (root / "a").symlink_to(tmp_path / "elsewhere")
+    (root / "b" / "ring").symlink_to(root)
+    (root / "z").symlink_to(root / "b")
+    walked = [(folder.relative_to(root).as_posix(), found) for folder, found in files.walk(root)]
+    assert walked == [(".", ["0.txt"]), ("a", []), ("a/c", ["3.txt"]), ("b", ["1.txt", "2.txt"])]
+    assert list(files.walk(root, recursive=False)) == [(root, ["0.txt"])]

@@ -51,6 +51,13 @@ def test_folders_below_are_looked_into_on_request_but_not_hidden_ones(tree: Path
     assert not any(song.named for song in songs)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links want rights there")
+def test_links_to_folders_are_followed(tree: Path) -> None:
+    (tree.parent / "linked").mkdir()
+    (tree.parent / "linked" / "songs").symlink_to(tree / "cd 10")
+    assert found("linked", recursive=True) == ["linked/songs/1.mp3", "linked/songs/x/y.ogg"]
+
+
 def test_arguments_keep_their_order_and_each_file_comes_once(tree: Path) -> None:
     Path("link.wav").symlink_to("music/b.wav")
     given = ["music/b.wav", "music", "./music/../music/b.wav", "link.wav", str(tree / "a.FLAC")]

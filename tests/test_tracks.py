@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -467,3 +468,11 @@ def test_hold_out_keeps_the_songs_of_an_artist_together(dsd100_root: Path) -> No
     training, validation, _ = tracks.hold_out(dsd100.find(dsd100_root, "Dev").tracks, 5)
     assert [track.group for track in validation] == ["Euler"]
     assert [track.group for track in training] == ["Ada", "Ada", "Brahe", "Curie", "Dirac"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links want rights there")
+def test_linked_folders_hold_recordings_as_any_others_do(stems_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "linked").symlink_to(stems_root)
+    linked, plain = stems.find(tmp_path).tracks, stems.find(stems_root).tracks
+    assert [track.group for track in linked] == [track.group for track in plain]
+    assert len(stems.voices(tmp_path).tracks) == len(stems.voices(stems_root).tracks) > 3

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and folders with all that lies below them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +16,34 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _SUFFIX = ".part"
+
+
+def walk(
+    root: Path, *, recursive: bool = True, onerror: Callable[[OSError], object] | None = None
+) -> Iterator[tuple[Path, list[str]]]:
+    """A folder and those below it, each followed by the folders in it, by name.
+
+    Links to folders are followed, but no folder is walked through twice, so that links in a ring end. Hidden folders
+    are left out.
+
+    Args:
+        root: The folder.
+        recursive: Whether those below it are wanted.
+        onerror: Called for each folder that cannot be listed.
+
+    Yields:
+        A folder, and the names of the files in it, sorted.
+    """
+    seen = {os.path.realpath(root)}
+    for name, folders, names in os.walk(root, onerror=onerror, followlinks=True):
+        yield Path(name), sorted(names)
+        below = []
+        for folder in sorted(folders if recursive else ()):
+            real = os.path.realpath(Path(name, folder))
+            if not folder.startswith(".") and real not in seen:
+                seen.add(real)
+                below.append(folder)
+        folders[:] = below
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from vocalsep.datasets import names
-from vocalsep.datasets.tracks import Listing, Problem, Source, Track, by_stem, doubled, is_recording, listing
+from vocalsep.datasets.tracks import Listing, Problem, Source, Track, by_stem, doubled, listing, recordings_below
 from vocalsep.errors import DatasetError
 
 _VOCALS = ".vocals"
@@ -29,7 +29,7 @@ def find(root: Path, split: str = "all") -> Listing:
     """
     _only_all(split)
     folders: dict[Path, list[Path]] = {}
-    for path in filter(is_recording, sorted(root.rglob("*"))):
+    for path in recordings_below(root):
         folders.setdefault(path.parent, []).append(path)
     tracks, problems = [], []
     for folder, files in sorted(folders.items()):
@@ -88,10 +88,10 @@ def taught(root: Path, split: str = "all", vocals: Path | None = None) -> Listin
     _only_all(split)
     vocals = vocals or root
     found: dict[Path, list[Path]] = {}
-    for path in filter(is_recording, sorted(vocals.rglob("*"))):
+    for path in recordings_below(vocals):
         if path.stem.endswith(_VOCALS):
             found.setdefault(_place(path, vocals, _VOCALS), []).append(path)
-    songs = [path for path in sorted(root.rglob("*")) if is_recording(path) and not path.stem.endswith(_OURS)]
+    songs = [path for path in recordings_below(root) if not path.stem.endswith(_OURS)]
     named = Counter(path.stem for path in songs)
     tracks, problems = [], []
     for path in songs:
@@ -141,7 +141,7 @@ def instrumentals(root: Path, split: str = "all") -> Listing:
 def _pool(root: Path, split: str, stem: str) -> Listing:
     _only_all(split)
     tracks = []
-    for path in filter(is_recording, sorted(root.rglob("*"))):
+    for path in recordings_below(root):
         sources = (Source(path),)
         artist, song = names.of_recording(path, root)
         tracks.append(

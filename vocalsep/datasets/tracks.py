@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from vocalsep import audio
+from vocalsep import audio, files
 from vocalsep.datasets import names
 from vocalsep.errors import AudioError, DatasetError
 from vocalsep.shapes import Waveform
@@ -179,6 +179,12 @@ def listing(
 def recordings(folder: Path) -> list[Path]:
     """The sound files of a folder by their endings, in order of name; hidden ones do not count."""
     return [path for path in sorted(folder.iterdir()) if is_recording(path)]
+
+
+def recordings_below(root: Path) -> list[Path]:
+    """The sound files of a folder and of all folders in it, in order of their paths; links are followed."""
+    found = (folder / name for folder, names in files.walk(root) for name in names)
+    return sorted(path for path in found if is_recording(path))
 
 
 def is_recording(path: Path) -> bool:

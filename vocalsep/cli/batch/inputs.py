@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vocalsep import files
 from vocalsep.audio.formats import SUFFIXES
 from vocalsep.errors import AudioError, VocalsepError
 
@@ -106,13 +107,12 @@ def _in_folder(root: Path, problems: list[VocalsepError], *, recursive: bool) ->
     def complain(error: OSError) -> None:
         problems.append(AudioError(f"{error.filename}: cannot be listed ({error.strerror})"))
 
-    for name, folders, files in os.walk(root, onerror=complain):
-        folders[:] = sorted(folder for folder in folders if recursive and not folder.startswith("."))
-        below = Path(name).relative_to(root)
-        for file in sorted(files):
-            if not file.startswith(".") and Path(file).suffix.lower() in SUFFIXES:
-                folder = "" if below == Path() else below.as_posix()
-                songs.append(Song(path=Path(name) / file, folder=folder, named=False))
+    for folder, names in files.walk(root, recursive=recursive, onerror=complain):
+        below = folder.relative_to(root)
+        for name in names:
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+                at = "" if below == Path() else below.as_posix()
+                songs.append(Song(path=folder / name, folder=at, named=False))
     if not songs and len(problems) == before:
         more = "" if recursive else "; -r looks in the folders below, too"
         raise AudioError(f"{root}: holds no recordings{more}")

@@ -171,6 +171,7 @@ def test_files_are_looked_after_as_ever(song: Path, tmp_path: Path) -> None:
         (["-", "-o", "-", "--accompaniment"], "need a path"),
         (["-", "-o", "-", "--labels"], "need a path"),
         (["-", "-o", "-", "--labels", "-"], "labels need a file"),
+        (["x.wav", "--labels", "-"], "labels need a file"),
         (["-", "-o", "-", "--clip", "scale"], "scale needs the whole song"),
         (["-", "-o", "-", "--format", "flac"], "-o - (wav) and --format flac are two formats"),
         (["-", "-o", "v.flac", "--accompaniment", "a.wav", "--format", "flac"], "a.wav and --format flac are two"),

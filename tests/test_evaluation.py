@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import hashlib
 import json
 import math
+import os
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from vocalsep import audio, metrics, nets, weights
 from vocalsep.datasets import splits
+from vocalsep.datasets.tracks import Source, Track
 from vocalsep.errors import ConfigError, DatasetError, ModelError
 from vocalsep.evaluation import rows, runs, songs
 from vocalsep.evaluation.rows import Row
@@ -297,13 +298,25 @@ def test_masks_come_from_where_the_net_says_unless_another_place_is_asked_for(mo
     )
 
 
-def test_fingerprints_tell_where_masks_are_from_and_those_of_former_runs_still_hold(clustering: str) -> None:
+NOTHING = Track(name="song", group="nobody")  # without files
+
+
+def test_fingerprints_tell_where_masks_are_from(clustering: str) -> None:
     chosen = rows.standard([clustering], ["phase", "griffin-lim"], [], ["auto", "clusters", "net"])
-    prints = {row.name: row.fingerprint("song") for row in chosen if row.kind == "model"}
+    prints = {row.name: row.fingerprint(NOTHING) for row in chosen if row.kind == "model"}
     assert len(set(prints.values())) == len(prints) == 6
-    of_old = "\n".join(["model", "phase", weights.digest(Path(clustering))])  # before there were clusters
-    assert prints["hybrid"] == hashlib.sha256(of_old.encode()).hexdigest()[:16]
-    assert MIXTURE.fingerprint("song") == hashlib.sha256(b"mixture\nphase").hexdigest()[:16]
+
+
+def test_fingerprints_tell_a_track_whose_files_have_changed(tmp_path: Path) -> None:
+    path = tmp_path / "vocals.wav"
+    found = set()
+    for content, weight in ((b"one", 1.0), (b"three", 1.0), (b"three", -1.0)):
+        path.write_bytes(content)
+        os.utime(path, (1, 1))
+        found.add(MIXTURE.fingerprint(Track(name="song", group="nobody", vocals=(Source(path, weight=weight),))))
+    os.utime(path, (2, 2))
+    found.add(MIXTURE.fingerprint(Track(name="song", group="nobody", vocals=(Source(path, weight=-1.0),))))
+    assert len(found) == 4
 
 
 def test_gated_models_have_rows_of_their_own_that_score_what_comes_through(model: str, clustering: str) -> None:
@@ -311,7 +324,7 @@ def test_gated_models_have_rows_of_their_own_that_score_what_comes_through(model
     compared = {row.name: row for row in found if row.kind == "model"}
     assert list(compared) == ["narrow", "narrow, gate", "hybrid, net", "hybrid, net, gate"]
     assert [row.gate for row in compared.values()] == [False, True, False, True]
-    assert len({row.fingerprint("song") for row in compared.values()}) == 4
+    assert len({row.fingerprint(NOTHING) for row in compared.values()}) == 4
     song = noises(samples=20_000)
     extractor = Extractor(weights.load(model), device="cpu", gate=True)
     assert torch.equal(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -113,7 +114,17 @@ def test_folders_are_walked_through_once_by_name_and_links_are_followed(tmp_path
     root = tmp_path / "root"
     (root / "a").symlink_to(tmp_path / "elsewhere")
     (root / "b" / "ring").symlink_to(root)
-    (root / "z").symlink_to(root / "b")
+    (root / "a b").symlink_to(root / "b")  # its own place counts, though this comes first
     walked = [(folder.relative_to(root).as_posix(), found) for folder, found in files.walk(root)]
     assert walked == [(".", ["0.txt"]), ("a", []), ("a/c", ["3.txt"]), ("b", ["1.txt", "2.txt"])]
     assert list(files.walk(root, recursive=False)) == [(root, ["0.txt"])]
+
+
+def test_json_keeps_letters_and_escapes_what_is_none() -> None:
+    assert files.as_json({"Café": [1, None]}) == '{"Café": [1, null]}'
+    name = os.fsdecode(b"Caf\xe9")
+    told = files.as_json({"name": name}, indent=1)
+    told.encode()
+    assert json.loads(told) == {"name": name}
+    with pytest.raises(ValueError, match="JSON"):
+        files.as_json(float("nan"))

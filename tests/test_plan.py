@@ -160,6 +160,7 @@ def test_a_format_and_a_name_must_not_say_different_things(tmp_path: Path) -> No
         plan.check_ending(naming)
     with pytest.raises(typer.BadParameter, match=r"-o v\.wav and --format flac are two formats"):
         plan.check_ending(named("v.wav", ending="flac"))
+    plan.check_ending(named("v.aif", ending="aiff"))  # two endings of one format
     with pytest.raises(typer.BadParameter, match=r"--accompaniment \{song\}\.flac has no \{ext\}"):
         plan.check_ending(named("{song}.{ext}", "{song}.flac", ending="flac"))
 

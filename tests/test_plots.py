@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import struct
 import sys
 from pathlib import Path
@@ -55,7 +56,7 @@ def test_drawing_leaves_the_global_state_of_the_library_alone(tmp_path: Path) ->
 
 # scores
 
-NAMES = ["plain", "with $math_ and 100 %", "雨の日", "a" * 200]
+NAMES = ["plain", "with $math_ and 100 %", "雨の日", "a" * 200, os.fsdecode(b"Caf\xe9")]
 
 
 def size(path: Path) -> tuple[int, int]:
@@ -69,7 +70,7 @@ def size(path: Path) -> tuple[int, int]:
 @pytest.mark.parametrize("count", [1, 4, 61])
 def test_scores_by_song_are_drawn_whatever_the_songs_are_called(tmp_path: Path, count: int) -> None:
     songs = [NAMES[index % len(NAMES)] for index in range(count)]
-    scores = {"mixture": [float(index) for index in range(count)], "net $x": [float("nan")] * count}
+    scores = {"mixture": [float(index) for index in range(count)], "net $x_$": [float("nan")] * count}
     plots.scores_by_song(songs, scores, tmp_path / "p.png", title="t $", label="dB $")
     assert min(size(tmp_path / "p.png")) > 200
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from vocalsep import audio, datasets
 from vocalsep.datasets import dsd100, mir1k, stems, tracks
-from vocalsep.datasets.tracks import Source, Track
+from vocalsep.datasets.tracks import Listing, Source, Track
 from vocalsep.errors import DatasetError
 
 
@@ -476,3 +477,47 @@ def test_linked_folders_hold_recordings_as_any_others_do(stems_root: Path, tmp_p
     linked, plain = stems.find(tmp_path).tracks, stems.find(stems_root).tracks
     assert [track.group for track in linked] == [track.group for track in plain]
     assert len(stems.voices(tmp_path).tracks) == len(stems.voices(stems_root).tracks) > 3
+
+
+def test_what_extract_has_written_beside_a_song_is_no_stem_of_it(tmp_path: Path) -> None:
+    for name in ("vocals", "mixture", "mixture.vocals", "mixture.accompaniment"):
+        synth.write(tmp_path / "A - B" / f"{name}.wav", np.full(800, 0.25), 8_000)
+    (track,) = stems.find(tmp_path).tracks
+    assert [(source.path.name, source.weight) for source in track.accompaniment] == [
+        ("mixture.wav", 1.0),
+        ("vocals.wav", -1.0),
+    ]
+    for name in ("bass", "backing.vocals"):  # of this one there is no song
+        synth.write(tmp_path / "A - B" / f"{name}.wav", np.full(800, 0.25), 8_000)
+    (track,) = stems.find(tmp_path).tracks
+    assert [source.path.name for source in track.accompaniment] == ["backing.vocals.wav", "bass.wav"]
+
+
+def test_a_folder_that_is_a_song_itself_has_its_name(tmp_path: Path) -> None:
+    for name in ("vocals", "accompaniment"):
+        synth.write(tmp_path / "A - B" / f"{name}.wav", np.full(800, 0.25), 8_000)
+    assert [track.name for track in stems.find(tmp_path / "A - B").tracks] == ["A - B"]
+
+
+@pytest.mark.parametrize("find", [stems.find, lambda root: dsd100.find(root, "Dev")], ids=["stems", "dsd100"])
+def test_a_folder_that_cannot_be_listed_is_named(
+    tmp_path: Path, dsd100_root: Path, monkeypatch: pytest.MonkeyPatch, find: Callable[[Path], Listing]
+) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(dsd100_root, root)
+    closed = str(next((root / "Sources" / "Dev").iterdir()))
+
+    def scandir(path: object = ".", of: Callable[..., object] = os.scandir) -> object:
+        if str(path) == closed:
+            raise PermissionError(13, "Permission denied", closed)
+        return of(path)
+
+    def listdir(path: object = ".", of: Callable[..., object] = os.listdir) -> object:
+        if str(path) == closed:
+            raise PermissionError(13, "Permission denied", closed)
+        return of(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(os, "listdir", listdir)
+    with pytest.raises(DatasetError, match=r"cannot be listed \(Permission denied\)"):
+        find(root)

@@ -1,8 +1,9 @@
-"""Files that appear whole or not at all, and folders with all that lies below them."""
+"""Files that appear whole or not at all, folders with all that lies below them, and JSON with names of files in it."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import tempfile
@@ -23,8 +24,8 @@ def walk(
 ) -> Iterator[tuple[Path, list[str]]]:
     """A folder and those below it, each followed by the folders in it, by name.
 
-    Links to folders are followed, but no folder is walked through twice, so that links in a ring end. Hidden folders
-    are left out.
+    Links to folders are followed, but no folder is walked through twice, so that links in a ring end; one that is there
+    without any link is found in its own place. Hidden folders are left out.
 
     Args:
         root: The folder.
@@ -34,15 +35,19 @@ def walk(
     Yields:
         A folder, and the names of the files in it, sorted.
     """
-    seen = {os.path.realpath(root)}
+    own = {root}
+    for name, folders, _ in os.walk(root) if recursive else ():
+        folders[:] = [folder for folder in folders if not folder.startswith(".")]
+        own.update(path for path in map(Path(name).joinpath, folders) if not path.is_symlink())
+    seen = {os.path.realpath(path) for path in own}
     for name, folders, names in os.walk(root, onerror=onerror, followlinks=True):
         yield Path(name), sorted(names)
         below = []
-        for folder in sorted(folders if recursive else ()):
-            real = os.path.realpath(Path(name, folder))
-            if not folder.startswith(".") and real not in seen:
+        for path in map(Path(name).joinpath, sorted(folders) if recursive else ()):
+            real = os.path.realpath(path)
+            if not path.name.startswith(".") and (path in own or real not in seen):
                 seen.add(real)
-                below.append(folder)
+                below.append(path.name)
         folders[:] = below
 
 
@@ -134,3 +139,16 @@ def write_text(path: Path, text: str) -> None:
     """
     with whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def as_json(value: object, *, indent: int | None = None) -> str:
+    """JSON, without a line's end. Letters stand as they are, unless a name of a file is no text.
+
+    Raises:
+        ValueError: If there is a number in it that JSON does not know.
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    with contextlib.suppress(UnicodeEncodeError):
+        text.encode()
+        return text
+    return json.dumps(value, indent=indent, allow_nan=False)

@@ -88,12 +88,13 @@ def scores_by_song(
     for row, values in scores.items():
         axes.plot(range(len(songs)), [values[index] for index in order], "o", markersize=4, label=row)
     if len(songs) <= _NAMED:
-        names = [songs[index][:40] for index in order]
+        names = [songs[index][:40].encode("utf-8", "replace").decode() for index in order]
         axes.set_xticks(range(len(songs)), labels=names, rotation=90, fontsize=7, parse_math=False)
     axes.set_xlabel("songs, in order of the first row's score")
     axes.set_ylabel(label, parse_math=False)
     axes.grid(axis="y", alpha=0.3)
-    figure.legend(loc="outside right upper", fontsize=8)
+    for text in figure.legend(loc="outside right upper", fontsize=8).get_texts():
+        text.set_parse_math(False)
     figure.suptitle(title, parse_math=False)
     _save(figure, path)
 

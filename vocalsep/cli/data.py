@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vocalsep import files
 from vocalsep.cli.common import Dataset, RootOption, for_tables, stderr, stdout, told
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def data_check(
                 progress=lambda _, done, count: bar.update(task, completed=done, total=count),
             )
         if as_json:
-            sys.stdout.write(json.dumps(found.to_dict(), ensure_ascii=False) + "\n")
+            sys.stdout.write(files.as_json(found.to_dict()) + "\n")
         else:
             _tell_check(found)
         if found.problems:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.metadata
-import json
 import math
 import os
 import platform
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from vocalsep import __version__
+from vocalsep import __version__, files
 from vocalsep.cli.common import for_tables, stdout
 from vocalsep.errors import AudioError, ModelError
 
@@ -80,7 +79,7 @@ def doctor(
     ok = all(finding.ok for finding in findings)
     if as_json:
         told = {"ok": ok, "findings": [dataclasses.asdict(finding) for finding in findings]}
-        sys.stdout.write(json.dumps(told, ensure_ascii=False) + "\n")
+        sys.stdout.write(files.as_json(told) + "\n")
     else:
         _tell(findings)
     if not ok:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import signal
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vocalsep import __version__
+from vocalsep import __version__, files
 from vocalsep.cli.common import Dataset, RootOption, complain, cores, for_tables, stderr, stdout, told
 from vocalsep.cli.extract import InversionName, MasksFrom
 from vocalsep.errors import DatasetError
@@ -84,7 +83,7 @@ def evaluate(
         except OSError as error:
             raise DatasetError(f"{error.filename or folder}: {error.strerror}") from error
     if as_json:
-        sys.stdout.write(json.dumps(about, ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.write(files.as_json(about) + "\n")
     else:
         for table in report.tables(found):
             _tell(table)
@@ -97,12 +96,13 @@ def evaluate(
 
 def _tell(shown: Table) -> None:
     from rich.table import Table as Grid
+    from rich.text import Text
 
     grid = Grid(title=shown.title, title_justify="left", show_edge=False, pad_edge=False)
     for index, head in enumerate(shown.head):
         grid.add_column(head, justify="right" if index else "left")
     for row in shown.rows:
-        grid.add_row(*row)
+        grid.add_row(*map(Text, row))
     console = for_tables(stdout)
     console.print(grid)
     console.print()

@@ -176,7 +176,11 @@ def extract(
     device: Annotated[Device, typer.Option(help=DEVICE_HELP, rich_help_panel=_SOUND)] = Device.AUTO,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="Threads that compute a song. Default: one to each core.", rich_help_panel=_SOUND),
+        typer.Option(
+            min=1,
+            help="Threads to a song. Default: the cores, shared among jobs.",
+            rich_help_panel=_SOUND,
+        ),
     ] = None,
     recursive: Annotated[
         bool, typer.Option("-r", "--recursive", help="Of folders take those below, too.", rich_help_panel=_BATCH)
@@ -232,7 +236,7 @@ def extract(
         threads=threads or max(1, cores() // jobs),
         mute=progress is Progress.JSON,
     )
-    if pipes.asked(songs or [], output, accompaniment, raw):
+    if pipes.asked(songs or [], raw, output, accompaniment, labels):
         many = from_file or recursive or skip_existing or dry_run or jobs > 1
         if many or progress in (Progress.BAR, Progress.JSON):
             raise typer.BadParameter("pipes and --raw are for one song, without options for many, and without progress")

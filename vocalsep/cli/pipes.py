@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from vocalsep.audio import Layout
 
 
-def asked(songs: Sequence[str], output: str | None, accompaniment: str | None, raw: str | None) -> bool:
+def asked(songs: Sequence[str], raw: str | None, *outputs: str | None) -> bool:
     """Whether a call is about pipes, or samples without a header."""
-    return raw is not None or PIPE in (*songs, output, accompaniment)
+    return raw is not None or PIPE in (*songs, *outputs)
 
 
 def extract(
@@ -103,12 +103,12 @@ def _check(
     """The song and the outputs, opened if they are pipes."""
     if len(songs) != 1:
         raise typer.BadParameter(f"through pipes, and with --raw, songs go one at a time; {len(songs)} were given")
+    if labels == PIPE:
+        raise typer.BadParameter("--labels need a file; standard output is for sound")
     if vocals is None:
         raise typer.BadParameter("where to? Give -o PATH, or -o - for standard output")
     if "" in (accompaniment, labels):
         raise typer.BadParameter("--accompaniment and --labels need a path, where pipes or --raw are used")
-    if labels == PIPE:
-        raise typer.BadParameter("--labels need a file; standard output is for sound")
     names = [path for path in (vocals, accompaniment) if path is not None]
     if names == [PIPE, PIPE]:
         raise typer.BadParameter("vocals and accompaniment cannot both go to standard output")

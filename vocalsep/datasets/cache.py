@@ -68,8 +68,10 @@ def decode(track: Track, rate: int, channels: int, folder: Path | None = None) -
             raise DatasetError(f"{folder}: cannot be written ({error.strerror})") from error
     try:
         stems = {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
-    except (ValueError, EOFError) as error:
-        raise DatasetError(f"{folder}: the cache of track {track.name!r} is damaged; delete {key}.*") from error
+    except (ValueError, EOFError, OSError) as error:
+        raise DatasetError(
+            f"{folder}: the cache of track {track.name!r} is damaged, or may not be read; delete {key}.*"
+        ) from error
     if min(stem.shape[1] for stem in stems.values()) < 1:
         raise DatasetError(f"track {track.name!r}: has no samples")
     return Decoded(track=track, stems=stems)

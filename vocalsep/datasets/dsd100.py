@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vocalsep.datasets import names
-from vocalsep.datasets.tracks import Listing, Problem, Source, Track, by_stem, doubled, listing, recordings
+from vocalsep.datasets.tracks import Listing, Problem, Source, Track, by_stem, doubled, entries, listing, recordings
 from vocalsep.errors import DatasetError
 
 RATE = 44_100
@@ -59,4 +59,4 @@ def find(root: Path, split: str = "Dev") -> Listing:
 
 
 def _songs(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    return [path for path in entries(folder) if path.is_dir() and not path.name.startswith(".")]

@@ -53,7 +53,7 @@ def expanded(root: str, layout: str) -> Path:
     Raises:
         DatasetError: If the environment variable is not set, or there is no such folder; names the pool by `layout`.
     """
-    path = Path(os.path.expandvars(root)).expanduser()
+    path = Path(root) if Path(root).is_dir() else Path(os.path.expandvars(root)).expanduser()
     if "$" in str(path):
         raise DatasetError(f"pool {layout}: set the environment variable in {root!r}, or pools' root")
     if not path.is_dir():

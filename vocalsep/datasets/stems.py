@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from vocalsep.datasets import names
@@ -34,7 +35,7 @@ def find(root: Path, split: str = "all") -> Listing:
     tracks, problems = [], []
     for folder, files in sorted(folders.items()):
         stems = by_stem(files)
-        name = folder.relative_to(root).as_posix()
+        name = folder.relative_to(root).as_posix() if folder != root else root.resolve().name
         if "vocals" not in stems:
             beside = [path.name for stem in ("accompaniment", "mixture") for path in stems.get(stem, [])]
             if beside:
@@ -67,8 +68,13 @@ def _backing(stems: dict[str, list[Path]]) -> list[str]:
     """Which stems make up the accompaniment."""
     if "accompaniment" in stems:
         return ["accompaniment"]
-    others = [stem for stem in stems if stem not in ("vocals", "mixture")]
+    others = [stem for stem in stems if stem not in ("vocals", "mixture") and not _is_output(stem, stems)]
     return others or [stem for stem in stems if stem == "mixture"]
+
+
+def _is_output(stem: str, stems: Mapping[str, object]) -> bool:
+    """Whether a file is what ``vocalsep extract`` has made of another one beside it."""
+    return any(stem.endswith(ending) and stem.removesuffix(ending) in stems for ending in _OURS)
 
 
 def taught(root: Path, split: str = "all", vocals: Path | None = None) -> Listing:

@@ -7,9 +7,11 @@ tracks stand in the modules beside this one.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
@@ -178,18 +180,38 @@ def listing(
 
 def recordings(folder: Path) -> list[Path]:
     """The sound files of a folder by their endings, in order of name; hidden ones do not count."""
-    return [path for path in sorted(folder.iterdir()) if is_recording(path)]
+    return [path for path in entries(folder) if is_recording(path)]
 
 
 def recordings_below(root: Path) -> list[Path]:
-    """The sound files of a folder and of all folders in it, in order of their paths; links are followed."""
-    found = (folder / name for folder, names in files.walk(root) for name in names)
+    """The sound files of a folder and of all folders in it, in order of their paths; links are followed.
+
+    Raises:
+        DatasetError: If a folder cannot be listed.
+    """
+    found = (folder / name for folder, names in files.walk(root, onerror=_not_listed) for name in names)
     return sorted(path for path in found if is_recording(path))
+
+
+def entries(folder: Path) -> list[Path]:
+    """What is in a folder, in order of name.
+
+    Raises:
+        DatasetError: If it cannot be listed.
+    """
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        _not_listed(error)
+
+
+def _not_listed(error: OSError) -> NoReturn:
+    raise DatasetError(f"{error.filename}: cannot be listed ({error.strerror})") from error
 
 
 def is_recording(path: Path) -> bool:
     """Whether a path looks like a sound file; ``._vocals.wav`` and its like, which macOS leaves, do not."""
-    return path.suffix.lower() in audio.SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return path.suffix.lower() in audio.SUFFIXES and not path.name.startswith(".") and os.path.isfile(path)  # noqa: PTH113 - raises nothing
 
 
 def by_stem(paths: Iterable[Path]) -> dict[str, list[Path]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -146,12 +145,12 @@ def write(out: Path, setup: Setup, lines: Sequence[Line], summary: Summary, abou
     """
     tracks = list(dict.fromkeys(line["track"] for line in lines))
     texts = {
-        "summary.json": json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+        "summary.json": files.as_json(about, indent=2) + "\n",
         "summary.md": markdown(setup, tables(summary), len(tracks)),
         "scores.csv": comma_separated(lines),
     }
     for name, text in texts.items():
-        files.write_text(out / name, text)
+        files.write_text(out / name, text.encode("utf-8", "backslashreplace").decode())
     if not lines:
         return
     boxes = {

@@ -13,7 +13,7 @@ import torch
 
 from vocalsep import audio, extraction, masks, weights
 from vocalsep.datasets.splits import Heard
-from vocalsep.datasets.tracks import is_recording
+from vocalsep.datasets.tracks import Track, is_recording
 from vocalsep.errors import AudioError, ConfigError, DatasetError
 from vocalsep.evaluation.oracle import oracle
 from vocalsep.evaluation.songs import Song
@@ -46,9 +46,12 @@ class Row:
     gate: bool = False
     folder: Path | None = None
 
-    def fingerprint(self, track: str) -> str:
-        """Changes with whatever the row makes of a track, as far as that can be told without computing it."""
+    def fingerprint(self, track: Track) -> str:
+        """Changes with whatever the row makes of a track, and with the track's files, without computing anything."""
         parts = [self.kind, self.inversion]
+        for source in (*track.vocals, *track.accompaniment):
+            state = source.path.stat()
+            parts.append(f"{source.path.name} {source.channel} {source.weight} {state.st_size} {state.st_mtime_ns}")
         if self.masks_from != "auto":
             parts.append(self.masks_from)
         if self.gate:
@@ -58,7 +61,7 @@ class Row:
         if self.folder:
             parts.append(str(self.folder))
             for stem in ("vocals", "accompaniment"):
-                path = _estimate_path(self.folder, track, stem)
+                path = _estimate_path(self.folder, track.name, stem)
                 parts.append(f"{path.stat().st_size} {path.stat().st_mtime_ns}" if path else "none")
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 

@@ -73,10 +73,10 @@ def evaluate(
     listing = setup.find()
     tracks = listing.tracks[:limit]
     leaks = _leaks(rows, tracks, shares_singers=listing.shares_singers)
-    problems = [*listing.problems, *_lone_files(rows, listing.tracks), *leaks.values()]
-    asked = [(row, track.name) for row in rows for track in tracks if (row.name, track.name) not in leaks]
-    wanted = {(row.name, track): row.fingerprint(track) for row, track in asked}
     try:
+        problems = [*listing.problems, *_lone_files(rows, listing.tracks), *leaks.values()]
+        asked = [(row, track) for row in rows for track in tracks if (row.name, track.name) not in leaks]
+        wanted = {(row.name, track.name): row.fingerprint(track) for row, track in asked}
         known = _open(setup, out)
         done = {key: known[key] for key in wanted if key in known and known[key]["fingerprint"] == wanted[key]}
         tasks = []
@@ -201,7 +201,7 @@ def _read(path: Path) -> dict[tuple[str, str], Line]:
         with path.open("r+b") as file:
             file.truncate(len(whole))
     lines = {}
-    for number, part in enumerate(whole.decode("utf-8", errors="replace").splitlines(), start=1):
+    for number, part in enumerate(whole.decode("utf-8", errors="replace").split("\n")[:-1], start=1):
         try:
             line = json.loads(part)
             _ = [line[key] for key in ("fingerprint", "seconds", *TARGETS)]
@@ -213,5 +213,5 @@ def _read(path: Path) -> dict[tuple[str, str], Line]:
 
 def _append(log: TextIO, lines: Iterable[Line]) -> None:
     for line in lines:
-        log.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+        log.write(files.as_json(line) + "\n")
     log.flush()

@@ -7,7 +7,6 @@ far, by validation).
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -88,12 +87,10 @@ def fit(
         if ours.leads:
             try:
                 run.mkdir(parents=True, exist_ok=True)
+                files.write_text(run / RECIPE, config.dump_toml(config.to_dict(recipe)))
+                files.write_text(run / TRACKS, files.as_json({**material.names, "before": before}, indent=1))
             except OSError as error:
-                raise ConfigError(f"{run}: cannot be made ({error.strerror})") from error
-            files.write_text(run / RECIPE, config.dump_toml(config.to_dict(recipe)))
-            files.write_text(
-                run / TRACKS, json.dumps({**material.names, "before": before}, indent=1, ensure_ascii=False)
-            )
+                raise ConfigError(f"{run}: cannot be written ({error.strerror})") from error
         if trainer.progress >= 1 or schedule.gave_up(trainer.standing, recipe.training):
             tell(f"{run}: this run is done, after {trainer.step} steps")
         else:

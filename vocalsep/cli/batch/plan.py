@@ -13,7 +13,7 @@ from pathlib import Path
 
 import typer
 
-from vocalsep.audio.formats import check_output
+from vocalsep.audio.formats import FORMATS, check_output
 from vocalsep.cli.batch.inputs import Song
 from vocalsep.errors import AudioError, VocalsepError, unknown
 
@@ -172,7 +172,8 @@ def check_name(option: str, name: str, ending: str) -> None:
     Raises:
         typer.BadParameter: If they are two.
     """
-    if (".wav" if name == PIPE else Path(name).suffix.lower()) != f".{ending}":
+    suffix = "wav" if name == PIPE else Path(name).suffix.lower().removeprefix(".")
+    if FORMATS.get(suffix) is not FORMATS[ending]:
         said = f"{name} (wav)" if name == PIPE else name
         raise typer.BadParameter(f"{option} {said} and --format {ending} are two formats; give one")
 

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import Any, Self
 
 from rich.console import Console
 
+from vocalsep import files
 from vocalsep.cli.batch.events import Begun, Ended, Event, Moved
 from vocalsep.cli.batch.plan import Job
 from vocalsep.cli.common import complain, for_tables, one_line, stderr, warn
@@ -246,12 +246,8 @@ def arranged(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_line(values: dict[str, Any]) -> str:
-    """A JSON object on a line; letters stand as they are, unless a name of a file is no text."""
-    line = json.dumps(values, ensure_ascii=False)
-    with contextlib.suppress(UnicodeEncodeError):
-        line.encode()
-        return line + "\n"
-    return json.dumps(values) + "\n"
+    """A JSON object on a line."""
+    return files.as_json(values) + "\n"
 
 
 def result(report: dict[str, Any], *, as_json: bool) -> str:

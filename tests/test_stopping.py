@@ -36,7 +36,7 @@ def music(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A short song and two long ones; the current folder is the one that holds ``music``."""
     monkeypatch.chdir(tmp_path)
     for seed, name in enumerate(SONGS):
-        seconds = 300 if seed else 1
+        seconds = 120 if seed else 1
         synth.write(tmp_path / "music" / name, fakes.noise(1, seconds * 8_000, seed).clamp(-0.9, 0.9).numpy().T, 8_000)
     return tmp_path / "music"
 

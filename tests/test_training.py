@@ -454,7 +454,7 @@ def test_a_fresh_start_refuses_a_folder_with_a_run(finished: Path, dsd100_root: 
 
 def test_a_run_needs_a_folder(dsd100_root: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for run, why in ((tmp_path / "file", "is a file"), (tmp_path / "file" / "run", "cannot be made")):
+    for run, why in ((tmp_path / "file", "is a file"), (tmp_path / "file" / "run", "cannot be written")):
         with pytest.raises(ConfigError, match=f"{run}: {why}"):
             training.fit(recipe(dsd100_root), run, device=CPU)
 

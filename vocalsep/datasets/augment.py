@@ -1,4 +1,4 @@
-"""Changes to the sound of excerpts: pitch, tempo, speed, room, equaliser, limiter, low-pass; each off unless asked for.
+"""Changes to the sound of excerpts: pitch, tempo, speed, equaliser, limiter, low-pass; each off unless asked for.
 
 All of them are pure functions of ``(channel, time)`` arrays and a generator; they return float32 and never change what
 they are given. Whatever is done to a mixture is done as a gain or a filter, the same for both stems, so that the
@@ -249,10 +249,15 @@ def _window(rate: int) -> int:
     return 1 << max(4, round(math.log2(_WINDOW_SECONDS * rate)))
 
 
+def fft_length(samples: int) -> int:
+    """The next length from so many samples on whose FFTs are fast."""
+    return -(-samples // _FFT_STEP) * _FFT_STEP
+
+
 def filtered(samples: Array, rate: int, curve: Callable[[Array], Array]) -> Array:
     """Multiplies the spectrum over `time` by a real curve over Hz: a filter without delay."""
     length = samples.shape[-1]
-    padded = -(-(length + round(_PAD_SECONDS * rate)) // _FFT_STEP) * _FFT_STEP
+    padded = fft_length(length + round(_PAD_SECONDS * rate))
     gains = curve(np.fft.rfftfreq(padded, 1 / rate)).astype(np.float32)
     spectrum = np.fft.rfft(samples.astype(np.float32), padded) * gains
     return np.fft.irfft(spectrum, padded)[..., :length].astype(np.float32)

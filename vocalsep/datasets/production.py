@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from vocalsep.datasets.augment import Array, AugmentOptions, chance, filtered
+from vocalsep.datasets.augment import Array, AugmentOptions, chance, fft_length, filtered
 
 _BLOCK_SECONDS = 0.01  # of the compressor's level
 _SMOOTH = 5  # blocks on either side that its level is the mean of
@@ -21,7 +21,6 @@ _DRIFT_SECONDS = (0.0005, 0.003)  # by which a double comes earlier or later at 
 _DRIFT_HZ = (0.2, 0.8)  # how often it does
 _PAN = 0.3  # of a double on the far side
 _LEAST_ECHO = 0.01
-_FFT_STEP = 4_096  # FFTs of multiples of it are fast
 _DELAY_SECONDS = 0.03  # at most, from a voice to its room
 _DULL_HZ = 4_000.0  # where a room has lost 6 dB
 
@@ -115,7 +114,7 @@ def reverberate(voice: Array, rate: int, rng: np.random.Generator, options: Augm
     noise = rng.standard_normal((channels, len(decay)), dtype=np.float32)
     room = filtered(noise, rate, lambda hz: 1 / (1 + hz / _DULL_HZ)) * decay
     room *= gain / np.sqrt(np.square(room).sum(axis=1).mean())
-    padded = -(-(samples + len(decay)) // _FFT_STEP) * _FFT_STEP
+    padded = fft_length(samples + len(decay))
     spectrum = np.fft.rfft(voice.astype(np.float32), padded) * np.fft.rfft(room.astype(np.float32), padded)
     wet = np.fft.irfft(spectrum, padded)[:, :samples]
     return np.asarray(voice + np.pad(wet, ((0, 0), (delay, 0)))[:, :samples], np.float32)

@@ -211,7 +211,8 @@ def _not_listed(error: OSError) -> NoReturn:
 
 def is_recording(path: Path) -> bool:
     """Whether a path looks like a sound file; ``._vocals.wav`` and its like, which macOS leaves, do not."""
-    return path.suffix.lower() in audio.SUFFIXES and not path.name.startswith(".") and os.path.isfile(path)  # noqa: PTH113 - raises nothing
+    named_so = path.suffix.lower() in audio.SUFFIXES and not path.name.startswith(".")
+    return named_so and os.path.isfile(path)  # noqa: PTH113 - Path's raises errors where folders are closed
 
 
 def by_stem(paths: Iterable[Path]) -> dict[str, list[Path]]:

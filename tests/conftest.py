@@ -4,10 +4,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import fakes
+import fake_nets
 import pytest
-import small
-import synth
+import synthetic_songs
+import tiny_recipes
 import torch
 from hypothesis import settings
 
@@ -42,31 +42,31 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def dsd100_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six Dev songs (two of one artist) and two Test songs; shared by all tests, not to be changed."""
-    return synth.write_dsd100(tmp_path_factory.mktemp("dsd100"))
+    return synthetic_songs.write_dsd100(tmp_path_factory.mktemp("dsd100"))
 
 
 @pytest.fixture(scope="session")
 def mir1k_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two clips of each of four singers, two of them training singers; shared, not to be changed."""
-    return synth.write_mir1k(tmp_path_factory.mktemp("mir1k"))
+    return synthetic_songs.write_mir1k(tmp_path_factory.mktemp("mir1k"))
 
 
 @pytest.fixture(scope="session")
 def stems_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three songs, the second with single stems in place of an accompaniment; shared, not to be changed."""
-    return synth.write_stems(tmp_path_factory.mktemp("stems"))
+    return synthetic_songs.write_stems(tmp_path_factory.mktemp("stems"))
 
 
 @pytest.fixture(scope="session")
 def material(dsd100_root: Path) -> Material:
-    """The small DSD100 tree as `small.recipe` opens it; shared, not to be changed."""
-    return open_material(small.recipe(dsd100_root))
+    """The small DSD100 tree as `tiny_recipes.recipe` opens it; shared, not to be changed."""
+    return open_material(tiny_recipes.recipe(dsd100_root))
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A weights file with a narrow untrained U-Net."""
     path = tmp_path_factory.mktemp("model") / "narrow.safetensors"
-    made = fakes.random_unet()
+    made = fake_nets.random_unet()
     weights.store(path, made.net, made.front_end, {"licence": "none"})
     return path

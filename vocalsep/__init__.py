@@ -17,12 +17,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from vocalsep.release import __version__
+
 if TYPE_CHECKING:
     from vocalsep.extraction import Extractor, extract
     from vocalsep.weights import load as load_model
 
-__version__ = "0.1.0"
-DEFAULT_MODEL = "uhnet-hd"
 __all__ = ["Extractor", "__version__", "extract", "load_model"]
 
 _HOMES = {

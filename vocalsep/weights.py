@@ -23,10 +23,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from vocalsep import DEFAULT_MODEL as DEFAULT_MODEL
 from vocalsep import config, files, nets
 from vocalsep.errors import ConfigError, ModelError, unknown
 from vocalsep.features import FRONT_ENDS, FrontEnd
+from vocalsep.release import DEFAULT_MODEL as DEFAULT_MODEL
 
 SUFFIX = ".safetensors"
 _FORMAT = 1

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import soundfile
 
-from vocalsep import DEFAULT_MODEL, audio
+from vocalsep import audio
+from vocalsep.release import DEFAULT_MODEL
 
 DEMO = Path(__file__).parents[2] / "docs" / "demo" / "orphanage.ogg"
 RATE, STEP = 16_000, 100

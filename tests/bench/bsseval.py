@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-import theirs
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+import reference_bsseval
 
-from vocalsep.bsseval import BssEval
+from vocalsep.evaluation.bsseval import BssEval
 
 RATE = 44_100
 
@@ -53,7 +53,7 @@ def main() -> None:
         _, _, further = timed(lambda ruler=ruler, e=estimates: ruler(e))
         row = f"| {seconds} s | {wall:.1f} s | {cpu:.1f} s | {further:.1f} s |"
         if seconds <= options.museval_up_to:
-            museval, wall, cpu = timed(lambda r=references, e=estimates: theirs.version_4(r, e, RATE))
+            museval, wall, cpu = timed(lambda r=references, e=estimates: reference_bsseval.version_4(r, e, RATE))
             apart = max(float(np.abs(a.numpy() - b).max()) for a, b in zip(ours, museval, strict=True))
             row += f" {wall:.1f} s | {cpu:.1f} s | {apart:.0e} dB |"
         else:

@@ -12,9 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-import cells
+import format_matrix
 
 
 def main() -> None:
@@ -22,13 +22,16 @@ def main() -> None:
     parser.add_argument("page", type=Path)
     options = parser.parse_args()
     tables = []
-    for heading, rows, attempt in (("read, kHz", cells.IN, cells.read), ("written, kHz", cells.OUT, cells.write)):
+    for heading, rows, attempt in (
+        ("read, kHz", format_matrix.IN, format_matrix.read),
+        ("written, kHz", format_matrix.OUT, format_matrix.write),
+    ):
         found = []
         for name, row in rows.items():
             with tempfile.TemporaryDirectory() as folder:
-                found.append((name, cells.row(Path(folder), row.kinds, attempt), row.why))
+                found.append((name, format_matrix.row(Path(folder), row.kinds, attempt), row.why))
             print(found[-1], flush=True)
-        tables.append("\n".join(cells.lines(heading, found)))
+        tables.append("\n".join(format_matrix.lines(heading, found)))
     begin, end = "<!-- begin cells -->\n", "<!-- end cells -->\n"
     before, _, rest = options.page.read_text(encoding="utf-8").partition(begin)
     _, _, after = rest.partition(end)

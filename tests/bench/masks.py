@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vocalsep import masks, metrics, weights
-from vocalsep.evaluation import songs
+from vocalsep import masks, weights
+from vocalsep.evaluation import metrics, songs
 from vocalsep.extraction import Extractor, chunk_masks
+from vocalsep.extraction.chunks import Listener
 from vocalsep.nets import ClusteringNet
 from vocalsep.shapes import Mask
-from vocalsep.streams import Listener
 
 SCORES = (metrics.iou, metrics.pixel_accuracy, metrics.psnr)
 

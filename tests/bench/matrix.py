@@ -20,19 +20,20 @@ import numpy as np
 import soundfile
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-import cells
+import format_matrix
 import speed
 
-from vocalsep import DEFAULT_MODEL, audio
+from vocalsep import audio
+from vocalsep.release import DEFAULT_MODEL
 
 RATES = (8_000, 16_000, 44_100, 48_000, 96_000, 192_000)
 CHANNELS = (1, 2, 6)
 USUAL = (44_100, 48_000)
 
 
-def song(rate: int, channels: int, minutes: float) -> cells.Array:
+def song(rate: int, channels: int, minutes: float) -> format_matrix.Array:
     """``(channel, time)``, within full scale."""
     samples, own = soundfile.read(speed.DEMO, dtype="float32", always_2d=True)
     once = audio.resample(torch.from_numpy(samples.T), own, rate).numpy()
@@ -70,16 +71,16 @@ def main() -> None:
         head("wav of 16 bits, channels", RATES)
         for channels in CHANNELS:
             songs = (song(rate, channels, options.minutes) for rate in RATES)
-            made = (cells.written(path, "WAV PCM_16", *pair) for pair in zip(RATES, songs, strict=True))
+            made = (format_matrix.written(path, "WAV PCM_16", *pair) for pair in zip(RATES, songs, strict=True))
             line(channels, [cell(one, options.model) for one in made])
         stereo = {rate: song(rate, 2, options.minutes) for rate in USUAL}
         head("read, stereo", USUAL)
-        for heading, row in cells.IN.items():
-            made = (cells.written(path, row.kinds[0], *pair) for pair in stereo.items())
+        for heading, row in format_matrix.IN.items():
+            made = (format_matrix.written(path, row.kinds[0], *pair) for pair in stereo.items())
             line(heading, [cell(one, options.model) for one in made])
-        wavs = [cells.written(path.with_name(f"{rate}"), "WAV PCM_16", rate, stereo[rate]) for rate in USUAL]
+        wavs = [format_matrix.written(path.with_name(f"{rate}"), "WAV PCM_16", rate, stereo[rate]) for rate in USUAL]
         head("written, stereo", USUAL)
-        for heading, row in cells.OUT.items():
+        for heading, row in format_matrix.OUT.items():
             ending = row.kinds[0].split()[0]
             line(heading, [cell(wav, options.model, ending) for wav in wavs])
 

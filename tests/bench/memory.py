@@ -21,7 +21,7 @@ from typing import IO
 import numpy as np
 import soundfile
 
-from vocalsep import DEFAULT_MODEL
+from vocalsep.release import DEFAULT_MODEL
 
 DEMO = Path(__file__).parents[2] / "docs" / "demo" / "orphanage.ogg"
 PIECE = 2**14  # samples

@@ -23,10 +23,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vocalsep import nets
 from vocalsep.datasets.cache import Decoded
-from vocalsep.datasets.excerpts import ExcerptOptions, Excerpts
-from vocalsep.datasets.pools import Pool
 from vocalsep.datasets.tracks import Source, Track
 from vocalsep.training import recipes
+from vocalsep.training.excerpts.sampler import ExcerptOptions, Excerpts, Pool
 from vocalsep.training.material import Material
 from vocalsep.training.recipes import Recipe
 from vocalsep.training.team import Team

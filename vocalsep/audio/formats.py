@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vocalsep.errors import AudioError, ConfigError, unknown
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _SOUND = {".wav", ".wave", ".rf64", ".w64", ".aiff", ".aif", ".aifc", ".au", ".caf", ".flac", ".wv", ".ape", ".tta"}
 _LOSSY = {".ogg", ".oga", ".opus", ".mp3", ".mp2", ".m4a", ".m4b", ".aac", ".ac3", ".wma", ".mka"}
@@ -145,3 +149,30 @@ def _listed(numbers: frozenset[int] | range) -> str:
 def data_bytes(samples: int, channels: int, subtype: str) -> int:
     """Size of uncompressed samples, bytes."""
     return samples * channels * _BYTES[subtype]
+
+
+_WAV_FROM_VORBIS = {
+    3: (0, 2, 1),
+    5: (0, 2, 1, 3, 4),
+    6: (0, 2, 1, 5, 3, 4),
+    7: (0, 2, 1, 6, 5, 3, 4),
+    8: (0, 2, 1, 7, 5, 6, 3, 4),
+}
+"""By channel count: which channel of Vorbis comes first in wav, and so on. Other counts have one order."""
+
+
+def channels_to_wav(samples: Tensor, subtype: str) -> Tensor:
+    """Gives ``(channel, time)`` samples as libsndfile reads them the order of wav.
+
+    Args:
+        samples: The samples.
+        subtype: What they were stored as, in libsndfile's words.
+    """
+    order = _WAV_FROM_VORBIS.get(samples.shape[0]) if subtype == "VORBIS" else None
+    return samples[list(order)] if order else samples
+
+
+def channels_from_wav(samples: Tensor, subtype: str) -> Tensor:
+    """The inverse of `channels_to_wav`."""
+    order = _WAV_FROM_VORBIS.get(samples.shape[0]) if subtype == "VORBIS" else None
+    return samples[[order.index(channel) for channel in range(len(order))]] if order else samples

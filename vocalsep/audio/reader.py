@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 import torch
 
-from vocalsep.audio import order
+from vocalsep.audio.formats import channels_to_wav
 from vocalsep.errors import AudioError
 from vocalsep.shapes import Waveform
 
@@ -69,7 +69,7 @@ class _Sndfile:
                 raise AudioError(f"{self._path}: cannot be read to its end ({reason(error)})") from error
             if not len(block):
                 return
-            yield order.to_wav(torch.from_numpy(np.ascontiguousarray(block.T)), self.subtype)
+            yield channels_to_wav(torch.from_numpy(np.ascontiguousarray(block.T)), self.subtype)
 
     def close(self) -> None:
         self._file.close()

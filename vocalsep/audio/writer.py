@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from vocalsep import files
-from vocalsep.audio import order, tags
-from vocalsep.audio.formats import BITS, Format, check_output, data_bytes
+from vocalsep.audio import tags
+from vocalsep.audio.formats import BITS, Format, channels_from_wav, check_output, data_bytes
 from vocalsep.audio.reader import for_libsndfile, reason
 from vocalsep.audio.resampling import Resampler
 from vocalsep.errors import AudioError, ConfigError, unknown
@@ -63,7 +63,7 @@ class _Sndfile:
             soundfile._snd.sf_command(self._file._file, _SET_ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)
 
     def write(self, samples: Tensor) -> None:
-        self._file.write(order.from_wav(samples, self._subtype).numpy().T)
+        self._file.write(channels_from_wav(samples, self._subtype).numpy().T)
 
     def close(self) -> None:
         self._file.close()

@@ -13,9 +13,9 @@ from typing import Annotated
 
 import typer
 
-from vocalsep import __version__
 from vocalsep.cli import data, doctor, evaluate, extract, models, train
 from vocalsep.cli.common import OptionalValue, stdout
+from vocalsep.release import __version__
 
 app = typer.Typer(
     name="vocalsep",

@@ -26,14 +26,13 @@ def data_check(
     with told():
         from rich.progress import Progress
 
-        from vocalsep import datasets
-        from vocalsep.datasets import check
+        from vocalsep.datasets import check, layouts
 
         with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
             task = bar.add_task("reading", total=None)
             found = check.check(
                 dataset.value,
-                datasets.root_of(dataset.value, root),
+                layouts.root_of(dataset.value, root),
                 progress=lambda _, done, count: bar.update(task, completed=done, total=count),
             )
         if as_json:

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from vocalsep import __version__, files
+from vocalsep import files
 from vocalsep.cli.common import for_tables, stdout
 from vocalsep.errors import AudioError, ModelError
+from vocalsep.release import __version__
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vocalsep import __version__, files
+from vocalsep import files
 from vocalsep.cli.common import Dataset, RootOption, complain, cores, for_tables, stderr, stdout, told
 from vocalsep.cli.extract import InversionName, MasksFrom
 from vocalsep.errors import DatasetError
+from vocalsep.release import __version__
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -64,10 +65,11 @@ def evaluate(
     Stopped and started again it goes on. --out gets a line per track, a summary, a CSV table and plots.
     """
     with told():
-        from vocalsep import datasets, weights
+        from vocalsep import weights
+        from vocalsep.datasets import layouts
         from vocalsep.evaluation import report, rows, runs, songs, summary
 
-        setup = songs.set_up(dataset.value, datasets.root_of(dataset.value, root), split, snr)
+        setup = songs.set_up(dataset.value, layouts.root_of(dataset.value, root), split, snr)
         chosen = models or ([] if estimates else [weights.DEFAULT_MODEL])
         ways = [way.value for way in inversion or [InversionName.PHASE]]
         sources = [source.value for source in masks or [MasksFrom.AUTO]]

@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
-from vocalsep import DEFAULT_MODEL
 from vocalsep.cli import pipes
-from vocalsep.cli.batch import inputs, plan, processes, telling, work
-from vocalsep.cli.batch.events import Ended
+from vocalsep.cli.batch import inputs, plan, processes, work
+from vocalsep.cli.batch import progress as reporting
+from vocalsep.cli.batch.work import Ended
 from vocalsep.cli.common import DEVICE_HELP, Device, cores, stderr
 from vocalsep.errors import AudioError, VocalsepError
+from vocalsep.release import DEFAULT_MODEL
 
 
 class InversionName(StrEnum):
@@ -275,21 +276,21 @@ def extract(
         for problem in problems + others_wrong:
             teller.complain(problem)
         if dry_run:
-            telling.tell_plan(todo, teller, as_json=as_json)
+            reporting.tell_plan(todo, teller, as_json=as_json)
         else:
             _do(todo, settings, jobs, teller)
     if teller.failed:
         raise typer.Exit(1)
 
 
-def _kind(progress: Progress, *, shown: bool) -> type[telling.Teller]:
+def _kind(progress: Progress, *, shown: bool) -> type[reporting.Teller]:
     if progress is Progress.JSON:
-        return telling.Lines
+        return reporting.Lines
     bars = shown and (progress is Progress.BAR or stderr.is_terminal)
-    return telling.Bars if bars else telling.Teller
+    return reporting.Bars if bars else reporting.Teller
 
 
-def _do(jobs: list[plan.Job], settings: work.Settings, at_once: int, teller: telling.Teller) -> None:
+def _do(jobs: list[plan.Job], settings: work.Settings, at_once: int, teller: reporting.Teller) -> None:
     """Does what there is to do; what speaks against the rest is told at once."""
     for index, job in enumerate(jobs):
         if not job.is_open:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import typer
 
-from vocalsep.cli.batch import plan, telling, work
+from vocalsep.cli.batch import plan, progress, work
 from vocalsep.cli.batch.plan import PIPE
 from vocalsep.cli.common import complain, told, warn
 from vocalsep.errors import AudioError, ConfigError, VocalsepError
@@ -86,10 +86,10 @@ def extract(
         complain(error)
         raise typer.Exit(1) from error
     told_on = sys.stderr if sys.stdout.buffer in places else sys.stdout
-    for text in telling.remarks(report):
+    for text in progress.remarks(report):
         warn(text)
     if as_json or told_on is sys.stdout:
-        told_on.write(telling.result(report, as_json=as_json))
+        told_on.write(progress.result(report, as_json=as_json))
 
 
 def _check(

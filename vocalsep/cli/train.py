@@ -79,12 +79,13 @@ def train(
         raise typer.BadParameter("--resume goes on with the run's own recipe; it only takes --minutes or --epochs")
     preset = preset or "unet"
     with told():
-        from vocalsep import datasets, training, weights
+        from vocalsep import training, weights
+        from vocalsep.datasets import layouts
         from vocalsep.training import recipes
 
         changes = []
         if dataset:
-            changes += recipes.single_pool(dataset.value, datasets.root_of(dataset.value, root), split, vocals)
+            changes += recipes.single_pool(dataset.value, layouts.root_of(dataset.value, root), split, vocals)
         changes += settings or []
         options = {"minutes": minutes, "epochs": epochs, "skip_bad": skip_bad or None, "precision": precision}
         changes += [f"training.{key}={str(value).lower()}" for key, value in options.items() if value is not None]

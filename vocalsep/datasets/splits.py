@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vocalsep.datasets import LAYOUTS, names, stems
-from vocalsep.datasets.tracks import Problem, Track, hold_out
+from vocalsep.datasets.layouts import LAYOUTS, stems
+from vocalsep.datasets.tracks import Problem, Track, hold_out, name_key
 from vocalsep.errors import DatasetError
 
 TRAINING = {
@@ -133,8 +133,8 @@ def heard(tracks: Iterable[Track], before: Heard | None = None) -> Heard:
         before: What it had heard before that.
     """
     tracks = list(tracks)
-    songs = {names.key(track.song or track.name) for track in tracks} - {""}
-    singers = {names.key(track.group) for track in tracks} - {""}
+    songs = {name_key(track.song or track.name) for track in tracks} - {""}
+    singers = {name_key(track.group) for track in tracks} - {""}
     return both({"songs": sorted(songs), "singers": sorted(singers)}, before or {})
 
 
@@ -145,12 +145,12 @@ def both(one: Heard, other: Heard) -> Heard:
 
 def knows_song(known: Heard, track: Track) -> bool:
     """Whether a track's song is among those heard, by its name."""
-    return names.key(track.song or track.name) in known.get("songs", ())
+    return name_key(track.song or track.name) in known.get("songs", ())
 
 
 def knows_singer(known: Heard, track: Track) -> bool:
     """Whether a track's artist or singer is among those heard, by name."""
-    return names.key(track.group) in known.get("singers", ())
+    return name_key(track.group) in known.get("singers", ())
 
 
 def shown(some: Iterable[str]) -> str:

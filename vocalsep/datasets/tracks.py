@@ -8,6 +8,7 @@ tracks stand in the modules beside this one.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,6 @@ from typing import NoReturn
 import torch
 
 from vocalsep import audio, files
-from vocalsep.datasets import names
 from vocalsep.errors import AudioError, DatasetError
 from vocalsep.shapes import Waveform
 
@@ -244,8 +244,8 @@ def hold_out(tracks: Iterable[Track], every: int) -> tuple[list[Track], list[Tra
         Training and validation tracks, and whether they share groups.
     """
     tracks = list(tracks)
-    groups = [names.key(track.group) or track.group for track in tracks]
-    songs = [names.key(track.song or track.name) or track.name for track in tracks]
+    groups = [name_key(track.group) or track.group for track in tracks]
+    songs = [name_key(track.song or track.name) or track.name for track in tracks]
     few = len(set(groups)) < every
     keys = songs if few else groups
     spelled: dict[str, str] = {}
@@ -258,3 +258,31 @@ def hold_out(tracks: Iterable[Track], every: int) -> tuple[list[Track], list[Tra
     validation = [place for place, key in enumerate(keys) if key in held]
     shares = not {groups[place] for place in training}.isdisjoint(groups[place] for place in validation)
     return [tracks[place] for place in training], [tracks[place] for place in validation], shares
+
+
+_GUESTS = re.compile(r"\s+(?:feat|ft)\b\.?.*", re.IGNORECASE)
+_NUMBER = re.compile(r"\d+ - (?=.* - )")  # of "007 - Artist - Title", but not "311 - Title"
+_STEMS = ("vocals", "accompaniment", "mixture")
+
+
+def artist_and_song(name: str) -> tuple[str, str]:
+    """Artist, without guests, and song of ``Artist - Title`` or ``NNN - Artist - Title``; other names are both."""
+    song = _NUMBER.sub("", name, count=1)
+    return _GUESTS.sub("", song.split(" - ")[0]).strip(), song
+
+
+def name_from_path(path: Path, root: Path) -> tuple[str, str]:
+    """Artist and song of a recording below a folder.
+
+    A recording that is called after its stem is the song that its folder is called after. Without an artist in the
+    name, recordings of one folder count as of one artist.
+    """
+    inside = path.parent != root and path.stem.lower() in _STEMS
+    artist, song = artist_and_song(path.parent.name if inside else path.stem)
+    return (artist if " - " in song else path.parent.relative_to(root).as_posix()), song
+
+
+def name_key(name: str) -> str:
+    """What is left of a name if case, punctuation and a leading number do not count; empty if that tells nothing."""
+    letters = "".join(letter for letter in _NUMBER.sub("", name, count=1).casefold() if letter.isalnum())
+    return letters if any(letter.isalpha() for letter in letters) else ""

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vocalsep import metrics
-from vocalsep.bsseval import BssEval, Ratios
+from vocalsep.evaluation import metrics
+from vocalsep.evaluation.bsseval import BssEval, Ratios
 from vocalsep.evaluation.songs import Song
 from vocalsep.extraction import Piece
 

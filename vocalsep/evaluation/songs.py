@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vocalsep import audio
-from vocalsep.datasets import LAYOUTS, dsd100, mir1k
+from vocalsep.datasets.layouts import LAYOUTS, dsd100, mir1k
 from vocalsep.datasets.tracks import Listing, Track
 from vocalsep.errors import AudioError, ConfigError, DatasetError, unknown
 from vocalsep.shapes import Waveform

@@ -7,16 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from vocalsep import audio, clustering, weights
-from vocalsep.clustering import Clusters
+from vocalsep import audio, weights
 from vocalsep.errors import AudioError, ConfigError, unknown
+from vocalsep.extraction import clustering
 from vocalsep.extraction.arrays import Array, Samples
 from vocalsep.extraction.checks import Check
+from vocalsep.extraction.chunks import Listener
+from vocalsep.extraction.clustering import Clusters
+from vocalsep.extraction.inversion import INVERSIONS
 from vocalsep.extraction.streaming import Piece, Separation, chunk_inputs, finite
-from vocalsep.inversion import INVERSIONS
 from vocalsep.nets import ClusteringNet
 from vocalsep.shapes import Waveform
-from vocalsep.streams import Listener
 from vocalsep.weights import Model
 
 MASKS_FROM = ("auto", "net", "clusters")

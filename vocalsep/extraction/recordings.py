@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import vocalsep
+from vocalsep import release
 from vocalsep import audio, files, weights
-from vocalsep.clustering import Clusters
 from vocalsep.errors import AudioError
 from vocalsep.extraction.checks import Check
+from vocalsep.extraction.clustering import Clusters
 from vocalsep.extraction.extractor import Extractor
 from vocalsep.extraction.streaming import Piece, Separation
 from vocalsep.extraction.voice import Stretch
@@ -117,7 +117,7 @@ def extract(
         track = None if labels is None else _label_track(stack, Path(labels))
         clusters = _surveyed(reader, extractor, progress)
         about, complaint = audio.read_tags(reader.path) if reader.path else (audio.Tags({}), "")
-        encoder = f"vocalsep {vocalsep.__version__}, model {extractor.model.name}"
+        encoder = f"vocalsep {release.__version__}, model {extractor.model.name}"
         written = audio.Outputs(
             outputs,
             rate=reader.rate,

@@ -14,17 +14,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vocalsep import clustering, masks
-from vocalsep.chunks import Stitcher
-from vocalsep.clustering import Clusters
+from vocalsep import masks
 from vocalsep.errors import AudioError
+from vocalsep.extraction import clustering
+from vocalsep.extraction.chunks import Listener, Queue, Stitcher
+from vocalsep.extraction.clustering import Clusters
+from vocalsep.extraction.inversion import INVERSIONS
 from vocalsep.extraction.voice import Gate, Stretch, Timeline
 from vocalsep.features import FrontEnd
-from vocalsep.inversion import INVERSIONS
 from vocalsep.nets import ClusteringNet, Net
 from vocalsep.shapes import Features, Mask, Spectrum, Waveform
 from vocalsep.stft import Analysis
-from vocalsep.streams import Listener, Queue
 from vocalsep.weights import Model
 
 _AHEAD = 4  # batches that may be with the workers; how many are ready by when must not decide anything

@@ -13,8 +13,8 @@ import math
 import torch
 from torch import Tensor
 
+from vocalsep.extraction.chunks import Queue
 from vocalsep.shapes import Waveform
-from vocalsep.streams import Queue
 
 ON_DB, OFF_DB = -12.0, -15.0
 _LOWEST_DB = -30.0  # what lies deeper, and silence, counts as this

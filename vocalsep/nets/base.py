@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from vocalsep import losses, masks, stft
+from vocalsep import masks, stft
 from vocalsep.features import FrontEnd
+from vocalsep.nets import losses
 from vocalsep.shapes import Embedding, Features, Mask, Spectrum, Waveform
 
 

@@ -30,9 +30,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vocalsep import losses, masks
+from vocalsep import masks
 from vocalsep.errors import ConfigError
 from vocalsep.features import LogMel
+from vocalsep.nets import losses
 from vocalsep.nets.base import Batch, ClusteringNet, full_precision
 from vocalsep.shapes import Embedding, Features, Mask
 

@@ -35,8 +35,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vocalsep import losses, masks
+from vocalsep import masks
 from vocalsep.errors import ConfigError
+from vocalsep.nets import losses
 from vocalsep.nets.base import Batch, Net, full_precision
 from vocalsep.shapes import Features, Mask
 

@@ -17,10 +17,11 @@ from typing import Any
 
 import torch
 
-from vocalsep import __version__, config, files, weights
-from vocalsep.datasets.excerpts import Drawn
+from vocalsep import config, files, weights
 from vocalsep.errors import ConfigError
+from vocalsep.release import __version__
 from vocalsep.training import cost, guards, schedule, team
+from vocalsep.training.excerpts.sampler import Drawn
 from vocalsep.training.material import open_material
 from vocalsep.training.recipes import Recipe
 from vocalsep.training.record import Record

@@ -8,10 +8,9 @@ from typing import Any
 
 from vocalsep import nets
 from vocalsep.datasets import screening, splits
-from vocalsep.datasets.excerpts import ExcerptOptions, Excerpts
-from vocalsep.datasets.pools import Pool
 from vocalsep.datasets.splits import Heard, Parts
 from vocalsep.errors import DatasetError
+from vocalsep.training.excerpts.sampler import ExcerptOptions, Excerpts, Pool
 from vocalsep.training.recipes import PoolOptions, Recipe
 
 CHANNELS = 2  # excerpts are stereo

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vocalsep import config
-from vocalsep.datasets.excerpts import ExcerptOptions
 from vocalsep.errors import ConfigError, unknown
 from vocalsep.features import MFCC, Linear, LogMel
+from vocalsep.training.excerpts.sampler import ExcerptOptions
 
 _LENGTHS = ("steps", "minutes", "epochs")
 Precision = Literal["auto", "fp32", "bf16", "fp16"]

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from vocalsep import nets, weights
-from vocalsep.datasets.excerpts import Drawn
 from vocalsep.errors import ConfigError, VocalsepError, unknown
 from vocalsep.training import schedule
+from vocalsep.training.excerpts.sampler import Drawn
 from vocalsep.training.material import Material
 from vocalsep.training.recipes import Recipe
 from vocalsep.training.schedule import Standing

@@ -19,9 +19,8 @@ from multiprocessing import connection, resource_tracker
 from types import FrameType
 
 from vocalsep import files
-from vocalsep.cli.batch.events import Ended, Event, Tell
 from vocalsep.cli.batch.plan import Job
-from vocalsep.cli.batch.work import Bench, Settings, SetupError
+from vocalsep.cli.batch.work import Bench, Ended, Event, Settings, SetupError, Tell
 from vocalsep.cli.common import quiet_libraries
 
 _LAST_SECONDS = 0.8  # for a process to clear away what it was writing, when it is stopped

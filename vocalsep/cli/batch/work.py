@@ -9,12 +9,58 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vocalsep.cli.batch.events import Begun, Ended, Moved, Tell
 from vocalsep.cli.batch.plan import Job
 from vocalsep.errors import VocalsepError
 
 if TYPE_CHECKING:
     from vocalsep.extraction import Extractor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """A song can be read, and its turn has come.
+
+    Attributes:
+        index: Its place in the plan.
+        seconds: Its length as the file states it; None where it states none.
+    """
+
+    index: int
+    seconds: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """A part of a song is done.
+
+    Attributes:
+        index: Its place in the plan.
+        seconds: How much of it is done in all.
+    """
+
+    index: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A song is done, or failed, or needs not be done.
+
+    Attributes:
+        index: Its place in the plan.
+        report: The fields of its `extraction.Report`, if it is done.
+        error: What went wrong, if it failed; one line.
+        trace: Where it went wrong, if that is a bug.
+    """
+
+    index: int
+    report: dict[str, Any] | None = None
+    error: str = ""
+    trace: str = ""
+
+
+Event = Begun | Moved | Ended
+Tell = Callable[[Event], None]
 
 
 @dataclass(frozen=True, kw_only=True)

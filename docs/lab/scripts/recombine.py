@@ -1,0 +1,63 @@
+"""Writes accompaniments that no song has: the drums of one song of DSD100 Dev over the bass and the rest of another.
+
+    python docs/lab/scripts/recombine.py DSD100 OUT [--count 360] [--hold-out 6]
+
+OUT is for a pool of instrumentals. Songs that a pool of DSD100 with the same `hold_out` keeps for validation are left
+out. The drums begin anywhere, and are as loud as those that they replace, within 3 dB, as bass and rest are.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from vocalsep.datasets import splits
+
+_SILENT = 3e-3  # root mean square
+_STEMS = ("bass", "drums", "other")
+
+
+def level(samples: np.ndarray) -> float:
+    return float(np.sqrt(np.square(samples).mean()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--count", type=int, default=360)
+    parser.add_argument("--hold-out", type=int, default=6)
+    options = parser.parse_args()
+    tracks = splits.part("dsd100", options.root, held=options.hold_out).training
+    songs, rates = [], set()
+    for track in tracks:
+        stems = {}
+        for source in track.accompaniment:
+            samples, rate = soundfile.read(source.path, dtype="float32", always_2d=True)
+            stems[source.path.stem] = samples.T
+            rates.add(rate)
+        if stems.keys() == set(_STEMS):
+            songs.append(stems)
+    (rate,) = rates
+    options.out.mkdir(parents=True, exist_ok=True)
+    rng, count = np.random.default_rng(7), 0
+    while count < options.count:
+        one, two = (songs[place] for place in rng.choice(len(songs), 2, replace=False))
+        if min(level(one["drums"]), level(two["other"])) < _SILENT:
+            continue
+        length = min(one["drums"].shape[1], two["other"].shape[1])
+        wanted = level(two["drums"]) if level(two["drums"]) > _SILENT else level(one["drums"])
+        gains = 10 ** (rng.uniform(-3, 3, size=3) / 20)
+        drums = np.roll(one["drums"][:, :length], int(rng.integers(length)), axis=1)[:: rng.choice([-1, 1])]
+        mixed = gains[0] * wanted / level(one["drums"]) * drums
+        mixed = mixed + gains[1] * two["bass"][:, :length] + gains[2] * two["other"][:, :length]
+        mixed = mixed / max(1.0, float(np.abs(mixed).max()) / 0.99)
+        soundfile.write(options.out / f"{count:03d}.flac", mixed.T, rate)
+        count += 1
+
+
+if __name__ == "__main__":
+    main()

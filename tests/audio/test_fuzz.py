@@ -1,0 +1,174 @@
+"""Damaged files of all formats: each ends in sound or in one line, whatever was damaged.
+
+VOCALSEP_FUZZ sets the number of cases. They run in a process of their own, since a crash would take the tests with it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+import ffmpeg_recordings
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+
+from vocalsep import audio
+from vocalsep.audio import tags
+from vocalsep.errors import AudioError
+
+CASES = int(os.environ.get("VOCALSEP_FUZZ", "5000"))
+SNDFILE = {
+    "wav": "PCM_16",
+    "flac": "PCM_16",
+    "aiff": "PCM_24",
+    "ogg": "VORBIS",
+    "mp3": "MPEG_LAYER_III",
+    "caf": "ALAC_16",
+}
+ABOUT = tags.Tags({"title": ("T",), "artist": ("A",)}, tags.Picture("image/png", bytes(99)))
+SECONDS = 60  # samples that a few kilobytes may give, at 48 kHz; more would be a lie that was believed
+MEMORY = 8 * 2**30  # bytes of addresses; most of it are libraries
+
+
+def originals() -> dict[str, bytes]:
+    """A small sound file of each format."""
+    found: dict[str, bytes] = {}
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "x"
+        for ending, subtype in SNDFILE.items():
+            samples = ffmpeg_recordings.pulse(8_000, 1_500, 2)
+            soundfile.write(path, samples.T, 8_000, format=ending.upper(), subtype=subtype)
+            found[ending] = path.read_bytes()
+        for ending in (".wav", ".flac", ".aiff", ".ogg", ".opus", ".mp3", ".m4a"):
+            tagged = Path(name) / f"tagged{ending}"
+            with audio.Writer(tagged, rate=8_000, channels=2, subtype="PCM_16", about=ABOUT) as writer:
+                writer.write(torch.from_numpy(ffmpeg_recordings.pulse(8_000, 1_500, 2)))
+            found[f"tagged {ending}"] = tagged.read_bytes()
+        for kind, made in ffmpeg_recordings.KINDS.items():
+            rate = made.rates[0]
+            found[kind] = ffmpeg_recordings.write(
+                path, ffmpeg_recordings.pulse(rate, 1_500, 2), rate, made
+            ).read_bytes()
+    return found
+
+
+@st.composite
+def damaged(draw: st.DrawFn, contents: dict[str, bytes]) -> tuple[str, bytes]:
+    """A file with some of its bytes changed, cut out, doubled, or cut off; headers most of all."""
+    kind = draw(st.sampled_from(sorted(contents)))
+    content = bytearray(contents[kind])
+    for _ in range(draw(st.integers(1, 6))):
+        if not content:
+            break
+        near = draw(st.booleans())
+        at = draw(st.integers(0, min(len(content), 200 if near else len(content)) - 1))
+        if draw(st.booleans()):
+            at = len(content) - 1 - at  # some formats have their header at the end
+        how = draw(st.sampled_from(["byte", "word", "cut", "out", "double", "noise"]))
+        if how == "byte":
+            content[at] = draw(st.integers(0, 255))
+        elif how == "word":
+            content[at : at + 4] = draw(st.sampled_from([bytes(4), b"\xff" * 4, b"\x7f\xff\xff\xff", b"\0\0\0\1"]))
+        elif how == "cut":
+            del content[at:]
+        elif how == "out":
+            del content[at : at + draw(st.integers(1, 64))]
+        elif how == "double":
+            content[at:at] = content[at : at + draw(st.integers(1, 64))]
+        else:
+            content[at : at + 16] = random.Random(draw(st.integers(0, 2**16))).randbytes(16)
+    return kind, bytes(content)
+
+
+def check(folder: Path, content: bytes) -> None:
+    """Reads one damaged file, and its tags."""
+    path = folder / "x.bin"
+    path.write_bytes(content)
+    samples = 0
+    try:
+        with audio.Reader(path) as reader:
+            assert reader.rate > 0
+            assert reader.channels > 0
+            assert reader.samples >= 0
+            for block in reader:
+                assert block.dtype == torch.float32
+                assert block.shape[0] == reader.channels
+                samples += block.shape[1]
+                if samples > SECONDS * 48_000:
+                    break
+    except AudioError as error:
+        told = str(error)
+    else:
+        told = tags.read(path)[1] or str(path)
+    assert str(path) in told
+    assert "\n" not in told
+    assert [entry.name for entry in folder.iterdir()] == ["x.bin"]
+
+
+def main() -> None:
+    if sys.platform == "linux":  # a header may ask for more memory than there is
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    contents = originals()
+    with tempfile.TemporaryDirectory() as name:
+
+        @seed(int(os.environ.get("VOCALSEP_FUZZ_SEED", "0")))
+        @settings(max_examples=CASES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @given(damaged(contents))
+        def each(case: tuple[str, bytes]) -> None:
+            Path(name, "x.bin").write_bytes(case[1])
+            check(Path(name), case[1])
+
+        try:
+            each()
+        except BaseException as error:
+            if not isinstance(error, SystemExit):
+                sys.stderr.write("".join(traceback.format_tb(error.__traceback__)[-6:]))
+                sys.exit(f"{type(error).__name__}: {error}; VOCALSEP_FUZZ_LAST keeps the file")
+        finally:
+            if keep := os.environ.get("VOCALSEP_FUZZ_LAST"):
+                shutil.copy(Path(name, "x.bin"), keep)
+    print("all is well")
+
+
+@pytest.mark.filterwarnings("default")
+def test_damaged_files_end_in_sound_or_in_one_line() -> None:
+    code = (
+        "import faulthandler, sys; faulthandler.enable(); sys.path[:0] = sys.argv[1:]; import test_fuzz as t; t.main()"
+    )
+    paths = [str(Path(__file__).parent), str(Path(audio.__file__).parents[2])]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *paths], capture_output=True, text=True, timeout=60 + CASES, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "all is well\n"), done.stderr[-4_000:]
+    assert "exception being dropped" not in done.stderr  # what PyAV prints where nobody hears it
+
+
+@pytest.mark.parametrize("rate", [1, 999, 4_000_001, 2**30])
+def test_rates_that_no_recording_has_are_refused(tmp_path: Path, rate: int) -> None:
+    soundfile.write(tmp_path / "x.wav", np.zeros(10), rate)
+    with pytest.raises(AudioError, match=f"says that it has {rate} samples a second; expected 1000 to 4000000"):
+        audio.Reader(tmp_path / "x.wav")
+
+
+def test_blocks_of_many_channels_are_shorter(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.wav", np.zeros((20_000, 1_000), np.int16), 48_000)
+    with audio.Reader(tmp_path / "x.wav") as reader:
+        assert [block.shape[1] for block in reader] == [8_388, 8_388, 3_224]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_samples_that_are_no_numbers_are_read_as_they_are(tmp_path: Path, value: float) -> None:
+    soundfile.write(tmp_path / "x.wav", np.array([0.5, value, -0.5], np.float32), 8_000, subtype="FLOAT")
+    np.testing.assert_array_equal(audio.read(tmp_path / "x.wav")[0][0].numpy(), np.float32([0.5, value, -0.5]))

@@ -1,0 +1,456 @@
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import synthetic_songs
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from torch import Tensor
+
+from vocalsep import audio
+from vocalsep.errors import AudioError
+
+NAMES = [
+    "plain.wav",
+    "with space.wav",
+    "ümläut é.wav",
+    "中文 歌.wav",
+    "🎤 a\u0301.wav",
+    "-dash.wav",
+    "100% [x] {0}.wav",
+]
+
+
+def tone(rate: int, seconds: float, channels: int = 2, hz: float = 440.0) -> Tensor:
+    """A sine that starts at phase 0, each channel quieter than the one before, ``(channel, time)``."""
+    seconds_at = torch.arange(round(seconds * rate), dtype=torch.float64) / rate
+    wave = 0.3 * torch.sin(2 * torch.pi * hz * seconds_at)
+    return torch.stack([wave / (1 + channel) for channel in range(channels)]).float()
+
+
+def noise(channels: int, samples: int, seed: int = 0) -> Tensor:
+    return 0.2 * torch.randn(channels, samples, generator=torch.Generator().manual_seed(seed))
+
+
+def level_db(error: Tensor) -> float:
+    """Largest absolute value, dB below full scale."""
+    return 20 * float(np.log10(max(1e-15, float(error.abs().max()))))
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(AudioError) as caught, audio.Reader(path) as reader:
+        list(reader)
+    return str(caught.value)
+
+
+# Reader: refusals
+
+
+@pytest.fixture
+def unreadable(tmp_path: Path) -> dict[str, Path]:
+    kinds = ("missing", "folder", "text", "no bytes", "no samples")
+    paths = {kind: tmp_path / f"{kind}.wav" for kind in kinds}
+    paths["folder"].mkdir()
+    paths["text"].write_text("These are words, not sound.\n" * 50, encoding="utf-8")
+    paths["no bytes"].touch()
+    soundfile.write(paths["no samples"], np.zeros((0, 2)), 44_100)
+    paths["headerless"] = tmp_path / "headerless.raw"
+    paths["headerless"].write_bytes(bytes(range(256)) * 8)
+    paths["cut off"] = tmp_path / "cut off.flac"
+    soundfile.write(paths["cut off"], noise(2, 20_000).numpy().T, 44_100)
+    paths["cut off"].write_bytes(paths["cut off"].read_bytes()[:30_000])
+    paths["name too long"] = tmp_path / f"{'x' * 300}.wav"
+    return paths
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["missing", "folder", "text", "no bytes", "no samples", "headerless", "cut off", "name too long"],
+)
+def test_what_cannot_be_read_is_refused_in_one_line_that_names_the_file(kind: str, unreadable: dict[str, Path]) -> None:
+    message = refusal(unreadable[kind])
+    assert str(unreadable[kind]) in message
+    assert "\n" not in message
+
+
+def test_reasons_of_refusals_differ(unreadable: dict[str, Path]) -> None:
+    assert "no such file" in refusal(unreadable["missing"])
+    assert "folder" in refusal(unreadable["folder"])
+    assert "empty" in refusal(unreadable["no samples"])
+    assert "not an audio file" in refusal(unreadable["text"])
+
+
+def test_read_refuses_like_reader(unreadable: dict[str, Path]) -> None:
+    with pytest.raises(AudioError, match="no such file"):
+        audio.read(unreadable["missing"])
+    with pytest.raises(AudioError, match="empty"):
+        audio.read(unreadable["no samples"])
+
+
+# Reader: what it gives
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6])
+@pytest.mark.parametrize("rate", [8_000, 44_100, 96_000])
+def test_reader_tells_rate_channels_length_and_depth(tmp_path: Path, channels: int, rate: int) -> None:
+    path = synthetic_songs.write(tmp_path / "x.wav", noise(channels, 777).numpy().T, rate, "PCM_24")
+    with audio.Reader(path) as reader:
+        facts = (reader.rate, reader.channels, reader.samples, reader.subtype, reader.path)
+        blocks = list(reader)
+    assert facts == (rate, channels, 777, "PCM_24", path)
+    assert torch.cat(blocks, dim=-1).shape == (channels, 777)
+
+
+@pytest.mark.parametrize("samples", [1, 31_999, 32_000, 32_001, 75_000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_blocks_in_a_row_are_the_whole_recording(tmp_path: Path, samples: int, channels: int) -> None:
+    path = synthetic_songs.write(tmp_path / "x.wav", noise(channels, samples).numpy().T, 8_000)
+    with audio.Reader(path) as reader:
+        blocks = list(reader)
+    whole, _ = soundfile.read(path, dtype="float32", always_2d=True)
+    np.testing.assert_array_equal(torch.cat(blocks, dim=-1).numpy(), whole.T)
+    assert all(1 <= block.shape[-1] <= audio.BLOCK_SECONDS * 8_000 for block in blocks)
+    assert all(block.dtype == torch.float32 for block in blocks)
+
+
+FORMATS = [
+    ("opus", "OGG", "OPUS", 48_000),
+    ("mp3", "MP3", "MPEG_LAYER_III", 44_100),
+    ("ogg", "OGG", "VORBIS", 44_100),
+    ("flac", "FLAC", "PCM_16", 44_100),
+    ("aiff", "AIFF", "PCM_24", 44_100),
+]
+
+
+def encoded(folder: Path, ending: str, kind: str, subtype: str, rate: int) -> Path:
+    path = folder / f"x.{ending}"
+    soundfile.write(path, tone(rate, 5.0).numpy().T, rate, format=kind, subtype=subtype)
+    return path
+
+
+@pytest.mark.parametrize(("ending", "kind", "subtype", "rate"), FORMATS)
+def test_other_formats_are_read_at_full_length(tmp_path: Path, ending: str, kind: str, subtype: str, rate: int) -> None:
+    samples, read_rate = audio.read(encoded(tmp_path, ending, kind, subtype, rate))
+    truth = tone(rate, 5.0)
+    assert (read_rate, samples.shape) == (rate, truth.shape)
+    middle = slice(rate, 2 * rate)
+    assert float((samples - truth)[:, middle].square().mean() / truth[:, middle].square().mean()) < 1e-2
+
+
+@pytest.mark.parametrize(("ending", "kind", "subtype", "rate"), FORMATS)
+def test_blocks_of_other_formats_join_without_a_seam(
+    tmp_path: Path, ending: str, kind: str, subtype: str, rate: int
+) -> None:
+    path = encoded(tmp_path, ending, kind, subtype, rate)
+    whole, _ = soundfile.read(path, dtype="float32", always_2d=True)
+    samples, _ = audio.read(path)
+    assert level_db(samples - torch.from_numpy(whole.T)) < -90
+
+
+def test_the_content_tells_the_format_not_the_ending(tmp_path: Path) -> None:
+    path = synthetic_songs.write(tmp_path / "x.wav", noise(2, 500).numpy().T, 22_050).rename(tmp_path / "x.mp3")
+    samples, rate = audio.read(path)
+    assert (rate, samples.shape) == (22_050, (2, 500))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_unicode_name_is_read_and_written(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name.removesuffix(".wav") / name
+    path.parent.mkdir()
+    with audio.Writer(path, rate=8_000, channels=1, subtype="FLOAT") as writer:
+        writer.write(noise(1, 100))
+    assert torch.equal(audio.read(path)[0], noise(1, 100))
+    assert [entry.name for entry in path.parent.iterdir()] == [name]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are arbitrary bytes on Linux only")
+def test_a_name_that_is_not_unicode_is_read_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.wav")
+    synthetic_songs.write(tmp_path / "x.wav", noise(1, 100).numpy().T, 8_000, "FLOAT").rename(path)
+    try:
+        samples, _ = audio.read(path)
+    except AudioError:
+        return
+    assert torch.equal(samples, noise(1, 100))
+
+
+# Writer
+
+
+def written(path: Path, samples: Tensor, subtype: str, rate: int = 44_100) -> Path:
+    with audio.Writer(path, rate=rate, channels=samples.shape[0], subtype=subtype) as writer:
+        writer.write(samples)
+    return path
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "aiff", "ogg"])
+def test_file_appears_only_when_all_is_written(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"x.{ending}"
+    with audio.Writer(path, rate=8_000, channels=2, subtype="PCM_16") as writer:
+        writer.write(noise(2, 5_000))
+        assert not path.exists()
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    assert soundfile.info(str(path)).frames == 5_000
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_error_leaves_neither_file_nor_temporary(tmp_path: Path, error: type[BaseException]) -> None:
+    def fail() -> None:
+        with audio.Writer(tmp_path / "x.wav", rate=8_000, channels=2, subtype="PCM_16") as writer:
+            writer.write(noise(2, 5_000))
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_leaves_the_earlier_file_as_it_was(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.wav", noise(2, 100), "PCM_16")
+    before = path.read_bytes()
+
+    def fail() -> None:
+        with audio.Writer(path, rate=8_000, channels=2, subtype="PCM_16") as writer:
+            writer.write(noise(2, 5_000))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_in_the_place_of_the_file_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "x.wav").mkdir()
+    with pytest.raises(AudioError, match=r"x\.wav"):
+        written(tmp_path / "x.wav", noise(2, 100), "PCM_16")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x.wav"]
+
+
+def test_a_missing_folder_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(AudioError) as caught:
+        audio.Writer(tmp_path / "no" / "x.wav", rate=8_000, channels=1, subtype="PCM_16")
+    assert str(tmp_path / "no" / "x.wav") in str(caught.value)
+
+
+def test_more_channels_than_the_format_has_are_refused_and_nothing_is_left(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match=r"x\.flac"):
+        audio.Writer(tmp_path / "x.flac", rate=8_000, channels=9, subtype="PCM_16")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", ["", ".mp4", ".wavv", ".txt"])
+def test_unknown_ending_is_refused_before_any_work(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"song{ending}"
+    with pytest.raises(AudioError) as caught:
+        audio.check_output(path)
+    assert str(path) in str(caught.value)
+    with pytest.raises(AudioError, match="unknown output format"):
+        audio.Writer(path, rate=44_100, channels=2, subtype="PCM_16")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", [".wav", ".WAV", ".flac", ".aiff", ".aif", ".ogg"])
+def test_known_endings_are_accepted_and_written(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"song{ending}"
+    audio.check_output(path)
+    written(path, noise(2, 4_000), "PCM_16")
+    assert audio.read(path)[0].shape == (2, 4_000)
+
+
+def test_opus_is_opus_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "song.opus"
+    try:
+        audio.check_output(path)
+    except AudioError:
+        return
+    written(path, noise(2, 4_800), "PCM_16", rate=48_000)
+    assert soundfile.info(str(path)).subtype == "OPUS"
+
+
+@pytest.mark.parametrize(
+    ("ending", "wanted", "got"),
+    [
+        ("wav", "PCM_16", "PCM_16"),
+        ("wav", "PCM_24", "PCM_24"),
+        ("wav", "FLOAT", "FLOAT"),
+        ("wav", "VORBIS", "FLOAT"),
+        ("wav", "MPEG_LAYER_III", "FLOAT"),
+        ("wav", "no such thing", "FLOAT"),
+        ("aiff", "OPUS", "FLOAT"),
+        ("flac", "PCM_16", "PCM_16"),
+        ("flac", "FLOAT", "PCM_24"),
+        ("flac", "VORBIS", "PCM_24"),
+        ("ogg", "PCM_16", "VORBIS"),
+    ],
+)
+def test_depth_is_kept_where_it_can_be(tmp_path: Path, ending: str, wanted: str, got: str) -> None:
+    path = written(tmp_path / f"x.{ending}", noise(2, 2_000), wanted)
+    assert soundfile.info(str(path)).subtype == got
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A place to write to again and again; hypothesis wants no fixture of function scope."""
+    return tmp_path_factory.mktemp("written")
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "aiff"])
+@pytest.mark.parametrize("bits", [16, 24])
+@settings(deadline=None, max_examples=15)
+@given(data=st.data())
+def test_fixed_point_samples_come_back_bit_for_bit(folder: Path, ending: str, bits: int, data: st.DataObject) -> None:
+    full = 2 ** (bits - 1)
+    shape = (data.draw(st.integers(1, 3)), data.draw(st.integers(1, 40)))
+    values = data.draw(hnp.arrays(np.int32, shape, elements=st.integers(-full, full - 1)))
+    samples = torch.from_numpy((values / full).astype(np.float32))
+    path = written(folder / f"x{bits}.{ending}", samples, f"PCM_{bits}")
+    assert torch.equal(audio.read(path)[0], samples)
+    raw, _ = soundfile.read(path, dtype="int32", always_2d=True)
+    np.testing.assert_array_equal(raw.T >> (32 - bits), values)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    values=hnp.arrays(
+        np.float32,
+        hnp.array_shapes(min_dims=2, max_dims=2, max_side=20),
+        elements=st.floats(-1e6, 1e6, width=32),
+    )
+)
+def test_floating_point_samples_come_back_bit_for_bit_also_above_full_scale(folder: Path, values: np.ndarray) -> None:
+    path = written(folder / "float.wav", torch.from_numpy(values), "FLOAT")
+    back = audio.read(path)[0].numpy()
+    np.testing.assert_array_equal(back.view(np.int32), values.view(np.int32))
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "aiff"])
+@pytest.mark.parametrize("bits", [16, 24])
+def test_samples_between_two_steps_go_to_the_nearer_one(tmp_path: Path, ending: str, bits: int) -> None:
+    step = 2.0 ** (1 - bits)
+    samples = torch.tensor([[-1.6, -1.4, -0.4, -1e-4, 0.0, 1e-4, 0.4, 0.6, 1.4]], dtype=torch.float64) * step
+    back, _ = audio.read(written(tmp_path / f"x.{ending}", samples.float(), f"PCM_{bits}"))
+    assert float((back.double() - samples).abs().max()) <= 0.5 * step
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac"])
+def test_fixed_point_saturates_instead_of_wrapping(tmp_path: Path, ending: str) -> None:
+    path = written(tmp_path / f"x.{ending}", torch.tensor([[1.0, 1.5, 40.0, -1.0, -1.5, -40.0]]), "PCM_16")
+    raw, _ = soundfile.read(path, dtype="int16")
+    assert raw.tolist() == [32_767] * 3 + [-32_768] * 3
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o000, 0o666)])
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+def test_permissions_follow_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        path = written(tmp_path / "x.wav", noise(1, 10), "PCM_16")
+        assert os.umask(umask) == umask  # it was not changed either
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == mode
+
+
+def test_blocks_may_be_views_and_are_not_changed(tmp_path: Path) -> None:
+    samples = noise(2, 3_000).T.contiguous().T  # (channel, time) that lies in memory the other way round
+    kept = samples.clone()
+    with audio.Writer(tmp_path / "x.wav", rate=8_000, channels=2, subtype="FLOAT") as writer:
+        for start in range(0, 3_000, 700):
+            writer.write(samples[:, start : start + 700])
+        writer.write(samples[:, :0])
+    assert torch.equal(audio.read(tmp_path / "x.wav")[0], kept)
+    assert torch.equal(samples, kept)
+
+
+@pytest.mark.parametrize("ending", ["wav", "aiff"])
+def test_no_clock_enters_a_floating_point_file(tmp_path: Path, ending: str) -> None:
+    content = written(tmp_path / f"x.{ending}", noise(2, 100), "FLOAT").read_bytes()
+    place = content.find(b"PEAK")  # this chunk has a time stamp, third of its words
+    stamp = content[place + 12 : place + 16] if place >= 0 else bytes(4)
+    assert stamp == bytes(4), "same samples, other bytes a second later"
+
+
+# Resampler
+
+RATES = [(44_100, 16_000), (16_000, 44_100), (48_000, 44_100), (8_000, 48_000), (44_100, 22_050)]
+
+
+def pieces(samples: Tensor, cuts: list[int]) -> Iterator[Tensor]:
+    places = [0, *sorted(cuts), samples.shape[-1]]
+    for start, stop in itertools.pairwise(places):
+        yield samples[:, start:stop]
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    rates=st.sampled_from([*RATES, (44_100, 44_100)]),
+    samples=st.integers(1, 20_000),
+    channels=st.integers(1, 3),
+    data=st.data(),
+)
+def test_any_cutting_gives_the_same_samples(
+    rates: tuple[int, int], samples: int, channels: int, data: st.DataObject
+) -> None:
+    cuts = data.draw(st.lists(st.integers(0, samples), max_size=8))
+    mixture = noise(channels, samples)
+    stream = audio.Resampler(*rates, channels)
+    parts = [stream.push(piece) for piece in pieces(mixture, cuts)]
+    parts.append(stream.push(mixture[:, :0], last=True))
+    streamed, whole = torch.cat(parts, dim=-1), audio.resample(mixture, *rates)
+    assert streamed.shape == whole.shape
+    assert streamed.dtype == torch.float32
+    if whole.numel():
+        assert level_db(streamed - whole) < -100
+    assert abs(whole.shape[-1] - samples * rates[1] / rates[0]) <= 1
+
+
+@pytest.mark.parametrize(("rate", "to_rate"), RATES)
+@pytest.mark.parametrize("hz", [100.0, 3_000.0])
+def test_a_sine_stays_in_phase(rate: int, to_rate: int, hz: float) -> None:
+    got, expected = audio.resample(tone(rate, 1.0, hz=hz), rate, to_rate), tone(to_rate, 1.0, hz=hz)
+    assert got.shape == expected.shape
+    inside = slice(to_rate // 10, -to_rate // 10)
+    assert level_db((got - expected)[:, inside]) < -90
+
+
+@pytest.mark.parametrize("to_rate", [16_000, 44_100])
+def test_what_lies_above_half_the_new_rate_is_removed(to_rate: int) -> None:
+    got = audio.resample(tone(48_000, 1.0, hz=23_000.0), 48_000, to_rate)
+    assert level_db(got[:, to_rate // 10 : -to_rate // 10]) < -90
+
+
+def test_the_same_rate_changes_nothing() -> None:
+    mixture = noise(2, 1_000)
+    assert torch.equal(audio.resample(mixture, 44_100, 44_100), mixture)
+    stream = audio.Resampler(8_000, 8_000, 2)
+    parts = [stream.push(mixture[:, :300]), stream.push(mixture[:, 300:], last=True)]
+    assert torch.equal(torch.cat(parts, dim=-1), mixture)
+
+
+def test_channels_do_not_mix_and_the_input_is_kept() -> None:
+    mixture = noise(3, 5_000)
+    kept = mixture.clone()
+    together = audio.resample(mixture, 44_100, 16_000)
+    apart = torch.cat([audio.resample(mixture[i : i + 1], 44_100, 16_000) for i in range(3)])
+    assert torch.equal(mixture, kept)
+    torch.testing.assert_close(together, apart, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("rate", "to_rate"), RATES)
+@pytest.mark.parametrize("samples", [1, 2])
+def test_the_shortest_recordings_do_not_vanish(rate: int, to_rate: int, samples: int) -> None:
+    assert audio.resample(noise(2, samples), rate, to_rate).shape[-1] >= 1
+
+
+def test_silence_stays_silence() -> None:
+    assert audio.resample(torch.zeros(2, 4_410), 44_100, 16_000).count_nonzero() == 0

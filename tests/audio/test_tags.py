@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import fake_nets
+import ffmpeg_recordings
+import mutagen
+import numpy as np
+import pytest
+import soundfile
+import torch
+from mutagen.apev2 import APEBinaryValue, APEv2
+from mutagen.id3 import ID3, TIT2
+from torch import Tensor
+
+from vocalsep import audio
+from vocalsep.audio import tags, writer
+from vocalsep.audio.tags import Picture, Tags
+from vocalsep.errors import AudioError
+from vocalsep.extraction import Extractor, extract
+
+ENDINGS = [".wav", ".flac", ".aiff", ".ogg", ".opus", ".mp3", ".m4a"]
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"".join(
+    (
+        chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)),
+        chunk(b"IDAT", zlib.compress(b"\0\xff\0\0")),
+        chunk(b"IEND", b""),
+    )
+)
+SONG = Tags(
+    {
+        "title": ("Sängerin 歌",),
+        "artist": ("Ada", "Brahe"),
+        "album": ("The Album",),
+        "albumartist": ("Various",),
+        "composer": ("C",),
+        "genre": ("Rock",),
+        "date": ("1999-12-31",),
+        "tracknumber": ("3/12",),
+        "discnumber": ("1",),
+        "comment": ("said\nin two lines",),
+        "lyrics": ("la\nla",),
+        "bpm": ("120",),
+        "compilation": ("1",),
+        "isrc": ("XX1234567890",),
+        "musicbrainz_trackid": ("0000-1111",),
+        "mood of mine": ("odd",),
+    },
+    Picture("image/png", PNG),
+)
+
+
+def put(path: Path, about: Tags | None, samples: Tensor | None = None) -> writer.Writer:
+    samples = fake_nets.noise(2, 20_001) if samples is None else samples
+    with audio.Writer(path, rate=44_100, channels=2, subtype="PCM_16", about=about) as made:
+        made.write(samples)
+    return made
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_tags_come_back_as_they_were_written(tmp_path: Path, ending: str) -> None:
+    made = put(tmp_path / f"x{ending}", SONG)
+    assert made.complaint == ""
+    assert tags.read(tmp_path / f"x{ending}") == (SONG, "")
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_tags_change_no_sample_and_the_file_is_the_same_each_time(tmp_path: Path, ending: str) -> None:
+    paths = [tmp_path / f"{name}{ending}" for name in ("bare", "tagged", "again")]
+    for path, about in zip(paths, (None, SONG, SONG), strict=True):
+        put(path, about)
+    bare, tagged = (audio.read(path)[0] for path in paths[:2])
+    assert torch.equal(bare, tagged)
+    assert paths[0].stat().st_size < paths[1].stat().st_size
+    if ending != ".ogg":  # which carries a random number
+        assert paths[1].read_bytes() == paths[2].read_bytes()
+
+
+@pytest.mark.parametrize("source", [*ENDINGS, "mkv, FLAC", "webm, Opus", "wma", "wv", "tta", "mov, PCM"])
+@pytest.mark.parametrize("target", [".wav", ".ogg", ".mp3", ".m4a"])
+def test_tags_of_any_song_go_to_any_output(tmp_path: Path, source: str, target: str) -> None:
+    if source in ENDINGS:
+        song = tmp_path / f"song{source}"
+        put(song, SONG)
+        expected = dict(SONG.names)
+    else:
+        song = tmp_path / "song"
+        expected = {"title": ("T",), "artist": ("Ä",), "album": ("L",), "date": ("1999",), "genre": ("Pop",)}
+        given = {name: texts[0] for name, texts in expected.items()}
+        ffmpeg_recordings.write(
+            song, ffmpeg_recordings.pulse(48_000, 9_000, 2), 48_000, ffmpeg_recordings.KINDS[source], tags=given
+        )
+    outputs = [tmp_path / f"{part}{target}" for part in ("v", "a")]
+    report = extract(
+        song, outputs[0], accompaniment=outputs[1], extractor=Extractor(fake_nets.constant(0.5, fake_nets.SMALL))
+    )
+    assert report.warnings == ()
+    for path, part in zip(outputs, ("vocals", "accompaniment"), strict=True):
+        names = tags.read(path)[0].names
+        assert names == expected | {"title": (f"{expected['title'][0]} ({part})",)}
+        assert tags.read(path)[0].cover == (SONG.cover if source in ENDINGS else None)
+
+
+@pytest.mark.parametrize(
+    ("ending", "key"),
+    [(".flac", "encoder"), (".opus", "encoder"), (".mp3", "TSSE"), (".wav", "TSSE"), (".m4a", "\xa9too")],
+)
+def test_model_and_version_are_recorded_also_in_songs_without_tags(tmp_path: Path, ending: str, key: str) -> None:
+    soundfile.write(tmp_path / "song.wav", np.zeros((3_000, 2)), 8_000)
+    extract(
+        tmp_path / "song.wav", tmp_path / f"v{ending}", extractor=Extractor(fake_nets.constant(0.5, fake_nets.SMALL))
+    )
+    value = mutagen.File(tmp_path / f"v{ending}").tags[key]
+    text = value[0] if isinstance(value, list) else value.text[0]
+    assert text.startswith("vocalsep ")
+    assert text.endswith(", model fake")
+    assert tags.read(tmp_path / f"v{ending}")[0] == Tags({})
+
+
+def test_what_tells_of_the_old_file_stays_behind(tmp_path: Path) -> None:
+    of_the_file = {"replaygain_track_gain": ("-7 dB",), "encoder": ("Old 1.0",), "encodedby": ("Me",), "title": ("T",)}
+    for ending in (".flac", ".mp3"):
+        put(tmp_path / f"x{ending}", Tags(of_the_file))
+        assert tags.read(tmp_path / f"x{ending}")[0].names == {"title": ("T",)}
+
+
+def test_comments_that_libsndfile_knows_are_read(tmp_path: Path) -> None:
+    with soundfile.SoundFile(tmp_path / "x.wav", "w", 8_000, 1, "PCM_16") as file:
+        file.title, file.artist = "Tü", "A"
+        file.write(np.zeros(100))
+    assert tags.read(tmp_path / "x.wav") == (Tags({"title": ("Tü",), "artist": ("A",)}), "")
+
+
+def test_several_pictures_give_the_front_cover(tmp_path: Path) -> None:
+    path = tmp_path / "x.mp3"
+    put(path, None)
+    marks = ID3()
+    for kind in (4, 3):  # back, front
+        marks.add(mutagen.id3.APIC(encoding=3, mime="image/png", type=kind, desc=str(kind), data=PNG + bytes([kind])))
+    marks.save(path)
+    cover = tags.read(path)[0].cover
+    assert cover == Picture("image/png", PNG + b"\3")
+
+
+def test_covers_that_only_the_decoder_knows_are_read(tmp_path: Path) -> None:
+    path = ffmpeg_recordings.write(
+        tmp_path / "x.wv", ffmpeg_recordings.pulse(8_000, 900, 1), 8_000, ffmpeg_recordings.KINDS["wv"]
+    )
+    marks = APEv2()
+    marks["Title"] = "T"
+    marks["Cover Art (Front)"] = APEBinaryValue(b"cover.png\0" + PNG)
+    marks.save(path)
+    assert tags.read(path) == (Tags({"title": ("T",)}, SONG.cover), "")
+
+
+@pytest.mark.parametrize("ending", [ending for ending in ENDINGS if ending != ".mp3"])
+def test_tags_are_read_whatever_the_ending_says(tmp_path: Path, ending: str) -> None:
+    put(tmp_path / f"song{ending}", SONG)
+    told = tags.read(tmp_path / f"song{ending}")
+    misnamed = (tmp_path / f"song{ending}").rename(tmp_path / "song.mp3")
+    assert told[0].names["title"] == SONG.names["title"]
+    assert tags.read(misnamed) == told
+
+
+@pytest.mark.parametrize(("module", "name"), [(mutagen, "File"), (tags, "_known")])
+def test_tags_that_cannot_be_read_do_no_harm(
+    tmp_path: Path, module: object, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("broken\ntags")
+
+    put(tmp_path / "song.wav", SONG)
+    monkeypatch.setattr(module, name, fail)
+    report = extract(
+        tmp_path / "song.wav", tmp_path / "v.wav", extractor=Extractor(fake_nets.constant(0.5, fake_nets.SMALL))
+    )
+    assert report.warnings[0] == f"{tmp_path / 'song.wav'}: its tags cannot be read (broken tags)"
+    monkeypatch.undo()
+    assert audio.read(tmp_path / "v.wav")[0].shape == (2, 20_001)
+
+
+def test_tags_that_cannot_be_written_do_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("too odd")
+
+    monkeypatch.setattr(tags, "_tell", fail)
+    made = put(tmp_path / "x.flac", SONG)
+    assert made.complaint == "x.flac: has no tags (too odd)"
+    assert audio.read(tmp_path / "x.flac")[0].shape == (2, 20_001)
+
+
+def test_a_disk_that_fills_up_while_tags_are_written_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tags, "_tell", fail)
+    with pytest.raises(AudioError, match=r"x\.flac: cannot be written \(No space left"):
+        put(tmp_path / "x.flac", SONG)
+    assert not list(tmp_path.iterdir())
+
+
+def test_rf64_has_no_tags_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "_LONG", 10)
+    with audio.Writer(tmp_path / "x.wav", rate=8_000, channels=1, subtype="PCM_16", samples=99, about=SONG) as made:
+        made.write(torch.zeros(1, 99))
+    assert made.complaint.startswith("x.wav: has no tags")
+    assert audio.read(tmp_path / "x.wav")[0].shape == (1, 99)
+
+
+def test_old_id3_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.mp3"
+    put(path, None)
+    marks = ID3()
+    marks.add(TIT2(encoding=1, text=["Tïtle"]))
+    marks.save(path, v2_version=3)
+    assert tags.read(path)[0].names == {"title": ("Tïtle",)}
+
+
+def test_a_long_wav_has_no_tags_and_no_complaint(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.wav", np.zeros(99), 8_000, format="RF64")
+    assert tags.read(tmp_path / "x.wav") == (Tags({}), "")

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import fake_nets
+import numpy as np
+import pytest
+import soundfile
+import synthetic_songs
+import torch
+from typer.testing import CliRunner, Result
+
+import vocalsep
+from vocalsep import audio, weights
+from vocalsep.cli import app
+
+RATE = 8_000
+
+
+@pytest.fixture
+def song(tmp_path: Path) -> Path:
+    return synthetic_songs.write(tmp_path / "song.wav", fake_nets.noise(2, 20_000).clamp(-0.99, 0.99).numpy().T, RATE)
+
+
+@pytest.fixture(autouse=True)
+def _half(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model answers a half everywhere."""
+    monkeypatch.setattr(weights, "load", lambda *_: fake_nets.constant(0.5, fake_nets.SMALL))
+
+
+def run(*arguments: str | Path, stdin: bytes = b"") -> Result:
+    return CliRunner().invoke(app, ["extract", *map(str, arguments)], input=stdin)
+
+
+def process(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "vocalsep", "extract", *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(Path(vocalsep.__file__).parents[1])}
+
+
+def sound(content: bytes) -> torch.Tensor:
+    with audio.opened(io.BytesIO(content)) as reader:
+        assert isinstance(reader, audio.Stream)
+        return torch.cat(list(reader), dim=-1)
+
+
+def misuse(result: Result) -> str:
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    return " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_wav_goes_in_and_out_and_nothing_else(song: Path) -> None:
+    result = run("-", "-o", "-", stdin=song.read_bytes())
+    assert (result.exit_code, result.stderr) == (0, "")
+    mixture = audio.read(song)[0]
+    torch.testing.assert_close(sound(result.stdout_bytes), mixture / 2, rtol=0, atol=2**-15)
+    assert soundfile.info(io.BytesIO(result.stdout_bytes)).frames == mixture.shape[-1]  # its length was known
+    assert [path.name for path in song.parent.iterdir()] == ["song.wav"]
+
+
+def test_either_side_alone_will_do(song: Path, tmp_path: Path) -> None:
+    mixture = audio.read(song)[0]
+    result = run(song, "-o", "-", "--subtype", "float")
+    assert result.exit_code == 0
+    torch.testing.assert_close(sound(result.stdout_bytes), mixture / 2, rtol=0, atol=1e-6)
+    out = tmp_path / "new" / "v.flac"
+    result = run("-", "-o", out, "--labels", tmp_path / "l.txt", stdin=song.read_bytes())
+    assert (result.exit_code, result.stdout) == (0, f"{out}\n{tmp_path / 'l.txt'}\n")
+    torch.testing.assert_close(audio.read(out)[0], mixture / 2, rtol=0, atol=2**-15)
+
+
+def test_the_accompaniment_can_be_a_file_or_the_pipe(song: Path, tmp_path: Path) -> None:
+    rest = tmp_path / "a.wav"
+    result = run("-", "-o", "-", "--accompaniment", rest, stdin=song.read_bytes())
+    total = sound(result.stdout_bytes) + audio.read(rest)[0]
+    torch.testing.assert_close(total, audio.read(song)[0], rtol=0, atol=2**-15)
+    result = run(song, "-o", tmp_path / "v.wav", "--accompaniment", "-")
+    assert result.exit_code == 0
+    torch.testing.assert_close(sound(result.stdout_bytes), audio.read(rest)[0], rtol=0, atol=2**-15)
+
+
+def test_json_goes_where_the_sound_does_not(song: Path, tmp_path: Path) -> None:
+    result = run("-", "-o", "-", "--json", stdin=song.read_bytes())
+    told = json.loads(result.stderr)
+    assert (told["input"], told["outputs"], told["audio_seconds"]) == ("-", {"vocals": "-"}, 2.5)
+    result = run("-", "-o", tmp_path / "v.wav", "--json", stdin=song.read_bytes())
+    assert json.loads(result.stdout)["outputs"] == {"vocals": str(tmp_path / "v.wav")}
+
+
+def test_other_formats_come_in_through_a_temporary_file(tmp_path: Path) -> None:
+    song = synthetic_songs.write(tmp_path / "song.flac", fake_nets.noise(2, 9_000).clamp(-0.9, 0.9).numpy().T, RATE)
+    result = run("-", "-o", "-", stdin=song.read_bytes())
+    torch.testing.assert_close(sound(result.stdout_bytes), audio.read(song)[0] / 2, rtol=0, atol=2**-15)
+
+
+@pytest.mark.parametrize("piped", [True, False])
+def test_raw_samples_go_in_and_out(song: Path, tmp_path: Path, piped: bool) -> None:
+    pcm = song.read_bytes()[44:]
+    source = tmp_path / "song.raw"
+    source.write_bytes(pcm)
+    result = run("-" if piped else source, "-o", "-", "--raw", "8000,2,s16le", stdin=pcm)
+    assert (result.exit_code, result.stderr) == (0, "")
+    steps = np.frombuffer(result.stdout_bytes, "<i2").astype(int)
+    assert np.abs(2 * steps - np.frombuffer(pcm, "<i2")).max() <= 1
+    result = run(source, "-o", tmp_path / "v.wav", "--raw", "8000,2,s16le")  # a file has what its ending says
+    assert np.array_equal(soundfile.read(tmp_path / "v.wav", dtype="int16")[0].reshape(-1), steps)
+    result = run(source, "-o", tmp_path / "v.pcm", "--raw", "8000,2,s16le", "--subtype", "float")
+    assert (tmp_path / "v.pcm").stat().st_size == 2 * len(pcm)
+
+
+def test_a_stream_that_breaks_off_is_told(song: Path) -> None:
+    result = run("-", "-o", "-", stdin=song.read_bytes()[:40_044])
+    assert result.exit_code == 0
+    assert result.stderr == "vocalsep: standard input: breaks off after 1.2 of 2.5 seconds\n"
+    assert sound(result.stdout_bytes).shape == (2, 10_000)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(b"", "standard input: nothing came"), (b"words" * 99, "standard input: not an audio file")],
+)
+def test_what_is_no_sound_is_one_line_and_nothing_goes_out(content: bytes, expected: str) -> None:
+    result = run("-", "-o", "-", stdin=content)
+    assert (result.exit_code, result.stdout_bytes) == (1, b"")
+    assert expected in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_net_that_clusters_says_once_that_it_does_not(song: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vocalsep import nets
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nets.build("hdpcl", {"bands": 16, "units": 8, "layers": 1, "dimensions": 2})
+    monkeypatch.setattr(weights, "load", lambda *_: fake_nets.wrap(net, fake_nets.SMALL))
+    told = "vocalsep: what is read once (raw samples, wav from a pipe) is not clustered; the net's own masks are used\n"
+    result = run("-", "-o", "-", "--masks", "clusters", stdin=song.read_bytes())
+    assert (result.exit_code, result.stderr) == (0, told)
+    own = run("-", "-o", "-", "--masks", "net", stdin=song.read_bytes())
+    assert (own.stdout_bytes, own.stderr) == (result.stdout_bytes, "")
+
+
+def test_files_are_looked_after_as_ever(song: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old.wav"
+    old.write_bytes(b"older")
+    result = run("-", "-o", old, stdin=song.read_bytes())
+    assert result.exit_code == 1
+    assert f"{old}: exists already" in result.stderr
+    result = run(song, "-o", "-", "--accompaniment", song)
+    assert f"{song}: is a song to be read" in result.stderr
+    assert "unknown output format '.xyz'" in run("-", "-o", "v.xyz", stdin=song.read_bytes()).stderr
+    assert old.read_bytes() == b"older"
+    assert run("-", "-o", old, "--overwrite", "--format", "wav", stdin=song.read_bytes()).exit_code == 0
+    assert soundfile.info(old).frames == 20_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["-"], "where to?"),
+        (["-", "x.wav", "-o", "out"], "one at a time"),
+        (["-", "-o", "-", "--accompaniment", "-"], "cannot both go to standard output"),
+        (["-", "-o", "-", "--accompaniment"], "need a path"),
+        (["-", "-o", "-", "--labels"], "need a path"),
+        (["-", "-o", "-", "--labels", "-"], "labels need a file"),
+        (["x.wav", "--labels", "-"], "labels need a file"),
+        (["-", "-o", "-", "--clip", "scale"], "scale needs the whole song"),
+        (["-", "-o", "-", "--format", "flac"], "-o - (wav) and --format flac are two formats"),
+        (["-", "-o", "v.flac", "--accompaniment", "a.wav", "--format", "flac"], "a.wav and --format flac are two"),
+        (["-", "-o", "-", "--jobs", "2"], "pipes and --raw are for one song"),
+        (["-", "-o", "v.wav", "--accompaniment", "./v.wav"], "written twice"),
+        (["-", "-o", "-", "--raw", "44100,2"], "expected rate,channels,format"),
+        (["x.wav", "y.wav", "-o", "out", "--raw", "44100,2,s16le"], "one at a time"),
+    ],
+    ids=" ".join,
+)
+def test_what_makes_no_sense_is_misuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert expected in misuse(run(*arguments))
+    assert not list(tmp_path.iterdir())
+
+
+# as a process: real pipes
+
+
+def test_when_nobody_listens_it_ends_quietly(model: Path) -> None:
+    command = process("-", "-o", "-", "-m", model, "--raw", "8000,1,s16le")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment(), **pipes) as running:  # type: ignore[call-overload]
+        running.stdout.close()
+        try:
+            running.stdin.write(fake_nets.noise(1, 400_000).mul(9_000).short().numpy().tobytes())
+            running.stdin.close()
+        except BrokenPipeError:
+            pass
+        said = running.stderr.read()
+    assert (running.returncode, said) == (1, b"")
+
+
+def test_vocals_come_out_before_the_song_has_ended(model: Path) -> None:
+    command = process("-", "-o", "-", "-m", model, "--raw", "8000,1,s16le")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    second = fake_nets.noise(1, RATE).mul(9_000).short().numpy().tobytes()
+    with subprocess.Popen(command, env=environment(), **pipes) as running:  # type: ignore[call-overload]
+        for _ in range(4):
+            running.stdin.write(second)
+        running.stdin.flush()
+        early = running.stdout.read(2 * len(second))  # would wait for ever, if it waited for the end
+        running.stdin.write(second)
+        running.stdin.close()
+        rest, said = running.stdout.read(), running.stderr.read()
+    assert (running.returncode, said) == (0, b"")
+    assert len(early + rest) == 5 * len(second)

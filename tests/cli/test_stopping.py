@@ -1,0 +1,206 @@
+"""Calls that are stopped in the middle: nothing half-written stays, nobody stays behind, another call completes."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import fake_nets
+import pytest
+import soundfile
+import synthetic_songs
+from typer.testing import CliRunner, Result
+
+import vocalsep
+from vocalsep import files
+from vocalsep.cli import app
+from vocalsep.cli.batch import processes
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes where Linux lists them")
+
+SONGS = ("a.wav", "b.wav", "c.wav")
+OPTIONS = ("-o", "out", "--accompaniment", "--progress", "json")
+
+
+@pytest.fixture
+def music(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A short song and two long ones; the current folder is the one that holds ``music``."""
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(SONGS):
+        seconds = 120 if seed else 1
+        synthetic_songs.write(
+            tmp_path / "music" / name, fake_nets.noise(1, seconds * 8_000, seed).clamp(-0.9, 0.9).numpy().T, 8_000
+        )
+    return tmp_path / "music"
+
+
+@contextmanager
+def at_work(model: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """The command, in a session of its own, when one song is done and another begun."""
+    command = [sys.executable, "-m", "vocalsep", "extract", "music", "-m", str(model), *OPTIONS, *options]
+    environment = os.environ | {"PYTHONPATH": str(Path(vocalsep.__file__).parents[1])}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+    with hearing_ctrl_c():
+        started = subprocess.Popen(command, start_new_session=True, **pipes)  # type: ignore[call-overload]
+    with started as running:
+        try:
+            assert running.stderr is not None
+            done: set[str] = set()
+            moving: set[str] = set()
+            while not (done and moving - done):
+                told = json.loads(running.stderr.readline())
+                if told["event"] in ("done", "progress"):
+                    {"done": done, "progress": moving}[told["event"]].add(told["song"])
+            yield running
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
+
+
+@contextmanager
+def hearing_ctrl_c() -> Iterator[None]:
+    """Processes that start here hear it, also where it is ignored, as with nohup and in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def session(leader: int) -> list[int]:
+    """Processes that are alive in a session."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdecimal():
+                state, _, _, of = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+                if int(of) == leader and state != "Z":
+                    found.append(int(entry.name))
+    return found
+
+
+def nobody_stays(leader: int) -> bool:
+    """Whether all processes of a session end, within a time that is long even on a busy machine."""
+    for _ in range(600):
+        if not session(leader):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def parts(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name.endswith(".part"))
+
+
+def whole(music: Path) -> list[Path]:
+    """The outputs that are there, which must be as long as their songs."""
+    found = [path for path in (music.parent / "out").iterdir() if not path.name.startswith(".")]
+    for path in found:
+        song = music / f"{path.name.split('.')[0]}.wav"
+        assert soundfile.info(path).frames == soundfile.info(song).frames
+    return found
+
+
+def run(model: Path, *options: str) -> Result:
+    return CliRunner().invoke(app, ["extract", "music", "-m", str(model), *OPTIONS, *options])
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("to_all", [False, True], ids=["to one", "to all"])
+def test_a_signal_leaves_nothing_half_written_and_nobody_behind(
+    music: Path, model: Path, number: signal.Signals, status: int, jobs: str, to_all: bool
+) -> None:
+    if to_all and (jobs == "1" or number == signal.SIGTERM):
+        pytest.skip("a terminal sends Ctrl-C alone to all, and there are many only with --jobs")
+    with at_work(model, "--jobs", jobs) as running:
+        assert parts(music.parent / "out")
+        if to_all:
+            os.killpg(running.pid, number)
+        else:
+            running.send_signal(number)
+        told, complained = running.communicate()
+        assert running.returncode == status
+        assert nobody_stays(running.pid)
+    assert parts(music.parent / "out") == []
+    done = {path.name for path in whole(music)}
+    assert 2 <= len(done) < 6
+    assert {Path(line).name for line in told.splitlines()} <= done
+    assert {json.loads(line)["event"] for line in complained.splitlines()} <= {"song", "progress", "done"}
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_call_that_is_killed_is_completed_by_the_next(music: Path, model: Path, jobs: str) -> None:
+    out = music.parent / "out"
+    with at_work(model, "--jobs", jobs) as running:
+        running.kill()
+        assert nobody_stays(running.pid)
+    before = {path: path.stat().st_mtime_ns for path in whole(music)}
+    assert 2 <= len(before) < 6
+    assert parts(out) or jobs == "2"  # with more, they end by themselves
+    result = run(model, "--skip-existing")
+    assert result.exit_code == 0, result.output
+    for song in SONGS:
+        pair = [out / song.replace(".wav", f".{stem}.wav") for stem in ("vocals", "accompaniment")]
+        assert all(before.get(path) == path.stat().st_mtime_ns for path in pair) == all(path in before for path in pair)
+    assert len(whole(music)) == 6
+    completed = {path.name: path.read_bytes() for path in out.iterdir()}
+    if files.fcntl:
+        assert len(completed) == 6, sorted(completed)  # what the killed one left is gone
+    assert run(model, "--overwrite").exit_code == 0
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == completed
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_signal_that_is_lost_in_a_function_that_c_calls_is_raised_again_and_not_told(
+    number: signal.Signals, expected: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compare(*_: object) -> int:
+        signal.raise_signal(number)
+        return 0
+
+    def fail(*_: object) -> int:
+        raise ValueError("of another kind")
+
+    def sort(comparison: Callable[..., int]) -> None:
+        kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+        ctypes.CDLL(None).qsort(ctypes.create_string_buffer(2), 2, 1, kind(comparison))
+
+    told: list[object] = []
+
+    def hook(what: sys.UnraisableHookArgs) -> None:
+        told.append(what.exc_value)
+
+    monkeypatch.setattr(sys, "unraisablehook", hook)
+    with processes.heeded(signal.SIGINT, signal.SIGTERM) as heed:
+        heed()
+        sort(compare)
+        assert told == []
+        with pytest.raises(expected):
+            heed()
+        sort(fail)
+        assert [type(error) for error in told] == [ValueError]
+    assert sys.unraisablehook is hook
+
+
+def test_a_process_that_does_not_stop_is_killed_and_its_files_are_cleared_away(music: Path, model: Path) -> None:
+    with at_work(model, "--jobs", "2") as running:
+        workers = [number for number in session(running.pid) if number != running.pid]
+        for worker in workers:
+            os.kill(worker, signal.SIGSTOP)  # as if it were deep in something that cannot be interrupted
+        running.send_signal(signal.SIGINT)
+        assert running.wait() == 130
+        for worker in workers:  # one of them only keeps the books of multiprocessing
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGCONT)
+        assert nobody_stays(running.pid)
+    assert parts(music.parent / "out") == []

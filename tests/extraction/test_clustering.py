@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fake_nets
+import pytest
+import synthetic_songs
+import torch
+from torch import Tensor
+
+from vocalsep import audio
+from vocalsep.errors import ConfigError
+from vocalsep.extraction import Extractor, Piece, clustering, extract
+from vocalsep.extraction.clustering import Clusters, Sample
+from vocalsep.nets import Batch, ClusteringNet
+from vocalsep.shapes import Embedding, Features, Mask, Waveform
+from vocalsep.weights import Model
+
+D, ROWS, FRAMES = 4, 8, 16
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def unit(vectors: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(vectors, dim=1)
+
+
+def places(group: Tensor, seed: int = 0, spread: float = 0.1) -> Embedding:
+    """Embeddings near one of two axes, ``(chunk, D, row, frame)``, from the number of each bin's group."""
+    axes = torch.eye(D)[group.long()].movedim(-1, 1)
+    return unit(axes + spread * noise(*axes.shape, seed=seed))
+
+
+def song(
+    chunks: int = 6, seed: int = 0, voice: float = 0.9, rest: float = 0.1
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Groups, embeddings, own masks and power of chunks; bins of group 0 are the voice, a third of all."""
+    random = torch.Generator().manual_seed(seed)
+    group = (torch.rand((chunks, ROWS, FRAMES), generator=random) > 1 / 3).float()
+    own = torch.where(group == 0, voice, rest).unsqueeze(1)
+    power = 1 + torch.rand((chunks, 1, ROWS, FRAMES), generator=random)
+    return group, places(group, seed), own, power
+
+
+def fitted(embedding: Tensor, own: Tensor, power: Tensor, step: int = 100) -> Clusters | None:
+    sample = Sample()
+    for parts in zip(*(torch.split(part, step) for part in (embedding, own, power)), strict=True):
+        sample.push(*parts)
+    return sample.clusters()
+
+
+def surely(found: Clusters | None) -> Clusters:
+    assert found is not None
+    return found
+
+
+# clusters
+
+
+def test_clusters_are_found_and_the_voice_is_what_the_net_takes_for_voice() -> None:
+    group, embedding, own, power = song()
+    found = surely(fitted(embedding, own, power))
+    assert found.centroids[0] @ torch.eye(D)[0] > 0.98
+    assert found.centroids[1] @ torch.eye(D)[1] > 0.98
+    torch.testing.assert_close(found.centroids.norm(dim=1), torch.ones(2))
+    assert found.confidence == pytest.approx(0.8, abs=1e-5)
+    assert torch.equal(clustering.mask(found, embedding, own, power)[:, 0], 1 - group)
+
+
+def test_the_order_of_clusters_plays_no_part() -> None:
+    """Whichever group k-means meets first: with the axes exchanged, and with what is voice exchanged."""
+    group, _, own, power = song()
+    exchanged = surely(fitted(places(1 - group), own, power))
+    assert exchanged.centroids[0] @ torch.eye(D)[1] > 0.98
+    other = surely(fitted(places(group), 1 - own, power))
+    assert other.centroids[0] @ torch.eye(D)[1] > 0.98
+
+
+def test_the_same_song_has_the_same_clusters_however_it_is_cut() -> None:
+    _, embedding, own, power = song(chunks=7)
+    found = [surely(fitted(embedding, own, power, step)) for step in (1, 3, 100)]
+    for other in found[1:]:
+        assert torch.equal(other.centroids, found[0].centroids)
+        assert other.confidence == found[0].confidence
+    assert torch.equal(surely(fitted(embedding, own, power)).centroids, found[2].centroids)
+
+
+def test_quiet_bins_have_no_say() -> None:
+    """Two thirds of the bins lie 60 dB down, on a third axis: with a say they would be a cluster of their own."""
+    group, embedding, own, power = song(chunks=12)
+    quiet = torch.rand(power.shape, generator=torch.Generator().manual_seed(5)) > 1 / 3
+    strange = places(torch.full_like(group, 2), seed=3)
+    embedding = torch.where(quiet, strange, embedding)
+    found = surely(fitted(embedding, torch.where(quiet, 0.5, own), torch.where(quiet, 1e-6, power)))
+    assert found.centroids[0] @ torch.eye(D)[0] > 0.98
+    assert found.centroids[1] @ torch.eye(D)[1] > 0.98
+
+
+def test_quiet_chunks_have_no_say() -> None:
+    """A fade-out 50 dB below the song: loud against itself, not against the song."""
+    group, embedding, own, power = song(chunks=12)
+    end = torch.arange(12) >= 4
+    strange = places(torch.full_like(group, 2), seed=3)
+    embedding[end], own[end], power[end] = strange[end], 0.5, 1e-5 * power[end]
+    found = surely(fitted(embedding, own, power))
+    assert found.centroids[0] @ torch.eye(D)[0] > 0.98
+
+
+@pytest.mark.parametrize("loud", [0, 1])
+def test_there_are_no_clusters_of_silence_or_of_a_single_place(loud: int) -> None:
+    embedding = torch.zeros(2, D, ROWS, FRAMES)
+    embedding[:, 0] = 1
+    power = loud * torch.ones(2, 1, ROWS, FRAMES)
+    assert fitted(embedding, torch.ones(2, 1, ROWS, FRAMES), power) is None
+
+
+def test_nothing_pushed_has_no_clusters() -> None:
+    assert Sample().clusters() is None
+
+
+def test_memory_does_not_grow_with_the_song(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clustering, "_SAMPLE", 500)
+    sample, sizes = Sample(), []
+    for seed in range(30):
+        sample.push(*song(chunks=2, seed=seed)[1:])
+        assert sample._held is not None
+        sizes.append(len(sample._held))
+    assert max(sizes) == sizes[-1] == 500
+    assert surely(sample.clusters()).centroids[0] @ torch.eye(D)[0] > 0.98
+
+
+def test_what_is_held_of_a_long_song_does_not_depend_on_how_it_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clustering, "_SAMPLE", 500)
+    _, *chunks = song(chunks=20)
+    held = []
+    for step in (1, 3, 100):
+        sample = Sample()
+        for parts in zip(*(torch.split(part, step) for part in chunks), strict=True):
+            sample.push(*parts)
+        held.append(sample._held)
+    assert held[0] is not None
+    assert len(held[0]) == 500
+    assert all(other is not None and torch.equal(other, held[0]) for other in held[1:])
+
+
+def test_all_parts_of_a_long_song_have_the_same_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clustering, "_SAMPLE", 1_000)
+    sample = Sample()
+    for number in range(20):  # power tells from which part a bin is
+        _, embedding, own, power = song(chunks=4)
+        sample.push(embedding, own, torch.full_like(power, 1 + number))
+    assert sample._held is not None
+    counts = torch.bincount(sample._held[:, 1].round().long() - 1, minlength=20)
+    assert counts.min() > 25  # 50 each on average, with a spread of 7
+    assert counts.max() < 80
+
+
+# masks
+
+
+def test_a_song_that_the_net_hears_no_voice_in_keeps_the_nets_mask() -> None:
+    """Figure 11 of the UH-net paper: two groups there are always, but none need be the voice."""
+    _, embedding, own, power = song(voice=0.05, rest=0.01)
+    found = surely(fitted(embedding, own, power))
+    assert found.confidence == pytest.approx(0.04, abs=1e-5)
+    assert not found.trusted
+    assert torch.equal(clustering.mask(found, embedding, own, power), own)
+
+
+def test_a_chunk_that_the_net_hears_no_voice_in_keeps_the_nets_mask() -> None:
+    group, embedding, own, power = song()
+    own[2] = 0.02
+    found = surely(fitted(embedding, own, power))
+    mask = clustering.mask(found, embedding, own, power)
+    assert found.trusted
+    assert torch.equal(mask[2], own[2])
+    assert torch.equal(mask[3, 0], 1 - group[3])
+
+
+# songs
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoOptions:
+    """Options of a net that has none."""
+
+
+class Halves(ClusteringNet):
+    """Lower and upper half of the bands lie at different places; the net's own mask is given for each half."""
+
+    Options = NoOptions
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self.shares = torch.tensor([low, high])
+
+    def mask(self, features: Features) -> Mask:
+        half = features.shape[-2] // 2
+        return self.shares.repeat_interleave(half)[:, None].expand(len(features), 1, -1, features.shape[-1])
+
+    def embed(self, features: Features) -> tuple[Embedding, Mask]:
+        group = (torch.arange(features.shape[-2]) >= features.shape[-2] // 2).float()
+        group = group[:, None].expand(len(features), -1, features.shape[-1])
+        return places(group, spread=0.0), self.mask(features)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+
+class Aside(Halves):
+    """The same, for nets whose clusters are beside the point."""
+
+    clusters_by_default = False
+
+
+def extracted(net: ClusteringNet, mixture: Waveform, **options: Any) -> Piece:
+    return Extractor(fake_nets.wrap(net, fake_nets.SMALL), **options)(mixture, 8_000)
+
+
+def mixture() -> Waveform:
+    return fake_nets.noise(2, 9_000)
+
+
+def test_clusters_take_the_place_of_the_nets_mask() -> None:
+    """The net is 60 % sure of the lower half: its cluster is taken whole, and nothing of the other."""
+    song = mixture()
+    model = fake_nets.wrap(fake_nets.Constant(torch.tensor([1.0] * 8 + [0.0] * 8)), fake_nets.SMALL)
+    expected = Extractor(model)(song, 8_000).vocals
+    torch.testing.assert_close(extracted(Halves(0.6, 0.2), song).vocals, expected, rtol=0, atol=1e-5)
+    own = extracted(Halves(0.6, 0.2), song, masks_from="net").vocals
+    assert fake_nets.snr_db(own, expected) < 20
+
+
+@pytest.mark.parametrize(("net", "by_default"), [(Halves(0.6, 0.2), True), (Aside(0.6, 0.2), False)])
+def test_a_net_says_whether_clusters_are_what_it_is_for(net: ClusteringNet, by_default: bool) -> None:
+    song = mixture()
+    auto = extracted(net, song).vocals
+    assert torch.equal(auto, extracted(net, song, masks_from="clusters" if by_default else "net").vocals)
+    assert not torch.equal(auto, extracted(net, song, masks_from="net" if by_default else "clusters").vocals)
+
+
+def test_a_song_without_a_singer_is_not_split_in_two() -> None:
+    """Clusters there are, but the net takes none of them for voice: what is left is what its own mask lets through."""
+    song = mixture()
+    vocals = extracted(Halves(0.03, 0.0), song).vocals
+    assert 10 * torch.log10(vocals.square().sum() / song.square().sum()) < -30
+
+
+@pytest.mark.parametrize(("high", "used"), [(0.2, True), (0.5, False)])
+def test_a_report_says_how_sure_the_clusters_were(tmp_path: Path, high: float, used: bool) -> None:
+    extractor = Extractor(fake_nets.wrap(Halves(0.6, high), fake_nets.SMALL))
+    song = synthetic_songs.write(tmp_path / "song.wav", (0.1 * mixture()).clamp(-1, 1).numpy().T, 8_000)
+    report = extract(song, tmp_path / "vocals.wav", extractor=extractor)
+    assert report.cluster_confidence == pytest.approx(0.6 - high, abs=1e-3)
+    assert report.clusters_used is used
+    found, _ = audio.read(tmp_path / "vocals.wav")
+    expected = extracted(Halves(0.6, high), audio.read(song)[0], masks_from="clusters" if used else "net").vocals
+    assert fake_nets.snr_db(found, expected) > 40
+
+
+@pytest.mark.parametrize("samples", [1, 100, 5_000])
+def test_silence_and_short_songs_come_through(samples: int) -> None:
+    quiet = extracted(Halves(0.6, 0.2), torch.zeros(1, samples))
+    assert not quiet.vocals.any()
+    song = fake_nets.quantise(mixture(), 16)[:, :samples]
+    piece = extracted(Halves(0.6, 0.2), song)
+    assert torch.equal(piece.vocals + piece.accompaniment, song)
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025])
+def test_blocks_of_any_size_find_the_same_clusters(rate: int) -> None:
+    extractor, song = Extractor(fake_nets.wrap(Halves(0.6, 0.2), fake_nets.SMALL)), mixture()
+    found = [extractor.survey(fake_nets.cut(song, sizes), rate, 2) for sizes in ([9_000], [1_000, 7, 0], [333])]
+    for other in found:
+        torch.testing.assert_close(surely(other).centroids, surely(found[0]).centroids, rtol=0, atol=1e-5)
+        assert surely(other).confidence == pytest.approx(0.4, abs=1e-4)
+
+
+def test_a_song_of_no_blocks_has_no_clusters() -> None:
+    assert Extractor(fake_nets.wrap(Halves(0.6, 0.2), fake_nets.SMALL)).survey([], 8_000, 2) is None
+
+
+def test_clusters_of_a_net_that_does_not_cluster_are_refused() -> None:
+    model: Model = fake_nets.constant(1)
+    with pytest.raises(ConfigError, match="does not cluster"):
+        Extractor(model, masks_from="clusters")
+    with pytest.raises(ConfigError, match=r"did you mean 'clusters'\?"):
+        Extractor(model, masks_from="cluster")

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import fake_nets
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from vocalsep.extraction import Extractor
+from vocalsep.extraction import voice as rules
+from vocalsep.extraction.voice import DELAY_SECONDS, OFF_DB, ON_DB, Gate, Stretch, Timeline
+
+STEP = 0.01
+RATE = 8_000
+
+
+def levels(*parts: tuple[float, float]) -> Tensor:
+    """Levels in dB, frame by frame, of (seconds, dB)."""
+    return torch.cat([torch.full((round(seconds / STEP),), float(level)) for seconds, level in parts])
+
+
+def timeline(level: Tensor, sizes: list[int] | None = None, whole: Tensor | None = None) -> Timeline:
+    """What is found in frames of these levels."""
+    whole = torch.ones(len(level)) if whole is None else whole
+    found, voice = Timeline(STEP), 10 ** (level / 10) * whole
+    for cut in zip(
+        fake_nets.cut(voice, sizes or [len(level)]), fake_nets.cut(whole, sizes or [len(level)]), strict=True
+    ):
+        found.push(*cut)
+    found.finish((len(level) - 1) * STEP)  # the last frame is at the end
+    return found
+
+
+def found(*parts: tuple[float, float]) -> list[Stretch]:
+    return timeline(levels(*parts)).stretches
+
+
+def near(*stretches: Stretch) -> Any:
+    return [pytest.approx(stretch, abs=0.06) for stretch in stretches]
+
+
+LOW = -40.0
+
+# what is a stretch
+
+
+def test_a_stretch_is_where_the_voice_is() -> None:
+    assert found((2, LOW), (3, -3), (2, LOW)) == near((2, 5))
+    assert found((2, LOW), (1, -3), (2, LOW), (1, -3)) == near((2, 3), (5, 6))
+
+
+def test_all_voice_is_one_stretch_of_the_whole_song_and_none_is_none() -> None:
+    assert found((4.01, ON_DB + 0.1)) == [(0, 4)]
+    assert found((4, ON_DB - 0.1)) == []
+    assert found((4, LOW)) == []
+
+
+def test_a_breath_parts_nothing_and_a_pause_does() -> None:
+    assert found((1, LOW), (1, 0), (0.2, LOW), (1, 0)) == near((1, 3.2))
+    assert len(found((1, 0), (0.5, LOW), (1, 0))) == 2
+
+
+def test_what_is_shorter_than_a_syllable_is_none() -> None:
+    assert found((1, LOW), (0.08, 0), (1, LOW)) == []
+    assert len(found((1, LOW), (0.3, 0), (1, LOW))) == 1
+    assert found((1, LOW), (0.08, 0), (0.2, LOW), (0.08, 0), (1, LOW)) == near((1, 1.36))  # two with a breath are one
+
+
+def test_a_stretch_goes_on_while_the_level_is_between_both_limits_and_does_not_begin_there() -> None:
+    between = (2 * ON_DB + OFF_DB) / 3
+    assert found((2, LOW), (1, 0), (4, between), (2, LOW)) == near((2, 7))
+    assert found((2, LOW), (4, between), (2, LOW)) == []
+    assert found((2, LOW), (0.2, between), (1, 0), (1, LOW)) == near((2, 3.2))
+    assert found((2, LOW), (2, between), (1, 0), (1, LOW)) == near((3.7, 5))  # so far it reaches back, and no farther
+
+
+def test_a_level_that_flickers_is_evened_out() -> None:
+    flicker = levels((4, LOW))
+    flicker[100:300] = torch.where(torch.arange(200) % 4 < 3, 0.0, LOW)
+    assert timeline(flicker).stretches == near((1, 3))
+
+
+def test_silence_is_no_voice_whatever_the_mask_says_of_it() -> None:
+    whole = torch.ones(600)
+    whole[200:400] = 1e-7  # 70 dB below
+    assert timeline(levels((6, 0)), whole=whole).stretches == near((0, 2), (4, 6))
+    assert timeline(levels((6, 0)), whole=0 * whole).stretches == []
+    assert timeline(levels((6, 0)), whole=1e-9 * torch.ones(600)).stretches == near((0, 6))  # a quiet song is none
+
+
+def test_what_is_no_number_is_no_voice() -> None:
+    bad = levels((3, 0))
+    bad[100:200] = torch.nan
+    assert timeline(bad).stretches == near((0, 1), (2, 3))
+
+
+# streaming
+
+
+PARTS = st.lists(st.tuples(st.floats(0.01, 1.5), st.sampled_from([LOW, -14.0, -11.0, 0.0])), min_size=1, max_size=12)
+
+
+@settings(deadline=None, max_examples=60)
+@given(parts=PARTS, sizes=st.lists(st.integers(1, 200), min_size=1, max_size=4))
+def test_cutting_changes_no_stretch(parts: list[tuple[float, float]], sizes: list[int]) -> None:
+    level = levels(*parts)
+    assert timeline(level, sizes).stretches == timeline(level).stretches
+
+
+@settings(deadline=None, max_examples=60)
+@given(parts=PARTS)
+def test_stretches_are_in_order_apart_and_long_enough(parts: list[tuple[float, float]]) -> None:
+    stretches = found(*parts)
+    length = sum(len(levels(part)) for part in parts) * STEP
+    for start, end in stretches:
+        assert 0 <= start < end <= length + 1e-9
+    for (_, end), (start, _) in itertools.pairwise(stretches):
+        assert start - end >= rules._BREATH_SECONDS - STEP
+    for start, end in stretches[:-1]:
+        assert end - start >= rules._SYLLABLE_SECONDS - STEP
+
+
+@settings(deadline=None, max_examples=60)
+@given(parts=PARTS)
+def test_what_is_decided_stays_and_is_decided_in_time(parts: list[tuple[float, float]]) -> None:
+    level = levels(*parts)
+    whole, now = timeline(level).stretches, Timeline(STEP)
+    for frame in range(len(level)):
+        now.push(10 ** (level[frame : frame + 1] / 10), torch.ones(1))
+        assert frame * STEP - now.decided <= DELAY_SECONDS + 3 * STEP
+        decided = now.decided
+        early = [(start, min(end, decided)) for start, end in whole if start < decided - 1e-9]
+        said = [(start, min(end, decided)) for start, end in reversed(now.later(-1)) if start < decided - 1e-9]
+        assert said == [pytest.approx(stretch) for stretch in early]
+
+
+def test_only_stretches_take_memory() -> None:
+    quiet = Timeline(STEP)
+    for _ in range(3_000):
+        quiet.push(torch.full((100,), 1e-5), torch.ones(100))
+    assert quiet.stretches == []
+    assert quiet._levels is not None
+    assert quiet._levels.untyped_storage().nbytes() < 3_000
+    assert all(not isinstance(value, list) or len(value) < 3 for value in vars(quiet).values())
+
+
+# the gate
+
+
+def gated(level: Tensor, samples: Tensor, sizes: list[int]) -> Tensor:
+    """Samples behind a gate that is told of the levels as the sound goes by."""
+    told = Timeline(STEP)
+    gate, frames, out = Gate(RATE, told), 0, []
+    for block in fake_nets.cut(samples, sizes):
+        ready = min(len(level), frames + int(block.shape[-1] / RATE / STEP) + 1)
+        told.push(10 ** (level[frames:ready] / 10), torch.ones(ready - frames))
+        frames = ready
+        out.append(gate.push(block))
+    told.push(10 ** (level[frames:] / 10), torch.ones(len(level) - frames))
+    told.finish(samples.shape[-1] / RATE)
+    out.append(gate.push(samples[:, :0]))
+    return torch.cat(out, dim=-1)
+
+
+def test_the_gate_is_open_where_there_is_a_voice_and_closed_where_there_is_none() -> None:
+    level = levels((2, LOW), (2, 0), (2, LOW))
+    out = gated(level, torch.ones(2, 6 * RATE), [4_000])
+    (start, end), *more = timeline(level).stretches
+    assert not more
+    assert out.shape == (2, 6 * RATE)
+    assert (out[:, round(start * RATE) : round(end * RATE)] == 1).all()
+    assert (out[:, round((start - 0.05) * RATE) : round(start * RATE)] == 1).all()  # onsets
+    assert not out[:, : round((start - 0.11) * RATE)].any()
+    assert not out[:, round((end + 0.11) * RATE) :].any()
+    assert float(out.diff().abs().max()) < 1.1 * torch.pi / 2 / (0.04 * RATE)  # no click
+    assert out.min() >= 0
+    assert out.max() <= 1
+
+
+@settings(deadline=None, max_examples=30)
+@given(parts=PARTS, sizes=st.lists(st.integers(0, 9_000), min_size=1, max_size=4).filter(lambda sizes: max(sizes) > 99))
+def test_cutting_changes_nothing_behind_the_gate(parts: list[tuple[float, float]], sizes: list[int]) -> None:
+    level = levels(*parts)
+    samples = fake_nets.noise(1, round(len(level) * STEP * RATE))
+    once, cut = gated(level, samples, [samples.shape[-1]]), gated(level, samples, sizes)
+    assert once.shape == cut.shape == samples.shape
+    torch.testing.assert_close(once, cut, rtol=0, atol=1e-6)
+
+
+def sung(rate: int) -> Tensor:
+    """A high tone all the time, and low ones from second 3 to 5 and 8 to 9, which `fake_nets.Gate` takes for voice."""
+    mixture = 0.01 * fake_nets.tone(3_500, rate, 12.0, channels=2)
+    for start, end in ((3, 5), (8, 9)):
+        mixture[:, start * rate : end * rate] += fake_nets.tone(500, rate, 1.0 * (end - start))
+    return mixture
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100])
+def test_a_songs_stretches_are_those_of_its_mask(rate: int) -> None:
+    song = Extractor(fake_nets.wrap(fake_nets.Gate(), fake_nets.SMALL)).start(rate, 2)
+    fake_nets.run(song, sung(rate), [5_000])
+    assert song.voice == near((3, 5), (8, 9))
+    assert song.voice_share == pytest.approx(0.25, abs=0.01)
+
+
+@pytest.mark.parametrize("inversion", ["phase", "griffin-lim"])
+@pytest.mark.parametrize("rate", [8_000, 11_025])
+def test_gated_vocals_are_silent_between_stretches_and_the_accompaniment_is_the_rest(rate: int, inversion: str) -> None:
+    mixture = 0.1 * fake_nets.tone(3_500, rate, 6.0, channels=2)
+    mixture[:, 2 * rate : 4 * rate] += fake_nets.tone(500, rate, 2.0)
+
+    class Leaks(fake_nets.Gate):
+        def mask(self, features: Tensor) -> Tensor:
+            return super().mask(features).clamp_min(0.05)
+
+    model = fake_nets.wrap(Leaks(), fake_nets.SMALL)
+    plain, closed = (Extractor(model, inversion=inversion, gate=gate)(mixture, rate) for gate in (False, True))
+    inside, outside = slice(round(2.1 * rate), round(3.9 * rate)), slice(round(4.3 * rate), None)
+    torch.testing.assert_close(closed.vocals[:, inside], plain.vocals[:, inside], rtol=0, atol=1e-6)
+    assert float(plain.vocals[:, outside].abs().max()) > 1e-3
+    assert not closed.vocals[:, outside].any()
+    assert not closed.vocals[:, : round(1.7 * rate)].any()
+    torch.testing.assert_close(closed.vocals + closed.accompaniment, mixture, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100])
+def test_how_a_song_is_cut_changes_nothing_behind_the_gate(rate: int) -> None:
+    extractor, mixture = Extractor(fake_nets.wrap(fake_nets.Gate(), fake_nets.SMALL), gate=True), sung(rate)
+    whole = extractor(mixture, rate)
+    cut = fake_nets.run(extractor.start(rate, 2), mixture, [700, 0, 9_001])
+    assert whole.vocals.any()
+    assert fake_nets.snr_db(whole.vocals, cut.vocals) >= 60

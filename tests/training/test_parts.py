@@ -1,0 +1,302 @@
+"""Nets whose parts start from weights of their own: what a part takes over, what is refused, what it has heard."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import fake_nets
+import pytest
+import tiny_recipes
+import torch
+from tiny_recipes import CPU
+from torch import Tensor
+
+from vocalsep import config, nets, training, weights
+from vocalsep.errors import ConfigError, DatasetError, ModelError
+from vocalsep.training import guards, recipes
+from vocalsep.training.material import Material
+from vocalsep.training.recipes import Recipe
+from vocalsep.training.team import Team
+from vocalsep.training.trainer import Trainer
+
+CLUSTERING = {"bands": tiny_recipes.SMALL.bands, "units": 3, "layers": 1, "dimensions": 2, "dropout": 0.0}
+UNET = {"width": 4, "dropout": 0.0}
+UHNET = {"clustering": CLUSTERING, "unet": UNET | {"channels": 3}}
+HEARD = {
+    "clustering": {"songs": ["adasong4", "noether"], "singers": ["ada"]},
+    "unet": {"songs": ["adasong4", "weyl"], "singers": ["hilbert"]},
+}
+
+
+@pytest.fixture(autouse=True)
+def cache() -> None:
+    """The session's, in place of one for each test: most of a small run would be decoding the same songs."""
+
+
+def store(path: Path, net: str, options: Mapping[str, Any], seed: int = 1, **about: Any) -> str:
+    """A weights file of random numbers, exactly as they are."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        made = nets.build(net, options)
+    weights.store(path, made, tiny_recipes.SMALL, {"licence": "none", **about}, half=False)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Weights files of the two parts: a hybrid clustering net, and a U-Net whose masks use all of [0, 1]."""
+    folder, made = tmp_path_factory.mktemp("parts"), fake_nets.random_unet(tiny_recipes.SMALL)
+    path = folder / "unet.safetensors"
+    weights.store(path, made.net, tiny_recipes.SMALL, {"licence": "none", "heard": HEARD["unet"]}, half=False)
+    clustering = store(folder / "hdpcl.safetensors", "hdpcl", CLUSTERING, heard=HEARD["clustering"])
+    return {"clustering": clustering, "unet": str(path)}
+
+
+def recipe(root: Path, **fit_options: Any) -> Recipe:
+    """A tiny UH-net; of the small DSD100 tree Curie is held out, of whom neither part knows."""
+    return replace(tiny_recipes.recipe(root, **fit_options), net="uhnet", options=UHNET)
+
+
+def trainer(material: Material, root: Path, **fit_options: Any) -> Trainer:
+    return Trainer(recipe(root, **fit_options), material, Team(device=CPU))
+
+
+def state(net: torch.nn.Module) -> dict[str, Tensor]:
+    return {key: tensor.clone() for key, tensor in net.state_dict().items()}
+
+
+def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+# what they take over
+
+
+def test_parts_start_from_their_weights_and_the_first_kernel_is_widened_by_zeros(
+    material: Material, dsd100_root: Path, parts: dict[str, str]
+) -> None:
+    made = trainer(material, dsd100_root, parts=parts)
+    made.start()
+    clustering, unet = (state(weights.load(parts[name]).net) for name in ("clustering", "unet"))
+    for net in (made.net, made.mean):
+        assert same(state(net.clustering), clustering)
+        found = state(net.unet)
+        [(first, wide)] = [(key, held) for key, held in found.items() if held.shape != unet[key].shape]
+        assert first == "down.0.0.weight"
+        assert torch.equal(wide[:, :1], unet[first])
+        assert wide.shape[1] == 3
+        assert not wide[:, 1:].any()
+        assert same(found | {first: unet[first]}, unet)
+
+
+def test_at_the_start_its_mask_is_the_plain_unets(material: Material, dsd100_root: Path, parts: dict[str, str]) -> None:
+    made = trainer(material, dsd100_root, parts=parts)
+    features = torch.randn(3, 1, 64, 32, generator=torch.Generator().manual_seed(0))
+    expected = weights.load(parts["unet"]).net.mask(features)
+    assert (made.mean.mask(features) - expected).abs().max() > 0.1
+    made.start()
+    assert expected.std() > 0.1
+    torch.testing.assert_close(made.mean.mask(features), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(made.net.eval().mask(features), expected, rtol=0, atol=1e-5)
+
+
+def test_the_added_maps_come_to_count_with_the_first_step(
+    material: Material, dsd100_root: Path, parts: dict[str, str]
+) -> None:
+    made = trainer(material, dsd100_root, parts=parts)
+    made.start()
+    before = state(made.net)
+    made.update(material.training.batch(0, 2))
+    assert made.net.unet.down[0][0].weight[:, 1:].abs().amax(dim=(0, 2, 3)).min() > 0
+    unmoved = [name for name, tensor in made.net.named_parameters() if torch.equal(tensor, before[name])]
+    assert unmoved == []
+
+
+def test_a_part_alone_leaves_the_rest_as_it_is(material: Material, dsd100_root: Path, parts: dict[str, str]) -> None:
+    for part, other in (("clustering", "unet"), ("unet", "clustering")):
+        made = trainer(material, dsd100_root, parts={part: parts[part]})
+        before = {name: state(made.net.get_submodule(name)) for name in (part, other)}
+        made.start()
+        assert not same(state(made.net.get_submodule(part)), before[part])
+        assert same(state(made.net.get_submodule(other)), before[other])
+
+
+def test_parts_take_the_place_of_those_of_a_whole_model(
+    material: Material, dsd100_root: Path, parts: dict[str, str], tmp_path: Path
+) -> None:
+    whole = store(tmp_path / "whole.safetensors", "uhnet", UHNET, seed=2)
+    made = trainer(material, dsd100_root, init=whole, parts={"clustering": parts["clustering"]})
+    made.start()
+    assert same(state(made.net.unet), state(weights.load(whole).net.unet))
+    assert same(state(made.net.clustering), state(weights.load(parts["clustering"]).net))
+
+
+def test_from_nothing_a_net_starts_as_it_was_made(material: Material, dsd100_root: Path) -> None:
+    made = trainer(material, dsd100_root)
+    before = state(made.net)
+    made.start()
+    assert same(state(made.net), before)
+
+
+# what is refused
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        ("unett", "unknown part 'unett'; did you mean 'unet'?"),
+        ("cluster", "unknown part 'cluster'; did you mean 'clustering'?"),
+        ("options", "unknown part 'options'; known: clustering, unet"),  # an attribute, but no part
+        ("xyz", "unknown part 'xyz'; known: clustering, unet"),
+    ],
+)
+def test_an_unknown_part_is_refused_with_the_nearest_one(
+    material: Material, dsd100_root: Path, parts: dict[str, str], part: str, told: str
+) -> None:
+    name = parts["unet"]
+    made = trainer(material, dsd100_root, parts={part: name})
+    with pytest.raises(ConfigError) as error:
+        made.start()
+    assert str(error.value) == f"training.parts.{part} = {name!r}: {told}"
+
+
+@pytest.mark.parametrize(
+    ("part", "net", "options"),
+    [
+        ("unet", "unet", UNET | {"width": 5}),
+        ("unet", "unet", UNET | {"channels": 4}),
+        ("unet", "hdpcl", CLUSTERING),
+        ("clustering", "unet", UNET),
+        ("clustering", "hdpcl", CLUSTERING | {"units": 4}),
+        ("clustering", "hdpcl", CLUSTERING | {"layers": 2}),
+        ("clustering", "dpcl", CLUSTERING),  # has no head
+        ("unet", "uhnet", UHNET),
+    ],
+    ids=str,
+)
+def test_weights_of_another_net_or_of_other_options_are_refused(
+    material: Material, dsd100_root: Path, tmp_path: Path, part: str, net: str, options: dict[str, Any]
+) -> None:
+    name = store(tmp_path / "other.safetensors", net, options)
+    made = trainer(material, dsd100_root, parts={part: name})
+    with pytest.raises(ConfigError) as error:
+        made.start()
+    told = "its weights are of another net or of other options"
+    assert str(error.value) == f"training.parts.{part} = {name!r}: {told}"
+
+
+def test_weights_that_are_not_there_are_refused(material: Material, dsd100_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no such weights file"):
+        trainer(material, dsd100_root, parts={"unet": str(tmp_path / "none.safetensors")}).start()
+    with pytest.raises(ModelError, match="did you mean 'unet'"):
+        trainer(material, dsd100_root, parts={"unet": "unnet"}).start()
+
+
+@pytest.mark.parametrize("part", ["clustering", "unet"])
+def test_a_part_that_looks_at_another_front_end_is_refused_before_anything_is_opened(
+    dsd100_root: Path, parts: dict[str, str], tmp_path: Path, part: str
+) -> None:
+    model, path = weights.load(parts[part]), tmp_path / "other.safetensors"
+    weights.store(path, model.net, replace(tiny_recipes.SMALL, hop=128), {})
+    with pytest.raises(ConfigError, match=r"other\.safetensors' to start from: its front end is another") as refused:
+        training.fit(recipe(tmp_path / "nothing", parts=parts | {part: str(path)}), tmp_path / "run", device=CPU)
+    assert "hop=128" in str(refused.value).split("; the recipe's is ")[0]
+    assert not (tmp_path / "run").exists()
+
+
+# what they have heard
+
+
+def heard_before(root: Path, told: list[str] | None = None, **fit_options: Any) -> Mapping[str, Any]:
+    report = [] if told is None else told
+    return guards.heard_before(recipe(root, **fit_options), root / "none", report.append, resume=False)
+
+
+def test_what_the_parts_had_heard_is_all_that_either_had(tmp_path: Path, parts: dict[str, str]) -> None:
+    told: list[str] = []
+    assert heard_before(tmp_path) == {}
+    assert heard_before(tmp_path, told, parts={"unet": parts["unet"]}) == HEARD["unet"]
+    both = {"songs": ["adasong4", "noether", "weyl"], "singers": ["ada", "hilbert"]}
+    assert heard_before(tmp_path, told, parts=parts) == both
+    assert told == []
+    whole = store(tmp_path / "whole.safetensors", "uhnet", UHNET, heard={"songs": ["zuse"], "singers": []})
+    assert heard_before(tmp_path, init=whole, parts=parts) == both | {"songs": [*both["songs"], "zuse"]}
+
+
+def test_parts_that_do_not_tell_what_they_heard_are_named(tmp_path: Path, parts: dict[str, str]) -> None:
+    silent, told = store(tmp_path / "silent.safetensors", "hdpcl", CLUSTERING), list[str]()
+    assert heard_before(tmp_path, told, parts=parts | {"clustering": silent}) == HEARD["unet"]
+    assert told == [f"{silent} does not tell what it was trained on; make sure that no song held out here is among it"]
+
+
+def test_a_run_from_parts_hands_on_what_they_had_heard_and_goes_on_without_them(
+    material: Material, dsd100_root: Path, tmp_path: Path
+) -> None:
+    run, made = tmp_path / "run", {}
+    for part, net, options in (("clustering", "hdpcl", CLUSTERING), ("unet", "unet", UNET)):
+        made[part] = store(tmp_path / f"{net}.safetensors", net, options, heard=HEARD[part])
+    chosen = recipe(dsd100_root, parts=made, steps=2)
+    training.fit(chosen, run, device=CPU, stopped=lambda: True)
+    known = weights.load(str(run / "uhnet.safetensors")).about["heard"]
+    own = material.heard
+    assert "weyl" not in own["songs"]
+    for kind in ("songs", "singers"):
+        assert known[kind] == sorted({*own[kind], *HEARD["clustering"][kind], *HEARD["unet"][kind]})
+    assert recipes.read_recipe(str(run / "recipe.toml")) == chosen
+    told = weights.load(str(run / "uhnet.safetensors")).about["recipe"]["training"]
+    assert told["parts"] == {"clustering": "hdpcl.safetensors", "unet": "unet.safetensors"}  # and not where they were
+
+    before = json.loads((run / "tracks.json").read_text(encoding="utf-8"))["before"]
+    assert before == {"songs": ["adasong4", "noether", "weyl"], "singers": ["ada", "hilbert"]}
+    for name in made.values():
+        Path(name).unlink()
+    result = training.fit(chosen, run, device=CPU, resume=True)
+    assert weights.load(str(result)).about["heard"] == known
+    assert len((run / "log.jsonl").read_text(encoding="utf-8").splitlines()) == 2
+
+
+@pytest.mark.parametrize("known", [{"songs": ["curiesong6"]}, {"singers": ["curie"]}], ids=str)
+def test_a_song_or_singer_that_a_part_knows_is_not_held_out(
+    dsd100_root: Path, tmp_path: Path, parts: dict[str, str], known: dict[str, list[str]]
+) -> None:
+    knows = store(tmp_path / "knows.safetensors", "hdpcl", CLUSTERING, heard=known)
+    with pytest.raises(DatasetError, match=r"to validate or test on are trained on, too: .*Curie"):
+        training.fit(recipe(dsd100_root, parts=parts | {"clustering": knows}), tmp_path / "run", device=CPU)
+
+
+# recipes
+
+
+def test_recipes_name_parts(dsd100_root: Path) -> None:
+    preset = recipes.read_recipe("uhnet")
+    assert preset.training.parts == {"clustering": "hdpcl", "unet": "unet"}
+    assert recipes.read_recipe("unet").training.parts == {}
+    changed = recipes.read_recipe("uhnet", ["training.parts.unet=runs/mine/unet.safetensors"])
+    assert changed.training.parts == {"clustering": "hdpcl", "unet": "runs/mine/unet.safetensors"}
+    assert config.build(Recipe, config.to_dict(changed)) == changed
+    with pytest.raises(ConfigError, match=r"training\.parts = 'unet'"):
+        recipes.read_recipe("uhnet", ["training.parts=unet"])
+
+
+def test_a_part_without_a_name_starts_from_random_weights(
+    material: Material, dsd100_root: Path, parts: dict[str, str]
+) -> None:
+    plain, some = (
+        Trainer(recipe(dsd100_root, parts=given), material, Team(device=CPU))
+        for given in ({}, parts | {"clustering": ""})
+    )
+    some.start()
+    random, kept = plain.net.state_dict(), some.net.state_dict()
+    for name, tensor in kept.items():
+        if name.startswith("clustering."):
+            assert torch.equal(tensor, random[name]), name
+    assert not torch.equal(kept["unet.head.weight"], random["unet.head.weight"])
+
+
+def test_a_part_that_is_no_name_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"training\.parts\.unet = 3: expected str"):
+        recipes.read_recipe("uhnet", ["training.parts.unet=3"])

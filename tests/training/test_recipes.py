@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_recipes import CPU, recipe
+
+from vocalsep import config, nets, training
+from vocalsep.errors import ConfigError
+from vocalsep.features import Linear, LogMel
+from vocalsep.training import recipes
+from vocalsep.training.recipes import FitOptions
+
+
+def test_every_preset_parses_and_builds_its_net() -> None:
+    assert "unet" in recipes.presets()
+    for name in recipes.presets():
+        found = recipes.read_recipe(name)
+        assert nets.build(found.net, found.options).parameters_count > 0
+        assert found.pools
+        assert found.licence != "not stated", name
+
+
+def test_overrides_reach_a_recipe() -> None:
+    found = recipes.read_recipe("unet", ["options.width=4", "training.minutes=0", "training.steps=7"])
+    assert found.options["width"] == 4
+    assert (found.training.steps, found.training.minutes) == (7, 0.0)
+    assert found.pools == recipes.read_recipe("unet").pools
+
+
+def test_a_recipe_names_the_kind_of_its_front_end() -> None:
+    assert recipes.read_recipe("unet").front_end == LogMel()
+    assert recipes.read_recipe("uhnet-hd").front_end == Linear()
+    linear = recipes.read_recipe("unet", ["front_end={kind='linear', freqs=513, channels=1}"])
+    assert linear.front_end == Linear(freqs=513, channels=1)
+    assert config.build(recipes.Recipe, config.to_dict(linear)) == linear
+
+
+@pytest.mark.parametrize(
+    ("front_end", "message"),
+    [
+        ("{kind='lin'}", "unknown front_end.kind 'lin'; did you mean 'linear'"),
+        ("{kind=3}", "front_end.kind"),
+        ("{kind='linear', bands=3}", "front_end.bands"),
+        ("3", "front_end = 3: expected LogMel"),
+    ],
+)
+def test_a_front_end_of_no_kind_is_refused(front_end: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        recipes.read_recipe("unet", [f"front_end={front_end}"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "hint"),
+    [
+        ("training.step=3", "training.steps"),
+        ("excerpts.polarty=0.5", "excerpts.polarity"),
+        ("front_end.hopp=3", "front_end.hop"),
+        ("nett='unet'", "net"),
+    ],
+)
+def test_an_unknown_setting_is_refused_with_the_nearest_one(setting: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=f"did you mean '{hint}'"):
+        recipes.read_recipe("unet", [setting])
+
+
+@pytest.mark.parametrize("length", ["steps", "minutes", "epochs"])
+def test_a_length_that_is_said_anew_takes_the_place_of_the_old_one(length: str) -> None:
+    found = recipes.read_recipe("unet", [f"training.{length}=7"]).training
+    assert {name: getattr(found, name) for name in ("steps", "minutes", "epochs")} == {
+        "steps": 0,
+        "minutes": 0.0,
+        "epochs": 0.0,
+        length: 7,
+    }
+    with pytest.raises(ConfigError, match="exactly one"):
+        recipes.read_recipe("unet", ["training.steps=7", "training.epochs=7"])
+
+
+def test_an_unknown_net_option_is_refused(dsd100_root: Path, tmp_path: Path) -> None:
+    wrong = replace(recipe(dsd100_root), options={"widht": 4})
+    with pytest.raises(ConfigError, match=r"options\.width"):
+        training.fit(wrong, tmp_path / "run", device=CPU)
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+def test_an_unknown_preset_is_refused_with_the_nearest_one() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'unet'"):
+        recipes.read_recipe("unett")
+
+
+def test_a_recipe_that_is_not_there_or_not_toml_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.toml"):
+        recipes.read_recipe(str(tmp_path / "none.toml"))
+    (tmp_path / "words.toml").write_text("these are words", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"words\.toml"):
+        recipes.read_recipe(str(tmp_path / "words.toml"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"steps": 5, "minutes": 1.0},
+        {"steps": 5, "batch_size": 0},
+        {"steps": 5, "learning_rate": 0.0},
+        {"steps": 5, "clip": -1.0},
+        {"steps": 5, "validate_steps": 1, "validate_epochs": 1.0},
+        {"steps": 5, "ema": 1.0},
+        {"steps": 5, "validate_excerpts": 0},
+        {"steps": 5, "minutes": -1.0},
+        {"steps": 5, "seed": -1},
+        {"steps": 5, "stop_validations": -1},
+        {"steps": 5, "plateau_factor": 1.0},
+        {"steps": 5, "validate_minutes": -5.0},
+        {"steps": 5, "checkpoint_minutes": -1.0},
+        {"steps": 5, "epochs": 1.0},
+    ],
+)
+def test_loops_without_meaning_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        FitOptions(**options)

@@ -1,0 +1,275 @@
+"""BSS Eval: how much of an estimate is the source, how much another source, and how much neither.
+
+Every estimate is projected onto the references, each of them passed through filters of 512 taps that are fitted to
+the whole song (Vincent, Gribonval and Fevotte, "Performance measurement in blind audio source separation", 2006):
+
+    own    = projection of the estimate onto all channels of its own reference
+    every  = projection of the estimate onto all channels of all references
+    e_spat = own - true,  e_interf = every - own,  e_artif = estimate - every
+
+Two versions look at these parts:
+
+- version 4, images, as museval computes it (Stoter, Liutkus and Ito, "The 2018 signal separation evaluation
+  campaign", 2018): frame by frame, with ``true`` as the signal, so that gain and filtering count as errors;
+- version 3, sources, as mir_eval computes it (Raffel et al., 2014): over the whole song, with ``own`` as the signal,
+  so that a filter of 512 taps on the estimate is forgiven.
+
+What is computed is what those two compute, but faster: correlations are summed up over frames in the frequency domain,
+factored once for all estimates of a song, and energies are taken from spectra (Parseval), so that nothing is
+transformed back.
+
+References that have nothing at all in some band, as a lossy file decoded to float has above its bandwidth, leave the
+filters to rounding: version 4 is then noise, museval's likewise. Round them to 16 bits first.
+
+Silence: where a reference or an estimate is silent (its channels sum to 0 at each sample, museval's rule), no source
+has ratios. Such frames are not-a-number; so is everything if a reference or an estimate is silent as a whole, where
+museval and mir_eval raise errors.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vocalsep.evaluation.metrics import decibels
+
+TAPS = 512
+_FRAMES = 2  # transformed at once: more leave the processor's cache
+
+
+class Ratios(NamedTuple):
+    """Energy ratios in dB, each ``(source, frame)`` or ``(source,)``, float64; infinite where no such error is.
+
+    Attributes:
+        sdr: Signal to distortion: all errors together.
+        isr: Image to spatial distortion; version 4 only, else not-a-number.
+        sir: Source to interference.
+        sar: Sources to artifacts.
+    """
+
+    sdr: Tensor
+    isr: Tensor
+    sir: Tensor
+    sar: Tensor
+
+
+class BssEval:
+    """The references of a song, ready to score any number of estimates.
+
+    Args:
+        references: The true sources, ``(source, channel, time)``.
+        window: Samples of a frame of version 4, at least `taps`. Frames follow each other without overlap; a last part
+            that is shorter is left out, unless it is all there is.
+        taps: Length of the distortion filters.
+
+    Raises:
+        ValueError: If there are no samples, or the window is shorter than the filters.
+    """
+
+    def __init__(self, references: Tensor, window: int, taps: int = TAPS) -> None:
+        if references.ndim != 3 or 0 in references.shape:
+            raise ValueError(f"references of shape {tuple(references.shape)}; expected (source, channel, time)")
+        if window < taps:
+            raise ValueError(f"frames of {window} samples; expected at least the {taps} of the filters")
+        self._shape, self._taps = references.shape, taps
+        self._window = min(window, references.shape[-1])
+        self._size = _even(self._window + taps - 1)
+        self._references = _framed(references, self._window, taps)
+        self._silent = _silent(self._references[..., : self._window])
+        self._factors: list[_Factors] | None = None
+
+    def __call__(self, estimates: Tensor) -> tuple[Ratios, Ratios]:
+        """Scores one estimate of each source.
+
+        Args:
+            estimates: Of the references' shape, in their order. Not changed.
+
+        Returns:
+            Ratios of version 4, ``(source, frame)``, and of version 3, ``(source,)``.
+
+        Raises:
+            ValueError: If the shape is another.
+        """
+        if estimates.shape != self._shape:
+            raise ValueError(f"estimates of shape {tuple(estimates.shape)}; expected {tuple(self._shape)}")
+        framed = _framed(estimates, self._window, self._taps)
+        frames = self._shape[-1] // self._window
+        mute = _silent(framed[..., : self._window])
+        if self._silent.all(dim=-1).any() or mute.all(dim=-1).any():
+            nothing = torch.full((self._shape[0], frames), torch.nan, dtype=torch.float64)
+            return Ratios(*[nothing] * 4), Ratios(*[nothing[:, 0]] * 4)
+        energies = self._energies(framed)
+        silent = (self._silent | mute).any(dim=0)
+        version_4 = _Energies(*(torch.where(silent, torch.nan, energy)[:, :frames] for energy in energies[0])).images()
+        return version_4, energies[1].sources()
+
+    def _energies(self, estimates: Tensor) -> tuple[_Energies, _Energies]:
+        """Energies of all parts in every frame, and in the whole song."""
+        filters = self._filters(estimates)
+        spectra = _Filters(*(torch.fft.rfft(part, self._size) for part in filters))
+        weight = torch.full((self._size + 2,), 2 / self._size, dtype=torch.float64)  # of real and imaginary parts
+        weight[[0, 1, -2, -1]] = 1 / self._size
+        energies = torch.empty(len(_Energies._fields), *estimates.shape[:3:2], dtype=torch.float64)
+        for start in range(0, estimates.shape[2], _FRAMES):
+            block = slice(start, start + _FRAMES)
+            references = self._references[:, :, block, : self._window]
+            parts = self._parts(references, estimates[:, :, block, : self._window], spectra, self._size)
+            for index, part in enumerate(parts):
+                energies[index, :, block] = (torch.view_as_real(part).flatten(-2).square() @ weight).sum(dim=1)
+        framewise = _Energies(*energies)
+        shared = self._shared(estimates, filters)
+        return framewise, _Energies(*(e.sum(dim=-1) + s for e, s in zip(framewise, shared, strict=True)))
+
+    def _shared(self, estimates: Tensor, filters: _Filters) -> list[Tensor]:
+        """What frames lack to the energies of the whole: filtered, they reach into the next, ``(source,)`` each."""
+        reach = self._taps - 1
+        if estimates.shape[2] == 1 or reach == 0:
+            return [torch.zeros(estimates.shape[0], dtype=torch.float64)] * len(_Energies._fields)
+        size = 2 * self._taps
+        spectra = _Filters(*(torch.fft.rfft(part, size) for part in filters))
+        last = slice(self._window - reach, self._window)
+        ends = self._parts(self._references[:, :, :-1, last], estimates[:, :, :-1, last], spectra, size)
+        starts = self._parts(self._references[:, :, 1:, :reach], estimates[:, :, 1:, :reach], spectra, size)
+        shared = []
+        for end, start in zip(ends, starts, strict=True):
+            late = torch.fft.irfft(end, size)[..., reach : 2 * reach]
+            shared.append(2 * (late * torch.fft.irfft(start, size)[..., :reach]).sum(dim=(1, 2, 3)))
+        return shared
+
+    def _parts(self, references: Tensor, estimates: Tensor, filters: _Filters, size: int) -> _Energies:
+        """Spectra ``(source, channel, frame, bin)`` of the parts whose energies count."""
+        true, made = torch.fft.rfft(references.double(), size), torch.fft.rfft(estimates.double(), size)
+        own, every = torch.zeros_like(made), torch.zeros_like(made)
+        for channel in range(true.shape[1]):
+            own += filters.own[:, channel, :, None] * true[:, channel, None]
+            for source in range(true.shape[0]):
+                every += filters.every[source, channel, :, :, None] * true[source, channel]
+        return _Energies(
+            true=true,
+            own=own,
+            every=every,
+            spatial=own - true,
+            interference=every - own,
+            artifacts=made - every,
+            error=made - true,
+            unfiltered=made - own,
+        )
+
+    def _filters(self, estimates: Tensor) -> _Filters:
+        """Least-squares filters from references to estimates."""
+        sources, channels = self._references.shape[:2]
+        if self._factors is None:
+            gram = _toeplitz(self._correlations(self._references))
+            own = channels * self._taps
+            blocks = [slice(source * own, (source + 1) * own) for source in range(sources)]
+            self._factors = [_Factors(gram[block, block]) for block in blocks] + [_Factors(gram)]
+        products = self._correlations(estimates)
+        sides = products.reshape(sources, channels, sources, channels, self._taps)  # reference, estimate, lag
+        own_filters = []
+        for source, factors in enumerate(self._factors[:-1]):
+            side = sides[source, :, source].transpose(1, 2).reshape(-1, channels)
+            own_filters.append(factors.solve(side).reshape(channels, self._taps, channels).transpose(1, 2))
+        side = sides.permute(0, 1, 4, 2, 3).reshape(-1, sources * channels)
+        every = self._factors[-1].solve(side).reshape(sources, channels, self._taps, sources, channels)
+        return _Filters(torch.stack(own_filters), every.permute(0, 1, 3, 4, 2))
+
+    def _correlations(self, signals: Tensor) -> Tensor:
+        """``sum_t reference[t] signal[t + lag]`` of all channels, ``(reference, signal, lag)``; lag from 0 on."""
+        references, signals = self._references.flatten(0, 1), signals.flatten(0, 1)
+        total = torch.zeros(len(references), len(signals), self._size // 2 + 1, dtype=torch.complex128)
+        for start in range(0, signals.shape[1], _FRAMES):
+            block = slice(start, start + _FRAMES)
+            before = torch.fft.rfft(references[:, block, : self._window].double(), self._size).conj()
+            after = torch.fft.rfft(signals[:, block].double(), self._size)
+            for index, spectrum in enumerate(before):
+                total[index] += (spectrum * after).sum(dim=1)
+        lags: Tensor = torch.fft.irfft(total, self._size)
+        return lags[..., : self._taps]
+
+
+class _Filters(NamedTuple):
+    """Distortion filters, or their spectra."""
+
+    own: Tensor  # (source, channel of the reference, channel of the estimate, tap)
+    every: Tensor  # (source, channel of the references; source, channel of the estimates; tap)
+
+
+class _Energies(NamedTuple):
+    """The parts of estimates, or their energies."""
+
+    true: Tensor
+    own: Tensor
+    every: Tensor
+    spatial: Tensor
+    interference: Tensor
+    artifacts: Tensor
+    error: Tensor  # against the true source
+    unfiltered: Tensor  # against the filtered one
+
+    def images(self) -> Ratios:
+        return Ratios(
+            sdr=decibels(self.true, self.error),
+            isr=decibels(self.true, self.spatial),
+            sir=decibels(self.own, self.interference),
+            sar=decibels(self.every, self.artifacts),
+        )
+
+    def sources(self) -> Ratios:
+        sdr = decibels(self.own, self.unfiltered)
+        return self.images()._replace(sdr=sdr, isr=torch.full_like(sdr, torch.nan))
+
+
+class _Factors:
+    """A factored Gram matrix of delayed references, with museval's epsilon on its diagonal."""
+
+    def __init__(self, gram: Tensor) -> None:
+        self._gram = gram
+        eps = torch.finfo(torch.float64).eps
+        self._lu, self._pivots, info = torch.linalg.lu_factor_ex(gram + eps * torch.eye(len(gram), dtype=gram.dtype))
+        self._regular = not bool(info)
+
+    def solve(self, side: Tensor) -> Tensor:
+        if self._regular:
+            found: Tensor = torch.linalg.lu_solve(self._lu, self._pivots, side)
+            if found.isfinite().all():
+                return found
+        least: Tensor = torch.linalg.lstsq(self._gram, side, driver="gelsd").solution
+        return least
+
+
+def _framed(signals: Tensor, window: int, taps: int) -> Tensor:
+    """Frames, each with the `taps - 1` samples that follow, zeros after the end; ``(source, channel, frame, ...)``."""
+    padded = torch.nn.functional.pad(signals, (0, -signals.shape[-1] % window + taps - 1))
+    return padded.unfold(-1, window + taps - 1, window)
+
+
+def _silent(framed: Tensor) -> Tensor:
+    """Which frames of which sources are silent, ``(source, frame)``."""
+    return (framed.sum(dim=1) == 0).all(dim=-1)
+
+
+def _toeplitz(correlations: Tensor) -> Tensor:
+    """The Gram matrix of delayed signals: element ``(i, p), (j, q)`` is their correlation at lag ``p - q``."""
+    signals, _, taps = correlations.shape
+    both = torch.cat([correlations.transpose(0, 1).flip(-1)[..., :-1], correlations], dim=-1)
+    delay = torch.arange(taps)
+    lag = delay[:, None] - delay[None, :] + taps - 1
+    return both[:, :, lag].permute(0, 2, 1, 3).reshape(signals * taps, signals * taps)
+
+
+def _even(length: int) -> int:
+    """The next even length that transforms fast: a product of 2, 3 and 5."""
+    size = length + length % 2
+    while _without(size) != 1:
+        size += 2
+    return size
+
+
+def _without(number: int) -> int:
+    """What is left of a number without its factors 2, 3 and 5."""
+    for prime in (2, 3, 5):
+        while number % prime == 0:
+            number //= prime
+    return number

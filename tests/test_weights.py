@@ -80,8 +80,8 @@ def test_a_loaded_net_is_ready_for_use(tmp_path: Path) -> None:
     assert not any(module.training for module in model.net.modules())
     assert not any(parameter.requires_grad for parameter in model.net.parameters())
     features = torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
-    expected = net().eval().requires_grad_(False).mask(features)
-    assert torch.equal(model.net.mask(features), expected)
+    expected = net().eval().requires_grad_(False)(features)
+    assert torch.equal(model.net(features), expected)
 
 
 def test_storing_does_not_change_the_net(tmp_path: Path) -> None:

@@ -43,18 +43,18 @@ def folded(net: Net) -> Net:
 def ways(net: Net) -> Iterator[tuple[str, int, Pass]]:
     """What is tried: its name, chunks to a batch, and the pass."""
     for size in (2, 1, 4, 8):
-        yield "as it is", size, torch.inference_mode()(net.mask)
-    yield "no_grad in place of inference_mode", 2, torch.no_grad()(net.mask)
-    yield "batch norms folded into convolutions", 2, torch.inference_mode()(folded(net).mask)
-    yield "bfloat16 by autocast", 2, torch.inference_mode()(torch.autocast("cpu", torch.bfloat16)(net.mask))
-    yield "torch.compile", 2, torch.no_grad()(torch.compile(net.mask))
+        yield "as it is", size, torch.inference_mode()(net)
+    yield "no_grad in place of inference_mode", 2, torch.no_grad()(net)
+    yield "batch norms folded into convolutions", 2, torch.inference_mode()(folded(net))
+    yield "bfloat16 by autocast", 2, torch.inference_mode()(torch.autocast("cpu", torch.bfloat16)(net))
+    yield "torch.compile", 2, torch.no_grad()(torch.compile(net))
     last = net.memory_format == torch.channels_last
     other = torch.contiguous_format if last else torch.channels_last
     turned = copy.deepcopy(net).to(memory_format=other)  # type: ignore[call-overload]
     yield (
         "channels first" if last else "channels last",
         2,
-        torch.inference_mode()(lambda seen: turned.mask(seen.contiguous(memory_format=other))),
+        torch.inference_mode()(lambda seen: turned(seen.contiguous(memory_format=other))),
     )
 
 
@@ -93,7 +93,7 @@ def main() -> None:
         print(f"| {name} | {size} | {ms * min(taken):.1f} | {ms * statistics.median(taken):.1f} |")
     if options.profile:
         with torch.inference_mode(), profile(activities=[ProfilerActivity.CPU]) as profiled:
-            net.mask(one.repeat(2, 1, 1, 1).contiguous(memory_format=net.memory_format))
+            net(one.repeat(2, 1, 1, 1).contiguous(memory_format=net.memory_format))
         print(profiled.key_averages().table(sort_by="self_cpu_time_total", row_limit=12))
 
 

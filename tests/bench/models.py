@@ -34,7 +34,7 @@ def chunk(model: Model) -> Tensor:
 def macs(model: Model) -> int:
     """Multiply-accumulates for a chunk, those of recurrent layers with them."""
     with FlopCounterMode(display=False) as counter:
-        model.net.mask(chunk(model))
+        model.net(chunk(model))
     return counter.get_total_flops() // 2
 
 

@@ -250,8 +250,8 @@ def half_sung(path: Path) -> Path:
 class Leaks(fake_nets.Gate):
     """`fake_nets.Gate`, which leaves a hundredth where it takes nothing for voice."""
 
-    def mask(self, features: torch.Tensor) -> torch.Tensor:
-        return super().mask(features).clamp_min(0.01)
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return super().forward(features).clamp_min(0.01)
 
 
 def test_voice_and_labels_say_where_it_is(songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

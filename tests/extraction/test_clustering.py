@@ -198,14 +198,14 @@ class Halves(ClusteringNet):
         super().__init__()
         self.shares = torch.tensor([low, high])
 
-    def mask(self, features: Features) -> Mask:
+    def forward(self, features: Features) -> Mask:
         half = features.shape[-2] // 2
         return self.shares.repeat_interleave(half)[:, None].expand(len(features), 1, -1, features.shape[-1])
 
     def embed(self, features: Features) -> tuple[Embedding, Mask]:
         group = (torch.arange(features.shape[-2]) >= features.shape[-2] // 2).float()
         group = group[:, None].expand(len(features), -1, features.shape[-1])
-        return places(group, spread=0.0), self.mask(features)
+        return places(group, spread=0.0), self(features)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         raise NotImplementedError

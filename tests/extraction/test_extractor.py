@@ -127,7 +127,7 @@ def test_above_its_band_a_net_is_taken_to_mean_what_it_says_of_its_highest_bands
 class Panned(fake_nets.Constant):
     """Answers 1 for the louder of its two channels and 0 for the other; for equal ones 0.25 and 0.75."""
 
-    def mask(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         level = features.mean(dim=(-2, -1), keepdim=True)
         louder = (level > level.flip(1)).float()
         tied = torch.tensor([0.25, 0.75]).reshape(1, 2, 1, 1)

@@ -214,8 +214,8 @@ def test_gated_vocals_are_silent_between_stretches_and_the_accompaniment_is_the_
     mixture[:, 2 * rate : 4 * rate] += fake_nets.tone(500, rate, 2.0)
 
     class Leaks(fake_nets.Gate):
-        def mask(self, features: Tensor) -> Tensor:
-            return super().mask(features).clamp_min(0.05)
+        def forward(self, features: Tensor) -> Tensor:
+            return super().forward(features).clamp_min(0.05)
 
     model = fake_nets.wrap(Leaks(), fake_nets.SMALL)
     plain, closed = (Extractor(model, inversion=inversion, gate=gate)(mixture, rate) for gate in (False, True))

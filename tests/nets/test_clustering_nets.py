@@ -44,7 +44,7 @@ def settled(net: Net) -> Any:
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0
     with torch.no_grad():
-        net.mask(noise(4, 1, 16, 32, seed=7))
+        net(noise(4, 1, 16, 32, seed=7))
     return net.eval()
 
 
@@ -84,7 +84,7 @@ def test_the_body_has_as_many_parameters_as_its_layers() -> None:
 @pytest.mark.parametrize("frames", [16, 32, 48])
 @pytest.mark.parametrize("name", NAMES)
 def test_masks_have_the_shape_of_the_features_and_lie_in_range(name: str, frames: int) -> None:
-    mask = settled(made(name)).mask(3 * noise(3, 1, 16, frames))
+    mask = settled(made(name))(3 * noise(3, 1, 16, frames))
     assert mask.shape == (3, 1, 16, frames)
     assert 0 <= mask.min() < mask.max() <= 1
 
@@ -93,7 +93,7 @@ def test_masks_have_the_shape_of_the_features_and_lie_in_range(name: str, frames
 @pytest.mark.parametrize("name", NAMES)
 def test_features_of_another_front_end_are_refused_in_words(name: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match="one channel and 16 bands"):
-        made(name).mask(torch.zeros(shape))
+        made(name)(torch.zeros(shape))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -111,7 +111,7 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
 def test_level_changes_neither_mask_nor_loss(name: str, gain: float) -> None:
     net = settled(made(name))
     one, two = batch(), batch(level=gain)
-    torch.testing.assert_close(net.mask(two.features), net.mask(one.features), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(net(two.features), net(one.features), rtol=1e-3, atol=1e-3)
     for term, value in net.loss(one).items():
         torch.testing.assert_close(net.loss(two)[term], value, rtol=1e-3, atol=1e-4)
 
@@ -121,7 +121,7 @@ def test_the_first_layer_sees_decibels_or_compressed_magnitudes(compression: flo
     net, seen = made("dpcl", compression=compression), batch()
     shown: list[Tensor] = []
     net.gru[0].register_forward_pre_hook(lambda _, given: shown.append(given[0]))
-    net.mask(seen.features)
+    net(seen.features)
     power = SMALL.analyse(seen.mixture)
     level = (power / power.mean(dim=(1, 2, 3), keepdim=True)).sqrt()
     expected = torch.log1p(3 * level) if compression else seen.features
@@ -144,7 +144,7 @@ def test_normalised_layers_are_shown_input_of_one_spread() -> None:
     shown: list[Tensor] = []
     for layer in net.gru:
         layer.register_forward_pre_hook(lambda _, given: shown.append(given[0]))
-    net.mask(100 * noise(4, 1, 16, 32))
+    net(100 * noise(4, 1, 16, 32))
     assert len(shown) == 2
     for given in shown:
         assert given.std().item() == pytest.approx(1, abs=0.1)
@@ -154,7 +154,7 @@ def test_normalised_layers_are_shown_input_of_one_spread() -> None:
 def test_order_of_the_batch_does_not_change_the_masks(name: str) -> None:
     net, features = settled(made(name)), noise(4, 1, 16, 32)
     order = torch.tensor([2, 0, 3, 1])
-    torch.testing.assert_close(net.mask(features[order]), net.mask(features)[order], rtol=0, atol=1e-5)
+    torch.testing.assert_close(net(features[order]), net(features)[order], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -171,7 +171,7 @@ def test_it_learns_one_batch_by_heart(name: str) -> None:
         optimiser.step()
         course.append(loss.item())
     assert course[-1] < 0.6 * course[0]
-    right = ((net.mask(seen.features) > 0.5) == (share > 0.5)).float()
+    right = ((net(seen.features) > 0.5) == (share > 0.5)).float()
     assert (weight * right).mean() > 0.9
 
 
@@ -205,7 +205,7 @@ def test_embeddings_have_unit_length_and_come_with_the_nets_own_mask(name: str) 
     places, mask = net.embed(features)
     assert places.shape == (2, 6, 16, 24)
     torch.testing.assert_close(places.norm(dim=1), torch.ones(2, 16, 24))
-    torch.testing.assert_close(mask, net.mask(features))
+    torch.testing.assert_close(mask, net(features))
 
 
 @pytest.mark.parametrize(
@@ -258,20 +258,20 @@ def test_what_is_exchanged_in_dimensions_of_embeddings_changes_no_loss() -> None
         other.anchors.copy_(net.anchors[:, order])
     for name, term in net.loss(seen).items():
         torch.testing.assert_close(other.loss(seen)[name], term)
-    torch.testing.assert_close(other.mask(seen.features), net.mask(seen.features))
+    torch.testing.assert_close(other(seen.features), net(seen.features))
 
 
 def test_the_heads_mask_is_a_softmax_over_voice_and_accompaniment() -> None:
     net, features = made("hdpcl").eval(), noise(2, 1, 16, 24)
     answer = net.answer(net.body(features))
     assert answer.shape == (2, 2, 16, 24)
-    torch.testing.assert_close(net.mask(features), answer[:, :1].exp() / answer.exp().sum(dim=1, keepdim=True))
+    torch.testing.assert_close(net(features), answer[:, :1].exp() / answer.exp().sum(dim=1, keepdim=True))
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_heads_cross_entropy_is_that_of_its_softmax(weighted: bool) -> None:
     net, seen = made("hdpcl", weighted=weighted).eval(), batch()
-    voice = net.mask(seen.features)
+    voice = net(seen.features)
     power = [SMALL.analyse(stem) for stem in (seen.vocals, seen.accompaniment)]
     share = masks.ratio(*power)
     each = -(share * voice.log() + (1 - share) * (1 - voice).log())
@@ -295,9 +295,9 @@ def test_the_unet_is_shown_the_softmax_bin_by_bin() -> None:
     """Three maps of the same bins: log-mel, voice, accompaniment."""
     net, features = settled(made("uhnet")), noise(2, 1, 16, 32)
     assert isinstance(net, UHNet)
-    voice = net.clustering.mask(features)
+    voice = net.clustering(features)
     expected = torch.sigmoid(net.unet.logits(torch.cat([features, voice, 1 - voice], dim=1)))
-    torch.testing.assert_close(net.mask(features), expected)
+    torch.testing.assert_close(net(features), expected)
 
 
 def test_the_unets_loss_reaches_the_clustering_net() -> None:
@@ -321,5 +321,5 @@ def test_the_losses_of_both_parts_are_there_and_weighted() -> None:
 def test_a_song_of_any_channels_goes_through_it() -> None:
     spectrum = stft.forward(noise(3, 2_000), SMALL.grid)[..., :32]
     features = SMALL.normalise(SMALL.arrange(SMALL.analyse(spectrum)[None]))
-    mask = SMALL.rearrange(settled(made("uhnet")).mask(features), 3)
+    mask = SMALL.rearrange(settled(made("uhnet"))(features), 3)
     assert masks.apply(SMALL.spread(mask)[0], spectrum).shape == spectrum.shape

@@ -61,14 +61,14 @@ def test_the_papers_net_has_1_251_073_parameters() -> None:
 @pytest.mark.parametrize("options", [{}, MASK, SHARE], ids=["magnitude", "mask", "share"])
 @pytest.mark.parametrize("frames", [1, 32, 37])
 def test_masks_have_the_shape_of_the_features_and_lie_in_range(options: dict[str, Any], frames: int) -> None:
-    mask = drnn(**options).mask(10 * noise(3, 1, 129, frames).abs())
+    mask = drnn(**options)(10 * noise(3, 1, 129, frames).abs())
     assert mask.shape == (3, 1, 129, frames)
     assert 0 <= mask.min() < mask.max() <= 1
 
 
 def test_features_of_another_front_end_are_refused_in_words() -> None:
     with pytest.raises(ConfigError, match="one channel and 129 rows, not 2 and 129"):
-        drnn().mask(noise(1, 2, 129, 8).abs())
+        drnn()(noise(1, 2, 129, 8).abs())
 
 
 @pytest.mark.parametrize("front_end", [COMPRESSED, replace(PLAIN, exponent=0.5)], ids=["logarithm", "power"])
@@ -126,10 +126,10 @@ def test_the_error_of_known_answers_is_the_papers() -> None:
     truth = made.vocals.abs() / level
     net.answer = torch.tensor(0.0)
     torch.testing.assert_close(net.loss(made)["mse"], truth.square().mean())
-    assert not net.mask(made.features).any()
+    assert not net(made.features).any()
     net.answer = truth
     assert net.loss(made)["mse"].item() == pytest.approx(0, abs=1e-10)
-    torch.testing.assert_close(net.mask(made.features), (made.vocals.abs() / made.mixture.abs()).clamp(max=1))
+    torch.testing.assert_close(net(made.features), (made.vocals.abs() / made.mixture.abs()).clamp(max=1))
 
 
 def test_the_loss_of_a_known_mask() -> None:
@@ -156,7 +156,7 @@ def test_the_share_is_that_of_two_magnitudes() -> None:
     net, features = drnn(**SHARE, layers=1), noise(2, 1, 129, 8).abs()
     seen, _ = net.gru(features[:, 0].transpose(1, 2))
     vocals, accompaniment = torch.nn.functional.softplus(net.dense(seen)).transpose(1, 2).chunk(2, dim=1)
-    torch.testing.assert_close(net.mask(features)[:, 0], vocals / (vocals + accompaniment))
+    torch.testing.assert_close(net(features)[:, 0], vocals / (vocals + accompaniment))
 
 
 def test_the_error_of_known_cepstra_is_the_papers() -> None:
@@ -168,7 +168,7 @@ def test_the_error_of_known_cepstra_is_the_papers() -> None:
     net.answer = truth
     assert net.loss(made)["mse"].item() == pytest.approx(0, abs=1e-6)
     expected = ((vocals + 1e-8 * level) / (mixture + 1e-8 * level)).clamp(max=1)
-    torch.testing.assert_close(net.mask(made.features), expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(net(made.features), expected, rtol=1e-3, atol=1e-4)
     net.answer = torch.tensor(0.0)
     torch.testing.assert_close(net.loss(made)["mse"], truth.square().mean(), rtol=1e-4, atol=1e-4)
 
@@ -183,7 +183,7 @@ def test_each_answer_needs_its_front_end(options: dict[str, Any], front_end: typ
 
 
 def test_silence_has_an_empty_mask() -> None:
-    assert not drnn().mask(torch.zeros(1, 1, 129, 8)).any()
+    assert not drnn()(torch.zeros(1, 1, 129, 8)).any()
 
 
 @pytest.mark.parametrize(("both_ways", "first_changed"), [(False, 20), (True, 0)])
@@ -191,7 +191,7 @@ def test_only_layers_of_both_directions_see_what_comes(both_ways: bool, first_ch
     net, features = drnn(answer="mask", bidirectional=both_ways), noise(1, 1, 129, 32).abs()
     other = features.clone()
     other[..., 20:] *= 2
-    changed = (net.mask(features) != net.mask(other)).any(dim=2).flatten()
+    changed = (net(features) != net(other)).any(dim=2).flatten()
     assert int(changed.nonzero()[0]) == first_changed
 
 
@@ -201,7 +201,7 @@ def test_level_changes_neither_mask_nor_loss(gain: float, kind: str) -> None:
     options, front_end = KINDS[kind]
     net = drnn(**options).eval()
     one, two = batch(front_end), batch(front_end, level=gain)
-    torch.testing.assert_close(net.mask(two.features), net.mask(one.features), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(net(two.features), net(one.features), rtol=1e-3, atol=1e-4)
     for name, term in net.loss(one).items():
         torch.testing.assert_close(net.loss(two)[name], term, rtol=1e-3, atol=1e-5)
 
@@ -209,7 +209,7 @@ def test_level_changes_neither_mask_nor_loss(gain: float, kind: str) -> None:
 def test_order_of_the_batch_does_not_change_the_masks() -> None:
     net, features = drnn(), noise(4, 1, 129, 16).abs()
     order = torch.tensor([2, 0, 3, 1])
-    torch.testing.assert_close(net.mask(features[order]), net.mask(features)[order])
+    torch.testing.assert_close(net(features[order]), net(features)[order])
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"both"}))
@@ -233,5 +233,5 @@ def test_it_learns_one_batch_by_heart(kind: str) -> None:
 def test_a_song_of_any_channels_goes_through_it() -> None:
     spectrum = stft.forward(noise(3, 4_000), COMPRESSED.grid)
     features = COMPRESSED.normalise(COMPRESSED.arrange(COMPRESSED.analyse(spectrum)[None]))
-    mask = COMPRESSED.rearrange(drnn(**MASK).mask(features), 3)
+    mask = COMPRESSED.rearrange(drnn(**MASK)(features), 3)
     assert masks.apply(COMPRESSED.spread(mask)[0], spectrum).shape == spectrum.shape

@@ -33,7 +33,7 @@ def settled(net: UHNetHD) -> UHNetHD:
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
     with torch.no_grad():
-        net.mask(noise(2, 2, 64, 32, seed=7).abs())
+        net(noise(2, 2, 64, 32, seed=7).abs())
     return net.eval()
 
 
@@ -136,7 +136,7 @@ def test_level_of_the_mixture_does_not_change_the_mask(gain: float) -> None:
 
     def answer(mixture: Tensor) -> Tensor:
         power = SMALL.analyse(stft.forward(mixture, SMALL.grid))
-        return net.mask(SMALL.normalise(SMALL.arrange(power))).detach()
+        return net(SMALL.normalise(SMALL.arrange(power))).detach()
 
     torch.testing.assert_close(answer(samples * gain), answer(samples), rtol=0, atol=1e-4)
 
@@ -145,7 +145,7 @@ def test_order_of_the_batch_does_not_change_the_masks() -> None:
     net, features = settled(uhnet()), noise(4, 2, 64, 32).abs()
     order = torch.tensor([2, 0, 3, 1])
     with torch.no_grad():
-        torch.testing.assert_close(net.mask(features[order]), net.mask(features)[order], rtol=0, atol=1e-5)
+        torch.testing.assert_close(net(features[order]), net(features)[order], rtol=0, atol=1e-5)
 
 
 def test_recurrent_bottom_sees_the_whole_chunk() -> None:
@@ -153,9 +153,9 @@ def test_recurrent_bottom_sees_the_whole_chunk() -> None:
     changed = features.clone()
     changed[..., :8] = 0
     with torch.no_grad():
-        assert (net.mask(changed) - net.mask(features))[..., -8:].abs().max() > 1e-6
+        assert (net(changed) - net(features))[..., -8:].abs().max() > 1e-6
         local = settled(uhnet(recurrent=0))
-        assert not (local.mask(changed) - local.mask(features))[..., -8:].any()
+        assert not (local(changed) - local(features))[..., -8:].any()
 
 
 def test_dropout_is_at_the_bottom_and_in_training_alone() -> None:
@@ -163,9 +163,9 @@ def test_dropout_is_at_the_bottom_and_in_training_alone() -> None:
     net = settled(uhnet(dropout=0.5))
     net.load_state_dict(plain.state_dict())
     with torch.no_grad():
-        assert torch.equal(net.mask(features), plain.mask(features))
+        assert torch.equal(net(features), plain(features))
         net.recurrent.train()
-        assert (net.mask(features) - plain.mask(features)).abs().max() > 1e-6
+        assert (net(features) - plain(features)).abs().max() > 1e-6
 
 
 def test_loss_does_not_hear_what_lies_above_the_rows_that_the_net_sees() -> None:
@@ -180,13 +180,13 @@ def test_loss_does_not_hear_what_lies_above_the_rows_that_the_net_sees() -> None
 @pytest.mark.parametrize("shape", [(1, 1, 64, 32), (1, 2, 128, 32)])
 def test_features_of_another_front_end_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match="channels = 2 and freqs = 64"):
-        uhnet().mask(torch.zeros(shape))
+        uhnet()(torch.zeros(shape))
 
 
 def test_mono_excerpts_serve_too() -> None:
     net, made = uhnet(), batch(channels=1)
     assert made.features.shape == (4, 2, 64, 32)
-    assert made.masked(net.mask(made.features)).shape == made.mixture.shape
+    assert made.masked(net(made.features)).shape == made.mixture.shape
     assert all(term.isfinite() for term in net.loss(made).values())
 
 
@@ -222,7 +222,7 @@ def test_side_heads_add_their_losses_and_change_nothing_else() -> None:
     terms, without = net.loss(made), plain.loss(made)
     assert {name: terms[name] for name in without} == without
     assert set(terms) - set(without) == {"affinity", "voicing"}
-    assert torch.equal(net.mask(made.features), plain.mask(made.features))
+    assert torch.equal(net(made.features), plain(made.features))
 
 
 def test_every_parameter_of_the_side_heads_gets_a_gradient() -> None:
@@ -279,7 +279,7 @@ def test_the_gate_closes_the_vocals_where_nobody_sings(logit: float, share: floa
     with torch.no_grad():
         net.voicing.weight.zero_()
         net.voicing.bias.fill_(logit)  # type: ignore[union-attr]
-    torch.testing.assert_close(net.mask(features), share * open_net.mask(features), rtol=0, atol=1e-6)
+    torch.testing.assert_close(net(features), share * open_net(features), rtol=0, atol=1e-6)
     torch.testing.assert_close(net.masks(features)[1], open_net.masks(features)[1])
 
 

@@ -32,7 +32,7 @@ def settled(net: UNet, *shape: int) -> UNet:
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
     with torch.no_grad():
-        net.mask(noise(*shape, seed=7))
+        net(noise(*shape, seed=7))
     return net.eval()
 
 
@@ -139,7 +139,7 @@ def test_width_16_has_1_286_417_parameters() -> None:
 @pytest.mark.parametrize("shape", [(2, 1, 128, 128), (3, 1, 16, 48)])
 def test_mask_has_the_shape_of_the_features_and_lies_in_range(shape: tuple[int, ...], training: bool) -> None:
     net = settled(unet(), *shape).train(training)
-    mask = net.mask(20 * noise(*shape)).detach()
+    mask = net(20 * noise(*shape)).detach()
     assert mask.shape == shape
     assert mask.min() >= 0
     assert mask.max() <= 1
@@ -148,7 +148,7 @@ def test_mask_has_the_shape_of_the_features_and_lies_in_range(shape: tuple[int, 
 
 def test_mask_is_the_sigmoid_of_the_logits() -> None:
     net, features = settled(unet(), 2, 1, 16, 32), noise(2, 1, 16, 32)
-    torch.testing.assert_close(net.mask(features), 1 / (1 + torch.exp(-net.logits(features))))
+    torch.testing.assert_close(net(features), 1 / (1 + torch.exp(-net.logits(features))))
 
 
 @pytest.mark.parametrize("weights", [{"bce": 1.0, "spectral": 0.0}, {"bce": 0.0, "spectral": 1.0}], ids=str)
@@ -165,7 +165,7 @@ def test_every_parameter_gets_a_gradient_from_each_loss(weights: dict[str, float
 @pytest.mark.parametrize("shape", [(1, 2, 16, 32), (1, 1, 20, 32), (1, 1, 16, 30)])
 def test_features_that_do_not_fit_are_refused_in_words(shape: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match="multiples of 16"):
-        unet().mask(torch.zeros(shape))
+        unet()(torch.zeros(shape))
 
 
 def test_loss_terms_are_named_and_weighted() -> None:
@@ -221,7 +221,7 @@ def test_level_of_the_mixture_does_not_change_the_mask(gain: float) -> None:
 
     def answer(mixture: Tensor) -> Tensor:
         power = SMALL.analyse(stft.forward(mixture, SMALL.grid))
-        return net.mask(SMALL.normalise(power)).detach()
+        return net(SMALL.normalise(power)).detach()
 
     torch.testing.assert_close(answer(samples * gain), answer(samples), rtol=0, atol=1e-4)
 
@@ -229,15 +229,15 @@ def test_level_of_the_mixture_does_not_change_the_mask(gain: float) -> None:
 def test_order_of_the_batch_does_not_change_the_masks() -> None:
     net, features = settled(unet(), 4, 1, 32, 32), noise(4, 1, 32, 32)
     order = torch.tensor([2, 0, 3, 1])
-    answers = net.mask(features)
-    torch.testing.assert_close(net.mask(features[order]), answers[order], rtol=0, atol=1e-5)
-    torch.testing.assert_close(net.mask(features[1:2]), answers[1:2], rtol=0, atol=1e-5)
+    answers = net(features)
+    torch.testing.assert_close(net(features[order]), answers[order], rtol=0, atol=1e-5)
+    torch.testing.assert_close(net(features[1:2]), answers[1:2], rtol=0, atol=1e-5)
 
 
 def test_answers_in_evaluation_mode_repeat_and_leave_the_input_alone() -> None:
     net, features = settled(unet(), 2, 1, 16, 32), noise(2, 1, 16, 32)
     before = features.clone()
-    assert torch.equal(net.mask(features), net.mask(features))
+    assert torch.equal(net(features), net(features))
     assert torch.equal(features, before)
 
 
@@ -246,14 +246,14 @@ def test_dropout_acts_in_training_only() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         dropping, keeping = unet(dropout=0.5), unet(dropout=0.0)
-        assert not torch.equal(dropping.mask(features), dropping.mask(features))
-        assert torch.equal(keeping.mask(features), keeping.mask(features))
+        assert not torch.equal(dropping(features), dropping(features))
+        assert torch.equal(keeping(features), keeping(features))
 
 
 def test_input_shifted_by_16_frames_shifts_the_mask_by_16_frames() -> None:
     net = settled(unet(), 2, 1, 16, 352)
     features = noise(1, 1, 16, 352)
-    early, late = net.mask(features[..., :336]), net.mask(features[..., 16:])
+    early, late = net(features[..., :336]), net(features[..., 16:])
     edge = 112  # no bin sees further: 3x3 kernels at five levels, there and back, and the pooling
     moved, stayed = early[..., 16 + edge : 336 - edge], late[..., edge : 320 - edge]
     assert moved.std() > 0.01
@@ -270,19 +270,19 @@ def test_skips_and_decoder_show_the_same_place(axis: int) -> None:
                 module.weight.copy_(module.weight + module.weight.flip(axis))
     settled(net, 2, 1, 32, 48)
     features = noise(2, 1, 32, 48)
-    mask = net.mask(features)
+    mask = net(features)
     assert (mask - mask.flip(axis)).abs().mean() > 0.01
-    torch.testing.assert_close(net.mask(features.flip(axis)), mask.flip(axis), rtol=0, atol=1e-4)
+    torch.testing.assert_close(net(features.flip(axis)), mask.flip(axis), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("level", range(4))
 def test_every_skip_reaches_the_mask(level: int) -> None:
     net, features = settled(unet(), 2, 1, 16, 32), noise(2, 1, 16, 32)
-    with_skip = net.mask(features)
+    with_skip = net(features)
     first = net.merge[level][0]
     with torch.no_grad():
         first.weight[:, : first.in_channels // 2] = 0  # the maps that come across
-    assert (net.mask(features) - with_skip).abs().max() > 1e-3
+    assert (net(features) - with_skip).abs().max() > 1e-3
 
 
 def entropy(mask: Tensor) -> float:
@@ -307,4 +307,4 @@ def test_overfits_one_batch(loss: str, factor: float) -> None:
         course.append(term.item() - floor)
     assert 0 < course[-1] < course[0] / factor
     if loss == "bce":  # what was learnt holds in evaluation mode too
-        assert (net.eval().mask(made.features) - share).abs().mean() < 0.05
+        assert (net.eval()(made.features) - share).abs().mean() < 0.05

@@ -34,7 +34,7 @@ class Constant(Net):
         super().__init__()
         self.value = torch.as_tensor(value, dtype=torch.float32).reshape(-1, 1)
 
-    def mask(self, features: Features) -> Mask:
+    def forward(self, features: Features) -> Mask:
         return self.value.expand(features.shape[-2:]).expand(len(features), 1, -1, -1)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -47,9 +47,9 @@ class Gate(Constant):
     def __init__(self) -> None:
         super().__init__(1.0)
 
-    def mask(self, features: Features) -> Mask:
+    def forward(self, features: Features) -> Mask:
         low, high = (half.amax(dim=-2, keepdim=True) for half in features.chunk(2, dim=-2))
-        return (low > high).to(features) * super().mask(features)
+        return (low > high).to(features) * super().forward(features)
 
 
 class Breaks(Constant):
@@ -59,12 +59,12 @@ class Breaks(Constant):
         super().__init__(1.0)
         self.error, self.left = error, after
 
-    def mask(self, features: Features) -> Mask:
+    def forward(self, features: Features) -> Mask:
         if len(features):
             self.left -= 1
         if self.left < 0:
             raise self.error
-        return super().mask(features)
+        return super().forward(features)
 
 
 def wrap(net: Net, front_end: FrontEnd = PAPER, name: str = "fake") -> Model:
@@ -105,8 +105,8 @@ def _lively(net: Net, head: nn.Conv2d, seen: Tensor) -> Net:
             module.momentum = 1.0
     assert head.bias is not None
     with torch.no_grad():
-        net.mask(seen)
-        logits = torch.logit(net.eval().mask(seen).double(), eps=1e-9)
+        net(seen)
+        logits = torch.logit(net.eval()(seen).double(), eps=1e-9)
         scale = 3 / float(logits.std())
         head.bias.sub_(float(logits.mean())).mul_(scale)
         head.weight.mul_(scale)

@@ -35,7 +35,8 @@ def test_a_process_on_its_own_is_a_team_of_one(monkeypatch: pytest.MonkeyPatch) 
     with team.gathered(CPU) as alone:
         assert (alone.rank, alone.size, alone.leads, alone.shared(0.3)) == (0, 1, True, 0.3)
         net = nets.build("unet", {"width": 1})
-        assert alone.joined(net) is net
+        joined = alone.joined(net)
+        assert isinstance(joined, team.LossModule) and joined.net is net
         values = torch.tensor([1.0, 2.0])
         assert torch.equal(alone.mean(values), values)
     assert not distributed.is_initialized()

@@ -175,7 +175,7 @@ def test_the_validation_snr_is_the_mean_over_excerpts_with_vocals(
 ) -> None:
     made = trainer(material, dsd100_root, validate_excerpts=6)
     gains = iter([0.5, -10.0, 1.0])  # of the vocals' spectrum in what is found, batch by batch of two excerpts
-    monkeypatch.setattr(made.mean, "mask", lambda features: features)
+    monkeypatch.setattr(made.mean, "forward", lambda features: features)
     masked, batches = nets.Batch.masked, []
 
     def known(batch: nets.Batch, mask: Tensor) -> Tensor:
@@ -337,7 +337,7 @@ def test_the_weights_of_a_run_are_its_best_ones(finished: Path) -> None:
     assert metrics["validation_snr_db"] == pytest.approx(best["validation_snr_db"], abs=1e-4)
     assert checkpoint(finished)["standing"]["best"] == best["validation_snr_db"]
     features = torch.zeros(1, 1, model.front_end.bands, model.front_end.frames)
-    assert model.net.mask(features).shape == features.shape
+    assert model.net(features).shape == features.shape
 
 
 def test_the_weights_say_what_they_are_from_but_not_where_it_lay(finished: Path, dsd100_root: Path) -> None:

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from vocalsep import release
-from vocalsep import audio, files, weights
+from vocalsep import audio, files, release, weights
 from vocalsep.errors import AudioError
 from vocalsep.extraction.checks import Check
 from vocalsep.extraction.clustering import Clusters

@@ -225,7 +225,7 @@ def chunk_masks(
         [
             clustering.mask(clusters, *net.embed(features), arranged)
             if clusters and isinstance(net, ClusteringNet)
-            else net.mask(features)
+            else net(features)
             for arranged, features in chunk_inputs(power, front_end, net, device)
         ]
     )

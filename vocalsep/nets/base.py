@@ -135,7 +135,7 @@ class Net(nn.Module, abc.ABC):
     """Share of a chunk of a song that the next one sees again."""
 
     @abc.abstractmethod
-    def mask(self, features: Features) -> Mask:
+    def forward(self, features: Features) -> Mask:
         """Estimates the vocals' mask.
 
         Args:
@@ -148,10 +148,6 @@ class Net(nn.Module, abc.ABC):
     @abc.abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The named terms of the training loss, weighted; their sum is what is minimised."""
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """The same as `loss`: what wrappers such as torch's `DistributedDataParallel` call."""
-        return self.loss(batch)
 
     @property
     def parameters_count(self) -> int:
@@ -167,7 +163,7 @@ class ClusteringNet(Net):
 
     @abc.abstractmethod
     def embed(self, features: Features) -> tuple[Embedding, Mask]:
-        """Embeddings, and the mask that `mask` gives.
+        """Embeddings, and the mask that `forward` gives.
 
         Args:
             features: ``(batch, 1, row, frame)``.

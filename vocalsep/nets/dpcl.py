@@ -140,8 +140,8 @@ class DPCL(ClusteringNet):
         places = self.place(self.body(features))
         return places, torch.sigmoid(self._towards_voice(places))
 
-    def mask(self, features: Features) -> Mask:
-        """See `Net.mask`: how much nearer each bin is to the voice's anchor than to the other."""
+    def forward(self, features: Features) -> Mask:
+        """See `Net.forward`: how much nearer each bin is to the voice's anchor than to the other."""
         return self.embed(features)[1]
 
     def _towards_voice(self, places: Embedding) -> Tensor:

@@ -117,8 +117,8 @@ class DRNN(Net):
         rows = options.freqs * (1 + (options.answer == "share"))
         self.dense = nn.Linear(options.units * (1 + options.bidirectional), rows)
 
-    def mask(self, features: Features) -> Mask:
-        """See `Net.mask`; also in training.
+    def forward(self, features: Features) -> Mask:
+        """See `Net.forward`; also in training.
 
         Raises:
             ConfigError: If the front end is one of other channels or rows.

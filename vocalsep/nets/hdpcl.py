@@ -78,8 +78,8 @@ class HDPCL(DPCL):
         seen = self.body(features)
         return self.place(seen), self.answer(seen).softmax(dim=1)[:, :1]
 
-    def mask(self, features: Features) -> Mask:
-        """See `Net.mask`: the head's."""
+    def forward(self, features: Features) -> Mask:
+        """See `Net.forward`: the head's."""
         return self.answer(self.body(features)).softmax(dim=1)[:, :1]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

@@ -70,8 +70,8 @@ class UHNet(Net):
     def _logits(self, features: Features, answer: Tensor) -> Tensor:
         return self.unet.logits(torch.cat([features, answer.softmax(dim=1).to(features.dtype)], dim=1))
 
-    def mask(self, features: Features) -> Mask:
-        """See `Net.mask`: the U-Net's.
+    def forward(self, features: Features) -> Mask:
+        """See `Net.forward`: the U-Net's.
 
         Raises:
             ConfigError: If the front end has other channels or bands.

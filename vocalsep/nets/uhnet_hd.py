@@ -171,8 +171,8 @@ class UHNetHD(Net):
         """``(batch, channel, freq, frame)`` to ``(batch, channel * sub-band, freq of sub-band, frame)``."""
         return features.reshape(features.shape[0], _CHANNELS * self.options.sub_bands, -1, features.shape[-1])
 
-    def mask(self, features: Features) -> Mask:
-        """See `Net.mask`."""
+    def forward(self, features: Features) -> Mask:
+        """See `Net.forward`."""
         return self.masks(features)[0]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

@@ -112,8 +112,8 @@ class UNet(Net):
         logits: Tensor = self.head(maps)
         return logits
 
-    def mask(self, features: Features) -> Mask:
-        """See `Net.mask`."""
+    def forward(self, features: Features) -> Mask:
+        """See `Net.forward`."""
         return torch.sigmoid(self.logits(features))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

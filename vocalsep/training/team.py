@@ -18,7 +18,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vocalsep.errors import VocalsepError
-from vocalsep.nets import Net
+from vocalsep.nets import Batch, Net
 
 _PATIENCE = datetime.timedelta(hours=6)  # for the leader to decode a data set, or to validate
 
@@ -62,11 +62,12 @@ class Team:
 
         Its batch norms are changed in place into those of the whole team's batch.
         """
+        module = LossModule(net)
         if self.size == 1:
-            return net
+            return module
         _share_norms(net)
         ours = [self.device] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(net, device_ids=ours)
+        return nn.parallel.DistributedDataParallel(module, device_ids=ours)
 
     @contextlib.contextmanager
     def leader_first(self) -> Iterator[None]:
@@ -84,6 +85,18 @@ class Team:
         finally:
             if self.leads:
                 self.shared(passed)
+
+
+class LossModule(nn.Module):
+    """Calls a net's loss as a module's forward pass, which is what `DistributedDataParallel` wraps."""
+
+    def __init__(self, net: Net) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Returns the terms of the loss, as `Net.loss` does."""
+        return self.net.loss(batch)
 
 
 @contextlib.contextmanager

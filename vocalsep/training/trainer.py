@@ -190,7 +190,7 @@ class Trainer:
             norm.train()
         for step in range(NORM_BATCHES if norms else 0):
             drawn = self.material.training.batch(_NORM_STEP + step, self.recipe.training.batch_size)
-            self.mean.mask(self._batch(drawn).features)
+            self.mean(self._batch(drawn).features)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         self.mean.eval()
@@ -213,7 +213,7 @@ class Trainer:
             for step in range(math.ceil(self.recipe.training.validate_excerpts / size)):
                 batch = self._batch(self.material.validation.batch(step, size))
                 losses.append(sum(term.item() for term in self.mean.loss(batch).values()))
-                estimate = batch.masked(self.mean.mask(batch.features))
+                estimate = batch.masked(self.mean(batch.features))
                 signal = batch.vocals.abs().square().sum(dim=(1, 2, 3))
                 noise = (batch.vocals - estimate).abs().square().sum(dim=(1, 2, 3))
                 audible = signal > 1e-4 * batch.mixture.abs().square().sum(dim=(1, 2, 3))

@@ -84,7 +84,7 @@ def put(owner: object, name: str, value: object) -> Iterator[None]:
 def ways(model: weights.Model) -> dict[str, Separate]:
     """What is tried, by its name."""
     net, extractor = model.net, Extractor(model)
-    plain, usual = net.mask, Stitcher.__init__
+    plain, usual = net.forward, Stitcher.__init__
 
     def changed(owner: object, name: str, value: object) -> Separate:
         def separate(song: songs.Song) -> Waveform:
@@ -114,15 +114,15 @@ def ways(model: weights.Model) -> dict[str, Separate]:
         return vocals / (vocals + accompaniment).clamp_min(1e-6)
 
     tried = {
-        "as it is": changed(net, "mask", plain),
+        "as it is": changed(net, "forward", plain),
         "window: triangular": windowed(lambda frames: torch.bartlett_window(frames + 2, periodic=False)[1:-1]),
         "window: flat": windowed(torch.ones),
-        "both ways round": changed(net, "mask", lambda seen: (plain(seen) + plain(seen.flip(1)).flip(1)) / 2),
+        "both ways round": changed(net, "forward", lambda seen: (plain(seen) + plain(seen.flip(1)).flip(1)) / 2),
         "Wiener filter, one round": filtered(1),
         "Wiener filter, two rounds": filtered(2),
     }
     if hasattr(net, "masks"):
-        tried["share of the vocals' mask in both"] = changed(net, "mask", share)
+        tried["share of the vocals' mask in both"] = changed(net, "forward", share)
     if getattr(net.options, "gate", 0):
         ungated = dataclasses.replace(net.options, gate=0.0)
         tried["without the voice-activity head's gate"] = changed(net, "options", ungated)

@@ -36,7 +36,8 @@ def test_a_process_on_its_own_is_a_team_of_one(monkeypatch: pytest.MonkeyPatch) 
         assert (alone.rank, alone.size, alone.leads, alone.shared(0.3)) == (0, 1, True, 0.3)
         net = nets.build("unet", {"width": 1})
         joined = alone.joined(net)
-        assert isinstance(joined, team.LossModule) and joined.net is net
+        assert isinstance(joined, team.LossModule)
+        assert joined.net is net
         values = torch.tensor([1.0, 2.0])
         assert torch.equal(alone.mean(values), values)
     assert not distributed.is_initialized()

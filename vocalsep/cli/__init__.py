@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from vocalsep.cli import data, doctor, evaluate, extract, models, train
-from vocalsep.cli.common import OptionalValue, stdout
+from vocalsep.cli.common import OptionalValueCommand, stdout
 from vocalsep.release import __version__
 
 app = typer.Typer(
@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a bug keeps its plain traceback
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(cls=OptionalValue)(extract.extract)
+app.command(cls=OptionalValueCommand)(extract.extract)
 app.command()(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command()(doctor.doctor)

@@ -7,9 +7,8 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -26,27 +25,15 @@ stdout = Console(highlight=False, soft_wrap=True, emoji=False)
 TABLE_WIDTH = 120  # in files and pipes
 
 
-def for_tables(console: Console) -> Console:
+def widen_for_tables(console: Console) -> Console:
     """The same console, with room for a table where it is no terminal, which rich takes to be 80 columns wide."""
     if console.is_terminal:
         return console
     return Console(stderr=console.stderr, width=TABLE_WIDTH, highlight=False, emoji=False)
 
 
-class Device(StrEnum):
-    """Where to compute."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
-class Dataset(StrEnum):
-    """Data sets, by how their folders are laid out."""
-
-    DSD100 = "dsd100"
-    MIR1K = "mir1k"
-    STEMS = "stems"
+Device = Literal["auto", "cpu", "cuda"]
+Dataset = Literal["dsd100", "mir1k", "stems"]
 
 
 DEVICE_HELP = "Where to compute; auto takes CUDA if there is one."
@@ -60,7 +47,7 @@ RootOption = Annotated[
 _OPTIONAL = ("--accompaniment", "--labels")
 
 
-class OptionalValue(TyperCommand):
+class OptionalValueCommand(TyperCommand):
     """A command some of whose options may stand without a value, which then is empty."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -73,23 +60,23 @@ class OptionalValue(TyperCommand):
         return super().parse_args(ctx, filled)
 
 
-def cores() -> int:
+def count_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def exit_on_error() -> Iterator[None]:
     """Turns an expected error into one line on stderr and exit status 1."""
     try:
         yield
     except VocalsepError as error:
-        complain(error)
+        report_error(error)
         raise typer.Exit(1) from error
 
 
 @contextmanager
-def quiet_libraries() -> Iterator[None]:
+def silence_c_libraries() -> Iterator[None]:
     """Keeps stderr for Python: libraries in C write to it what they think of damaged files (libmpg123 does)."""
     before = sys.stderr
     try:
@@ -114,12 +101,12 @@ def quiet_libraries() -> Iterator[None]:
             os.close(kept)
 
 
-def complain(error: VocalsepError) -> None:
+def report_error(error: VocalsepError) -> None:
     """Prints an error, one line, to stderr."""
     stderr.print(f"vocalsep: {one_line(str(error))}", style="red", markup=False)
 
 
-def warn(text: str) -> None:
+def report_warning(text: str) -> None:
     """Prints what went wrong without harm, one line, to stderr."""
     stderr.print(f"vocalsep: {one_line(text)}", style="yellow", markup=False)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vocalsep import files
-from vocalsep.cli.common import Dataset, RootOption, for_tables, stderr, stdout, told
+from vocalsep.cli.common import Dataset, RootOption, exit_on_error, stderr, stdout, widen_for_tables
 
 if TYPE_CHECKING:
     from vocalsep.datasets.check import Check
@@ -23,7 +23,7 @@ def data_check(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Read every file of a data set and tell what is wrong; exit status 1 if anything is."""
-    with told():
+    with exit_on_error():
         from rich.progress import Progress
 
         from vocalsep.datasets import check, layouts
@@ -31,8 +31,8 @@ def data_check(
         with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
             task = bar.add_task("reading", total=None)
             found = check.check(
-                dataset.value,
-                layouts.root_of(dataset.value, root),
+                dataset,
+                layouts.root_of(dataset, root),
                 progress=lambda _, done, count: bar.update(task, completed=done, total=count),
             )
         if as_json:
@@ -59,6 +59,6 @@ def _tell_check(found: Check) -> None:
         table.add_row(
             row.split, tracks, str(row.groups), f"{row.minutes:.1f}", rates, labels, voice, residual, str(row.bad or "")
         )
-    for_tables(stdout).print(table)
+    widen_for_tables(stdout).print(table)
     lines = [f"note: {note}" for note in found.notes] + [f"problem: {problem}" for problem in found.problems]
     stdout.print("\n".join(["", *(lines or ["no problems"])]), markup=False)

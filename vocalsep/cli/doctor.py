@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from vocalsep import files
-from vocalsep.cli.common import for_tables, stdout
+from vocalsep.cli.common import stdout, widen_for_tables
 from vocalsep.errors import AudioError, ModelError
 from vocalsep.release import __version__
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
 
-    from vocalsep.audio import Layout
+    from vocalsep.audio import SampleLayout
     from vocalsep.shapes import Waveform
 
 _NEEDED = (
@@ -176,7 +176,7 @@ def _roundtrip(ending: str) -> str:
         path = Path(folder) / f"sound.{ending}"
         with audio.Writer(path, rate=_RATE, channels=2, subtype="PCM_16") as writer:
             writer.write(_sound(_RATE))
-        raw = audio.Layout(rate=_RATE, channels=2, subtype="PCM_16")
+        raw = audio.SampleLayout(rate=_RATE, channels=2, subtype="PCM_16")
         return _compared(path, raw if ending in ("raw", "pcm") else None)
 
 
@@ -224,13 +224,13 @@ def _sound(rate: int) -> Waveform:
     return torch.stack([tone, 0.7 * tone])
 
 
-def _compared(path: Path, raw: Layout | None = None) -> str:
+def _compared(path: Path, raw: SampleLayout | None = None) -> str:
     """Reads the sound again and says whose format it is."""
     import torch
 
     from vocalsep import audio
 
-    with audio.opened(path, raw) as reader:
+    with audio.open_song(path, raw) as reader:
         rate, back = reader.rate, torch.cat(list(reader), dim=-1)
         library = "FFmpeg" if isinstance(reader, audio.Reader) and reader.by_ffmpeg else "libsndfile"
     expected = _sound(rate)
@@ -291,4 +291,4 @@ def _tell(findings: list[Finding]) -> None:
         state = Text("ok", "green") if finding.ok else Text("broken", "bold red")
         table.add_row(finding.group if finding.group != group else "", Text(finding.name), state, Text(finding.detail))
         group = finding.group
-    for_tables(stdout).print(table)
+    widen_for_tables(stdout).print(table)

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vocalsep import files
-from vocalsep.cli.common import Dataset, RootOption, complain, cores, for_tables, stderr, stdout, told
+from vocalsep.cli.common import (
+    Dataset,
+    RootOption,
+    count_cores,
+    exit_on_error,
+    report_error,
+    stderr,
+    stdout,
+    widen_for_tables,
+)
 from vocalsep.cli.extract import InversionName, MasksFrom
 from vocalsep.errors import DatasetError
 from vocalsep.release import __version__
@@ -64,19 +73,19 @@ def evaluate(
 
     Stopped and started again it goes on. --out gets a line per track, a summary, a CSV table and plots.
     """
-    with told():
+    with exit_on_error():
         from vocalsep import weights
         from vocalsep.datasets import layouts
         from vocalsep.evaluation import report, rows, runs, songs, summary
 
-        setup = songs.set_up(dataset.value, layouts.root_of(dataset.value, root), split, snr)
+        setup = songs.set_up(dataset, layouts.root_of(dataset, root), split, snr)
         chosen = models or ([] if estimates else [weights.DEFAULT_MODEL])
         ways = [way.value for way in inversion or [InversionName.PHASE]]
         sources = [source.value for source in masks or [MasksFrom.AUTO]]
         compared = rows.standard(chosen, ways, estimates or [], sources, [False, True] if gate else [False])
         level = f"{setup.snr_db:+g}dB" if setup.snr_db else ""
         folder = out or Path("scores") / f"{setup.dataset}-{setup.split}{level}"
-        with _bar(quiet=quiet) as progress, _workers(jobs or cores()) as executor:
+        with _bar(quiet=quiet) as progress, _workers(jobs or count_cores()) as executor:
             lines, problems = runs.evaluate(setup, compared, folder, limit=limit, executor=executor, progress=progress)
         found = summary.summarise(lines, [row.name for row in compared])
         about = report.as_json(setup, found, problems, __version__)
@@ -91,7 +100,7 @@ def evaluate(
             _tell(table)
         sys.stdout.write(f"{folder}\n")
     for problem in problems:
-        complain(DatasetError(str(problem)))
+        report_error(DatasetError(str(problem)))
     if problems:
         raise typer.Exit(1)
 
@@ -105,7 +114,7 @@ def _tell(shown: Table) -> None:
         grid.add_column(head, justify="right" if index else "left")
     for row in shown.rows:
         grid.add_row(*map(Text, row))
-    console = for_tables(stdout)
+    console = widen_for_tables(stdout)
     console.print(grid)
     console.print()
 

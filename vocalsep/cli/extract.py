@@ -12,7 +12,7 @@ from vocalsep.cli import pipes
 from vocalsep.cli.batch import inputs, plan, processes, work
 from vocalsep.cli.batch import progress as reporting
 from vocalsep.cli.batch.work import Ended
-from vocalsep.cli.common import DEVICE_HELP, Device, cores, stderr
+from vocalsep.cli.common import DEVICE_HELP, Device, count_cores, stderr
 from vocalsep.errors import AudioError, VocalsepError
 from vocalsep.release import DEFAULT_MODEL
 
@@ -174,7 +174,7 @@ def extract(
             rich_help_panel=_SOUND,
         ),
     ] = None,
-    device: Annotated[Device, typer.Option(help=DEVICE_HELP, rich_help_panel=_SOUND)] = Device.AUTO,
+    device: Annotated[Device, typer.Option(help=DEVICE_HELP, rich_help_panel=_SOUND)] = "auto",
     threads: Annotated[
         int | None,
         typer.Option(
@@ -228,13 +228,13 @@ def extract(
         raise typer.BadParameter(f"--quiet and --progress {progress.value} exclude each other")
     settings = work.Settings(
         model=model,
-        device=device.value,
+        device=device,
         inversion=inversion.value,
         masks=masks.value,
         subtype=subtype,
         clip=clip.value,
         gate=gate,
-        threads=threads or max(1, cores() // jobs),
+        threads=threads or max(1, count_cores() // jobs),
         mute=progress is Progress.JSON,
     )
     if pipes.asked(songs or [], raw, output, accompaniment, labels):
@@ -274,7 +274,7 @@ def extract(
     shown = progress is not Progress.NONE and not quiet and not dry_run
     with _kind(progress, shown=shown)(todo, naming.model, as_json=as_json, summary=shown) as teller:
         for problem in problems + others_wrong:
-            teller.complain(problem)
+            teller.report_error(problem)
         if dry_run:
             reporting.tell_plan(todo, teller, as_json=as_json)
         else:
@@ -298,4 +298,4 @@ def _do(jobs: list[plan.Job], settings: work.Settings, at_once: int, teller: rep
     try:
         processes.run([(index, job) for index, job in enumerate(jobs) if job.is_open], settings, at_once, teller)
     except work.SetupError as error:
-        teller.complain(error)
+        teller.report_error(error)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vocalsep.cli.common import stdout, told
+from vocalsep.cli.common import exit_on_error, stdout
 
 app = typer.Typer(help="Lists the models that come with vocalsep.", invoke_without_command=True)
 
@@ -17,7 +17,7 @@ def models(ctx: typer.Context) -> None:
     """List the models that come with vocalsep; 'models show NAME' prints a card."""
     if ctx.invoked_subcommand:
         return
-    with told():
+    with exit_on_error():
         from rich.table import Table
 
         from vocalsep import weights
@@ -37,7 +37,7 @@ def models(ctx: typer.Context) -> None:
 @app.command("show")
 def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A model's name.")]) -> None:
     """Print a model's card."""
-    with told():
+    with exit_on_error():
         from vocalsep import weights
 
         sys.stdout.write(weights.card(name).text)

@@ -12,11 +12,11 @@ import typer
 
 from vocalsep.cli.batch import plan, progress, work
 from vocalsep.cli.batch.plan import PIPE
-from vocalsep.cli.common import complain, told, warn
+from vocalsep.cli.common import exit_on_error, report_error, report_warning
 from vocalsep.errors import AudioError, ConfigError, VocalsepError
 
 if TYPE_CHECKING:
-    from vocalsep.audio import Layout
+    from vocalsep.audio import SampleLayout
 
 
 def asked(songs: Sequence[str], raw: str | None, *outputs: str | None) -> bool:
@@ -45,7 +45,7 @@ def extract(
         labels: Where the label track goes, if it does.
         settings: What is computed.
         ending: That outputs must have, if any.
-        raw: How samples without a header lie, as `audio.raw_layout` understands it.
+        raw: How samples without a header lie, as `audio.parse_sample_layout` understands it.
         overwrite: Whether to replace files that exist.
         as_json: Whether to tell what was done as JSON; on stdout, or on stderr if the sound goes there.
 
@@ -53,15 +53,17 @@ def extract(
         typer.BadParameter: If that makes no sense.
     """
     song, places = _check(songs, vocals, accompaniment, labels, settings.clip, ending)
-    with told():
+    with exit_on_error():
         for path, sound in ((vocals, True), (accompaniment, True), (labels, False)):
             if path not in (None, PIPE):
                 _check_file(Path(path or ""), song, overwrite=overwrite, subtype=settings.subtype, sound=sound)
     layout = None if raw is None else _layout(raw)
-    with told():
+    with exit_on_error():
         extractor = work.extractor(settings, at_once=True)
     if extractor.clusters and (song == sys.stdin.buffer or raw):
-        warn("what is read once (raw samples, wav from a pipe) is not clustered; the net's own masks are used")
+        report_warning(
+            "what is read once (raw samples, wav from a pipe) is not clustered; the net's own masks are used"
+        )
     from vocalsep import extraction
 
     try:
@@ -80,14 +82,14 @@ def extract(
     except BrokenPipeError:  # nobody listens any more: Typer ends quietly, with status 1
         raise
     except OSError as error:
-        complain(AudioError(f"{error.filename or vocals}: {error.strerror}"))
+        report_error(AudioError(f"{error.filename or vocals}: {error.strerror}"))
         raise typer.Exit(1) from error
     except VocalsepError as error:
-        complain(error)
+        report_error(error)
         raise typer.Exit(1) from error
     told_on = sys.stderr if sys.stdout.buffer in places else sys.stdout
     for text in progress.remarks(report):
-        warn(text)
+        report_warning(text)
     if as_json or told_on is sys.stdout:
         told_on.write(progress.result(report, as_json=as_json))
 
@@ -144,10 +146,10 @@ def _check_file(path: Path, song: Path | BinaryIO, *, overwrite: bool, subtype: 
         raise AudioError(f"{error.filename or path}: {error.strerror}") from error
 
 
-def _layout(raw: str) -> Layout:
+def _layout(raw: str) -> SampleLayout:
     from vocalsep import audio
 
     try:
-        return audio.raw_layout(raw)
+        return audio.parse_sample_layout(raw)
     except ConfigError as error:
         raise typer.BadParameter(str(error)) from error

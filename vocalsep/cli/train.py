@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from vocalsep.cli.common import Device, DeviceOption, RootOption, stderr, told
+from vocalsep.cli.common import DeviceOption, RootOption, exit_on_error, stderr
 
 
 class Material(StrEnum):
@@ -63,7 +63,7 @@ def train(
     precision: Annotated[
         PrecisionName | None, typer.Option(help="Of the numbers in the net; auto measures what is fastest.")
     ] = None,
-    device: DeviceOption = Device.AUTO,
+    device: DeviceOption = "auto",
 ) -> None:
     """Train a net; stops and resumes exactly. The weights land in the run's folder.
 
@@ -78,7 +78,7 @@ def train(
     if resume and (preset or dataset or settings or out or skip_bad or precision):
         raise typer.BadParameter("--resume goes on with the run's own recipe; it only takes --minutes or --epochs")
     preset = preset or "unet"
-    with told():
+    with exit_on_error():
         from vocalsep import training, weights
         from vocalsep.datasets import layouts
         from vocalsep.training import recipes
@@ -95,7 +95,7 @@ def train(
             path = training.fit(
                 recipe,
                 run,
-                device=weights.best_device(device.value),
+                device=weights.best_device(device),
                 resume=resume is not None,
                 report=lambda line: stderr.print(line, markup=False),
                 stopped=stopped,

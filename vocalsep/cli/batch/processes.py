@@ -21,7 +21,7 @@ from types import FrameType
 from vocalsep import files
 from vocalsep.cli.batch.plan import Job
 from vocalsep.cli.batch.work import Bench, Ended, Event, Settings, SetupError, Tell
-from vocalsep.cli.common import quiet_libraries
+from vocalsep.cli.common import silence_c_libraries
 
 _LAST_SECONDS = 0.8  # for a process to clear away what it was writing, when it is stopped
 
@@ -43,7 +43,7 @@ def run(jobs: Sequence[tuple[int, Job]], settings: Settings, processes: int, tel
             _side_by_side(jobs, settings, processes, tell, heed)
             return
         bench = Bench(settings, tell, heed)
-        with quiet_libraries():
+        with silence_c_libraries():
             for index, job in jobs:
                 bench.do(index, job)
 
@@ -183,7 +183,7 @@ def _serve(pipe: connection.Connection, settings: Settings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait busily would take the cores from others
     try:
-        with quiet_libraries(), heeded(signal.SIGTERM) as heed:
+        with silence_c_libraries(), heeded(signal.SIGTERM) as heed:
             bench = Bench(settings, pipe.send, heed)
             while True:
                 bench.do(*pipe.recv())

@@ -21,7 +21,7 @@ from rich.text import Text
 from vocalsep import files
 from vocalsep.cli.batch.plan import Job
 from vocalsep.cli.batch.work import Begun, Ended, Event, Moved
-from vocalsep.cli.common import complain, for_tables, one_line, stderr, warn
+from vocalsep.cli.common import one_line, report_error, report_warning, stderr, widen_for_tables
 from vocalsep.errors import AudioError, VocalsepError
 
 _WRITTEN = ("vocals", "accompaniment", "labels")  # files that a report names
@@ -66,10 +66,10 @@ class Teller:
                 self._write()  # first: who is told that a song is done may stop the call
                 self.ended(event)
 
-    def complain(self, error: VocalsepError) -> None:
+    def report_error(self, error: VocalsepError) -> None:
         """Tells what is wrong with the call, and with no song in particular."""
         self.failed = True
-        complain(error)
+        report_error(error)
 
     def begun(self, event: Begun) -> None:
         """Tells that a song is begun."""
@@ -82,15 +82,15 @@ class Teller:
         if event.trace:
             sys.stderr.write(event.trace)
         if event.error:
-            complain(AudioError(event.error))
+            report_error(AudioError(event.error))
         for text in remarks(event.report) if event.report else ():
-            warn(text)
+            report_warning(text)
 
     def end(self) -> None:
         """Tells that all is over."""
         if self._summary and len(self.jobs) > 1:
             table = summary_table(self.jobs, self._ended, time.perf_counter() - self._started)
-            for_tables(stderr).print(table)
+            widen_for_tables(stderr).print(table)
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -172,7 +172,7 @@ class Lines(Teller):
         self._line("start", songs=len(self.jobs), model=self.model)
         return super().__enter__()
 
-    def complain(self, error: VocalsepError) -> None:
+    def report_error(self, error: VocalsepError) -> None:
         """Tells what is wrong with the call."""
         self.failed = True
         self._line("error", message=str(error))

@@ -68,5 +68,5 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A weights file with a narrow untrained U-Net."""
     path = tmp_path_factory.mktemp("model") / "narrow.safetensors"
     made = fake_nets.random_unet()
-    weights.store(path, made.net, made.front_end, {"licence": "none"})
+    weights.save(path, made.net, made.front_end, {"licence": "none"})
     return path

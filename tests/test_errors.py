@@ -14,7 +14,7 @@ from vocalsep import errors
     ],
 )
 def test_unknown_name_is_answered_with_the_nearest_or_all(name: str, known: list[str], expected: str) -> None:
-    assert errors.unknown("net", name, known) == expected
+    assert errors.describe_unknown("net", name, known) == expected
 
 
 def test_every_error_can_be_caught_as_one() -> None:

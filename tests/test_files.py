@@ -17,7 +17,7 @@ SLEEPER = """
 import sys, time
 from pathlib import Path
 from vocalsep import files
-with files.whole(Path(sys.argv[1])) as temporary:
+with files.write_atomically(Path(sys.argv[1])) as temporary:
     temporary.write_text("half")
     print(temporary.name, flush=True)
     time.sleep(600)
@@ -43,10 +43,10 @@ def names(folder: Path) -> list[str]:
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "x.txt"
-    with pytest.raises(NotADirectoryError), files.whole(path) as temporary:
+    with pytest.raises(NotADirectoryError), files.write_atomically(path) as temporary:
         (temporary / "half").touch()
     assert names(tmp_path) == []
-    with files.whole(path) as temporary:
+    with files.write_atomically(path) as temporary:
         temporary.write_text("whole")
         assert temporary.parent == tmp_path
         assert not path.exists()
@@ -77,9 +77,9 @@ def test_files_of_other_names_are_never_swept(tmp_path: Path) -> None:
     others = [".x.part", ".x.abc.part", ".x.abcdefgh.part.wav", "x.abcdefgh.part", ".x.y.abcdefgh.part"]
     for name in others:
         (tmp_path / name).touch()
-    files.sweep(tmp_path / "x.txt")
+    files.remove_leftovers(tmp_path / "x.txt")
     assert names(tmp_path) == sorted(others)
-    files.sweep(tmp_path / "no folder" / "x.txt")
+    files.remove_leftovers(tmp_path / "no folder" / "x.txt")
 
 
 def test_without_locks_nothing_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,10 +121,10 @@ def test_folders_are_walked_through_once_by_name_and_links_are_followed(tmp_path
 
 
 def test_json_keeps_letters_and_escapes_what_is_none() -> None:
-    assert files.as_json({"Café": [1, None]}) == '{"Café": [1, null]}'
+    assert files.dump_json({"Café": [1, None]}) == '{"Café": [1, null]}'
     name = os.fsdecode(b"Caf\xe9")
-    told = files.as_json({"name": name}, indent=1)
+    told = files.dump_json({"name": name}, indent=1)
     told.encode()
     assert json.loads(told) == {"name": name}
     with pytest.raises(ValueError, match="JSON"):
-        files.as_json(float("nan"))
+        files.dump_json(float("nan"))

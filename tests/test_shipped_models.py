@@ -61,7 +61,7 @@ def test_the_default_model_is_as_good_as_its_card_says(
 
 
 def extractor_card_score() -> str:
-    return weights.card(weights.DEFAULT_MODEL).facts["scores"].split(" dB")[0]
+    return weights.read_card(weights.DEFAULT_MODEL).facts["scores"].split(" dB")[0]
 
 
 def test_real_songs_lie_between_the_mixture_and_the_ideal_masks(
@@ -115,7 +115,7 @@ def instrumentals() -> Iterator[tuple[Waveform, int]]:
         yield mixture[:, : 12 * rate], rate
 
 
-CLUSTERING = [name for name in weights.published() if isinstance(weights.load(name).net, ClusteringNet)]
+CLUSTERING = [name for name in weights.list_models() if isinstance(weights.load(name).net, ClusteringNet)]
 
 
 @pytest.mark.parametrize(
@@ -134,12 +134,12 @@ def test_songs_without_a_singer_come_out_nearly_silent(model: str, masks_from: s
         assert np.mean(levels) <= -25
 
 
-@pytest.mark.parametrize("name", sorted(weights.published()))
+@pytest.mark.parametrize("name", sorted(weights.list_models()))
 def test_every_model_is_worth_its_while(name: str, test_songs: list[dict[str, Waveform]]) -> None:
     """On a few songs (of MIR-1K if trained on it alone) each finds vocals some dB better than the mixture."""
     model = weights.load(name)
     separate = extraction.Extractor(model, device="cpu")
-    karaoke = {pool["layout"] for pool in model.about["recipe"]["pools"]} == {"mir1k"}
+    karaoke = {pool["layout"] for pool in model.metadata["recipe"]["pools"]} == {"mir1k"}
     songs, rate = (clips(), 16_000) if karaoke else (test_songs[::6], RATE)
     gains = []
     for song in songs:

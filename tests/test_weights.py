@@ -32,7 +32,7 @@ def net(seed: int = 0) -> nets.Net:
 
 def stored(folder: Path, name: str = "small", *, half: bool = False) -> Path:
     path = folder / f"{name}.safetensors"
-    weights.store(path, net(), FRONT_END, ABOUT, half=half)
+    weights.save(path, net(), FRONT_END, ABOUT, half=half)
     return path
 
 
@@ -71,7 +71,7 @@ def test_net_options_front_end_and_the_rest_come_back(tmp_path: Path) -> None:
     assert type(model.net) is nets.NETS["unet"]
     assert model.net.options == net().options
     assert model.front_end == FRONT_END
-    assert model.about == ABOUT
+    assert model.metadata == ABOUT
     assert model.name == "small"
 
 
@@ -86,7 +86,7 @@ def test_a_loaded_net_is_ready_for_use(tmp_path: Path) -> None:
 
 def test_storing_does_not_change_the_net(tmp_path: Path) -> None:
     made = net().train()
-    weights.store(tmp_path / "x.safetensors", made, FRONT_END, ABOUT)
+    weights.save(tmp_path / "x.safetensors", made, FRONT_END, ABOUT)
     assert made.training
     for key, tensor in net().state_dict().items():
         assert torch.equal(made.state_dict()[key], tensor)
@@ -94,26 +94,26 @@ def test_storing_does_not_change_the_net(tmp_path: Path) -> None:
 
 def test_the_same_net_is_stored_as_the_same_bytes(tmp_path: Path) -> None:
     turned = dict(reversed(ABOUT.items()))
-    weights.store(tmp_path / "turned.safetensors", net(), FRONT_END, turned, half=False)
+    weights.save(tmp_path / "turned.safetensors", net(), FRONT_END, turned, half=False)
     assert stored(tmp_path).read_bytes() == (tmp_path / "turned.safetensors").read_bytes()
 
 
 def test_a_net_in_channels_last_order_is_stored_alike(tmp_path: Path) -> None:
-    weights.store(tmp_path / "x.safetensors", net().to(memory_format=torch.channels_last), FRONT_END, ABOUT)
+    weights.save(tmp_path / "x.safetensors", net().to(memory_format=torch.channels_last), FRONT_END, ABOUT)
     assert stored(tmp_path, half=True).read_bytes() == (tmp_path / "x.safetensors").read_bytes()
 
 
 def test_what_is_said_about_a_model_cannot_replace_what_it_is(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
-    weights.store(path, net(), FRONT_END, {**ABOUT, "net": "other", "format": 99, "front_end": {}})
+    weights.save(path, net(), FRONT_END, {**ABOUT, "net": "other", "format": 99, "front_end": {}})
     model = weights.load(str(path))
     assert model.front_end == FRONT_END
-    assert model.about == ABOUT
+    assert model.metadata == ABOUT
 
 
 def test_a_file_appears_whole_and_alone_and_replaces_the_old_one(tmp_path: Path) -> None:
     path = stored(tmp_path)
-    weights.store(path, net(1), FRONT_END, ABOUT, half=False)
+    weights.save(path, net(1), FRONT_END, ABOUT, half=False)
     assert list(tmp_path.iterdir()) == [path]
     loaded = weights.load(str(path)).net.state_dict()
     assert torch.equal(loaded["head.weight"], net(1).state_dict()["head.weight"])
@@ -130,7 +130,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_half_written(
 
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises((OSError, ModelError)):
-        weights.store(path, net(1), FRONT_END, ABOUT)
+        weights.save(path, net(1), FRONT_END, ABOUT)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
@@ -182,7 +182,7 @@ def test_a_damaged_weight_is_found_by_the_file_s_own_digest(content: bytes, dama
 
 def test_weights_without_a_digest_of_their_own_load_and_a_wrong_one_does_not(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
-    assert weights.load(str(altered(path))).about == ABOUT
+    assert weights.load(str(altered(path))).metadata == ABOUT
     assert "is damaged" in refusal(altered(path, tensors="0" * 64))
 
 
@@ -224,7 +224,7 @@ def altered(path: Path, **changes: Any) -> Path:
 
 def test_metadata_as_documented_load(tmp_path: Path) -> None:
     model = weights.load(str(altered(tmp_path / "x.safetensors")))
-    assert (model.front_end, model.about) == (FRONT_END, ABOUT)
+    assert (model.front_end, model.metadata) == (FRONT_END, ABOUT)
 
 
 @pytest.mark.parametrize(
@@ -304,14 +304,14 @@ def models(tmp_path: Path) -> Path:
     folder = tmp_path / "models"
     folder.mkdir()
     path = stored(folder)
-    path.with_suffix(".md").write_text(CARD.format(digest=weights.digest(path)), encoding="utf-8")
+    path.with_suffix(".md").write_text(CARD.format(digest=weights.hash_file(path)), encoding="utf-8")
     return folder
 
 
 def test_a_published_model_is_loaded_by_name(models: Path) -> None:
     model = weights.load("small", models)
     assert (model.name, model.front_end) == ("small", FRONT_END)
-    assert list(weights.published(models)) == ["small"]
+    assert list(weights.list_models(models)) == ["small"]
 
 
 def test_an_unknown_model_is_refused_with_the_nearest_name(models: Path) -> None:
@@ -327,20 +327,20 @@ def test_no_models_at_all_is_still_a_refusal(tmp_path: Path) -> None:
 
 
 def test_the_facts_of_a_card_are_read(models: Path) -> None:
-    card = weights.card("small", models)
+    card = weights.read_card("small", models)
     assert card.name == "small"
     assert card.text.startswith("# small")
     assert card.facts == {
         "net": "unet, width 2",
         "licence": "none, ümläut",
-        "sha-256": f"`{weights.digest(models / 'small.safetensors')}`",
+        "sha-256": f"`{weights.hash_file(models / 'small.safetensors')}`",
         "trained on": "dsd100: made up",
     }
 
 
 def test_a_file_that_is_not_the_card_s_is_refused(models: Path) -> None:
     path = models / "small.safetensors"
-    weights.store(path, net(1), FRONT_END, ABOUT)  # still a fine file
+    weights.save(path, net(1), FRONT_END, ABOUT)  # still a fine file
     message = refusal("small", models)
     assert "small" in message
     assert "SHA-256" in message
@@ -353,25 +353,25 @@ def test_a_model_without_a_card_or_digest_is_refused(models: Path) -> None:
     (models / "small.md").unlink()
     assert "card" in refusal("small", models)
     with pytest.raises(ModelError, match="card"):
-        weights.card("small", models)
+        weights.read_card("small", models)
 
 
 def test_the_card_of_an_unknown_model_is_refused(models: Path) -> None:
     with pytest.raises(ModelError, match="did you mean 'small'"):
-        weights.card("smalll", models)
+        weights.read_card("smalll", models)
 
 
 def test_digest_is_the_sha_256_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
-    assert weights.digest(tmp_path / "abc") == ("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
+    assert weights.hash_file(tmp_path / "abc") == ("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
 
 
 def test_every_shipped_model_matches_its_card_and_says_where_it_is_from() -> None:
-    shipped = weights.published()
+    shipped = weights.list_models()
     assert weights.DEFAULT_MODEL in shipped
     for name in shipped:
         model = weights.load(name)  # verifies the SHA-256
-        assert {"licence", "data", "metrics", "version"} <= set(model.about), name
+        assert {"licence", "data", "metrics", "version"} <= set(model.metadata), name
         assert all(torch.isfinite(tensor).all() for tensor in model.net.state_dict().values()), name
 
 
@@ -379,12 +379,12 @@ def test_every_shipped_model_matches_its_card_and_says_where_it_is_from() -> Non
 
 
 def test_the_cpu_is_always_there() -> None:
-    assert weights.best_device("cpu") == torch.device("cpu")
-    assert weights.best_device().type in ("cpu", "cuda")
+    assert weights.choose_device("cpu") == torch.device("cpu")
+    assert weights.choose_device().type in ("cpu", "cuda")
 
 
 def test_cuda_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert weights.best_device("auto") == torch.device("cpu")
+    assert weights.choose_device("auto") == torch.device("cpu")
     with pytest.raises(ConfigError, match="cuda"):
-        weights.best_device("cuda")
+        weights.choose_device("cuda")

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import tomli_w
 
-from vocalsep.errors import ConfigError, unknown
+from vocalsep.errors import ConfigError, describe_unknown
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
     for key, value in values.items():
         name = f"{where}.{key}" if where else key
         if key not in fields:
-            raise ConfigError(unknown("setting", name, [f"{where}.{f}" if where else f for f in fields]))
+            raise ConfigError(describe_unknown("setting", name, [f"{where}.{f}" if where else f for f in fields]))
         made[key] = _convert(hints[key], value, name)
     missing = [
         name
@@ -92,7 +92,7 @@ def _member(members: list[Any], value: Any, name: str) -> Any:
     kinds = {typing.get_args(typing.get_type_hints(member)["kind"])[0]: member for member in members}
     wanted = value.get("kind", next(iter(kinds)))
     if wanted not in kinds:
-        raise ConfigError(unknown(f"{name}.kind", str(wanted), kinds))
+        raise ConfigError(describe_unknown(f"{name}.kind", str(wanted), kinds))
     return kinds[wanted]
 
 

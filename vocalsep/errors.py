@@ -30,7 +30,7 @@ class DatasetError(VocalsepError):
     """A data set is missing, incomplete or laid out differently."""
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> str:
+def describe_unknown(what: str, name: str, known: Iterable[str]) -> str:
     """Says that `name` is not a known `what`, and which known name comes nearest.
 
     Args:

@@ -52,10 +52,10 @@ def walk(
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def write_atomically(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` that takes its name when the ``with`` block ends, and vanishes if it fails.
 
-    What a killed process has left of an earlier attempt is removed, too; see `sweep`.
+    What a killed process has left of an earlier attempt is removed, too; see `remove_leftovers`.
 
     Args:
         path: The file to be; replaced if it exists. Its folder must exist.
@@ -66,7 +66,7 @@ def whole(path: Path) -> Iterator[Path]:
     Raises:
         OSError: If the folder does not take the file.
     """
-    sweep(path)
+    remove_leftovers(path)
     handle, temporary = _temporary(path)
     try:
         yield temporary
@@ -82,7 +82,7 @@ def whole(path: Path) -> Iterator[Path]:
             os.close(handle)  # and with it the lock
 
 
-def sweep(path: Path) -> None:
+def remove_leftovers(path: Path) -> None:
     """Removes temporary files of `path` that nobody writes any more, since their process was killed.
 
     A process holds a lock on the file that it writes, and loses it when it ends in whatever way. Where there are no
@@ -137,11 +137,11 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OSError: If it cannot be written.
     """
-    with whole(path) as temporary:
+    with write_atomically(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def as_json(value: object, *, indent: int | None = None) -> str:
+def dump_json(value: object, *, indent: int | None = None) -> str:
     """JSON, without a line's end. Letters stand as they are, unless a name of a file is no text.
 
     Raises:

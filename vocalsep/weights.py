@@ -20,11 +20,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save as serialise
 from torch import Tensor
 
 from vocalsep import config, files, nets
-from vocalsep.errors import ConfigError, ModelError, unknown
+from vocalsep.errors import ConfigError, ModelError, describe_unknown
 from vocalsep.features import FRONT_ENDS, FrontEnd
 from vocalsep.release import DEFAULT_MODEL as DEFAULT_MODEL
 
@@ -40,13 +40,13 @@ class Model:
         name: Its name, or the file it came from.
         net: The net, in evaluation mode.
         front_end: What the net looks at.
-        about: The rest of the metadata: training data, licence, metrics, version.
+        metadata: The rest of the metadata: training data, licence, metrics, version.
     """
 
     name: str
     net: nets.Net
     front_end: FrontEnd
-    about: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,19 +64,19 @@ class Card:
     facts: Mapping[str, str]
 
 
-def models_folder() -> Path:
+def find_models_folder() -> Path:
     """Where the published models lie: inside the installed package, else beside it in a checkout."""
     package = Path(__file__).parent
     inside = package / "models"
     return inside if inside.is_dir() else package.parent / "models"
 
 
-def published(folder: Path | None = None) -> dict[str, Path]:
+def list_models(folder: Path | None = None) -> dict[str, Path]:
     """Names and files of the published models."""
-    return {path.stem: path for path in sorted((folder or models_folder()).glob(f"*{SUFFIX}"))}
+    return {path.stem: path for path in sorted((folder or find_models_folder()).glob(f"*{SUFFIX}"))}
 
 
-def card(name: str, folder: Path | None = None) -> Card:
+def read_card(name: str, folder: Path | None = None) -> Card:
     """Reads the card of a published model.
 
     Raises:
@@ -92,9 +92,9 @@ def card(name: str, folder: Path | None = None) -> Card:
 
 
 def _published_path(name: str, folder: Path | None) -> Path:
-    known = published(folder)
+    known = list_models(folder)
     if name not in known:
-        raise ModelError(unknown("model", name, known))
+        raise ModelError(describe_unknown("model", name, known))
     return known[name]
 
 
@@ -103,7 +103,7 @@ def load(name: str = DEFAULT_MODEL, folder: Path | None = None) -> Model:
 
     Args:
         name: A published model, or the path of a weights file (anything that ends in ``.safetensors``).
-        folder: Where published models are looked for; `models_folder` by default.
+        folder: Where published models are looked for; `find_models_folder` by default.
 
     Raises:
         ModelError: If it is unknown, damaged, does not match its card, or does not fit this version.
@@ -114,8 +114,8 @@ def load(name: str = DEFAULT_MODEL, folder: Path | None = None) -> Model:
             raise ModelError(f"{path}: no such weights file")
     else:
         path = _published_path(name, folder)
-        stated = card(name, folder).facts.get("sha-256", "").strip("`")
-        if digest(path) != stated:
+        stated = read_card(name, folder).facts.get("sha-256", "").strip("`")
+        if hash_file(path) != stated:
             raise ModelError(f"model {name!r}: the file does not match its card's SHA-256; install vocalsep again")
     try:
         with safe_open(path, framework="pt") as file:
@@ -125,7 +125,7 @@ def load(name: str = DEFAULT_MODEL, folder: Path | None = None) -> Model:
             raise ValueError("its metadata is not a table")
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise ModelError(f"{path}: not a vocalsep weights file ({_line(error)})") from error
-    if about.get("tensors") not in (None, _digest(state)):
+    if about.get("tensors") not in (None, _hash_tensors(state)):
         raise ModelError(f"{path}: is damaged: the weights do not match the SHA-256 in its metadata; get it anew")
     return _assemble(path.stem if path.suffix == SUFFIX else name, about, state)
 
@@ -144,7 +144,7 @@ def _assemble(name: str, about: dict[str, Any], state: dict[str, Tensor]) -> Mod
         raise ModelError(f"model {name!r}: does not fit this version of vocalsep ({_line(error)})") from error
     used = ("format", "net", "options", "front_end_kind", "front_end", "tensors")
     rest = {key: value for key, value in about.items() if key not in used}
-    return Model(name=name, net=net.eval().requires_grad_(False), front_end=front_end, about=rest)
+    return Model(name=name, net=net.eval().requires_grad_(False), front_end=front_end, metadata=rest)
 
 
 def _line(error: Exception) -> str:
@@ -155,7 +155,7 @@ def _single(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
-def store(
+def save(
     path: Path,
     net: nets.Net,
     front_end: FrontEnd,
@@ -185,14 +185,14 @@ def store(
         "options": config.to_dict(net.options),
         "front_end_kind": front_end_settings.pop("kind"),
         "front_end": front_end_settings,
-        "tensors": _digest(state),
+        "tensors": _hash_tensors(state),
     }
-    content = save(state, metadata={"vocalsep": json.dumps(metadata, sort_keys=True)})
-    with files.whole(path) as temporary:
+    content = serialise(state, metadata={"vocalsep": json.dumps(metadata, sort_keys=True)})
+    with files.write_atomically(path) as temporary:
         temporary.write_bytes(content)
 
 
-def _digest(state: Mapping[str, Tensor]) -> str:
+def _hash_tensors(state: Mapping[str, Tensor]) -> str:
     """SHA-256 of tensors, by their names, shapes, types and bytes."""
     found = hashlib.sha256()
     for key, tensor in sorted(state.items()):
@@ -201,13 +201,13 @@ def _digest(state: Mapping[str, Tensor]) -> str:
     return found.hexdigest()
 
 
-def digest(path: Path) -> str:
+def hash_file(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def best_device(wanted: str = "auto") -> torch.device:
+def choose_device(wanted: str = "auto") -> torch.device:
     """The device to compute on.
 
     Args:

@@ -52,7 +52,7 @@ def noise(recipe: Recipe, options: ExcerptOptions) -> Excerpts:
         songs=songs,
         voices=voices,
         instrumentals=instrumentals,
-        samples=nets.excerpt_samples(recipe.front_end),
+        samples=nets.count_excerpt_samples(recipe.front_end),
         rate=recipe.front_end.rate,
         options=options,
     )
@@ -100,7 +100,7 @@ def presets_table(names: list[str], precision: str, seconds: float) -> None:
         sound = recipe.front_end.chunk_samples / recipe.front_end.rate
         speed = counter.get_total_flops() / step
         print(
-            f"| `{name}` | {trainer.net.parameters_count:,} | {size} x {sound:.2f} s | {step:.2f} "
+            f"| `{name}` | {trainer.net.parameter_count:,} | {size} x {sound:.2f} s | {step:.2f} "
             f"| {size * sound / step:.1f} | {speed / 1e9:.0f} | {100 * speed / most:.0f} % | {draw:.3f} |",
             flush=True,
         )

@@ -39,7 +39,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def store(path: Path, seed: int = 0, front_end: Any = fake_nets.SMALL) -> str:
     made = fake_nets.random_unet(front_end, seed)
-    weights.store(path, made.net, made.front_end, {"licence": "none"})
+    weights.save(path, made.net, made.front_end, {"licence": "none"})
     return str(path)
 
 
@@ -267,7 +267,7 @@ def clustering(tmp_path_factory: pytest.TempPathFactory) -> str:
         for head, places in zip(net.head.parameters(), net.dense.parameters(), strict=True):
             head[:16], head[16:] = 10 * places, 0
     path = tmp_path_factory.mktemp("clustering") / "hybrid.safetensors"
-    weights.store(path, net, fake_nets.SMALL, {"licence": "none"}, half=False)
+    weights.save(path, net, fake_nets.SMALL, {"licence": "none"}, half=False)
     return str(path)
 
 
@@ -535,7 +535,7 @@ def test_what_a_model_was_trained_on_is_not_scored(stems_root: Path, dsd100_root
         known = splits.heard(tracks[songs_of])["songs"], splits.heard(tracks[singers_of])["singers"]
         about = {"licence": "none", "heard": dict(zip(("songs", "singers"), known, strict=True))}
         path = tmp_path / f"{name}.safetensors"
-        weights.store(path, made.net, made.front_end, about)
+        weights.save(path, made.net, made.front_end, about)
         return Row(name=name, kind="model", model=str(path))
 
     rows_of_stems = [

@@ -330,7 +330,7 @@ def test_a_recipe_names_it_by_its_kind() -> None:
 
 def test_weights_keep_it(tmp_path: Path) -> None:
     net = nets.build("drnn", {"freqs": 24, "units": 2, "layers": 1, "answer": "cepstrum"})
-    weights.store(tmp_path / "tiny.safetensors", net, SMALL, {})
+    weights.save(tmp_path / "tiny.safetensors", net, SMALL, {})
     assert weights.load(str(tmp_path / "tiny.safetensors")).front_end == SMALL
 
 

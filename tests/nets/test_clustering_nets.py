@@ -50,7 +50,7 @@ def settled(net: Net) -> Any:
 
 def batch(level: float = 1.0, size: int = 4) -> nets.Batch:
     """Vocals: tones that come and go. Accompaniment: noise."""
-    samples = nets.excerpt_samples(SMALL)
+    samples = nets.count_excerpt_samples(SMALL)
     seconds = torch.arange(samples) / SMALL.rate
     pitch = torch.tensor([500.0, 900.0, 1400.0, 2300.0])[:size].reshape(size, 1, 1)
     gate = torch.sin(2 * torch.pi * 8 * seconds) > 0
@@ -68,7 +68,7 @@ def total(net: Net, made: nets.Batch) -> Tensor:
 @pytest.mark.parametrize(("name", "parameters"), [("dpcl", 17_970_600), ("hdpcl", 18_226_856), ("uhnet", 38_776_681)])
 def test_how_large_the_papers_nets_are(name: str, parameters: int) -> None:
     with torch.device("meta"):
-        assert nets.build(name, {}).parameters_count == parameters
+        assert nets.build(name, {}).parameter_count == parameters
 
 
 def test_the_body_has_as_many_parameters_as_its_layers() -> None:
@@ -133,7 +133,7 @@ def test_the_first_layer_sees_decibels_or_compressed_magnitudes(compression: flo
 def test_magnitudes_are_compressed_of_what_holds_them_alone(name: str, front_end: FrontEnd) -> None:
     body = BODY | {"compression": 3.0}
     net = nets.build(name, OPTIONS[name] | ({"clustering": body} if name == "uhnet" else body))
-    samples = nets.excerpt_samples(front_end)
+    samples = nets.count_excerpt_samples(front_end)
     seen = nets.make_batch(front_end, noise(2, 1, samples), noise(2, 1, samples, seed=1))
     with pytest.raises(ConfigError, match="floor_db = -80"):
         net.loss(seen)

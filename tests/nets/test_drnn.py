@@ -46,7 +46,7 @@ KINDS: dict[str, tuple[dict[str, Any], FrontEnd]] = {
 
 def batch(front_end: FrontEnd = PLAIN, channels: int = 1, level: float = 1.0) -> nets.Batch:
     """Vocals: tones that come and go. Accompaniment: noise."""
-    samples = nets.excerpt_samples(front_end)
+    samples = nets.count_excerpt_samples(front_end)
     seconds = torch.arange(samples) / front_end.rate
     pitch = torch.tensor([500.0, 900.0, 1400.0, 1800.0]).reshape(4, 1, 1)
     gate = torch.sin(2 * torch.pi * 8 * seconds) > 0
@@ -55,7 +55,7 @@ def batch(front_end: FrontEnd = PLAIN, channels: int = 1, level: float = 1.0) ->
 
 
 def test_the_papers_net_has_1_251_073_parameters() -> None:
-    assert nets.build("drnn", {"freqs": 257}).parameters_count == 1_251_073
+    assert nets.build("drnn", {"freqs": 257}).parameter_count == 1_251_073
 
 
 @pytest.mark.parametrize("options", [{}, MASK, SHARE], ids=["magnitude", "mask", "share"])

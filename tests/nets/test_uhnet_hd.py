@@ -39,7 +39,7 @@ def settled(net: UHNetHD) -> UHNetHD:
 
 def batch(channels: int = 2) -> nets.Batch:
     """Vocals: tones that come and go, louder on the left. Accompaniment: noise."""
-    samples = nets.excerpt_samples(SMALL)
+    samples = nets.count_excerpt_samples(SMALL)
     seconds = torch.arange(samples) / SMALL.rate
     pitch = torch.tensor([500.0, 900.0, 1400.0, 1800.0]).reshape(4, 1, 1)
     gate = torch.sin(2 * torch.pi * 8 * seconds) > 0
@@ -51,7 +51,7 @@ def batch(channels: int = 2) -> nets.Batch:
 
 def test_the_usual_net_has_3_561_368_parameters_and_sees_all_rows_of_the_usual_front_end() -> None:
     net = nets.build("uhnet-hd", {})
-    assert net.parameters_count == 3_561_368
+    assert net.parameter_count == 3_561_368
     assert isinstance(net, UHNetHD)
     assert net.options.freqs == Linear().freqs
 
@@ -60,7 +60,7 @@ def test_the_usual_net_has_3_561_368_parameters_and_sees_all_rows_of_the_usual_f
 @pytest.mark.parametrize("frames", [4, 32, 36])
 def test_masks_have_the_shape_of_the_features_and_lie_in_range(frames: int, training: bool) -> None:
     net = settled(uhnet()).train(training)
-    for mask in net.masks(10 * noise(3, 2, 64, frames).abs()):
+    for mask in net.estimate_masks(10 * noise(3, 2, 64, frames).abs()):
         assert mask.shape == (3, 2, 64, frames)
         assert mask.min() >= 0
         assert mask.max() <= 1
@@ -74,7 +74,7 @@ def test_the_cross_entropy_is_that_of_both_masks_weighted_by_the_mixtures_magnit
     weight = weight / weight.mean(dim=(1, 2, 3), keepdim=True)
     distances = [
         -(weight * (target * mask.double().log() + (1 - target) * (1 - mask.double()).log())).mean()
-        for mask, target in zip(net.masks(made.features), (share, 1 - share), strict=True)
+        for mask, target in zip(net.estimate_masks(made.features), (share, 1 - share), strict=True)
     ]
     terms = net.loss(made)
     torch.testing.assert_close(terms["bce"].double(), 0.5 * (distances[0] + distances[1]) / 2, rtol=1e-4, atol=1e-6)
@@ -124,7 +124,7 @@ def test_bands_and_channels_come_back_where_they_were() -> None:
                 layer.weight.copy_(centre)
         net.leave.weight[:8].copy_(torch.eye(8)[:, :, None, None])
         features = noise(2, 2, 64, 4).abs()
-        vocals, accompaniment = net.masks(features)
+        vocals, accompaniment = net.estimate_masks(features)
     torch.testing.assert_close(torch.logit(vocals), features, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(accompaniment, torch.full_like(features, 0.5))
 
@@ -186,7 +186,7 @@ def test_features_of_another_front_end_are_refused(shape: tuple[int, ...]) -> No
 def test_mono_excerpts_serve_too() -> None:
     net, made = uhnet(), batch(channels=1)
     assert made.features.shape == (4, 2, 64, 32)
-    assert made.masked(net(made.features)).shape == made.mixture.shape
+    assert made.apply_mask(net(made.features)).shape == made.mixture.shape
     assert all(term.isfinite() for term in net.loss(made).values())
 
 
@@ -254,7 +254,7 @@ def test_the_affinity_is_that_of_each_bin_of_both_channels_together() -> None:
 def test_the_voicing_head_learns_where_there_is_a_voice() -> None:
     """Of four excerpts with a voice and four without, one batch."""
     net, sung = uhnet(voicing=1.0), batch()
-    samples = nets.excerpt_samples(SMALL)
+    samples = nets.count_excerpt_samples(SMALL)
     quiet = nets.make_batch(SMALL, torch.zeros(4, 2, samples), noise(4, 2, samples, seed=3))
     parts = ("features", "vocals", "accompaniment")
     made = nets.Batch(
@@ -280,7 +280,7 @@ def test_the_gate_closes_the_vocals_where_nobody_sings(logit: float, share: floa
         net.voicing.weight.zero_()
         net.voicing.bias.fill_(logit)  # type: ignore[union-attr]
     torch.testing.assert_close(net(features), share * open_net(features), rtol=0, atol=1e-6)
-    torch.testing.assert_close(net.masks(features)[1], open_net.masks(features)[1])
+    torch.testing.assert_close(net.estimate_masks(features)[1], open_net.estimate_masks(features)[1])
 
 
 @pytest.mark.parametrize("options", [{"affinity": -1.0}, {"dimensions": 0}, {"gate": 1.0}, {"gate": 0.2}], ids=str)

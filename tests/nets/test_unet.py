@@ -38,7 +38,7 @@ def settled(net: UNet, *shape: int) -> UNet:
 
 def batch(size: int = 2, channels: int = 1, front_end: LogMel = SMALL) -> nets.Batch:
     """Vocals: tones that come and go. Accompaniment: noise."""
-    samples = nets.excerpt_samples(front_end)
+    samples = nets.count_excerpt_samples(front_end)
     seconds = torch.arange(samples) / front_end.rate
     pitch = torch.tensor([500.0, 900.0, 1400.0, 2300.0]).repeat(size)[:size].reshape(size, 1, 1)
     gate = torch.sin(2 * torch.pi * 8 * seconds) > 0
@@ -80,7 +80,7 @@ def test_option_out_of_range_is_refused(options: dict[str, Any]) -> None:
 def test_every_net_is_built_from_its_defaults(name: str) -> None:
     net = nets.NETS[name](nets.NETS[name].Options())
     assert isinstance(net, nets.Net)
-    assert net.parameters_count > 0
+    assert net.parameter_count > 0
 
 
 # batches
@@ -90,7 +90,7 @@ def test_every_net_is_built_from_its_defaults(name: str) -> None:
 def test_batch_frames_see_only_the_excerpt(parts: int) -> None:
     """They are the frames of the whole song; a frame that reached past the excerpt would see zeros there."""
     front_end = LogMel(rate=8_000, n_fft=64 * parts, hop=64, bands=8, frames=16)
-    start, samples = 10 * front_end.hop, nets.excerpt_samples(front_end)
+    start, samples = 10 * front_end.hop, nets.count_excerpt_samples(front_end)
     song = noise(2, 1, 2, start + samples + 1000)
     made = nets.make_batch(front_end, *song[..., start : start + samples])
     whole = stft.forward(song[0], front_end.grid)
@@ -103,7 +103,7 @@ def test_batch_frames_see_only_the_excerpt(parts: int) -> None:
 
 
 def test_batch_has_a_chunk_of_frames_and_its_mixture_is_the_sum() -> None:
-    samples = nets.excerpt_samples(SMALL)
+    samples = nets.count_excerpt_samples(SMALL)
     vocals, accompaniment = noise(3, 2, samples), noise(3, 2, samples, seed=1)
     made = nets.make_batch(SMALL, vocals, accompaniment)
     assert made.features.shape == (3, 1, SMALL.bands, SMALL.frames)
@@ -132,7 +132,7 @@ def test_width_16_has_1_286_417_parameters() -> None:
     decoder = double(256, 128) + double(128, 64) + double(64, 32) + double(32, 16)
     head = 16 + 1
     assert encoder + enlarging + decoder + head == 1_286_417
-    assert nets.build("unet", {"width": 16}).parameters_count == 1_286_417
+    assert nets.build("unet", {"width": 16}).parameter_count == 1_286_417
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -189,7 +189,7 @@ class Fixed(UNet):
 
 def test_losses_of_known_masks() -> None:
     """Half everywhere costs log 2 and half the mixture; the truth of an all-vocal batch costs nothing."""
-    samples = nets.excerpt_samples(SMALL)
+    samples = nets.count_excerpt_samples(SMALL)
     vocals = noise(2, 1, samples)
     made = nets.make_batch(SMALL, vocals, torch.zeros_like(vocals))
     net = Fixed(UNetOptions(width=1, bce=1.0, spectral=1.0))

@@ -69,7 +69,7 @@ class Breaks(Constant):
 
 def wrap(net: Net, front_end: FrontEnd = PAPER, name: str = "fake") -> Model:
     """A model around any net."""
-    return Model(name=name, net=net.eval().requires_grad_(False), front_end=front_end, about={})
+    return Model(name=name, net=net.eval().requires_grad_(False), front_end=front_end, metadata={})
 
 
 def constant(value: float | Tensor, front_end: FrontEnd = PAPER) -> Model:

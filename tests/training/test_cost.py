@@ -25,7 +25,7 @@ def test_what_is_known_for_certain_is_exact(material: Material, dsd100_root: Pat
     made = trainer(material, dsd100_root, steps=40)
     made.step = 10
     found = cost.measured(made)
-    assert found.parameters == made.net.parameters_count
+    assert found.parameters == made.net.parameter_count
     assert found.precision == "fp32"
     assert found.steps == 30
     assert found.step_seconds > 0

@@ -42,7 +42,7 @@ def store(path: Path, net: str, options: Mapping[str, Any], seed: int = 1, **abo
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         made = nets.build(net, options)
-    weights.store(path, made, tiny_recipes.SMALL, {"licence": "none", **about}, half=False)
+    weights.save(path, made, tiny_recipes.SMALL, {"licence": "none", **about}, half=False)
     return str(path)
 
 
@@ -51,7 +51,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Weights files of the two parts: a hybrid clustering net, and a U-Net whose masks use all of [0, 1]."""
     folder, made = tmp_path_factory.mktemp("parts"), fake_nets.random_unet(tiny_recipes.SMALL)
     path = folder / "unet.safetensors"
-    weights.store(path, made.net, tiny_recipes.SMALL, {"licence": "none", "heard": HEARD["unet"]}, half=False)
+    weights.save(path, made.net, tiny_recipes.SMALL, {"licence": "none", "heard": HEARD["unet"]}, half=False)
     clustering = store(folder / "hdpcl.safetensors", "hdpcl", CLUSTERING, heard=HEARD["clustering"])
     return {"clustering": clustering, "unet": str(path)}
 
@@ -201,7 +201,7 @@ def test_a_part_that_looks_at_another_front_end_is_refused_before_anything_is_op
     dsd100_root: Path, parts: dict[str, str], tmp_path: Path, part: str
 ) -> None:
     model, path = weights.load(parts[part]), tmp_path / "other.safetensors"
-    weights.store(path, model.net, replace(tiny_recipes.SMALL, hop=128), {})
+    weights.save(path, model.net, replace(tiny_recipes.SMALL, hop=128), {})
     with pytest.raises(ConfigError, match=r"other\.safetensors' to start from: its front end is another") as refused:
         training.fit(recipe(tmp_path / "nothing", parts=parts | {part: str(path)}), tmp_path / "run", device=CPU)
     assert "hop=128" in str(refused.value).split("; the recipe's is ")[0]
@@ -241,13 +241,13 @@ def test_a_run_from_parts_hands_on_what_they_had_heard_and_goes_on_without_them(
         made[part] = store(tmp_path / f"{net}.safetensors", net, options, heard=HEARD[part])
     chosen = recipe(dsd100_root, parts=made, steps=2)
     training.fit(chosen, run, device=CPU, stopped=lambda: True)
-    known = weights.load(str(run / "uhnet.safetensors")).about["heard"]
+    known = weights.load(str(run / "uhnet.safetensors")).metadata["heard"]
     own = material.heard
     assert "weyl" not in own["songs"]
     for kind in ("songs", "singers"):
         assert known[kind] == sorted({*own[kind], *HEARD["clustering"][kind], *HEARD["unet"][kind]})
     assert recipes.read_recipe(str(run / "recipe.toml")) == chosen
-    told = weights.load(str(run / "uhnet.safetensors")).about["recipe"]["training"]
+    told = weights.load(str(run / "uhnet.safetensors")).metadata["recipe"]["training"]
     assert told["parts"] == {"clustering": "hdpcl.safetensors", "unet": "unet.safetensors"}  # and not where they were
 
     before = json.loads((run / "tracks.json").read_text(encoding="utf-8"))["before"]
@@ -255,7 +255,7 @@ def test_a_run_from_parts_hands_on_what_they_had_heard_and_goes_on_without_them(
     for name in made.values():
         Path(name).unlink()
     result = training.fit(chosen, run, device=CPU, resume=True)
-    assert weights.load(str(result)).about["heard"] == known
+    assert weights.load(str(result)).metadata["heard"] == known
     assert len((run / "log.jsonl").read_text(encoding="utf-8").splitlines()) == 2
 
 

@@ -18,7 +18,7 @@ def test_every_preset_parses_and_builds_its_net() -> None:
     assert "unet" in recipes.presets()
     for name in recipes.presets():
         found = recipes.read_recipe(name)
-        assert nets.build(found.net, found.options).parameters_count > 0
+        assert nets.build(found.net, found.options).parameter_count > 0
         assert found.pools
         assert found.licence != "not stated", name
 

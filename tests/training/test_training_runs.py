@@ -211,7 +211,7 @@ def test_using_a_net_first_does_not_keep_it_from_being_trained() -> None:
     with torch.inference_mode():  # as when a song's vocals are extracted
         masks.row_map(tuple(front_end.band_hz.tolist()), tuple(front_end.grid.hz.tolist()))
     net = nets.build("unet", {"width": 1, "spectral": 1.0})
-    sound = torch.randn(2, 2, 2, nets.excerpt_samples(front_end), generator=torch.Generator().manual_seed(0))
+    sound = torch.randn(2, 2, 2, nets.count_excerpt_samples(front_end), generator=torch.Generator().manual_seed(0))
     sum(net.loss(nets.make_batch(front_end, *sound)).values()).backward()  # type: ignore[union-attr]
     assert all(parameter.grad is not None for parameter in net.parameters())
 
@@ -282,7 +282,7 @@ def test_gradients_are_cut_to_the_limit_if_there_is_one(material: Material, dsd1
 
 def test_epochs_are_as_much_sound_as_the_songs_have(material: Material, dsd100_root: Path) -> None:
     seconds = sum(decoded.samples for pool in material.training.songs for decoded in pool.tracks) / SMALL.rate
-    excerpt = nets.excerpt_samples(SMALL) / SMALL.rate
+    excerpt = nets.count_excerpt_samples(SMALL) / SMALL.rate
     made = trainer(material, dsd100_root, steps=0, epochs=2.0)
     assert made.steps == pytest.approx(2 * seconds / excerpt / 2, abs=2)
     made.step = made.steps // 2
@@ -332,8 +332,8 @@ def test_tracks_are_listed_as_they_were_used(finished: Path, material: Material)
 def test_the_weights_of_a_run_are_its_best_ones(finished: Path) -> None:
     model = weights.load(str(finished / "unet.safetensors"))
     best = max(log(finished), key=lambda entry: entry["validation_snr_db"])
-    assert model.about["steps"] == best["step"] + 1
-    metrics = model.about["metrics"]
+    assert model.metadata["steps"] == best["step"] + 1
+    metrics = model.metadata["metrics"]
     assert metrics["validation_snr_db"] == pytest.approx(best["validation_snr_db"], abs=1e-4)
     assert checkpoint(finished)["standing"]["best"] == best["validation_snr_db"]
     features = torch.zeros(1, 1, model.front_end.bands, model.front_end.frames)
@@ -341,7 +341,7 @@ def test_the_weights_of_a_run_are_its_best_ones(finished: Path) -> None:
 
 
 def test_the_weights_say_what_they_are_from_but_not_where_it_lay(finished: Path, dsd100_root: Path) -> None:
-    about = weights.load(str(finished / "unet.safetensors")).about
+    about = weights.load(str(finished / "unet.safetensors")).metadata
     assert (about["licence"], about["data"]) == ("none", ["dsd100"])
     assert about["heard"]["singers"] == ["ada", "brahe", "dirac", "euler"]
     assert "adasong4" in about["heard"]["songs"]
@@ -377,7 +377,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(finished: Path, dsd100_root: Pat
     assert same(checkpoint(run), checkpoint(finished))
     ours, theirs = weights.load(str(result)), weights.load(str(finished / "unet.safetensors"))
     assert same(states(ours.net), states(theirs.net))
-    assert {**ours.about, "hours": 0} == {**theirs.about, "hours": 0}
+    assert {**ours.metadata, "hours": 0} == {**theirs.metadata, "hours": 0}
 
 
 def test_a_disk_that_fills_up_leaves_the_last_checkpoint_whole(
@@ -436,7 +436,7 @@ def test_going_on_with_a_finished_run_changes_nothing(finished: Path, dsd100_roo
     result = training.fit(recipe(dsd100_root), run, device=CPU, resume=True)
     assert log(run) == log(finished)
     assert same(checkpoint(run), checkpoint(finished))
-    assert same(weights.load(str(result)).about, weights.load(str(finished / "unet.safetensors")).about)
+    assert same(weights.load(str(result)).metadata, weights.load(str(finished / "unet.safetensors")).metadata)
 
 
 def test_resuming_needs_a_checkpoint(dsd100_root: Path, tmp_path: Path) -> None:
@@ -468,7 +468,7 @@ def test_a_run_leaves_the_global_generator_alone(dsd100_root: Path, tmp_path: Pa
 
 def test_without_validation_the_last_weights_are_kept(dsd100_root: Path, tmp_path: Path) -> None:
     result = training.fit(recipe(dsd100_root, hold_out=0, steps=2), tmp_path / "run", device=CPU)
-    assert weights.load(str(result)).about["steps"] == 2
+    assert weights.load(str(result)).metadata["steps"] == 2
     assert not any("validation_loss" in entry for entry in log(tmp_path / "run"))
 
 
@@ -484,7 +484,7 @@ def test_validation_songs_without_any_voice_still_give_weights_and_a_log(tmp_pat
     found = replace(recipe(tmp_path, steps=1), pools=pools)
     result = training.fit(found, tmp_path / "run", device=CPU)
     assert [entry["step"] for entry in log(tmp_path / "run")] == [0]
-    assert weights.load(str(result)).about["steps"] == 1
+    assert weights.load(str(result)).metadata["steps"] == 1
 
 
 def test_minutes_end_a_run(dsd100_root: Path, tmp_path: Path) -> None:
@@ -528,7 +528,7 @@ def test_a_run_stops_early_when_validation_gets_no_better(
     chosen = recipe(dsd100_root, steps=6, validate_steps=1, stop_validations=2)
     result = training.fit(chosen, tmp_path / "run", device=CPU)
     assert [entry["step"] for entry in log(tmp_path / "run")] == [0, 1, 2, 3]
-    assert weights.load(str(result)).about["steps"] == 2
+    assert weights.load(str(result)).metadata["steps"] == 2
     training.fit(chosen, tmp_path / "run", device=CPU, resume=True)
     assert len(log(tmp_path / "run")) == 4, "it had been given up"
 
@@ -589,9 +589,9 @@ def test_a_run_from_given_weights_has_heard_what_they_have(finished: Path, dsd10
     with pytest.raises(DatasetError, match=r"trained on, too: .*Brahe"):
         training.fit(recipe(dsd100_root, hold_out=2, init=name), tmp_path / "run", device=CPU)
     result = training.fit(recipe(dsd100_root, steps=1, init=name), tmp_path / "run", device=CPU)
-    assert weights.load(str(result)).about["heard"] == weights.load(name).about["heard"]
+    assert weights.load(str(result)).metadata["heard"] == weights.load(name).metadata["heard"]
     plain = weights.load(name)
-    weights.store(tmp_path / "plain.safetensors", plain.net, plain.front_end, {"licence": "none"})
+    weights.save(tmp_path / "plain.safetensors", plain.net, plain.front_end, {"licence": "none"})
     lines: list[str] = []
     chosen = recipe(dsd100_root, steps=1, init=str(tmp_path / "plain.safetensors"))
     training.fit(chosen, tmp_path / "other", device=CPU, report=lines.append)

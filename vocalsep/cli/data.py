@@ -36,7 +36,7 @@ def data_check(
                 progress=lambda _, done, count: bar.update(task, completed=done, total=count),
             )
         if as_json:
-            sys.stdout.write(files.as_json(found.to_dict()) + "\n")
+            sys.stdout.write(files.dump_json(found.to_dict()) + "\n")
         else:
             _tell_check(found)
         if found.problems:

@@ -80,7 +80,7 @@ def doctor(
     ok = all(finding.ok for finding in findings)
     if as_json:
         told = {"ok": ok, "findings": [dataclasses.asdict(finding) for finding in findings]}
-        sys.stdout.write(files.as_json(told) + "\n")
+        sys.stdout.write(files.dump_json(told) + "\n")
     else:
         _tell(findings)
     if not ok:
@@ -247,9 +247,9 @@ def _compared(path: Path, raw: SampleLayout | None = None) -> str:
 def _models() -> Iterator[Finding]:
     from vocalsep import weights
 
-    published = weights.published()
+    published = weights.list_models()
     if weights.DEFAULT_MODEL not in published:
-        folder = weights.models_folder()
+        folder = weights.find_models_folder()
         yield Finding("models", weights.DEFAULT_MODEL, False, f"the default model is not in {folder}; install again")
     for name in published:
         yield _found("models", name, functools.partial(_model, name))
@@ -267,7 +267,7 @@ def _model(name: str) -> str:
     taken = time.perf_counter() - started
     if song.broken or sum(piece.vocals.shape[-1] for piece in pieces) != sound.shape[-1]:
         raise ModelError("its vocals are none")
-    return f"{model.net.parameters_count:,} parameters, SHA-256 matches, heard {_CHUNK_SECONDS} s in {taken:.1f} s"
+    return f"{model.net.parameter_count:,} parameters, SHA-256 matches, heard {_CHUNK_SECONDS} s in {taken:.1f} s"
 
 
 def _temporary() -> str:

@@ -94,7 +94,7 @@ def evaluate(
         except OSError as error:
             raise DatasetError(f"{error.filename or folder}: {error.strerror}") from error
     if as_json:
-        sys.stdout.write(files.as_json(about) + "\n")
+        sys.stdout.write(files.dump_json(about) + "\n")
     else:
         for table in report.tables(found):
             _tell(table)

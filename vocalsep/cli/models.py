@@ -25,8 +25,8 @@ def models(ctx: typer.Context) -> None:
         table = Table(show_edge=False, pad_edge=False)
         for column in ("name", "what it is", "size", "data", "licence", "scores"):
             table.add_column(column)
-        for name, path in weights.published().items():
-            facts = weights.card(name).facts
+        for name, path in weights.list_models().items():
+            facts = weights.read_card(name).facts
             size = f"{path.stat().st_size / 1e6:.1f} MB"
             default = " (default)" if name == weights.DEFAULT_MODEL else ""
             described = [facts.get(key, "") for key in ("what", "data", "licence", "scores")]
@@ -40,4 +40,4 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A model's nam
     with exit_on_error():
         from vocalsep import weights
 
-        sys.stdout.write(weights.card(name).text)
+        sys.stdout.write(weights.read_card(name).text)

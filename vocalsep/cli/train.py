@@ -95,7 +95,7 @@ def train(
             path = training.fit(
                 recipe,
                 run,
-                device=weights.best_device(device),
+                device=weights.choose_device(device),
                 resume=resume is not None,
                 report=lambda line: stderr.print(line, markup=False),
                 stopped=stopped,

@@ -145,7 +145,7 @@ def write(out: Path, setup: Setup, lines: Sequence[Line], summary: Summary, abou
     """
     tracks = list(dict.fromkeys(line["track"] for line in lines))
     texts = {
-        "summary.json": files.as_json(about, indent=2) + "\n",
+        "summary.json": files.dump_json(about, indent=2) + "\n",
         "summary.md": markdown(setup, tables(summary), len(tracks)),
         "scores.csv": comma_separated(lines),
     }
@@ -162,9 +162,9 @@ def write(out: Path, setup: Setup, lines: Sequence[Line], summary: Summary, abou
     title = f"{_about(setup)}: BSS Eval v4, medians over 1-s frames"
     by_row = {row: _values(lines, row, "v4_sdr") for row in summary}
     songs = {row: [values.get(track, math.nan) for track in tracks] for row, values in by_row.items()}
-    with files.whole(out / "boxes.png") as temporary:
+    with files.write_atomically(out / "boxes.png") as temporary:
         plots.score_boxes(boxes, temporary, title=title)
-    with files.whole(out / "songs.png") as temporary:
+    with files.write_atomically(out / "songs.png") as temporary:
         plots.scores_by_song(tracks, songs, temporary, title=title, label="SDR of vocals, dB")
 
 

@@ -67,7 +67,7 @@ class Row:
 
     def heard(self) -> Heard:
         """What the row's model was trained on, as far as its weights tell; nothing for rows that are no model."""
-        known: Heard = weights.load(self.model).about.get("heard", {}) if self.kind == "model" else {}
+        known: Heard = weights.load(self.model).metadata.get("heard", {}) if self.kind == "model" else {}
         return known
 
     def estimate(self, track: str, song: Song) -> Piece:
@@ -153,7 +153,7 @@ def _called(model: str) -> str:
 
 @functools.cache
 def _digest(model: str) -> str:
-    return weights.digest(Path(model) if model.endswith(weights.SUFFIX) else weights.published()[model])
+    return weights.hash_file(Path(model) if model.endswith(weights.SUFFIX) else weights.list_models()[model])
 
 
 @functools.lru_cache(maxsize=8)

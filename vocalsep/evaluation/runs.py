@@ -213,5 +213,5 @@ def _read(path: Path) -> dict[tuple[str, str], Line]:
 
 def _append(log: TextIO, lines: Iterable[Line]) -> None:
     for line in lines:
-        log.write(files.as_json(line) + "\n")
+        log.write(files.dump_json(line) + "\n")
     log.flush()

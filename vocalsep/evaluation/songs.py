@@ -11,7 +11,7 @@ from torch import Tensor
 from vocalsep import audio
 from vocalsep.datasets.layouts import LAYOUTS, dsd100, mir1k
 from vocalsep.datasets.tracks import Listing, Track
-from vocalsep.errors import AudioError, ConfigError, DatasetError, unknown
+from vocalsep.errors import AudioError, ConfigError, DatasetError, describe_unknown
 from vocalsep.shapes import Waveform
 
 SPLITS = {
@@ -63,7 +63,7 @@ def set_up(dataset: str, root: Path, split: str = "", snr_db: float | None = Non
         ConfigError: For an unknown data set or part, or a level where there is none to choose.
     """
     if dataset not in SPLITS:
-        raise ConfigError(unknown("data set", dataset, SPLITS))
+        raise ConfigError(describe_unknown("data set", dataset, SPLITS))
     parts = SPLITS[dataset]
     chosen = split.lower() or next(iter(parts))
     if chosen not in parts:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from vocalsep import audio, weights
-from vocalsep.errors import AudioError, ConfigError, unknown
+from vocalsep.errors import AudioError, ConfigError, describe_unknown
 from vocalsep.extraction import clustering
 from vocalsep.extraction.arrays import Array, Samples
 from vocalsep.extraction.checks import Check
@@ -55,16 +55,16 @@ class Extractor:
         if workers < 0:
             raise ConfigError(f"{workers} workers; expected at least 0")
         if inversion not in INVERSIONS:
-            raise ConfigError(unknown("inversion", inversion, INVERSIONS))
+            raise ConfigError(describe_unknown("inversion", inversion, INVERSIONS))
         if masks_from not in MASKS_FROM:
-            raise ConfigError(unknown("source of masks", masks_from, MASKS_FROM))
+            raise ConfigError(describe_unknown("source of masks", masks_from, MASKS_FROM))
         by_default = isinstance(model.net, ClusteringNet) and model.net.clusters_by_default
         if masks_from == "clusters" and not isinstance(model.net, ClusteringNet):
             raise ConfigError(f"model {model.name} does not cluster; take its own masks")
         self.clusters = masks_from == "clusters" or (masks_from == "auto" and by_default)
         """Whether songs are clustered first, which takes a pass over each."""
         self.model, self.inversion, self.gate = model, inversion, gate
-        self.device = weights.best_device(device)
+        self.device = weights.choose_device(device)
         self._workers = ThreadPoolExecutor(workers) if workers and self.device.type == "cpu" else None
         model.net.to(self.device, memory_format=model.net.memory_format)  # type: ignore[call-overload]
 

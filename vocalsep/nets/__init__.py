@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from vocalsep import config
-from vocalsep.errors import ConfigError, unknown
-from vocalsep.nets.base import Batch, ClusteringNet, Net, excerpt_samples, make_batch
+from vocalsep.errors import ConfigError, describe_unknown
+from vocalsep.nets.base import Batch, ClusteringNet, Net, count_excerpt_samples, make_batch
 from vocalsep.nets.dpcl import DPCL
 from vocalsep.nets.drnn import DRNN
 from vocalsep.nets.hdpcl import HDPCL
@@ -15,7 +15,7 @@ from vocalsep.nets.uhnet import UHNet
 from vocalsep.nets.uhnet_hd import UHNetHD
 from vocalsep.nets.unet import UNet
 
-__all__ = ["NETS", "Batch", "ClusteringNet", "Net", "build", "excerpt_samples", "make_batch"]
+__all__ = ["NETS", "Batch", "ClusteringNet", "Net", "build", "count_excerpt_samples", "make_batch"]
 
 NETS: dict[str, type[Net]] = {
     "dpcl": DPCL,
@@ -38,5 +38,5 @@ def build(name: str, options: Mapping[str, Any]) -> Net:
         ConfigError: For an unknown net or option.
     """
     if name not in NETS:
-        raise ConfigError(unknown("net", name, NETS))
+        raise ConfigError(describe_unknown("net", name, NETS))
     return NETS[name](config.build(NETS[name].Options, options, "options"))

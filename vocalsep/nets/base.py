@@ -43,7 +43,7 @@ class Batch:
         """Power of vocals and accompaniment in the front end's rows, ``(batch, channel or 1, row, frame)`` each."""
         return self.front_end.analyse(self.vocals), self.front_end.analyse(self.accompaniment)
 
-    def masked(self, mask: Mask) -> Spectrum:
+    def apply_mask(self, mask: Mask) -> Spectrum:
         """The mixture under what a net answered to `features`.
 
         Args:
@@ -56,7 +56,7 @@ class Batch:
         return masks.apply(self.front_end.spread(mask), self.mixture)
 
 
-def excerpt_samples(front_end: FrontEnd) -> int:
+def count_excerpt_samples(front_end: FrontEnd) -> int:
     """Samples of an excerpt that fill one chunk, with at least half a window of sound on either side of it."""
     return front_end.chunk_samples + 2 * _margin(front_end) * front_end.hop
 
@@ -116,7 +116,7 @@ def mask_terms(
         weight = losses.magnitude_weight(batch.power[0] + batch.power[1]) if weighted else None
         terms["bce"] = bce * losses.binary_cross_entropy(logits, ideal(*batch.power), weight)
     if spectral:
-        terms["spectral"] = spectral * losses.spectral_l1(batch.masked(mask), batch.vocals, batch.mixture)
+        terms["spectral"] = spectral * losses.spectral_l1(batch.apply_mask(mask), batch.vocals, batch.mixture)
     return terms
 
 
@@ -150,7 +150,7 @@ class Net(nn.Module, abc.ABC):
         """The named terms of the training loss, weighted; their sum is what is minimised."""
 
     @property
-    def parameters_count(self) -> int:
+    def parameter_count(self) -> int:
         """Number of trained parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
 

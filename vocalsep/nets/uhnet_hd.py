@@ -130,7 +130,7 @@ class UHNetHD(Net):
         if options.voicing:
             self.voicing = nn.Conv1d(size, 1, kernel_size=1)
 
-    def masks(self, features: Features) -> tuple[Mask, Mask]:
+    def estimate_masks(self, features: Features) -> tuple[Mask, Mask]:
         """Masks of vocals and accompaniment, each of the shape of the features.
 
         Args:
@@ -173,7 +173,7 @@ class UHNetHD(Net):
 
     def forward(self, features: Features) -> Mask:
         """See `Net.forward`."""
-        return self.masks(features)[0]
+        return self.estimate_masks(features)[0]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """L1 of the masked spectra of vocals and accompaniment, within the rows that the net sees, and the rest."""

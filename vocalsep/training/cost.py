@@ -93,7 +93,7 @@ def measured(trainer: Trainer) -> Cost:
     alone = each * trainer.team.size / options.batch_size  # of an excerpt, in the process that validates
     seconds += (1 + validations) * shown * max(alone / 3, draw / options.batch_size)
     return Cost(
-        parameters=trainer.net.parameters_count,
+        parameters=trainer.net.parameter_count,
         precision=options.precision,
         step_seconds=step,
         draw_seconds=draw,
@@ -137,7 +137,7 @@ class _Trial:
             terms = self._trainer.terms(self._drawn)  # holds on to all of it, so that no address comes twice
         held = self._mine * sum(kept.values())
         del terms
-        return (_COPIES * 4 * self._trainer.net.parameters_count + held) / 2**20
+        return (_COPIES * 4 * self._trainer.net.parameter_count + held) / 2**20
 
 
 def _timed(*trials: _Trial) -> list[float]:

@@ -69,9 +69,9 @@ def heard_before(recipe: Recipe, tracks: Path, report: Callable[[str], None], *,
                 f"{name!r} to start from: its front end is another, {model.front_end}; "
                 f"the recipe's is {recipe.front_end}"
             )
-        if "heard" not in model.about:
+        if "heard" not in model.metadata:
             report(f"{name} does not tell what it was trained on; make sure that no song held out here is among it")
-        heard = splits.both(heard, model.about.get("heard", {}))
+        heard = splits.both(heard, model.metadata.get("heard", {}))
     return heard
 
 

@@ -89,7 +89,7 @@ def fit(
             try:
                 run.mkdir(parents=True, exist_ok=True)
                 files.write_text(run / RECIPE, config.dump_toml(config.to_dict(recipe)))
-                files.write_text(run / TRACKS, files.as_json({**material.names, "before": before}, indent=1))
+                files.write_text(run / TRACKS, files.dump_json({**material.names, "before": before}, indent=1))
             except OSError as error:
                 raise ConfigError(f"{run}: cannot be written ({error.strerror})") from error
         if trainer.progress >= 1 or schedule.gave_up(trainer.standing, recipe.training):
@@ -130,7 +130,7 @@ def _loop(
                 if due or ended or trainer.seconds - saved >= 60 * options.checkpoint_minutes:
                     saved = trainer.seconds
                     record.flush()
-                    with files.whole(run / CHECKPOINT) as temporary:
+                    with files.write_atomically(run / CHECKPOINT) as temporary:
                         torch.save(trainer.state(), temporary)
             if stop and not done:
                 report(f"stopped after step {trainer.step}; vocalsep train --resume {run} goes on from there")
@@ -151,7 +151,7 @@ def _validate(trainer: Trainer, result: Path) -> dict[str, float]:
         quality = scores.get("validation_snr_db", -scores.get("validation_loss", math.inf))
         trainer.standing = schedule.judged(trainer.standing, ours.shared(quality), trainer.recipe.training)
     if ours.leads and trainer.standing.stale == 0:
-        weights.store(result, trainer.mean, trainer.recipe.front_end, _about(trainer, scores))
+        weights.save(result, trainer.mean, trainer.recipe.front_end, _about(trainer, scores))
     return scores
 
 

@@ -68,7 +68,7 @@ def open_material(
             f"{pool.layout}: {len(found.training)} tracks to train on, {len(found.validation)} held out, "
             f"{minutes:.1f} minutes" + (" (the split shares singers)" if parts.shares_singers else "")
         )
-    samples = nets.excerpt_samples(recipe.front_end)
+    samples = nets.count_excerpt_samples(recipe.front_end)
     common = {"samples": samples, "rate": rate}
     plain = ExcerptOptions(
         pairs=1, remixes=0, voices=0, vocal_free=0, gain_db=(0.0, 0.0), swap=0, polarity=0, instrumentals=0

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vocalsep import config
-from vocalsep.errors import ConfigError, unknown
+from vocalsep.errors import ConfigError, describe_unknown
 from vocalsep.features import MFCC, Linear, LogMel
 from vocalsep.training.excerpts.sampler import ExcerptOptions
 
@@ -182,7 +182,7 @@ def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """
     known = presets()
     if name not in known and not name.endswith(".toml"):
-        raise ConfigError(unknown("preset", name, known))
+        raise ConfigError(describe_unknown("preset", name, known))
     values = config.override(config.read_toml(known.get(name, Path(name))), overrides)
     changed = {setting.partition("=")[0].strip() for setting in overrides}
     given = {length for length in _LENGTHS if f"training.{length}" in changed}

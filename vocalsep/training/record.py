@@ -48,7 +48,7 @@ class Record:
     def draw(self) -> None:
         """Draws the curves so far, and brings the log to the disk."""
         self.flush()
-        with files.whole(self._run / CURVES) as temporary:
+        with files.write_atomically(self._run / CURVES) as temporary:
             plots.loss_curves(self._curves, temporary)
 
     def flush(self) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vocalsep import nets, weights
-from vocalsep.errors import ConfigError, VocalsepError, unknown
+from vocalsep.errors import ConfigError, VocalsepError, describe_unknown
 from vocalsep.training import schedule
 from vocalsep.training.excerpts.sampler import Drawn
 from vocalsep.training.material import Material
@@ -74,7 +74,7 @@ class Trainer:
                     module = net.get_submodule(part)
                 except AttributeError as error:
                     parts = [called for called, _ in net.named_children()]
-                    raise ConfigError(f"{setting}: {unknown('part', part, parts)}") from error
+                    raise ConfigError(f"{setting}: {describe_unknown('part', part, parts)}") from error
                 wanted = module.state_dict()
                 try:
                     module.load_state_dict({key: _widened(held, wanted.get(key, held)) for key, held in known.items()})
@@ -213,7 +213,7 @@ class Trainer:
             for step in range(math.ceil(self.recipe.training.validate_excerpts / size)):
                 batch = self._batch(self.material.validation.batch(step, size))
                 losses.append(sum(term.item() for term in self.mean.loss(batch).values()))
-                estimate = batch.masked(self.mean(batch.features))
+                estimate = batch.apply_mask(self.mean(batch.features))
                 signal = batch.vocals.abs().square().sum(dim=(1, 2, 3))
                 noise = (batch.vocals - estimate).abs().square().sum(dim=(1, 2, 3))
                 audible = signal > 1e-4 * batch.mixture.abs().square().sum(dim=(1, 2, 3))

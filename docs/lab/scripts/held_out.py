@@ -38,7 +38,7 @@ Separate = Callable[[songs.Song], Waveform]
 
 def dev_songs(root: Path, model: weights.Model, *, heard: bool) -> list[songs.Song]:
     setup = songs.set_up("dsd100", root, "dev")
-    known = model.about["heard"]
+    known = model.metadata["heard"]
     return [songs.load(track, setup) for track in setup.find().tracks if splits.knows_song(known, track) == heard]
 
 
@@ -110,7 +110,7 @@ def ways(model: weights.Model) -> dict[str, Separate]:
         return separate
 
     def share(features: Tensor) -> Tensor:
-        vocals, accompaniment = net.masks(features)  # type: ignore[operator]
+        vocals, accompaniment = net.estimate_masks(features)  # type: ignore[operator]
         return vocals / (vocals + accompaniment).clamp_min(1e-6)
 
     tried = {

@@ -49,11 +49,11 @@ def main() -> None:
     parser.add_argument("parts", nargs="+")
     options = parser.parse_args()
     parts = [part(name) for name in options.parts]
-    heard = parts[0].about.get("heard", {})
+    heard = parts[0].metadata.get("heard", {})
     for model in parts[1:]:
-        heard = splits.both(heard, model.about.get("heard", {}))
+        heard = splits.both(heard, model.metadata.get("heard", {}))
     model = mean(parts)
-    weights.store(options.out, model.net, model.front_end, model.about | {"heard": heard})
+    weights.save(options.out, model.net, model.front_end, model.metadata | {"heard": heard})
 
 
 if __name__ == "__main__":

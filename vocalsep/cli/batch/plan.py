@@ -15,7 +15,7 @@ import typer
 
 from vocalsep.audio.formats import FORMATS, check_output
 from vocalsep.cli.batch.inputs import Song
-from vocalsep.errors import AudioError, VocalsepError, unknown
+from vocalsep.errors import AudioError, VocalsepError, describe_unknown
 
 FIELDS = ("stem", "song", "folder", "model", "ext")
 """What names of outputs may be made from."""
@@ -140,7 +140,7 @@ def _check_template(template: str, option: str) -> None:
         raise typer.BadParameter(message) from error
     for _, field, form, conversion in parsed:
         if field not in FIELDS:
-            raise typer.BadParameter(f"{option} {template}: {unknown('field', str(field), FIELDS)}")
+            raise typer.BadParameter(f"{option} {template}: {describe_unknown('field', str(field), FIELDS)}")
         if form or conversion:
             raise typer.BadParameter(f"{option} {template}: a field is its name alone, as in {{{field}}}")
 

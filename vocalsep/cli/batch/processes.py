@@ -124,7 +124,7 @@ def _stop(workers: list[_Worker]) -> None:
             worker.process.kill()
             worker.process.join()
         for path in worker.job.outputs.values() if worker.job else ():
-            files.sweep(path)
+            files.remove_leftovers(path)
 
 
 @contextmanager

@@ -247,7 +247,7 @@ def arranged(report: dict[str, Any]) -> dict[str, Any]:
 
 def as_line(values: dict[str, Any]) -> str:
     """A JSON object on a line."""
-    return files.as_json(values) + "\n"
+    return files.dump_json(values) + "\n"
 
 
 def result(report: dict[str, Any], *, as_json: bool) -> str:

@@ -1,55 +1,66 @@
-"""The command line: parse, call, report. Results go to stdout, everything else to stderr.
+"""The command line: parse, call, report.
 
-Exit status: 0 all done, 1 something failed (the rest is still done), 2 misuse. torch is imported inside the commands,
-so that ``--help`` answers at once.
+Results go to stdout, everything else to stderr. The exit status is 0 if everything worked, 1 if something failed (the
+rest is still done) and 2 for misuse. Commands import torch only when they run, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
 
 import io
-import signal
 import sys
 from typing import Annotated
 
 import typer
 
-from vocalsep.cli import data, doctor, evaluate, extract, models, train
+from vocalsep.cli import data, doctor, evaluate, extract, models, signals, train
 from vocalsep.cli.common import OptionalValueCommand, stdout
 from vocalsep.release import __version__
 
+_SONGS, _RESEARCH = "Separate songs", "Train and evaluate"
+
 app = typer.Typer(
     name="vocalsep",
-    help="Takes a song and gives back its vocals.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # a bug keeps its plain traceback
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(cls=OptionalValueCommand)(extract.extract)
-app.command()(train.train)
-app.command("eval")(evaluate.evaluate)
-app.command()(doctor.doctor)
-app.add_typer(models.app, name="models")
-app.add_typer(data.app, name="data")
+app.command(cls=OptionalValueCommand, rich_help_panel=_SONGS)(extract.extract)
+app.add_typer(models.app, name="models", rich_help_panel=_SONGS)
+app.command(rich_help_panel=_SONGS)(doctor.doctor)
+app.command(rich_help_panel=_RESEARCH)(train.train)
+app.command("eval", rich_help_panel=_RESEARCH)(evaluate.evaluate)
+app.add_typer(data.app, name="data", rich_help_panel=_RESEARCH)
 
 
 def main() -> None:
-    """Entry point of the command ``vocalsep``."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that unfinished files are cleared away
+    """Run the command ``vocalsep``."""
+    signals.exit_on_terminate()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # names that are no text come out as they are
+        sys.stdout.reconfigure(errors="surrogateescape")  # file names that are not valid text pass through unchanged
     app()
 
 
-def _version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         stdout.print(f"vocalsep {__version__}")
         raise typer.Exit
 
 
 @app.callback()
-def _root(
+def _start(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
+    """Separate a song into vocals and accompaniment.
+
+    Start with one of these:
+
+    \b
+    vocalsep extract song.mp3                   write song.vocals.wav
+    vocalsep extract song.mp3 --accompaniment   write the karaoke version too
+    vocalsep extract album/ -o vocals/          separate a whole folder
+
+    'vocalsep COMMAND --help' explains each command.
+    """
     del version

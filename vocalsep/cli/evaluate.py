@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vocalsep import files
+from vocalsep.cli import signals
 from vocalsep.cli.common import (
     Dataset,
     RootOption,
@@ -165,7 +165,7 @@ def _workers(jobs: int) -> Iterator[Executor | None]:
 
 def _one_thread() -> None:
     """Starts a worker: one thread, none that waits busily; its parent alone stops it, and takes it along if it dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signals.ignore_interrupts()
     for library in ("OMP", "MKL", "OPENBLAS"):
         os.environ[f"{library}_NUM_THREADS"] = "1"
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
 
+from vocalsep.cli import signals
 from vocalsep.cli.common import DeviceOption, RootOption, exit_on_error, stderr
 
 
@@ -91,39 +88,21 @@ def train(
         changes += [f"training.{key}={str(value).lower()}" for key, value in options.items() if value is not None]
         recipe = recipes.read_recipe(str(resume / "recipe.toml") if resume else preset, changes)
         run = resume or out or Path("runs") / Path(preset).stem
-        with _stoppable() as stopped:
+        with signals.stop_on_signal(_announce_stop) as should_stop:
             path = training.fit(
                 recipe,
                 run,
                 device=weights.choose_device(device),
                 resume=resume is not None,
                 report=lambda line: stderr.print(line, markup=False),
-                stopped=stopped,
+                stopped=should_stop,
             )
-            halted = stopped()
+            halted = should_stop()
     if halted:
         raise typer.Exit(130)
     if os.environ.get("RANK", "0") == "0":  # one of those that torchrun starts is enough
         sys.stdout.write(f"{path}\n")
 
 
-@contextmanager
-def _stoppable() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM ask for a stop after the step that is being made; a second one stops at once."""
-    asked: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        del frame
-        asked.append(number)
-        stderr.print("stopping after this step; once more to stop at once")
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-    for number in before:
-        signal.signal(number, ask)
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _announce_stop() -> None:
+    stderr.print("stopping after this step; press Ctrl-C again to stop at once")

@@ -181,7 +181,7 @@ def step(*parts: Tensor) -> np.ndarray:
 
 def check_remainder(mixture: Tensor, vocals: Tensor) -> tuple[Tensor, Tensor]:
     """What holds for all inputs; gives the parts."""
-    kept, accompaniment = masks.remainder(mixture, vocals)
+    kept, accompaniment = masks.split_mixture(mixture, vocals)
     assert kept.dtype == accompaniment.dtype == torch.float32
     moved = (kept.double() - vocals.double()).abs().numpy()
     assert (moved <= step(mixture, vocals, mixture - vocals)).all()
@@ -237,10 +237,10 @@ def test_parts_sum_to_noise_of_any_level_within_half_a_step(seed: int, exponent:
 
 def test_vocals_of_nothing_and_of_everything_are_kept_exactly() -> None:
     mixture = uniform(2, 1000) - 0.5
-    kept, accompaniment = masks.remainder(mixture, mixture)
+    kept, accompaniment = masks.split_mixture(mixture, mixture)
     assert torch.equal(kept, mixture)
     assert not accompaniment.any()
-    kept, accompaniment = masks.remainder(mixture, torch.zeros_like(mixture))
+    kept, accompaniment = masks.split_mixture(mixture, torch.zeros_like(mixture))
     assert not kept.any()
     assert torch.equal(accompaniment, mixture)
 
@@ -258,7 +258,7 @@ def test_no_function_changes_its_inputs() -> None:
     masks.binary(mask, other)
     masks.project(mask, rows_hz=UP_TO_8K, to_hz=UP_TO_8K * 2, seconds=SECONDS, to_seconds=to_seconds)
     masks.apply(mask, spectrum)
-    masks.remainder(mask, other)
+    masks.split_mixture(mask, other)
     for tensor, kept in zip(given_, before, strict=True):
         torch.testing.assert_close(tensor, kept, rtol=0, atol=0, equal_nan=True)
 
@@ -266,8 +266,8 @@ def test_no_function_changes_its_inputs() -> None:
 def test_row_map_first_made_in_inference_still_serves_training() -> None:
     rows, freqs = (123.0, 456.0), (123.0, 234.0, 345.0)
     with torch.inference_mode():
-        masks.row_map(rows, freqs)
+        masks.make_row_matrix(rows, freqs)
     mask = uniform(2, 4).requires_grad_()
-    (masks.row_map(rows, freqs) @ mask).sum().backward()
+    (masks.make_row_matrix(rows, freqs) @ mask).sum().backward()
     assert mask.grad is not None
     torch.testing.assert_close(mask.grad.sum(), torch.tensor(12.0))

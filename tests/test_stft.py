@@ -63,7 +63,7 @@ def test_inverse_undoes_forward_around_window_and_hop(grid: Grid, length: int) -
 def test_window_is_scipys_periodic_one(window: Literal["hann", "hamming"], n_fft: int) -> None:
     grid = Grid(rate=16_000, n_fft=n_fft, hop=n_fft // 4, window=window)
     theirs = scipy.signal.get_window(window, n_fft, fftbins=True)
-    np.testing.assert_allclose(grid.weights().numpy(), theirs, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(grid.make_window().numpy(), theirs, rtol=0, atol=1e-6)
 
 
 def test_a_frame_of_a_click_at_its_centre_has_the_windows_peak_and_one_at_its_edge_the_windows_edge() -> None:
@@ -81,10 +81,10 @@ def test_a_frame_of_a_click_at_its_centre_has_the_windows_peak_and_one_at_its_ed
 @given(grid=grids(), length=st.integers(1, 400))
 def test_forward_has_one_row_per_frequency_and_covers_every_sample(grid: Grid, length: int) -> None:
     spectrum = stft.forward(sound(2, length), grid)
-    assert spectrum.shape == (2, grid.n_fft // 2 + 1, grid.frames(length))
+    assert spectrum.shape == (2, grid.n_fft // 2 + 1, grid.count_frames(length))
     assert spectrum.dtype == torch.complex64
     assert grid.freqs == grid.n_fft // 2 + 1
-    last_centre = (grid.frames(length) - 1) * grid.hop
+    last_centre = (grid.count_frames(length) - 1) * grid.hop
     assert length <= last_centre < length + grid.hop
 
 
@@ -200,7 +200,7 @@ def test_channels_and_batches_do_not_mix() -> None:
 
 def test_gradient_of_a_linear_function_of_the_spectrum_is_the_function() -> None:
     mixture = sound(1, 301).requires_grad_()
-    parts = sound(2, 1, GRID.freqs, GRID.frames(301), seed=1)
+    parts = sound(2, 1, GRID.freqs, GRID.count_frames(301), seed=1)
 
     def linear(samples: Tensor) -> Tensor:
         spectrum = stft.forward(samples, GRID)

@@ -74,7 +74,7 @@ def spread(mask: Mask, *, rows_hz: Tensor, to_hz: Tensor) -> Mask:
     """
     count = len(rows_hz)
     if not torch.equal(rows_hz, to_hz[:count]):
-        return row_map(tuple(rows_hz.tolist()), tuple(to_hz.tolist())).to(mask) @ mask
+        return make_row_matrix(tuple(rows_hz.tolist()), tuple(to_hz.tolist())).to(mask) @ mask
     if count == len(to_hz):
         return mask
     above = mask[..., rows_hz >= _TOP * rows_hz[-1], :].mean(dim=-2, keepdim=True)
@@ -91,7 +91,7 @@ def _between(have: Tensor, want: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @functools.lru_cache(maxsize=32)
-def row_map(rows_hz: tuple[float, ...], to_hz: tuple[float, ...]) -> Tensor:
+def make_row_matrix(rows_hz: tuple[float, ...], to_hz: tuple[float, ...]) -> Tensor:
     """The matrix ``(freq, row)`` of `project` along frequency; rows sum to 1 and are not negative."""
     with torch.inference_mode(False):  # what is kept here must serve training, too
         have, want = torch.tensor(rows_hz, dtype=torch.float64), torch.tensor(to_hz, dtype=torch.float64)
@@ -119,7 +119,7 @@ def apply(mask: Mask, spectrum: Spectrum) -> Spectrum:
     return torch.view_as_complex(torch.view_as_real(spectrum) * mask.unsqueeze(-1))  # the mask need not become complex
 
 
-def remainder(mixture: Waveform, vocals: Waveform) -> tuple[Waveform, Waveform]:
+def split_mixture(mixture: Waveform, vocals: Waveform) -> tuple[Waveform, Waveform]:
     """Splits a mixture into vocals and accompaniment whose float32 sum is the mixture again.
 
     The accompaniment is the mixture minus the vocals. That difference may not fit into float32, so the vocals give

@@ -64,7 +64,7 @@ class Grid:
         """Seconds between frames."""
         return self.hop / self.rate
 
-    def frames(self, samples: int) -> int:
+    def count_frames(self, samples: int) -> int:
         """Number of frames of a signal of `samples` samples (at least 1)."""
         return 1 + -(-samples // self.hop)
 
@@ -77,7 +77,7 @@ class Grid:
         hop = _smooth(self.hop * rate / self.rate)
         return Grid(rate=rate, n_fft=hop * (self.n_fft // self.hop), hop=hop, window=self.window)
 
-    def weights(self) -> Tensor:
+    def make_window(self) -> Tensor:
         """The window, ``(n_fft,)``, periodic."""
         return (torch.hamming_window if self.window == "hamming" else torch.hann_window)(self.n_fft, periodic=True)
 
@@ -106,7 +106,7 @@ class Analysis:
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
-        self._window = grid.weights()
+        self._window = grid.make_window()
         self._held: Tensor | None = None
         self.samples = 0
         self._frames = 0
@@ -133,7 +133,7 @@ class Analysis:
         """
         if self._held is None or self.samples == 0:
             raise ValueError("a signal needs at least one sample")
-        missing = self.grid.frames(self.samples) - self._frames
+        missing = self.grid.count_frames(self.samples) - self._frames
         need = (missing - 1) * self.grid.hop + self.grid.n_fft - self._held.shape[-1]
         return self._transform(self._held.new_zeros((*self._held.shape[:-1], need)))
 
@@ -159,7 +159,7 @@ class Synthesis:
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
-        self._window = grid.weights()
+        self._window = grid.make_window()
         self._sum: Tensor | None = None  # what the next samples have received so far, (..., channel, n_fft - hop)
         self._weight = torch.zeros(grid.n_fft - grid.hop)
         self._skip = grid.n_fft // 2
@@ -219,7 +219,7 @@ def forward(samples: Waveform, grid: Grid) -> Spectrum:
         grid: The grid of the spectrum.
 
     Returns:
-        ``(..., channel, freq, frame)`` with ``grid.frames(samples)`` frames. Gradients flow.
+        ``(..., channel, freq, frame)`` with ``grid.count_frames(samples)`` frames. Gradients flow.
     """
     analysis = Analysis(grid)
     return torch.cat([analysis.push(samples), analysis.finish()], dim=-1)

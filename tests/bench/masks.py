@@ -20,8 +20,8 @@ from torch import Tensor
 
 from vocalsep import masks, weights
 from vocalsep.evaluation import metrics, songs
-from vocalsep.extraction import Extractor, chunk_masks
-from vocalsep.extraction.chunks import Listener
+from vocalsep.extraction import Extractor, estimate_masks
+from vocalsep.extraction.chunks import ChunkStream
 from vocalsep.nets import ClusteringNet
 from vocalsep.shapes import Mask
 
@@ -34,10 +34,10 @@ def estimates(extractor: Extractor, song: songs.Song) -> tuple[Mask, Mask]:
     channels = len(song.vocals)
 
     def chunks(signal: Tensor) -> Tensor:
-        return front_end.arrange(Listener(front_end, song.rate, channels, front_end.frames).push(signal))
+        return front_end.group_channels(ChunkStream(front_end, song.rate, channels, front_end.frames).push(signal))
 
-    clusters = extractor.survey([song.mixture], song.rate, channels) if extractor.clusters else None
-    found = chunk_masks(net, front_end, chunks(song.mixture), extractor.device, clusters)
+    clusters = extractor.cluster([song.mixture], song.rate, channels) if extractor.clusters else None
+    found = estimate_masks(net, front_end, chunks(song.mixture), extractor.device, clusters)
     ideal = masks.ratio(chunks(song.vocals), chunks(song.references[1]))
     return found.expand(ideal.shape), ideal
 

@@ -28,7 +28,7 @@ def chunk(model: Model) -> Tensor:
     """What the net is shown of a chunk of a stereo song."""
     front_end = model.front_end
     shape = (1, CHANNELS, front_end.grid.freqs, front_end.frames)
-    return front_end.normalise(front_end.arrange(front_end.analyse(torch.randn(shape, dtype=torch.complex64))))
+    return front_end.normalise(front_end.group_channels(front_end.analyse(torch.randn(shape, dtype=torch.complex64))))
 
 
 def macs(model: Model) -> int:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from vocalsep import audio, weights
-from vocalsep.extraction import Extractor, Separation
+from vocalsep.extraction import Extractor, StreamingSeparator
 from vocalsep.shapes import Waveform
 
 STEP = 0.01
@@ -47,7 +47,7 @@ def truth(mixture: Waveform, vocals: Waveform, rate: int) -> Tensor:
     return voice
 
 
-def heard(extractor: Extractor, mixture: Waveform, rate: int) -> tuple[Separation, Waveform]:
+def heard(extractor: Extractor, mixture: Waveform, rate: int) -> tuple[StreamingSeparator, Waveform]:
     song = extractor.start(rate, mixture.shape[0])
     pieces = [song.push(block).vocals for block in mixture.split(4 * rate, dim=-1)]
     return song, torch.cat([*pieces, song.finish().vocals], dim=-1)

@@ -25,7 +25,7 @@ from vocalsep.evaluation import metrics, rows, runs, songs
 from vocalsep.evaluation.rows import Row
 from vocalsep.evaluation.scores import SCORES, TARGETS, Ruler
 from vocalsep.evaluation.songs import Song, set_up
-from vocalsep.extraction import Extractor, Piece
+from vocalsep.extraction import Extractor, Parts
 
 MIXTURE = Row(name="mixture", kind="mixture")
 IDEAL = Row(name="IRM, linear", kind="irm")
@@ -130,7 +130,7 @@ def test_setups_without_meaning_are_refused(arguments: tuple[Any, ...], message:
 
 def test_every_score_is_given_for_both_targets() -> None:
     song = noises()
-    found = Ruler(song)(Piece(0.9 * song.vocals, song.mixture - 0.9 * song.vocals))
+    found = Ruler(song)(Parts(0.9 * song.vocals, song.mixture - 0.9 * song.vocals))
     assert tuple(found) == TARGETS
     for scores in found.values():
         assert tuple(scores) == tuple(SCORES)
@@ -140,7 +140,7 @@ def test_every_score_is_given_for_both_targets() -> None:
 def test_scores_are_what_the_functions_give() -> None:
     song = noises(channels=2)
     made = song.vocals + 0.3 * fake_nets.noise(2, 20_000, seed=4)
-    found = Ruler(song)(Piece(made, song.mixture - made))["vocals"]
+    found = Ruler(song)(Parts(made, song.mixture - made))["vocals"]
     frames = metrics.framewise_sdr(song.vocals, made, song.rate).numpy()
     gain = metrics.gain_ratios(song.references, made, 0)
     assert found["v4_sdr"] == pytest.approx(np.median(frames), abs=1e-4)
@@ -154,7 +154,7 @@ def test_scores_are_what_the_functions_give() -> None:
 
 def test_the_mixture_improves_nothing() -> None:
     song = noises()
-    for scores in Ruler(song)(Piece(song.mixture, song.mixture)).values():
+    for scores in Ruler(song)(Parts(song.mixture, song.mixture)).values():
         assert scores["gain_nsdr"] == scores["v3_nsdr"] == 0
 
 
@@ -163,21 +163,21 @@ def test_the_median_of_two_frames_in_the_middle_is_their_mean_as_musevals_is() -
     made = song.vocals.clone()
     made[:, :8_000] *= 0.9
     made[:, 8_000:] *= 0.99
-    assert Ruler(song)(Piece(made, song.mixture - made))["vocals"]["v4_sdr"] == pytest.approx(30, abs=1e-3)
+    assert Ruler(song)(Parts(made, song.mixture - made))["vocals"]["v4_sdr"] == pytest.approx(30, abs=1e-3)
 
 
 def test_infinite_scores_are_limited() -> None:
     song = noises()
-    found = Ruler(song)(Piece(song.vocals, song.references[1]))["vocals"]
+    found = Ruler(song)(Parts(song.vocals, song.references[1]))["vocals"]
     assert found["song_sdr"] == found["v4_sdr"] == 300
 
 
-def silent_in(name: str) -> tuple[Song, Piece]:
+def silent_in(name: str) -> tuple[Song, Parts]:
     song = noises()
     parts = {"vocals": song.vocals, "accompaniment": song.references[1], "estimate": 0.5 * song.vocals}
     parts[name] = torch.zeros_like(parts[name])
     song = Song(torch.stack([parts["vocals"], parts["accompaniment"]]), song.rate)
-    return song, Piece(parts["estimate"], song.mixture - parts["estimate"])
+    return song, Parts(parts["estimate"], song.mixture - parts["estimate"])
 
 
 def missing(scores: dict[str, float | None]) -> set[str]:

@@ -13,12 +13,12 @@ from torch import Tensor
 from vocalsep import audio
 from vocalsep.errors import ModelError
 from vocalsep.extraction import Extractor, extract
-from vocalsep.extraction.checks import Check
+from vocalsep.extraction.checks import OutputCheck
 
 RATE = 8_000
 
 
-class Fails(fake_nets.Constant):
+class Fails(fake_nets.ConstantNet):
     """Answers a half, and after some batches with a value that is no number in one bin."""
 
     def __init__(self, value: float, after: int = 1) -> None:
@@ -45,14 +45,14 @@ def song(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf], ids=str)
 @pytest.mark.parametrize("after", [0, 2])
 def test_answers_that_are_no_numbers_are_an_error_and_leave_nothing(song: Path, value: float, after: int) -> None:
-    extractor = Extractor(fake_nets.wrap(Fails(value, after), fake_nets.SMALL))
+    extractor = Extractor(fake_nets.make_model(Fails(value, after), fake_nets.SMALL))
     with pytest.raises(
         ModelError, match=rf"model 'fake': its net answers with something that is no number, for {song}"
     ):
         extract(song, song.with_name("v.wav"), accompaniment=song.with_name("a.wav"), extractor=extractor)
     assert list(song.parent.glob("*.*")) == [song]
     with pytest.raises(ModelError, match="no number, for the samples"):
-        Extractor(fake_nets.wrap(Fails(value, 0), fake_nets.SMALL)).extract(np.zeros(RATE), RATE)  # in silence, too
+        Extractor(fake_nets.make_model(Fails(value, 0), fake_nets.SMALL)).extract(np.zeros(RATE), RATE)  # in silence, too
 
 
 def test_samples_that_are_no_numbers_or_very_loud_are_not_the_models_fault(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_hardly_any_vocals_are_written_and_told(
 
 def test_levels_are_those_of_the_pieces_together() -> None:
     mixture, vocals = fake_nets.noise(2, 900), fake_nets.noise(2, 900, seed=1, level=0.05)
-    check = Check("m", "s")
+    check = OutputCheck("m", "s")
     for part in range(3):
         cut = slice(part * 300, part * 300 + 300)
         check.push(vocals[:, cut], mixture[:, cut] - vocals[:, cut], broken=False)

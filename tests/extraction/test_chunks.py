@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vocalsep.extraction.chunks import Slicer, Stitcher
+from vocalsep.extraction.chunks import Chunker, Stitcher
 
 LENGTHS = st.integers(1, 90)
 SIZES = st.lists(st.integers(0, 40), min_size=1, max_size=6).filter(any)
@@ -26,13 +26,13 @@ def song(length: int, seed: int = 0) -> Tensor:
 
 
 def sliced(frames: Tensor, size: int, hop: int, sizes: list[int]) -> Tensor:
-    slicer = Slicer(size, hop)
-    chunks = [slicer.push(part) for part in fake_nets.cut(frames, sizes)]
+    slicer = Chunker(size, hop)
+    chunks = [slicer.push(part) for part in fake_nets.split_in_blocks(frames, sizes)]
     return torch.cat([*chunks, slicer.finish()])
 
 
 def stitched(chunks: Tensor, stitcher: Stitcher, sizes: list[int]) -> Tensor:
-    parts = [stitcher.push(part.movedim(-1, 0)) for part in fake_nets.cut(chunks.movedim(0, -1), sizes)]
+    parts = [stitcher.push(part.movedim(-1, 0)) for part in fake_nets.split_in_blocks(chunks.movedim(0, -1), sizes)]
     return torch.cat([*parts, stitcher.finish()], dim=-1)
 
 
@@ -61,19 +61,19 @@ def test_chunks_lie_on_one_grid_that_starts_with_the_song_and_end_with_zeros(
 
 
 def test_the_last_chunk_is_filled_with_zeros_and_given_once() -> None:
-    slicer = Slicer(4, 2)
+    slicer = Chunker(4, 2)
     assert slicer.push(torch.ones(1, 7)).tolist() == [[[1, 1, 1, 1]], [[1, 1, 1, 1]]]
     assert slicer.finish().tolist() == [[[1, 1, 1, 0]]]
 
 
 def test_a_song_that_ends_with_a_full_chunk_has_no_other() -> None:
-    slicer = Slicer(4, 2)
+    slicer = Chunker(4, 2)
     assert slicer.push(torch.ones(1, 6)).shape == (2, 1, 4)
     assert slicer.finish().shape == (0, 1, 4)
 
 
 def test_a_chunk_is_given_as_soon_as_it_is_full() -> None:
-    slicer = Slicer(4, 2)
+    slicer = Chunker(4, 2)
     given = [len(slicer.push(torch.ones(1, 1))) for _ in range(9)]
     assert given == [0, 0, 0, 1, 0, 1, 0, 1, 0]
 
@@ -133,6 +133,6 @@ def test_inputs_are_not_changed() -> None:
 
 def test_nothing_pushed_cannot_be_finished() -> None:
     with pytest.raises(ValueError, match="no frames"):
-        Slicer(4, 2).finish()
+        Chunker(4, 2).finish()
     with pytest.raises(ValueError, match="no chunks"):
         Stitcher(4, 2).finish()

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from vocalsep import audio
 from vocalsep.errors import ConfigError
-from vocalsep.extraction import Extractor, Piece, clustering, extract
-from vocalsep.extraction.clustering import Clusters, Sample
+from vocalsep.extraction import Extractor, Parts, clustering, extract
+from vocalsep.extraction.clustering import BinSample, Clusters
 from vocalsep.nets import Batch, ClusteringNet
 from vocalsep.shapes import Embedding, Features, Mask, Waveform
 from vocalsep.weights import Model
@@ -47,10 +47,10 @@ def song(
 
 
 def fitted(embedding: Tensor, own: Tensor, power: Tensor, step: int = 100) -> Clusters | None:
-    sample = Sample()
+    sample = BinSample()
     for parts in zip(*(torch.split(part, step) for part in (embedding, own, power)), strict=True):
         sample.push(*parts)
-    return sample.clusters()
+    return sample.fit()
 
 
 def surely(found: Clusters | None) -> Clusters:
@@ -68,7 +68,7 @@ def test_clusters_are_found_and_the_voice_is_what_the_net_takes_for_voice() -> N
     assert found.centroids[1] @ torch.eye(D)[1] > 0.98
     torch.testing.assert_close(found.centroids.norm(dim=1), torch.ones(2))
     assert found.confidence == pytest.approx(0.8, abs=1e-5)
-    assert torch.equal(clustering.mask(found, embedding, own, power)[:, 0], 1 - group)
+    assert torch.equal(clustering.estimate_mask(found, embedding, own, power)[:, 0], 1 - group)
 
 
 def test_the_order_of_clusters_plays_no_part() -> None:
@@ -119,18 +119,18 @@ def test_there_are_no_clusters_of_silence_or_of_a_single_place(loud: int) -> Non
 
 
 def test_nothing_pushed_has_no_clusters() -> None:
-    assert Sample().clusters() is None
+    assert BinSample().fit() is None
 
 
 def test_memory_does_not_grow_with_the_song(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clustering, "_SAMPLE", 500)
-    sample, sizes = Sample(), []
+    sample, sizes = BinSample(), []
     for seed in range(30):
         sample.push(*song(chunks=2, seed=seed)[1:])
         assert sample._held is not None
         sizes.append(len(sample._held))
     assert max(sizes) == sizes[-1] == 500
-    assert surely(sample.clusters()).centroids[0] @ torch.eye(D)[0] > 0.98
+    assert surely(sample.fit()).centroids[0] @ torch.eye(D)[0] > 0.98
 
 
 def test_what_is_held_of_a_long_song_does_not_depend_on_how_it_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +138,7 @@ def test_what_is_held_of_a_long_song_does_not_depend_on_how_it_is_cut(monkeypatc
     _, *chunks = song(chunks=20)
     held = []
     for step in (1, 3, 100):
-        sample = Sample()
+        sample = BinSample()
         for parts in zip(*(torch.split(part, step) for part in chunks), strict=True):
             sample.push(*parts)
         held.append(sample._held)
@@ -149,7 +149,7 @@ def test_what_is_held_of_a_long_song_does_not_depend_on_how_it_is_cut(monkeypatc
 
 def test_all_parts_of_a_long_song_have_the_same_chance(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clustering, "_SAMPLE", 1_000)
-    sample = Sample()
+    sample = BinSample()
     for number in range(20):  # power tells from which part a bin is
         _, embedding, own, power = song(chunks=4)
         sample.push(embedding, own, torch.full_like(power, 1 + number))
@@ -168,14 +168,14 @@ def test_a_song_that_the_net_hears_no_voice_in_keeps_the_nets_mask() -> None:
     found = surely(fitted(embedding, own, power))
     assert found.confidence == pytest.approx(0.04, abs=1e-5)
     assert not found.trusted
-    assert torch.equal(clustering.mask(found, embedding, own, power), own)
+    assert torch.equal(clustering.estimate_mask(found, embedding, own, power), own)
 
 
 def test_a_chunk_that_the_net_hears_no_voice_in_keeps_the_nets_mask() -> None:
     group, embedding, own, power = song()
     own[2] = 0.02
     found = surely(fitted(embedding, own, power))
-    mask = clustering.mask(found, embedding, own, power)
+    mask = clustering.estimate_mask(found, embedding, own, power)
     assert found.trusted
     assert torch.equal(mask[2], own[2])
     assert torch.equal(mask[3, 0], 1 - group[3])
@@ -217,8 +217,8 @@ class Aside(Halves):
     clusters_by_default = False
 
 
-def extracted(net: ClusteringNet, mixture: Waveform, **options: Any) -> Piece:
-    return Extractor(fake_nets.wrap(net, fake_nets.SMALL), **options)(mixture, 8_000)
+def extracted(net: ClusteringNet, mixture: Waveform, **options: Any) -> Parts:
+    return Extractor(fake_nets.make_model(net, fake_nets.SMALL), **options)(mixture, 8_000)
 
 
 def mixture() -> Waveform:
@@ -228,7 +228,7 @@ def mixture() -> Waveform:
 def test_clusters_take_the_place_of_the_nets_mask() -> None:
     """The net is 60 % sure of the lower half: its cluster is taken whole, and nothing of the other."""
     song = mixture()
-    model = fake_nets.wrap(fake_nets.Constant(torch.tensor([1.0] * 8 + [0.0] * 8)), fake_nets.SMALL)
+    model = fake_nets.make_model(fake_nets.ConstantNet(torch.tensor([1.0] * 8 + [0.0] * 8)), fake_nets.SMALL)
     expected = Extractor(model)(song, 8_000).vocals
     torch.testing.assert_close(extracted(Halves(0.6, 0.2), song).vocals, expected, rtol=0, atol=1e-5)
     own = extracted(Halves(0.6, 0.2), song, masks_from="net").vocals
@@ -252,7 +252,7 @@ def test_a_song_without_a_singer_is_not_split_in_two() -> None:
 
 @pytest.mark.parametrize(("high", "used"), [(0.2, True), (0.5, False)])
 def test_a_report_says_how_sure_the_clusters_were(tmp_path: Path, high: float, used: bool) -> None:
-    extractor = Extractor(fake_nets.wrap(Halves(0.6, high), fake_nets.SMALL))
+    extractor = Extractor(fake_nets.make_model(Halves(0.6, high), fake_nets.SMALL))
     song = synthetic_songs.write(tmp_path / "song.wav", (0.1 * mixture()).clamp(-1, 1).numpy().T, 8_000)
     report = extract(song, tmp_path / "vocals.wav", extractor=extractor)
     assert report.cluster_confidence == pytest.approx(0.6 - high, abs=1e-3)
@@ -273,15 +273,15 @@ def test_silence_and_short_songs_come_through(samples: int) -> None:
 
 @pytest.mark.parametrize("rate", [8_000, 11_025])
 def test_blocks_of_any_size_find_the_same_clusters(rate: int) -> None:
-    extractor, song = Extractor(fake_nets.wrap(Halves(0.6, 0.2), fake_nets.SMALL)), mixture()
-    found = [extractor.survey(fake_nets.cut(song, sizes), rate, 2) for sizes in ([9_000], [1_000, 7, 0], [333])]
+    extractor, song = Extractor(fake_nets.make_model(Halves(0.6, 0.2), fake_nets.SMALL)), mixture()
+    found = [extractor.cluster(fake_nets.split_in_blocks(song, sizes), rate, 2) for sizes in ([9_000], [1_000, 7, 0], [333])]
     for other in found:
         torch.testing.assert_close(surely(other).centroids, surely(found[0]).centroids, rtol=0, atol=1e-5)
         assert surely(other).confidence == pytest.approx(0.4, abs=1e-4)
 
 
 def test_a_song_of_no_blocks_has_no_clusters() -> None:
-    assert Extractor(fake_nets.wrap(Halves(0.6, 0.2), fake_nets.SMALL)).survey([], 8_000, 2) is None
+    assert Extractor(fake_nets.make_model(Halves(0.6, 0.2), fake_nets.SMALL)).cluster([], 8_000, 2) is None
 
 
 def test_clusters_of_a_net_that_does_not_cluster_are_refused() -> None:

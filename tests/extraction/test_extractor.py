@@ -20,7 +20,7 @@ from vocalsep import audio
 from vocalsep.errors import AudioError, ConfigError
 from vocalsep.evaluation.metrics import sdr
 from vocalsep.evaluation.oracle import oracle
-from vocalsep.extraction import Extractor, Separation, extract
+from vocalsep.extraction import Extractor, StreamingSeparator, extract
 from vocalsep.features import FrontEnd, Linear, LogMel
 from vocalsep.shapes import Waveform
 from vocalsep.weights import Model
@@ -84,7 +84,7 @@ def test_the_mask_lands_where_and_when_the_net_meant_it_also_late_in_the_song(ra
     start, end = 10.3, 10.6  # of a low tone over a high one
     mixture = 0.01 * fake_nets.tone(3_500, rate, 12.0, channels=2)
     mixture[:, round(start * rate) : round(end * rate)] += fake_nets.tone(500, rate, 12.0)[:, : round(0.3 * rate)]
-    vocals = Extractor(fake_nets.wrap(fake_nets.Gate(), fake_nets.SMALL))(mixture, rate).vocals
+    vocals = Extractor(fake_nets.make_model(fake_nets.LowBandNet(), fake_nets.SMALL))(mixture, rate).vocals
     inside = slice(round((start + 0.01) * rate), round((end - 0.01) * rate))
     assert fake_nets.snr_db(mixture[:, inside], vocals[:, inside]) > 60
     # a window of the net and one of the song, 32 ms each, and a frame of either see the tone from afar
@@ -124,7 +124,7 @@ def test_above_its_band_a_net_is_taken_to_mean_what_it_says_of_its_highest_bands
 # channels, for a net that takes two at once
 
 
-class Panned(fake_nets.Constant):
+class Panned(fake_nets.ConstantNet):
     """Answers 1 for the louder of its two channels and 0 for the other; for equal ones 0.25 and 0.75."""
 
     def forward(self, features: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ class Panned(fake_nets.Constant):
 def panned(levels: list[float], rate: int = 8_000) -> tuple[Waveform, Waveform]:
     """A song with these levels in its channels, and its vocals by the net above."""
     mixture = fake_nets.noise(1, 9_000) * torch.tensor(levels)[:, None]
-    return mixture, Extractor(fake_nets.wrap(Panned(0.0), fake_nets.LINEAR))(mixture, rate).vocals
+    return mixture, Extractor(fake_nets.make_model(Panned(0.0), fake_nets.LINEAR))(mixture, rate).vocals
 
 
 def test_each_channel_of_a_stereo_song_has_its_own_mask() -> None:
@@ -243,7 +243,7 @@ def test_how_a_song_is_cut_changes_nothing(looking: Extractor, rate: int, sizes:
     mixture = fake_nets.noise(2, round(0.9 * rate), seed=3)
     whole = looking(mixture, rate)
     assert 0.1 < float(whole.vocals.norm() / mixture.norm()) < 0.9
-    cut = fake_nets.run(looking.start(rate, 2), mixture, sizes)
+    cut = fake_nets.separate_in_blocks(looking.start(rate, 2), mixture, sizes)
     assert cut.vocals.shape == mixture.shape
     assert fake_nets.snr_db(whole.vocals, cut.vocals) >= 60
 
@@ -251,10 +251,10 @@ def test_how_a_song_is_cut_changes_nothing(looking: Extractor, rate: int, sizes:
 @pytest.mark.parametrize("rate", [8_000, 44_100])
 def test_no_seam_is_heard_where_blocks_meet(looking: Extractor, rate: int) -> None:
     mixture = fake_nets.noise(2, 3 * rate, seed=6)
-    whole = fake_nets.run(looking.start(rate, 2), mixture, [mixture.shape[-1]]).vocals
+    whole = fake_nets.separate_in_blocks(looking.start(rate, 2), mixture, [mixture.shape[-1]]).vocals
     moment = rate // 50
     for seconds in (audio.PIPE_BLOCK_SECONDS, 0.1):
-        cut = fake_nets.run(looking.start(rate, 2), mixture, [round(seconds * rate)]).vocals
+        cut = fake_nets.separate_in_blocks(looking.start(rate, 2), mixture, [round(seconds * rate)]).vocals
         here, error = (x.unfold(-1, moment, moment).square().sum(dim=-1) for x in (whole, cut - whole))
         assert float(10 * torch.log10(error / here).max()) < -60  # in each 20 ms, not on average only
 
@@ -262,13 +262,13 @@ def test_no_seam_is_heard_where_blocks_meet(looking: Extractor, rate: int) -> No
 @pytest.mark.parametrize(("rate", "size"), [(8_000, 50), (44_100, 441), (48_000, 480)])
 def test_tiny_blocks_give_the_vocals_of_the_whole_song(looking: Extractor, rate: int, size: int) -> None:
     mixture = fake_nets.noise(1, round(1.1 * rate), seed=4)
-    cut = fake_nets.run(looking.start(rate, 1), mixture, [size])
+    cut = fake_nets.separate_in_blocks(looking.start(rate, 1), mixture, [size])
     assert fake_nets.snr_db(looking(mixture, rate).vocals, cut.vocals) >= 60
 
 
 def test_a_first_block_of_one_sample_is_a_block(looking: Extractor) -> None:
     mixture = fake_nets.noise(1, 30_000)
-    cut = fake_nets.run(looking.start(44_100, 1), mixture, [1, 29_999])
+    cut = fake_nets.separate_in_blocks(looking.start(44_100, 1), mixture, [1, 29_999])
     assert fake_nets.snr_db(looking(mixture, 44_100).vocals, cut.vocals) >= 60
 
 
@@ -278,7 +278,7 @@ def test_blocks_longer_than_the_readers_give_the_same_vocals(inversion: str) -> 
     mixture = torch.from_numpy(synthetic_songs.voice(1, 9.0, 8_000)).float()[
         None
     ]  # the reader's blocks last four seconds
-    once = fake_nets.run(extractor.start(8_000, 1), mixture, [mixture.shape[-1]])
+    once = fake_nets.separate_in_blocks(extractor.start(8_000, 1), mixture, [mixture.shape[-1]])
     assert fake_nets.snr_db(once.vocals, extractor(mixture, 8_000).vocals) >= 60
 
 
@@ -289,7 +289,7 @@ def test_blocks_longer_than_the_readers_give_the_same_vocals(inversion: str) -> 
 @pytest.mark.parametrize("rate", [8_000, 44_100])
 def test_silence_in_silence_out(rate: int, inversion: str) -> None:
     song = Extractor(fake_nets.random_unet(), inversion=inversion).start(rate, 2)
-    piece = fake_nets.run(song, torch.zeros(2, rate), [rate // 2])
+    piece = fake_nets.separate_in_blocks(song, torch.zeros(2, rate), [rate // 2])
     assert not piece.vocals.any()
     assert not piece.accompaniment.any()
     assert song.voice_share == 0
@@ -375,7 +375,7 @@ def test_two_songs_at_a_time_do_not_disturb_each_other(looking: Extractor) -> No
         for vocals, separation, part in zip(got, separations, parts, strict=True):
             vocals.append(separation.push(part).vocals)
     for vocals, separation, song in zip(got, separations, songs, strict=True):
-        alone = fake_nets.run(looking.start(8_000, 1), song, [3_000]).vocals
+        alone = fake_nets.separate_in_blocks(looking.start(8_000, 1), song, [3_000]).vocals
         assert torch.equal(torch.cat([*vocals, separation.finish().vocals], dim=-1), alone)
 
 
@@ -404,7 +404,7 @@ def held_bytes(thing: Any, seen: set[int]) -> int:
     return held_bytes(vars(thing), seen) if type(thing).__module__.startswith("vocalsep") else 0
 
 
-def walk(song: Separation, rate: int, seconds: float, block: Waveform) -> tuple[list[int], list[int]]:
+def walk(song: StreamingSeparator, rate: int, seconds: float, block: Waveform) -> tuple[list[int], list[int]]:
     """Pushes the same block until the song is so long; gives the bytes held and the samples owed after each."""
     held, owed, pushed, got = [], [], 0, 0
     while pushed < seconds * rate:
@@ -444,7 +444,7 @@ def test_at_full_size_little_is_held_and_vocals_come_within_seconds(rate: int, f
 def test_voice_share_is_0_without_voice_and_1_where_all_is_voice(value: float, expected: float) -> None:
     song = Extractor(fake_nets.constant(value)).start(16_000, 2)
     assert song.voice_share == 0
-    fake_nets.run(song, fake_nets.noise(2, 20_000), [7_000])
+    fake_nets.separate_in_blocks(song, fake_nets.noise(2, 20_000), [7_000])
     assert song.voice_share == expected
 
 
@@ -452,7 +452,7 @@ def test_voice_share_counts_pauses_as_pauses() -> None:
     song = Extractor(fake_nets.constant(1.0)).start(16_000, 1)
     mixture = fake_nets.noise(1, 160_000)
     mixture[:, 40_000:] = 0
-    fake_nets.run(song, mixture, [50_000])
+    fake_nets.separate_in_blocks(song, mixture, [50_000])
     assert song.voice_share == pytest.approx(0.25, abs=0.01)
 
 
@@ -599,7 +599,7 @@ def test_file_by_file_too_vocals_and_accompaniment_add_up(tmp_path: Path) -> Non
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux alone tells")
 def test_peak_memory_is_that_of_the_process_itself_not_of_the_one_that_started_it() -> None:
     ours = np.ones(700 * 2**20, dtype=np.uint8)
-    code = "from vocalsep.extraction import peak_memory_mb; print(peak_memory_mb())"
+    code = "from vocalsep.extraction import measure_peak_memory_mb; print(measure_peak_memory_mb())"
     told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert 10 < float(told.stdout) < ours.nbytes / 2**20
 
@@ -631,7 +631,7 @@ def test_failing_midway_leaves_nothing_behind(tmp_path: Path, error: type[BaseEx
     old = tmp_path / "v.wav"
     old.write_bytes(b"older vocals")
     before = sorted(tmp_path.iterdir())
-    extractor = Extractor(fake_nets.wrap(fake_nets.Breaks(error("at the second batch"))))
+    extractor = Extractor(fake_nets.make_model(fake_nets.FailingNet(error("at the second batch"))))
     with pytest.raises(error, match="second batch"):
         extract(song, old, accompaniment=tmp_path / "a.wav", extractor=extractor)
     assert sorted(tmp_path.iterdir()) == before
@@ -686,7 +686,7 @@ def test_with_workers_the_answer_follows_at_a_bounded_distance() -> None:
 
 
 def test_what_goes_wrong_in_a_worker_is_told() -> None:
-    extractor = Extractor(fake_nets.wrap(fake_nets.Breaks(RuntimeError("out of order"), after=3)), workers=2)
+    extractor = Extractor(fake_nets.make_model(fake_nets.FailingNet(RuntimeError("out of order"), after=3)), workers=2)
     with pytest.raises(RuntimeError, match="out of order"):
         extractor(fake_nets.noise(1, 160_000), 16_000)
 

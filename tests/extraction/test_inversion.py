@@ -49,7 +49,7 @@ def convergence(spectrum: Spectrum, magnitude: Magnitude) -> float:
 
 def streamed(spectrum: Spectrum, sizes: list[int], grid: Grid = GRID, name: str = "griffin-lim") -> Waveform:
     inversion = INVERSIONS[name](grid)
-    parts = [inversion.push(part) for part in fake_nets.cut(spectrum, sizes)]
+    parts = [inversion.push(part) for part in fake_nets.split_in_blocks(spectrum, sizes)]
     return torch.cat([*parts, inversion.finish()], dim=-1)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vocalsep.extraction import Extractor
 from vocalsep.extraction import voice as rules
-from vocalsep.extraction.voice import DELAY_SECONDS, OFF_DB, ON_DB, Gate, Stretch, Timeline
+from vocalsep.extraction.voice import DELAY_SECONDS, OFF_DB, ON_DB, Gate, Segment, VoiceDetector
 
 STEP = 0.01
 RATE = 8_000
@@ -23,23 +23,23 @@ def levels(*parts: tuple[float, float]) -> Tensor:
     return torch.cat([torch.full((round(seconds / STEP),), float(level)) for seconds, level in parts])
 
 
-def timeline(level: Tensor, sizes: list[int] | None = None, whole: Tensor | None = None) -> Timeline:
+def timeline(level: Tensor, sizes: list[int] | None = None, whole: Tensor | None = None) -> VoiceDetector:
     """What is found in frames of these levels."""
     whole = torch.ones(len(level)) if whole is None else whole
-    found, voice = Timeline(STEP), 10 ** (level / 10) * whole
+    found, voice = VoiceDetector(STEP), 10 ** (level / 10) * whole
     for cut in zip(
-        fake_nets.cut(voice, sizes or [len(level)]), fake_nets.cut(whole, sizes or [len(level)]), strict=True
+        fake_nets.split_in_blocks(voice, sizes or [len(level)]), fake_nets.split_in_blocks(whole, sizes or [len(level)]), strict=True
     ):
         found.push(*cut)
     found.finish((len(level) - 1) * STEP)  # the last frame is at the end
     return found
 
 
-def found(*parts: tuple[float, float]) -> list[Stretch]:
+def found(*parts: tuple[float, float]) -> list[Segment]:
     return timeline(levels(*parts)).stretches
 
 
-def near(*stretches: Stretch) -> Any:
+def near(*stretches: Segment) -> Any:
     return [pytest.approx(stretch, abs=0.06) for stretch in stretches]
 
 
@@ -128,7 +128,7 @@ def test_stretches_are_in_order_apart_and_long_enough(parts: list[tuple[float, f
 @given(parts=PARTS)
 def test_what_is_decided_stays_and_is_decided_in_time(parts: list[tuple[float, float]]) -> None:
     level = levels(*parts)
-    whole, now = timeline(level).stretches, Timeline(STEP)
+    whole, now = timeline(level).stretches, VoiceDetector(STEP)
     for frame in range(len(level)):
         now.push(10 ** (level[frame : frame + 1] / 10), torch.ones(1))
         assert frame * STEP - now.decided <= DELAY_SECONDS + 3 * STEP
@@ -139,7 +139,7 @@ def test_what_is_decided_stays_and_is_decided_in_time(parts: list[tuple[float, f
 
 
 def test_only_stretches_take_memory() -> None:
-    quiet = Timeline(STEP)
+    quiet = VoiceDetector(STEP)
     for _ in range(3_000):
         quiet.push(torch.full((100,), 1e-5), torch.ones(100))
     assert quiet.stretches == []
@@ -153,9 +153,9 @@ def test_only_stretches_take_memory() -> None:
 
 def gated(level: Tensor, samples: Tensor, sizes: list[int]) -> Tensor:
     """Samples behind a gate that is told of the levels as the sound goes by."""
-    told = Timeline(STEP)
+    told = VoiceDetector(STEP)
     gate, frames, out = Gate(RATE, told), 0, []
-    for block in fake_nets.cut(samples, sizes):
+    for block in fake_nets.split_in_blocks(samples, sizes):
         ready = min(len(level), frames + int(block.shape[-1] / RATE / STEP) + 1)
         told.push(10 ** (level[frames:ready] / 10), torch.ones(ready - frames))
         frames = ready
@@ -192,7 +192,7 @@ def test_cutting_changes_nothing_behind_the_gate(parts: list[tuple[float, float]
 
 
 def sung(rate: int) -> Tensor:
-    """A high tone all the time, and low ones from second 3 to 5 and 8 to 9, which `fake_nets.Gate` takes for voice."""
+    """A high tone all the time, and low ones from second 3 to 5 and 8 to 9, which `fake_nets.LowBandNet` takes for voice."""
     mixture = 0.01 * fake_nets.tone(3_500, rate, 12.0, channels=2)
     for start, end in ((3, 5), (8, 9)):
         mixture[:, start * rate : end * rate] += fake_nets.tone(500, rate, 1.0 * (end - start))
@@ -201,8 +201,8 @@ def sung(rate: int) -> Tensor:
 
 @pytest.mark.parametrize("rate", [8_000, 44_100])
 def test_a_songs_stretches_are_those_of_its_mask(rate: int) -> None:
-    song = Extractor(fake_nets.wrap(fake_nets.Gate(), fake_nets.SMALL)).start(rate, 2)
-    fake_nets.run(song, sung(rate), [5_000])
+    song = Extractor(fake_nets.make_model(fake_nets.LowBandNet(), fake_nets.SMALL)).start(rate, 2)
+    fake_nets.separate_in_blocks(song, sung(rate), [5_000])
     assert song.voice == near((3, 5), (8, 9))
     assert song.voice_share == pytest.approx(0.25, abs=0.01)
 
@@ -213,11 +213,11 @@ def test_gated_vocals_are_silent_between_stretches_and_the_accompaniment_is_the_
     mixture = 0.1 * fake_nets.tone(3_500, rate, 6.0, channels=2)
     mixture[:, 2 * rate : 4 * rate] += fake_nets.tone(500, rate, 2.0)
 
-    class Leaks(fake_nets.Gate):
+    class Leaks(fake_nets.LowBandNet):
         def forward(self, features: Tensor) -> Tensor:
             return super().forward(features).clamp_min(0.05)
 
-    model = fake_nets.wrap(Leaks(), fake_nets.SMALL)
+    model = fake_nets.make_model(Leaks(), fake_nets.SMALL)
     plain, closed = (Extractor(model, inversion=inversion, gate=gate)(mixture, rate) for gate in (False, True))
     inside, outside = slice(round(2.1 * rate), round(3.9 * rate)), slice(round(4.3 * rate), None)
     torch.testing.assert_close(closed.vocals[:, inside], plain.vocals[:, inside], rtol=0, atol=1e-6)
@@ -229,8 +229,8 @@ def test_gated_vocals_are_silent_between_stretches_and_the_accompaniment_is_the_
 
 @pytest.mark.parametrize("rate", [8_000, 44_100])
 def test_how_a_song_is_cut_changes_nothing_behind_the_gate(rate: int) -> None:
-    extractor, mixture = Extractor(fake_nets.wrap(fake_nets.Gate(), fake_nets.SMALL), gate=True), sung(rate)
+    extractor, mixture = Extractor(fake_nets.make_model(fake_nets.LowBandNet(), fake_nets.SMALL), gate=True), sung(rate)
     whole = extractor(mixture, rate)
-    cut = fake_nets.run(extractor.start(rate, 2), mixture, [700, 0, 9_001])
+    cut = fake_nets.separate_in_blocks(extractor.start(rate, 2), mixture, [700, 0, 9_001])
     assert whole.vocals.any()
     assert fake_nets.snr_db(whole.vocals, cut.vocals) >= 60

@@ -88,7 +88,7 @@ def test_shape(channels: int) -> None:
 
 
 def test_chunk_samples_lie_under_a_chunk_of_frames() -> None:
-    assert SMALL.grid.frames(SMALL.chunk_samples) == SMALL.frames
+    assert SMALL.grid.count_frames(SMALL.chunk_samples) == SMALL.frames
     assert LogMel().chunk_samples == 127 * 256
 
 
@@ -233,7 +233,7 @@ def test_a_mono_net_is_shown_the_mean_power_of_all_channels() -> None:
     spectrum = stft.forward(noise(3, 1000), MONO.grid)
     power = MONO.analyse(spectrum)
     torch.testing.assert_close(power, spectrum.abs().square().mean(dim=0, keepdim=True))
-    assert MONO.arrange(power[None]).shape == (1, 1, 129, power.shape[-1])
+    assert MONO.group_channels(power[None]).shape == (1, 1, 129, power.shape[-1])
 
 
 def test_linear_rows_lie_where_the_stft_has_them() -> None:
@@ -244,32 +244,32 @@ def test_linear_rows_lie_where_the_stft_has_them() -> None:
 @pytest.mark.parametrize("channels", range(1, 7))
 def test_channels_are_dealt_out_in_pairs_and_their_masks_come_back(channels: int) -> None:
     power = noise(3, channels, 50, 16).square()
-    pairs = STEREO.arrange(power)
+    pairs = STEREO.group_channels(power)
     assert pairs.shape == (3 * ((channels + 1) // 2), 2, 50, 16)
-    torch.testing.assert_close(STEREO.rearrange(pairs, channels), power)
+    torch.testing.assert_close(STEREO.ungroup_channels(pairs, channels), power)
     first = pairs[: len(pairs) // 3]  # those of the first chunk come first
     torch.testing.assert_close(first.flatten(0, 1)[:channels], power[0])
 
 
 def test_a_channel_shown_twice_gets_the_mean_of_its_masks() -> None:
     masks = torch.tensor([0.1, 0.5, 0.2, 0.8]).reshape(2, 2, 1, 1).expand(-1, -1, 50, 16)
-    got = STEREO.rearrange(masks, 3)
+    got = STEREO.ungroup_channels(masks, 3)
     torch.testing.assert_close(got[0, :, 0, 0], torch.tensor([0.1, 0.5, 0.5]))
 
 
 def test_one_mask_for_both_channels_of_a_net_serves_both() -> None:
-    got = STEREO.rearrange(torch.tensor([0.25, 0.75]).reshape(2, 1, 1, 1).expand(-1, -1, 50, 16), 4)
+    got = STEREO.ungroup_channels(torch.tensor([0.25, 0.75]).reshape(2, 1, 1, 1).expand(-1, -1, 50, 16), 4)
     torch.testing.assert_close(got[0, :, 0, 0], torch.tensor([0.25, 0.25, 0.75, 0.75]))
 
 
 @pytest.mark.parametrize("front_end", [SMALL, MONO], ids=["log-mel", "mono"])
 def test_one_mask_for_all_channels_stays_one(front_end: FrontEnd) -> None:
     mask = torch.rand(2, 1, 5, 3)
-    assert torch.equal(front_end.rearrange(mask, 2), mask)
+    assert torch.equal(front_end.ungroup_channels(mask, 2), mask)
 
 
 def test_no_chunks_are_arranged_to_none() -> None:
-    assert STEREO.arrange(torch.zeros(0, 3, 50, 16)).shape == (0, 2, 50, 16)
+    assert STEREO.group_channels(torch.zeros(0, 3, 50, 16)).shape == (0, 2, 50, 16)
 
 
 @pytest.mark.parametrize("front_end", [SMALL, STEREO, MONO], ids=["log-mel", "stereo", "mono"])

@@ -20,7 +20,7 @@ from vocalsep import config, masks, nets, stft, weights
 from vocalsep.errors import ConfigError
 from vocalsep.extraction import Extractor
 from vocalsep.features import MFCC, FrontEnd, Linear, LogMel
-from vocalsep.features.mfcc import cosines
+from vocalsep.features.mfcc import make_dct_matrix
 from vocalsep.shapes import Mask
 from vocalsep.training import recipes
 
@@ -127,7 +127,7 @@ def test_librosa_finds_the_power_in_the_coefficients(front_end: MFCC) -> None:
 @settings(deadline=None, max_examples=20)
 @given(size=st.integers(1, 128))
 def test_the_cosines_are_orthonormal_and_each_has_its_number_of_half_periods(size: int) -> None:
-    matrix = cosines(size)
+    matrix = make_dct_matrix(size)
     torch.testing.assert_close(matrix.T @ matrix, torch.eye(size), rtol=0, atol=2e-6)
     number, row = torch.arange(size).double()[:, None], torch.arange(size).double()
     expected = (2 / size) ** 0.5 * torch.cos(torch.pi * number * (2 * row + 1) / (2 * size))
@@ -138,7 +138,7 @@ def test_the_cosines_are_orthonormal_and_each_has_its_number_of_half_periods(siz
 @BOTH
 def test_all_coefficients_are_kept_and_the_transpose_undoes_them(front_end: MFCC) -> None:
     power = uniform(3, 1, front_end.bands, 5) + 0.1
-    level = cosines(front_end.bands).T @ front_end.normalise(power)
+    level = make_dct_matrix(front_end.bands).T @ front_end.normalise(power)
     back = level.expm1() * 1e-8
     torch.testing.assert_close(back, power / power.mean(dim=(1, 2, 3), keepdim=True), rtol=1e-4, atol=0)
 

@@ -320,6 +320,6 @@ def test_the_losses_of_both_parts_are_there_and_weighted() -> None:
 
 def test_a_song_of_any_channels_goes_through_it() -> None:
     spectrum = stft.forward(noise(3, 2_000), SMALL.grid)[..., :32]
-    features = SMALL.normalise(SMALL.arrange(SMALL.analyse(spectrum)[None]))
-    mask = SMALL.rearrange(settled(made("uhnet"))(features), 3)
+    features = SMALL.normalise(SMALL.group_channels(SMALL.analyse(spectrum)[None]))
+    mask = SMALL.ungroup_channels(settled(made("uhnet"))(features), 3)
     assert masks.apply(SMALL.spread(mask)[0], spectrum).shape == spectrum.shape

@@ -232,6 +232,6 @@ def test_it_learns_one_batch_by_heart(kind: str) -> None:
 
 def test_a_song_of_any_channels_goes_through_it() -> None:
     spectrum = stft.forward(noise(3, 4_000), COMPRESSED.grid)
-    features = COMPRESSED.normalise(COMPRESSED.arrange(COMPRESSED.analyse(spectrum)[None]))
-    mask = COMPRESSED.rearrange(drnn(**MASK)(features), 3)
+    features = COMPRESSED.normalise(COMPRESSED.group_channels(COMPRESSED.analyse(spectrum)[None]))
+    mask = COMPRESSED.ungroup_channels(drnn(**MASK)(features), 3)
     assert masks.apply(COMPRESSED.spread(mask)[0], spectrum).shape == spectrum.shape

@@ -136,7 +136,7 @@ def test_level_of_the_mixture_does_not_change_the_mask(gain: float) -> None:
 
     def answer(mixture: Tensor) -> Tensor:
         power = SMALL.analyse(stft.forward(mixture, SMALL.grid))
-        return net(SMALL.normalise(SMALL.arrange(power))).detach()
+        return net(SMALL.normalise(SMALL.group_channels(power))).detach()
 
     torch.testing.assert_close(answer(samples * gain), answer(samples), rtol=0, atol=1e-4)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vocalsep import nets
-from vocalsep.extraction import Piece, Separation
+from vocalsep.extraction import Parts, StreamingSeparator
 from vocalsep.features import FrontEnd, Linear, LogMel
 from vocalsep.nets import Batch, Net
 from vocalsep.shapes import Features, Mask, Waveform
@@ -25,7 +25,7 @@ class NoOptions:
     """Options of a net that has none."""
 
 
-class Constant(Net):
+class ConstantNet(Net):
     """Answers the same mask whatever it is shown: one number, or one to each band."""
 
     Options = NoOptions
@@ -41,7 +41,7 @@ class Constant(Net):
         raise NotImplementedError
 
 
-class Gate(Constant):
+class LowBandNet(ConstantNet):
     """Answers 1 in the frames whose lower half of the bands is the louder one, 0 in the others."""
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Gate(Constant):
         return (low > high).to(features) * super().forward(features)
 
 
-class Breaks(Constant):
+class FailingNet(ConstantNet):
     """Answers 1 for a number of batches and raises an error at the next."""
 
     def __init__(self, error: BaseException, after: int = 1) -> None:
@@ -67,14 +67,14 @@ class Breaks(Constant):
         return super().forward(features)
 
 
-def wrap(net: Net, front_end: FrontEnd = PAPER, name: str = "fake") -> Model:
+def make_model(net: Net, front_end: FrontEnd = PAPER, name: str = "fake") -> Model:
     """A model around any net."""
     return Model(name=name, net=net.eval().requires_grad_(False), front_end=front_end, metadata={})
 
 
 def constant(value: float | Tensor, front_end: FrontEnd = PAPER) -> Model:
     """A model whose mask is `value` everywhere."""
-    return wrap(Constant(value), front_end)
+    return make_model(ConstantNet(value), front_end)
 
 
 def random_unet(front_end: LogMel = SMALL, seed: int = 0) -> Model:
@@ -84,7 +84,7 @@ def random_unet(front_end: LogMel = SMALL, seed: int = 0) -> Model:
         net = nets.build("unet", {"width": 4, "dropout": 0.0})
         seen = torch.randn(4, 1, front_end.bands, front_end.frames)
     assert isinstance(net.head, nn.Conv2d)
-    return wrap(_lively(net, net.head, seen), front_end, name="random")
+    return make_model(_lively(net, net.head, seen), front_end, name="random")
 
 
 def random_uhnet(front_end: Linear = LINEAR, seed: int = 0) -> Model:
@@ -95,7 +95,7 @@ def random_uhnet(front_end: Linear = LINEAR, seed: int = 0) -> Model:
         net = nets.build("uhnet-hd", shape)
         seen = torch.randn(4, front_end.channels, front_end.freqs, front_end.frames).abs()
     assert isinstance(net.leave, nn.Conv2d)
-    return wrap(_lively(net, net.leave, seen), front_end, name="random")
+    return make_model(_lively(net, net.leave, seen), front_end, name="random")
 
 
 def _lively(net: Net, head: nn.Conv2d, seen: Tensor) -> Net:
@@ -130,7 +130,7 @@ def quantise(samples: Waveform, bits: int) -> Waveform:
     return ((samples.double() * scale).round().clamp(-scale, scale - 1) / scale).float()
 
 
-def cut(samples: Tensor, sizes: list[int]) -> Iterator[Tensor]:
+def split_in_blocks(samples: Tensor, sizes: list[int]) -> Iterator[Tensor]:
     """Pieces of the last axis, of the given sizes over and over, until all is used; some size must not be 0."""
     at = turn = 0
     while at < samples.shape[-1]:
@@ -139,11 +139,11 @@ def cut(samples: Tensor, sizes: list[int]) -> Iterator[Tensor]:
         at, turn = at + size, turn + 1
 
 
-def run(separation: Separation, mixture: Waveform, sizes: list[int]) -> Piece:
+def separate_in_blocks(separation: StreamingSeparator, mixture: Waveform, sizes: list[int]) -> Parts:
     """Pushes a song in blocks of the given sizes."""
-    pieces = [separation.push(block) for block in cut(mixture, sizes)]
+    pieces = [separation.push(block) for block in split_in_blocks(mixture, sizes)]
     pieces.append(separation.finish())
-    return Piece(*(torch.cat(part, dim=-1) for part in zip(*pieces, strict=True)))
+    return Parts(*(torch.cat(part, dim=-1) for part in zip(*pieces, strict=True)))
 
 
 def snr_db(reference: Tensor, estimate: Tensor) -> float:

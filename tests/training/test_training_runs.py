@@ -209,7 +209,7 @@ def test_validation_settles_the_statistics_of_the_averaged_net(material: Materia
 def test_using_a_net_first_does_not_keep_it_from_being_trained() -> None:
     front_end = LogMel(rate=8_000, n_fft=512, hop=128, bands=32, frames=16)  # nobody else has this one
     with torch.inference_mode():  # as when a song's vocals are extracted
-        masks.row_map(tuple(front_end.band_hz.tolist()), tuple(front_end.grid.hz.tolist()))
+        masks.make_row_matrix(tuple(front_end.band_hz.tolist()), tuple(front_end.grid.hz.tolist()))
     net = nets.build("unet", {"width": 1, "spectral": 1.0})
     sound = torch.randn(2, 2, 2, nets.count_excerpt_samples(front_end), generator=torch.Generator().manual_seed(0))
     sum(net.loss(nets.make_batch(front_end, *sound)).values()).backward()  # type: ignore[union-attr]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from vocalsep import audio, masks, stft
-from vocalsep.extraction import Piece
+from vocalsep.extraction import Parts
 from vocalsep.features import FrontEnd
 from vocalsep.shapes import Mask, Waveform
 from vocalsep.stft import Grid
@@ -20,7 +20,7 @@ def oracle(
     front_end: FrontEnd | None = None,
     *,
     mask: Callable[[Tensor, Tensor], Mask] = masks.ratio,
-) -> Piece:
+) -> Parts:
     """What an ideal mask makes of a song: the ceiling of every net that answers with such masks.
 
     Args:
@@ -43,7 +43,7 @@ def oracle(
         grid = front_end.grid.at_rate(rate)
         low = [audio.resample(part, rate, front_end.rate) for part in (vocals, accompaniment)]
         bands = [front_end.analyse(stft.forward(part, front_end.grid)) for part in low]
-        frames = range(grid.frames(mixture.shape[-1]))
+        frames = range(grid.count_frames(mixture.shape[-1]))
         ideal = front_end.project(mask(bands[0], bands[1]), start=0, grid=grid, frames=frames)
     estimate = stft.inverse(masks.apply(ideal, stft.forward(mixture, grid)), grid, mixture.shape[-1])
-    return Piece(*masks.remainder(mixture, estimate))
+    return Parts(*masks.split_mixture(mixture, estimate))

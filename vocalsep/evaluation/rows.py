@@ -17,7 +17,7 @@ from vocalsep.datasets.tracks import Track, is_recording
 from vocalsep.errors import AudioError, ConfigError, DatasetError
 from vocalsep.evaluation.oracle import oracle
 from vocalsep.evaluation.songs import Song
-from vocalsep.extraction import Piece
+from vocalsep.extraction import Parts
 from vocalsep.nets import ClusteringNet
 from vocalsep.shapes import Waveform
 
@@ -70,7 +70,7 @@ class Row:
         known: Heard = weights.load(self.model).metadata.get("heard", {}) if self.kind == "model" else {}
         return known
 
-    def estimate(self, track: str, song: Song) -> Piece:
+    def estimate(self, track: str, song: Song) -> Parts:
         """Vocals and accompaniment of a song.
 
         Args:
@@ -162,17 +162,17 @@ def _extractor(model: str, inversion: str, masks_from: str, gate: bool) -> extra
     return extraction.Extractor(loaded, device="cpu", inversion=inversion, masks_from=masks_from, gate=gate)
 
 
-def _mixture(row: Row, track: str, song: Song) -> Piece:
+def _mixture(row: Row, track: str, song: Song) -> Parts:
     del row, track
-    return Piece(song.mixture, song.mixture)
+    return Parts(song.mixture, song.mixture)
 
 
-def _model(row: Row, track: str, song: Song) -> Piece:
+def _model(row: Row, track: str, song: Song) -> Parts:
     del track
     return _extractor(row.model, row.inversion, row.masks_from, row.gate)(song.mixture, song.rate)
 
 
-def _ideal(row: Row, track: str, song: Song) -> Piece:
+def _ideal(row: Row, track: str, song: Song) -> Parts:
     """A linear grid has a mask to each channel, so each may be done for itself; whole songs would take much memory."""
     del track
     if row.model:
@@ -181,19 +181,19 @@ def _ideal(row: Row, track: str, song: Song) -> Piece:
     mask = masks.binary if row.kind == "ibm" else masks.ratio
     channels = zip(torch.split(song.mixture, 1), torch.split(song.vocals, 1), strict=True)
     pieces = [oracle(mixture, vocals, song.rate, mask=mask) for mixture, vocals in channels]
-    return Piece(*(torch.cat(part) for part in zip(*pieces, strict=True)))
+    return Parts(*(torch.cat(part) for part in zip(*pieces, strict=True)))
 
 
-def _files(row: Row, track: str, song: Song) -> Piece:
+def _files(row: Row, track: str, song: Song) -> Parts:
     assert row.folder is not None
     vocals = _read(row.folder, track, "vocals", song)
     if vocals is None:
         raise DatasetError(f"no estimate in {row.folder}; expected {track}/vocals.wav or {track}.vocals.wav")
     accompaniment = _read(row.folder, track, "accompaniment", song)
-    return Piece(vocals, song.mixture - vocals if accompaniment is None else accompaniment)
+    return Parts(vocals, song.mixture - vocals if accompaniment is None else accompaniment)
 
 
-KINDS: dict[str, Callable[[Row, str, Song], Piece]] = {
+KINDS: dict[str, Callable[[Row, str, Song], Parts]] = {
     "mixture": _mixture,
     "model": _model,
     "estimates": _files,

@@ -11,7 +11,7 @@ from torch import Tensor
 from vocalsep.evaluation import metrics
 from vocalsep.evaluation.bsseval import BssEval, Ratios
 from vocalsep.evaluation.songs import Song
-from vocalsep.extraction import Piece
+from vocalsep.extraction import Parts
 
 SCORES = {
     "v4_sdr": "SDR, BSS Eval v4 (images, 1-s frames, as museval), median over frames",
@@ -56,7 +56,7 @@ class Ruler:
         mixture = song.mixture
         self._floor = self._whole(torch.stack([mixture, mixture]), self._bss_eval(torch.stack([mixture, mixture]))[1])
 
-    def __call__(self, piece: Piece) -> Scores:
+    def __call__(self, piece: Parts) -> Scores:
         """Scores estimated vocals and accompaniment, ``(channel, time)`` each."""
         estimates = torch.stack([*piece])
         frames, whole = self._bss_eval(estimates)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vocalsep.extraction.extractor import MASKS_FROM, Extractor
-from vocalsep.extraction.recordings import Report, extract, peak_memory_mb
-from vocalsep.extraction.streaming import Piece, Separation, chunk_masks
+from vocalsep.extraction.extractor import MASK_SOURCES, Extractor
+from vocalsep.extraction.recordings import Report, extract, measure_peak_memory_mb
+from vocalsep.extraction.streaming import Parts, StreamingSeparator, estimate_masks
 
-__all__ = ["MASKS_FROM", "Extractor", "Piece", "Report", "Separation", "chunk_masks", "extract", "peak_memory_mb"]
+__all__ = ["MASK_SOURCES", "Extractor", "Parts", "Report", "StreamingSeparator", "estimate_masks", "extract", "measure_peak_memory_mb"]

@@ -57,7 +57,7 @@ class Array:
     def parts(self, vocals: Waveform) -> tuple[Tensor, Tensor]:
         """Vocals and accompaniment, of the song's shape and type.
 
-        They add up to the song: exactly in fixed point, in floating point as `masks.remainder` says. Where a part would
+        They add up to the song: exactly in fixed point, in floating point as `masks.split_mixture` says. Where a part would
         exceed what the type holds, the vocals give way. Samples that are not finite count as silence.
 
         Args:
@@ -69,7 +69,7 @@ class Array:
         found = vocals.reshape(song.shape).double() * _FIXED.get(kind, 1.0)
         found = found.round() if kind in _FIXED else found
         found = found.clamp((song - limits.max).clamp_min(limits.min), (song - limits.min).clamp_max(limits.max))
-        return masks.remainder(song.to(kind), found.to(kind))
+        return masks.split_mixture(song.to(kind), found.to(kind))
 
     def like(self, part: Tensor) -> Any:
         """A part as what the song came as: a numpy array of its type, or a tensor on its device."""

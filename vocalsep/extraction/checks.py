@@ -13,7 +13,7 @@ _SAME_DB = -100.0  # an accompaniment so far below the mixture is rounding
 _FAINT_DB = -50.0
 
 
-class Check:
+class OutputCheck:
     """Looks at what a model makes of a song, piece by piece.
 
     Args:

@@ -16,7 +16,7 @@ from vocalsep.shapes import Spectrum, Waveform
 from vocalsep.stft import Analysis
 
 
-class Slicer:
+class Chunker:
     """Cuts frames into chunks.
 
     Args:
@@ -89,7 +89,7 @@ class Stitcher:
         return self._sum[..., :left] / self._weight[:left]
 
 
-class Queue:
+class Buffer:
     """Frames or samples (the last axis) that wait: pushed at one end, popped at the other."""
 
     def __init__(self) -> None:
@@ -123,7 +123,7 @@ class Queue:
         return held[..., :count]
 
 
-class Listener:
+class ChunkStream:
     """From blocks of a song to chunks on a front end's grid.
 
     Args:
@@ -137,7 +137,7 @@ class Listener:
         self._front_end, self._channels = front_end, channels
         self._resampler = audio.Resampler(rate, front_end.rate, channels)
         self._analysis = Analysis(front_end.grid)
-        self._slicer = Slicer(front_end.frames, hop)
+        self._slicer = Chunker(front_end.frames, hop)
 
     def push(self, block: Waveform, *, last: bool = False) -> Tensor:
         """Takes the next block of the song.

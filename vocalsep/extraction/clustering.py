@@ -22,7 +22,7 @@ from torch import Tensor
 
 from vocalsep.shapes import Embedding, Mask
 
-TRUST = 0.3
+MIN_CONFIDENCE = 0.3
 """Clusters count from this confidence on."""
 
 _SAMPLE = 40_000  # bins that k-means is fitted on
@@ -47,10 +47,10 @@ class Clusters:
     @property
     def trusted(self) -> bool:
         """Whether the song is to be separated by them."""
-        return self.confidence >= TRUST
+        return self.confidence >= MIN_CONFIDENCE
 
 
-class Sample:
+class BinSample:
     """A sample of a song's loud bins, whose size does not depend on how long the song is.
 
     All bins have the same chance, whatever comes first, and the same song gives the same sample however it is cut into
@@ -78,7 +78,7 @@ class Sample:
         every = torch.cat(held)
         self._held = every[every[:, 0].argsort(stable=True)[:_SAMPLE]] if len(every) > _SAMPLE else every
 
-    def clusters(self) -> Clusters | None:
+    def fit(self) -> Clusters | None:
         """K-means over the sample; none if the song has not two different loud bins."""
         from sklearn.cluster import KMeans  # takes a second to import, and most songs need none
         from threadpoolctl import threadpool_limits
@@ -99,7 +99,7 @@ class Sample:
         return Clusters(centroids if first >= second else centroids.flip(0), abs(first - second))
 
 
-def mask(clusters: Clusters, embedding: Embedding, own: Mask, power: Tensor) -> Mask:
+def estimate_mask(clusters: Clusters, embedding: Embedding, own: Mask, power: Tensor) -> Mask:
     """The binary mask of the voice's cluster, chunk by chunk; the net's own where it sees no voice in that cluster.
 
     Args:
@@ -117,4 +117,4 @@ def mask(clusters: Clusters, embedding: Embedding, own: Mask, power: Tensor) -> 
     voice = torch.einsum("bdfn,d->bfn", embedding, centroids[0] - centroids[1]).unsqueeze(1) > 0
     weight = power.sqrt() * voice
     seen = (weight * own).sum((1, 2, 3), keepdim=True) / weight.sum((1, 2, 3), keepdim=True).clamp_min(1e-12)
-    return torch.where(seen >= TRUST, voice.to(own.dtype), own)
+    return torch.where(seen >= MIN_CONFIDENCE, voice.to(own.dtype), own)

@@ -11,16 +11,16 @@ from vocalsep import audio, weights
 from vocalsep.errors import AudioError, ConfigError, describe_unknown
 from vocalsep.extraction import clustering
 from vocalsep.extraction.arrays import Array, Samples
-from vocalsep.extraction.checks import Check
-from vocalsep.extraction.chunks import Listener
+from vocalsep.extraction.checks import OutputCheck
+from vocalsep.extraction.chunks import ChunkStream
 from vocalsep.extraction.clustering import Clusters
 from vocalsep.extraction.inversion import INVERSIONS
-from vocalsep.extraction.streaming import Piece, Separation, chunk_inputs, finite
+from vocalsep.extraction.streaming import Parts, StreamingSeparator, prepare_inputs, silence_non_finite
 from vocalsep.nets import ClusteringNet
 from vocalsep.shapes import Waveform
 from vocalsep.weights import Model
 
-MASKS_FROM = ("auto", "net", "clusters")
+MASK_SOURCES = ("auto", "net", "clusters")
 
 
 class Extractor:
@@ -56,8 +56,8 @@ class Extractor:
             raise ConfigError(f"{workers} workers; expected at least 0")
         if inversion not in INVERSIONS:
             raise ConfigError(describe_unknown("inversion", inversion, INVERSIONS))
-        if masks_from not in MASKS_FROM:
-            raise ConfigError(describe_unknown("source of masks", masks_from, MASKS_FROM))
+        if masks_from not in MASK_SOURCES:
+            raise ConfigError(describe_unknown("source of masks", masks_from, MASK_SOURCES))
         by_default = isinstance(model.net, ClusteringNet) and model.net.clusters_by_default
         if masks_from == "clusters" and not isinstance(model.net, ClusteringNet):
             raise ConfigError(f"model {model.name} does not cluster; take its own masks")
@@ -68,7 +68,7 @@ class Extractor:
         self._workers = ThreadPoolExecutor(workers) if workers and self.device.type == "cpu" else None
         model.net.to(self.device, memory_format=model.net.memory_format)  # type: ignore[call-overload]
 
-    def survey(self, blocks: Iterable[Waveform], rate: int, channels: int) -> Clusters | None:
+    def cluster(self, blocks: Iterable[Waveform], rate: int, channels: int) -> Clusters | None:
         """Clusters a song, in memory that does not grow with it.
 
         Args:
@@ -81,23 +81,23 @@ class Extractor:
         """
         net, front_end = self.model.net, self.model.front_end
         assert isinstance(net, ClusteringNet)
-        listener, sample = Listener(front_end, rate, channels, front_end.frames), clustering.Sample()
+        listener, sample = ChunkStream(front_end, rate, channels, front_end.frames), clustering.BinSample()
 
         def listen(block: Waveform, *, last: bool = False) -> None:
-            for arranged, features in chunk_inputs(listener.push(block, last=last), front_end, net, self.device):
+            for arranged, features in prepare_inputs(listener.push(block, last=last), front_end, net, self.device):
                 sample.push(*net.embed(features), arranged)
 
         with torch.inference_mode():
             empty = None
             for block in blocks:
-                listen(finite(block))
+                listen(silence_non_finite(block))
                 empty = block[:, :0]
             if empty is None:
                 return None
             listen(empty, last=True)
-        return sample.clusters()
+        return sample.fit()
 
-    def start(self, rate: int, channels: int, clusters: Clusters | None = None) -> Separation:
+    def start(self, rate: int, channels: int, clusters: Clusters | None = None) -> StreamingSeparator:
         """Begins a song: push its blocks into what this returns.
 
         Args:
@@ -106,7 +106,7 @@ class Extractor:
             clusters: What `survey` found in it; without them, or where they are not to be trusted, the net's own masks
                 are taken.
         """
-        return Separation(
+        return StreamingSeparator(
             self.model,
             rate,
             channels,
@@ -117,7 +117,7 @@ class Extractor:
             gate=self.gate,
         )
 
-    def __call__(self, mixture: Waveform, rate: int) -> Piece:
+    def __call__(self, mixture: Waveform, rate: int) -> Parts:
         """Extracts from a song in memory.
 
         Args:
@@ -134,13 +134,13 @@ class Extractor:
             raise AudioError(f"a mixture of shape {tuple(mixture.shape)}; expected (channel, time), neither empty")
         return self._whole(mixture, rate)[0]
 
-    def _whole(self, mixture: Waveform, rate: int) -> tuple[Piece, Separation]:
+    def _whole(self, mixture: Waveform, rate: int) -> tuple[Parts, StreamingSeparator]:
         blocks = torch.split(mixture.float(), max(1, round(audio.BLOCK_SECONDS * rate)), dim=-1)
-        clusters = self.survey(blocks, rate, mixture.shape[0]) if self.clusters else None
+        clusters = self.cluster(blocks, rate, mixture.shape[0]) if self.clusters else None
         song = self.start(rate, mixture.shape[0], clusters)
         pieces = [song.push(block) for block in blocks]
         pieces.append(song.finish())
-        return Piece(*(torch.cat(part, dim=-1) for part in zip(*pieces, strict=True))), song
+        return Parts(*(torch.cat(part, dim=-1) for part in zip(*pieces, strict=True))), song
 
     def extract(self, samples: Samples, sample_rate: int) -> tuple[Samples, Samples]:
         """Extracts from a song in an array of any kind.
@@ -162,7 +162,7 @@ class Extractor:
             raise AudioError(f"{sample_rate} samples a second; expected {min(audio.RATES)} to {max(audio.RATES)}")
         song = Array(samples)
         piece, separation = self._whole(song.waveform, int(sample_rate))
-        check = Check(self.model.name, "the samples")
+        check = OutputCheck(self.model.name, "the samples")
         check.push(*piece, broken=separation.broken)
         check.finish()
         vocals, accompaniment = song.parts(piece.vocals)

@@ -13,11 +13,11 @@ from typing import BinaryIO
 
 from vocalsep import audio, files, release, weights
 from vocalsep.errors import AudioError
-from vocalsep.extraction.checks import Check
+from vocalsep.extraction.checks import OutputCheck
 from vocalsep.extraction.clustering import Clusters
 from vocalsep.extraction.extractor import Extractor
-from vocalsep.extraction.streaming import Piece, Separation
-from vocalsep.extraction.voice import Stretch
+from vocalsep.extraction.streaming import Parts, StreamingSeparator
+from vocalsep.extraction.voice import Segment
 from vocalsep.shapes import Waveform
 
 
@@ -55,7 +55,7 @@ class Report:
     taken_seconds: float
     times_real_time: float
     peak_memory_mb: float | None
-    voice: tuple[Stretch, ...]
+    voice: tuple[Segment, ...]
     voice_share: float
     vocals_db: float | None
     cluster_confidence: float | None
@@ -75,7 +75,7 @@ def extract(
     subtype: str | None = None,
     clip: str = "clamp",
     labels: Path | str | None = None,
-    raw: audio.Layout | None = None,
+    raw: audio.SampleLayout | None = None,
 ) -> Report:
     """Extracts the vocals of a recording into a file of the same rate, channel count, length and sample format.
 
@@ -102,14 +102,14 @@ def extract(
         ModelError: If the net's answers are no numbers, or the vocals the song itself (unless it is silent). No output
             is left then.
     """
-    asked = None if subtype is None else audio.subtype_named(subtype)
+    asked = None if subtype is None else audio.find_subtype(subtype)
     extractor = extractor or Extractor(weights.load())
     started = time.perf_counter()
     source = _place(song)
     outputs = [_place(where) for where in (vocals, accompaniment) if where is not None]
-    name = str(source) if isinstance(source, Path) else audio.INPUT
+    name = str(source) if isinstance(source, Path) else audio.STDIN
     with contextlib.ExitStack() as stack:
-        reader = stack.enter_context(audio.opened(source, raw))
+        reader = stack.enter_context(audio.open_song(source, raw))
         for path in outputs:
             if isinstance(path, Path):
                 audio.check_output(path, rate=reader.rate, channels=reader.channels, subtype=subtype)
@@ -124,12 +124,12 @@ def extract(
             subtype=asked or reader.subtype,
             clip=clip,
             samples=0 if reader.estimated else reader.samples,
-            about=[about.of_part(part, encoder) for part in ("vocals", "accompaniment")],
+            tags=[about.for_part(part, encoder) for part in ("vocals", "accompaniment")],
             raw=raw is not None,
         )
         stack.enter_context(written)
         separation = extractor.start(reader.rate, reader.channels, clusters)
-        check = Check(extractor.model.name, name)
+        check = OutputCheck(extractor.model.name, name)
         share = 0.5 if extractor.clusters and reader.path else 1.0
         for piece in _pieces(reader, separation, name, lambda seconds: progress(share * seconds)):
             check.push(*piece, broken=separation.broken)
@@ -138,7 +138,7 @@ def extract(
         if track:
             lines = (f"{start:.6f}\t{end:.6f}\tvoice\n" for start, end in separation.voice)
             track.write_text("".join(lines), encoding="utf-8")
-    complaints = (complaint, *written.complaints, reader.complaint, check.warning)
+    complaints = (complaint, *written.warnings, reader.warning, check.warning)
     taken = time.perf_counter() - started
     return Report(
         input=_told(source),
@@ -149,13 +149,13 @@ def extract(
         audio_seconds=round(separation.seconds, 3),
         taken_seconds=round(taken, 3),
         times_real_time=round(separation.seconds / taken, 2),
-        peak_memory_mb=peak_memory_mb(),
+        peak_memory_mb=measure_peak_memory_mb(),
         voice=tuple((round(start, 3), round(end, 3)) for start, end in separation.voice),
         voice_share=round(separation.voice_share, 4),
         vocals_db=None if check.vocals_db is None else round(check.vocals_db, 2),
         cluster_confidence=round(clusters.confidence, 4) if clusters else None,
         clusters_used=clusters is not None and clusters.trusted,
-        clipped_samples=written.clipped,
+        clipped_samples=written.clipped_samples,
         gain_db=round(written.gain_db, 3),
         warnings=tuple(filter(None, complaints)),
     )
@@ -172,7 +172,7 @@ def _told(where: Path | BinaryIO) -> str:
 def _label_track(stack: contextlib.ExitStack, path: Path) -> Path:
     """A file that takes its name only when all is well."""
     try:
-        return stack.enter_context(files.whole(path))
+        return stack.enter_context(files.write_atomically(path))
     except OSError as error:
         raise AudioError(f"{path}: cannot be written ({error.strerror})") from error
 
@@ -190,12 +190,12 @@ def _surveyed(
             progress(block.shape[-1] / reader.rate / 2)
 
     with audio.Reader(reader.path) as again:
-        return extractor.survey(blocks(again), again.rate, again.channels)
+        return extractor.cluster(blocks(again), again.rate, again.channels)
 
 
 def _pieces(
-    reader: audio.Reader | audio.Stream, separation: Separation, name: str, progress: Callable[[float], None]
-) -> Iterator[Piece]:
+    reader: audio.Reader | audio.Stream, separation: StreamingSeparator, name: str, progress: Callable[[float], None]
+) -> Iterator[Parts]:
     for block in reader:
         yield separation.push(block)
         progress(block.shape[-1] / reader.rate)
@@ -204,7 +204,7 @@ def _pieces(
     yield separation.finish()
 
 
-def peak_memory_mb() -> float | None:
+def measure_peak_memory_mb() -> float | None:
     """Peak resident memory of this process so far, MiB; None on systems that do not tell."""
     status = Path("/proc/self/status")
     if status.exists():  # Linux, whose getrusage begins with what the process that started this one had

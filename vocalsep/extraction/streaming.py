@@ -17,10 +17,10 @@ from torch import Tensor
 from vocalsep import masks
 from vocalsep.errors import AudioError
 from vocalsep.extraction import clustering
-from vocalsep.extraction.chunks import Listener, Queue, Stitcher
+from vocalsep.extraction.chunks import Buffer, ChunkStream, Stitcher
 from vocalsep.extraction.clustering import Clusters
 from vocalsep.extraction.inversion import INVERSIONS
-from vocalsep.extraction.voice import Gate, Stretch, Timeline
+from vocalsep.extraction.voice import Gate, Segment, VoiceDetector
 from vocalsep.features import FrontEnd
 from vocalsep.nets import ClusteringNet, Net
 from vocalsep.shapes import Features, Mask, Spectrum, Waveform
@@ -31,14 +31,14 @@ _AHEAD = 4  # batches that may be with the workers; how many are ready by when m
 _HUGE = 1e12  # times full scale; what is louder need not have a power that is a number
 
 
-class Piece(NamedTuple):
+class Parts(NamedTuple):
     """What is known of a song next, ``(channel, time)`` each; their float32 sum is the mixture."""
 
     vocals: Waveform
     accompaniment: Waveform
 
 
-class Separation:
+class StreamingSeparator:
     """One song on its way through a model. Made by `Extractor.start`.
 
     Args:
@@ -74,15 +74,15 @@ class Separation:
         self._clusters, self._workers = clusters, workers
         self._grid = front_end.grid.at_rate(rate)
         self._analysis = Analysis(self._grid)
-        self._listener = Listener(front_end, rate, channels, hop)
+        self._listener = ChunkStream(front_end, rate, channels, hop)
         self._estimates: deque[Future[Mask]] = deque()  # of batches of chunks, in their order
         self._stitcher = Stitcher(front_end.frames, hop)
         self._inversion = INVERSIONS[inversion](self._grid)
-        self._song = Queue()  # the song's spectrum, frames not yet masked
-        self._mask = Queue()  # the mask on the model's grid, frames still needed
-        self._mixture = Queue()  # the song's samples, not yet answered
+        self._song = Buffer()  # the song's spectrum, frames not yet masked
+        self._mask = Buffer()  # the mask on the model's grid, frames still needed
+        self._mixture = Buffer()  # the song's samples, not yet answered
         self._got = 0  # samples of vocals, answered or at the gate
-        self._rate, self._timeline = rate, Timeline(self._grid.frame_seconds)
+        self._rate, self._timeline = rate, VoiceDetector(self._grid.frame_seconds)
         self._gate = Gate(rate, self._timeline) if gate else None
         self.broken = self._huge = False
         self._finished = False
@@ -93,7 +93,7 @@ class Separation:
         return self._mixture.total / self._rate
 
     @property
-    def voice(self) -> list[Stretch]:
+    def voice(self) -> list[Segment]:
         """Stretches of the song with a voice, as (start, end) in seconds; all of them when the song is over."""
         return self._timeline.stretches
 
@@ -102,19 +102,19 @@ class Separation:
         """Share of the song so far that these stretches take, in [0, 1]."""
         return sum(end - start for start, end in self.voice) / max(self.seconds, 1 / self._rate)
 
-    def push(self, block: Waveform) -> Piece:
+    def push(self, block: Waveform) -> Parts:
         """Takes the next block of the song and gives what is known by now; the rest comes later.
 
         Args:
             block: ``(channel, time)``, float32, any length. Samples that are not finite count as silence.
         """
-        block = finite(block)
+        block = silence_non_finite(block)
         self._huge = self._huge or bool((block.abs() > _HUGE).any())
         self._mixture.push(block)
         with torch.inference_mode():
             return self._advance(block, last=False)
 
-    def finish(self) -> Piece:
+    def finish(self) -> Parts:
         """Gives the rest of the song.
 
         Raises:
@@ -126,7 +126,7 @@ class Separation:
         with torch.inference_mode():
             return self._advance(self._mixture.peek()[..., :0], last=True)
 
-    def _advance(self, block: Waveform, *, last: bool) -> Piece:
+    def _advance(self, block: Waveform, *, last: bool) -> Parts:
         if self._grid == self._front_end.grid:
             power = self._listener.push_spectrum(self._analyse(self._mixture.total, last=last), last=last)
         else:
@@ -146,10 +146,10 @@ class Separation:
             self._timeline.finish(self.seconds)
         vocals = torch.cat(parts, dim=-1)[..., : self._mixture.total - self._got]
         self._got += vocals.shape[-1]
-        vocals = finite(vocals)  # of samples too large to square
+        vocals = silence_non_finite(vocals)  # of samples too large to square
         if self._gate:
             vocals = self._gate.push(vocals)
-        return Piece(*masks.remainder(self._mixture.pop(vocals.shape[-1]), vocals))
+        return Parts(*masks.split_mixture(self._mixture.pop(vocals.shape[-1]), vocals))
 
     def _analyse(self, samples: int, *, last: bool) -> Spectrum:
         """The frames that the song has more when so many of its samples are known, or all of them; they are queued."""
@@ -164,8 +164,8 @@ class Separation:
     def _estimate(self, power: Tensor) -> Future[Mask]:
         def estimate() -> Mask:
             with torch.inference_mode():
-                mask = chunk_masks(self._net, self._front_end, power, self._device, self._clusters)
-                return self._front_end.rearrange(mask.cpu(), self._channels)
+                mask = estimate_masks(self._net, self._front_end, power, self._device, self._clusters)
+                return self._front_end.ungroup_channels(mask.cpu(), self._channels)
 
         if self._workers:
             return self._workers.submit(estimate)
@@ -201,12 +201,12 @@ class Separation:
         self._timeline.push(voice, whole)
 
 
-def finite(block: Waveform) -> Waveform:
+def silence_non_finite(block: Waveform) -> Waveform:
     """Samples of any shape; those that are no finite numbers are silent."""
     return torch.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def chunk_masks(
+def estimate_masks(
     net: Net, front_end: FrontEnd, power: Tensor, device: torch.device, clusters: Clusters | None = None
 ) -> Mask:
     """What a net answers to chunks of a song.
@@ -214,32 +214,32 @@ def chunk_masks(
     Args:
         net: The net, on `device`.
         front_end: Its front end.
-        power: ``(chunk, channel or 1, row, frame)``, as a `Listener` gives it.
+        power: ``(chunk, channel or 1, row, frame)``, as a `ChunkStream` gives it.
         device: Where to compute.
         clusters: Of the song, to take the place of the net's own masks.
 
     Returns:
-        ``(chunk * groups, channel of the net or 1, row, frame)``; see `FrontEnd.rearrange`.
+        ``(chunk * groups, channel of the net or 1, row, frame)``; see `FrontEnd.ungroup_channels`.
     """
     return torch.cat(
         [
-            clustering.mask(clusters, *net.embed(features), arranged)
+            clustering.estimate_mask(clusters, *net.embed(features), arranged)
             if clusters and isinstance(net, ClusteringNet)
             else net(features)
-            for arranged, features in chunk_inputs(power, front_end, net, device)
+            for arranged, features in prepare_inputs(power, front_end, net, device)
         ]
     )
 
 
-def chunk_inputs(
+def prepare_inputs(
     power: Tensor, front_end: FrontEnd, net: Net, device: torch.device
 ) -> Iterator[tuple[Tensor, Features]]:
     """Chunks of power as they are dealt out to the net, and what it sees of them, as many as it is best given.
 
-    A chunk of more channels than the net takes is several of its inputs; see `FrontEnd.arrange`.
+    A chunk of more channels than the net takes is several of its inputs; see `FrontEnd.group_channels`.
 
     Args:
-        power: ``(chunk, channel or 1, row, frame)``, as a `Listener` gives it.
+        power: ``(chunk, channel or 1, row, frame)``, as a `ChunkStream` gives it.
         front_end: The net's front end.
         net: The net, on `device`.
         device: Where to compute.
@@ -247,6 +247,6 @@ def chunk_inputs(
     Yields:
         Power and features, ``(input, channel of the net or 1, row, frame)`` each, of at most `Net.chunks` inputs.
     """
-    for arranged in torch.split(front_end.arrange(power.to(device)), net.chunks):
+    for arranged in torch.split(front_end.group_channels(power.to(device)), net.chunks):
         if len(arranged):
             yield arranged, front_end.normalise(arranged).contiguous(memory_format=net.memory_format)

@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from vocalsep.extraction.chunks import Queue
+from vocalsep.extraction.chunks import Buffer
 from vocalsep.shapes import Waveform
 
 ON_DB, OFF_DB = -12.0, -15.0
@@ -27,10 +27,10 @@ _LEAD_SECONDS, _RAMP_SECONDS = 0.06, 0.04  # the gate is open before and after a
 DELAY_SECONDS = _MOMENT_SECONDS / 2 + _REACH_SECONDS + _BREATH_SECONDS + _SYLLABLE_SECONDS
 """What comes so much earlier is decided."""
 
-Stretch = tuple[float, float]
+Segment = tuple[float, float]
 
 
-class Timeline:
+class VoiceDetector:
     """Stretches with voice.
 
     Args:
@@ -41,7 +41,7 @@ class Timeline:
     """
 
     def __init__(self, step: float) -> None:
-        self.stretches: list[Stretch] = []
+        self.stretches: list[Segment] = []
         self._step, self._loudest = step, 0.0
         self._half = max(1, round(_MOMENT_SECONDS / 2 / step))
         self._reach, self._breath, self._syllable = (
@@ -95,7 +95,7 @@ class Timeline:
             return self._seconds(self._earliest)
         return self._seconds(self._open[1] if self._lasting(self._open) else self._open[0])
 
-    def later(self, since: float) -> list[Stretch]:
+    def later(self, since: float) -> list[Segment]:
         """The stretches that end after so many seconds, the last one first; it may be without its end."""
         found = [self._stretch(self._open)] if self._open and self._lasting(self._open) else []
         for stretch in reversed(self.stretches):
@@ -147,7 +147,7 @@ class Timeline:
         """The first frame that a later stretch could have."""
         return self._frame if self._above is None else max(self._above, self._frame - self._reach)
 
-    def _stretch(self, frames: list[int]) -> Stretch:
+    def _stretch(self, frames: list[int]) -> Segment:
         return self._seconds(frames[0]), self._seconds(frames[1])
 
     def _seconds(self, frame: int) -> float:
@@ -162,8 +162,8 @@ class Gate:
         timeline: Of the song, which must be told of the frames before the gate sees their sound.
     """
 
-    def __init__(self, rate: int, timeline: Timeline) -> None:
-        self._rate, self._timeline, self._vocals = rate, timeline, Queue()
+    def __init__(self, rate: int, timeline: VoiceDetector) -> None:
+        self._rate, self._timeline, self._vocals = rate, timeline, Buffer()
 
     def push(self, vocals: Waveform) -> Waveform:
         """Takes the next ``(channel, time)`` vocals and gives what is decided, gated; all of them at the song's end."""

@@ -66,7 +66,7 @@ class FrontEnd(abc.ABC):
             ``(..., channel or 1, row, frame)``, float32, not negative.
         """
 
-    def arrange(self, power: Tensor) -> Tensor:
+    def group_channels(self, power: Tensor) -> Tensor:
         """Deals the channels of a song out to the net.
 
         Args:
@@ -89,7 +89,7 @@ class FrontEnd(abc.ABC):
             The same shape. Silence is a constant.
         """
 
-    def rearrange(self, mask: Mask, channels: int) -> Mask:  # noqa: ARG002 - not all front ends need it
+    def ungroup_channels(self, mask: Mask, channels: int) -> Mask:  # noqa: ARG002 - not all front ends need it
         """Gives a net's masks back to the channels of the song: what `arrange` did, undone.
 
         Args:
@@ -137,12 +137,12 @@ class FrontEnd(abc.ABC):
         )
 
 
-def power(spectrum: Spectrum) -> Tensor:
+def compute_power(spectrum: Spectrum) -> Tensor:
     """``|X|^2``, bin by bin."""
     return spectrum.real.square() + spectrum.imag.square()
 
 
-def relative(power: Tensor, like: Tensor | None = None) -> Tensor:
+def divide_by_mean(power: Tensor, like: Tensor | None = None) -> Tensor:
     """Power against its chunk's mean, or that of `like`; 0 in a silent chunk."""
     level = (power if like is None else like).mean(dim=(-3, -2, -1), keepdim=True)
     return power / level.clamp_min(torch.finfo(power.dtype).tiny)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vocalsep.errors import ConfigError
-from vocalsep.features.base import FrontEnd, power, relative
+from vocalsep.features.base import FrontEnd, compute_power, divide_by_mean
 from vocalsep.shapes import Features, Mask, Spectrum
 
 
@@ -57,11 +57,11 @@ class Linear(FrontEnd):
 
     def analyse(self, spectrum: Spectrum) -> Tensor:
         """Power of the lowest rows; for a net of one channel the mean over the song's. See `FrontEnd.analyse`."""
-        rows = power(spectrum[..., : self.freqs, :])
+        rows = compute_power(spectrum[..., : self.freqs, :])
         return rows.mean(dim=-3, keepdim=True) if self.channels == 1 else rows
 
-    def arrange(self, power: Tensor) -> Tensor:
-        """See `FrontEnd.arrange`."""
+    def group_channels(self, power: Tensor) -> Tensor:
+        """See `FrontEnd.group_channels`."""
         missing = -power.shape[1] % self.channels
         if missing:
             power = torch.cat([power, power[:, -1:].expand(-1, missing, -1, -1)], dim=1)
@@ -70,13 +70,13 @@ class Linear(FrontEnd):
 
     def normalise(self, power: Tensor, like: Tensor | None = None) -> Features:
         """Magnitudes against the chunk's root mean square, compressed. See `compression` and `FrontEnd.normalise`."""
-        level = relative(power, like).sqrt()
+        level = divide_by_mean(power, like).sqrt()
         if self.exponent != 1:
             level = level**self.exponent
         return torch.log1p(self.compression * level) if self.compression else level
 
-    def rearrange(self, mask: Mask, channels: int) -> Mask:
-        """See `FrontEnd.rearrange`."""
+    def ungroup_channels(self, mask: Mask, channels: int) -> Mask:
+        """See `FrontEnd.ungroup_channels`."""
         if self.channels == 1:
             return mask
         groups = -(-channels // self.channels)

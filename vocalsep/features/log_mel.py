@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vocalsep.errors import ConfigError
-from vocalsep.features.base import FrontEnd, power, relative
+from vocalsep.features.base import FrontEnd, compute_power, divide_by_mean
 from vocalsep.shapes import Features, Spectrum
 from vocalsep.stft import Grid
 
@@ -44,12 +44,12 @@ class LogMel(FrontEnd):
     def __post_init__(self) -> None:
         if self.bands < 1 or self.frames < 1 or self.floor_db >= 0:
             raise ConfigError("a log-mel front end needs bands >= 1, frames >= 1 and floor_db < 0")
-        mel_bank(self.grid, self.bands)
+        make_mel_bank(self.grid, self.bands)
 
     @property
     def band_hz(self) -> Tensor:
         """Centre of every band in Hz, ``(band,)``, float64."""
-        return mel_hz(self.grid, self.bands)
+        return compute_mel_hz(self.grid, self.bands)
 
     def analyse(self, spectrum: Spectrum) -> Tensor:
         """Mean power in each mel band, frame by frame.
@@ -61,23 +61,23 @@ class LogMel(FrontEnd):
             ``(..., 1, band, frame)``, float32, not negative. A signal of constant power density has the same value in
             every band.
         """
-        mean = power(spectrum).mean(dim=-3, keepdim=True)
-        return mel_bank(self.grid, self.bands).to(mean) @ mean
+        mean = compute_power(spectrum).mean(dim=-3, keepdim=True)
+        return make_mel_bank(self.grid, self.bands).to(mean) @ mean
 
     def normalise(self, power: Tensor, like: Tensor | None = None) -> Features:
         """The level of each bin against its chunk's mean, in dB, scaled to about [-2, 3]. See `FrontEnd.normalise`."""
         floor = 10 ** (self.floor_db / 10)
-        level_db = 10 * torch.log10(relative(power, like) + floor)
+        level_db = 10 * torch.log10(divide_by_mean(power, like) + floor)
         return (level_db - self.floor_db / 2) / 20
 
 
-def mel_hz(grid: Grid, bands: int) -> Tensor:
+def compute_mel_hz(grid: Grid, bands: int) -> Tensor:
     """Centres of the mel bands between 0 Hz and half the rate, ``(band,)``, float64 (Slaney's scale, librosa)."""
     return torch.from_numpy(librosa.mel_frequencies(n_mels=bands + 2, fmin=0.0, fmax=grid.rate / 2)[1:-1])
 
 
 @functools.cache
-def mel_bank(grid: Grid, bands: int) -> Tensor:
+def make_mel_bank(grid: Grid, bands: int) -> Tensor:
     """Triangular mel weights ``(band, freq)``, each row with the sum 1 (Slaney's scale, librosa).
 
     Raises:

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from vocalsep import masks
 from vocalsep.errors import ConfigError
-from vocalsep.features.base import FrontEnd, power, relative
-from vocalsep.features.log_mel import mel_bank, mel_hz
+from vocalsep.features.base import FrontEnd, compute_power, divide_by_mean
+from vocalsep.features.log_mel import compute_mel_hz, make_mel_bank
 from vocalsep.shapes import Features, Mask, Spectrum
 
 
@@ -54,19 +54,19 @@ class MFCC(FrontEnd):
             raise ConfigError(
                 "an MFCC front end needs bands >= 1, frames >= 1, floor_db < 0 and pre_emphasis in [0, 1)"
             )
-        mel_bank(self.grid, self.bands)
+        make_mel_bank(self.grid, self.bands)
 
     @property
     def band_hz(self) -> Tensor:
         """Centre of every mel filter in Hz, ``(band,)``, float64."""
-        return mel_hz(self.grid, self.bands)
+        return compute_mel_hz(self.grid, self.bands)
 
     def analyse(self, spectrum: Spectrum) -> Tensor:
         """Mean power under each mel filter after the pre-emphasis, frame by frame. See `FrontEnd.analyse`."""
-        mean = power(spectrum).mean(dim=-3, keepdim=True)
+        mean = compute_power(spectrum).mean(dim=-3, keepdim=True)
         a, angle = self.pre_emphasis, torch.pi * self.grid.hz / (self.rate / 2)
         emphasis = (1 - 2 * a * torch.cos(angle) + a * a).to(mean)  # |1 - a e^(-j angle)|^2
-        return (mel_bank(self.grid, self.bands).to(mean) * emphasis) @ mean
+        return (make_mel_bank(self.grid, self.bands).to(mean) * emphasis) @ mean
 
     def normalise(self, power: Tensor, like: Tensor | None = None) -> Features:
         """The coefficients of each frame, by their number. See `FrontEnd.normalise`.
@@ -74,8 +74,8 @@ class MFCC(FrontEnd):
         The logarithm is that of the power above the floor, ``log(1 + power / floor)``: silence is 0, and the first
         coefficient is never below it.
         """
-        level = torch.log1p(relative(power, like) / 10 ** (self.floor_db / 10))
-        return cosines(self.bands).to(level) @ level
+        level = torch.log1p(divide_by_mean(power, like) / 10 ** (self.floor_db / 10))
+        return make_dct_matrix(self.bands).to(level) @ level
 
     def resolve(self, mask: Mask) -> Mask:
         """By least squares to the rows of the STFT.
@@ -92,7 +92,7 @@ class MFCC(FrontEnd):
 
 
 @functools.cache
-def cosines(size: int) -> Tensor:
+def make_dct_matrix(size: int) -> Tensor:
     """The discrete cosine transform, type II, as an orthonormal matrix, ``(coefficient, row)``."""
     with torch.inference_mode(False):  # what is kept here must serve training, too
         matrix: Tensor = torch.from_numpy(dct(np.eye(size), type=2, norm="ortho", axis=0)).float()
@@ -103,8 +103,8 @@ def cosines(size: int) -> Tensor:
 def _least_squares(front_end: MFCC) -> Tensor:
     """The matrix ``(freq, band)`` of `MFCC.resolve`."""
     with torch.inference_mode(False):
-        bank = mel_bank(front_end.grid, front_end.bands).double()
-        between = masks.row_map(tuple(front_end.band_hz.tolist()), tuple(front_end.grid.hz.tolist())).double()
+        bank = make_mel_bank(front_end.grid, front_end.bands).double()
+        between = masks.make_row_matrix(tuple(front_end.band_hz.tolist()), tuple(front_end.grid.hz.tolist())).double()
         missing = torch.eye(front_end.bands, dtype=torch.float64) - bank @ between
         whole: Tensor = between + torch.linalg.pinv(bank) @ missing
         return whole.float()

@@ -1,4 +1,4 @@
-"""The contract of a net: features to mask for a song, batch to loss for training. Nothing else is asked of it."""
+"""The contract of a net: `Net.forward` turns features into a mask, `Net.loss` turns a batch into training losses."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from vocalsep.shapes import Embedding, Features, Mask, Spectrum, Waveform
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What a net is trained on: excerpts as spectra, and as the net sees them.
+    """Excerpts to train on: the spectra of both sources, and the features that the net sees.
 
     Attributes:
-        front_end: Where `features` came from.
+        front_end: The front end that computed `features`.
         features: ``(batch, channel of the net, row, frame)``.
-        vocals: ``(batch, channel, freq, frame)`` on the front end's grid.
-        accompaniment: The same shape. The mixture is the sum of the two.
+        vocals: Spectrum of the vocals, ``(batch, channel, freq, frame)``, on the front end's STFT grid.
+        accompaniment: Spectrum of the accompaniment, of the same shape. The mixture is the sum of the two.
     """
 
     front_end: FrontEnd
@@ -35,62 +35,62 @@ class Batch:
 
     @functools.cached_property
     def mixture(self) -> Spectrum:
-        """Vocals plus accompaniment."""
+        """Spectrum of the mixture: vocals plus accompaniment."""
         return self.vocals + self.accompaniment
 
     @functools.cached_property
     def power(self) -> tuple[Tensor, Tensor]:
-        """Power of vocals and accompaniment in the front end's rows, ``(batch, channel or 1, row, frame)`` each."""
+        """Power of vocals and accompaniment in the front end's rows, each ``(batch, channel or 1, row, frame)``."""
         return self.front_end.analyse(self.vocals), self.front_end.analyse(self.accompaniment)
 
     def apply_mask(self, mask: Mask) -> Spectrum:
-        """The mixture under what a net answered to `features`.
+        """Apply a net's mask to the mixture.
 
         Args:
-            mask: ``(batch, channel of the net or 1, row, frame)``.
+            mask: ``(batch, channel of the net or 1, row, frame)``, as the net returns it for `features`.
 
         Returns:
-            ``(batch, channel, freq, frame)``.
+            The masked spectrum, ``(batch, channel, freq, frame)``.
         """
-        mask = self.front_end.rearrange(mask, self.mixture.shape[1])
+        mask = self.front_end.ungroup_channels(mask, self.mixture.shape[1])
         return masks.apply(self.front_end.spread(mask), self.mixture)
 
 
 def count_excerpt_samples(front_end: FrontEnd) -> int:
-    """Samples of an excerpt that fill one chunk, with at least half a window of sound on either side of it."""
-    return front_end.chunk_samples + 2 * _margin(front_end) * front_end.hop
+    """Return how many samples an excerpt needs to fill one chunk, with at least half a window on either side."""
+    return front_end.chunk_samples + 2 * _count_margin_frames(front_end) * front_end.hop
 
 
-def _margin(front_end: FrontEnd) -> int:
-    """Frames at either end of an excerpt that see beyond it."""
+def _count_margin_frames(front_end: FrontEnd) -> int:
+    """Return how many frames at either end of an excerpt reach beyond it."""
     return -(-front_end.n_fft // 2 // front_end.hop)
 
 
-def full_precision(like: Tensor) -> torch.autocast:
-    """Suspends autocast on a tensor's device: losses and what leads to them from a mask are computed in float32."""
+def disable_autocast(like: Tensor) -> torch.autocast:
+    """Suspend autocast on a tensor's device. Everything from a mask to its loss is computed in float32."""
     return torch.autocast(like.device.type, enabled=False)
 
 
 def make_batch(front_end: FrontEnd, vocals: Waveform, accompaniment: Waveform) -> Batch:
-    """Turns excerpts into a batch.
+    """Turn waveforms of excerpts into a batch.
 
     Args:
         front_end: The net's front end.
-        vocals: ``(batch, channel, time)`` with `excerpt_samples` samples.
+        vocals: ``(batch, channel, time)``, with `count_excerpt_samples` samples.
         accompaniment: The same shape.
     """
-    margin = _margin(front_end)
+    margin = _count_margin_frames(front_end)
     spectra = stft.forward(torch.stack([vocals, accompaniment]), front_end.grid)
     spectra = spectra[..., margin : margin + front_end.frames]
     return Batch(
         front_end=front_end,
-        features=front_end.normalise(front_end.arrange(front_end.analyse(spectra[0] + spectra[1]))),
+        features=front_end.normalise(front_end.group_channels(front_end.analyse(spectra[0] + spectra[1]))),
         vocals=spectra[0],
         accompaniment=spectra[1],
     )
 
 
-def mask_terms(
+def compute_mask_terms(
     batch: Batch,
     mask: Mask,
     logits: Tensor,
@@ -100,16 +100,16 @@ def mask_terms(
     ideal: Callable[[Tensor, Tensor], Mask] = masks.ratio,
     weighted: bool = False,
 ) -> dict[str, Tensor]:
-    """The terms of a loss on a vocals' mask that several nets share, each where its weight is above 0.
+    """Compute the loss terms for the vocals' mask that several nets share. A term whose weight is 0 is left out.
 
     Args:
         batch: The batch.
-        mask: What the net answers, ``(batch, channel of the net or 1, row, frame)``, float32.
-        logits: The same before its sigmoid; not looked at where `bce` is 0.
-        bce: Weight of ``bce``, the binary cross-entropy with the ideal mask.
-        spectral: Weight of ``spectral``, the L1 distance of the masked spectrum.
-        ideal: From power of vocals and accompaniment to the ideal mask.
-        weighted: Whether bins count by their magnitude in the cross-entropy.
+        mask: The net's mask, ``(batch, channel of the net or 1, row, frame)``, float32.
+        logits: The mask before its sigmoid. Ignored when `bce` is 0.
+        bce: Weight of the term ``bce``, the binary cross-entropy with the ideal mask.
+        spectral: Weight of the term ``spectral``, the L1 distance of the masked spectrum from the vocals.
+        ideal: Computes the ideal mask from the power of vocals and accompaniment.
+        weighted: Whether the cross-entropy weights each bin by its magnitude.
     """
     terms = {}
     if bce:
@@ -121,33 +121,33 @@ def mask_terms(
 
 
 class Net(nn.Module, abc.ABC):
-    """A network that looks at chunks of a mixture and answers with masks.
+    """A network that estimates the vocals' mask for chunks of a mixture.
 
-    Every net has a frozen dataclass of options, its class attribute `Options`, and is built as ``Net(options)``.
+    Every net has a frozen dataclass of options, its class attribute `Options`, and is built with ``Net(options)``.
     """
 
     Options: ClassVar[type[Any]]
     memory_format: ClassVar[torch.memory_format] = torch.channels_last
-    """How maps and kernels lie in memory where this net is fastest."""
+    """Memory layout of maps and kernels in which this net is fastest."""
     chunks: ClassVar[int] = 2
-    """How many chunks of a song it is best given at once; more takes more memory."""
+    """Number of chunks of a song that the net runs on at once. More chunks need more memory."""
     overlap: ClassVar[float] = 0.5
-    """Share of a chunk of a song that the next one sees again."""
+    """Share of each chunk of a song that the next chunk covers again."""
 
     @abc.abstractmethod
     def forward(self, features: Features) -> Mask:
-        """Estimates the vocals' mask.
+        """Estimate the vocals' mask.
 
         Args:
-            features: ``(batch, channel, row, frame)``, as the model's front end makes them.
+            features: ``(batch, channel, row, frame)``, from the model's front end.
 
         Returns:
-            ``(batch, channel or 1, row, frame)``, in [0, 1]; one channel of mask serves all channels.
+            ``(batch, channel or 1, row, frame)``, in [0, 1]. A mask with one channel applies to all channels.
         """
 
     @abc.abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The named terms of the training loss, weighted; their sum is what is minimised."""
+        """Compute the training loss as named, weighted terms. Training minimises their sum."""
 
     @property
     def parameter_count(self) -> int:
@@ -156,18 +156,19 @@ class Net(nn.Module, abc.ABC):
 
 
 class ClusteringNet(Net):
-    """A net that also gives every bin a place among others of its source, for songs to be clustered by."""
+    """A net that also returns an embedding of each bin, so that a song's bins can be clustered by source."""
 
     clusters_by_default: ClassVar[bool] = True
-    """Whether clusters are what this net is for; otherwise its own mask is."""
+    """Whether extraction uses clusters by default. If not, it uses the net's own mask."""
 
     @abc.abstractmethod
     def embed(self, features: Features) -> tuple[Embedding, Mask]:
-        """Embeddings, and the mask that `forward` gives.
+        """Compute embeddings, and the mask that `forward` returns.
 
         Args:
             features: ``(batch, 1, row, frame)``.
 
         Returns:
-            ``(batch, dimension, row, frame)``, of unit length along `dimension`, and ``(batch, 1, row, frame)``.
+            The embeddings, ``(batch, dimension, row, frame)``, of unit length along `dimension`, and the mask,
+            ``(batch, 1, row, frame)``.
         """

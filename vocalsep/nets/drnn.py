@@ -35,9 +35,9 @@ from torch.nn import functional as F
 
 from vocalsep.errors import ConfigError
 from vocalsep.features import MFCC, FrontEnd, Linear
-from vocalsep.features.base import relative
-from vocalsep.features.mfcc import cosines
-from vocalsep.nets.base import Batch, Net, full_precision, mask_terms
+from vocalsep.features.base import divide_by_mean
+from vocalsep.features.mfcc import make_dct_matrix
+from vocalsep.nets.base import Batch, Net, disable_autocast, compute_mask_terms
 from vocalsep.shapes import Features, Magnitude, Mask
 
 _FAINT = 1e-9  # the least magnitude there is, against the mixture's
@@ -145,7 +145,7 @@ class DRNN(Net):
             return torch.sigmoid(answer)
         if self.options.answer == "magnitude":
             return _over(answer, features)
-        change = cosines(self.options.freqs).to(answer).T @ (answer - features)  # of the logarithm of the power
+        change = make_dct_matrix(self.options.freqs).to(answer).T @ (answer - features)  # of the logarithm of the power
         return change.clamp_max(0).exp()
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -155,7 +155,7 @@ class DRNN(Net):
             ConfigError: If the front end does not fit what the net answers with.
         """
         answer = self._answer(batch.features).float()
-        with full_precision(answer):
+        with disable_autocast(answer):
             return self._terms(answer, batch)
 
     def _terms(self, answer: Tensor, batch: Batch) -> dict[str, Tensor]:
@@ -172,15 +172,15 @@ class DRNN(Net):
         if options.mse:
             (vocals, accompaniment), mixture = batch.power, front_end.analyse(batch.mixture)
             if options.answer in _MASKS:
-                seen = relative(mixture).sqrt()
-                error = (mask * seen - relative(vocals, mixture).sqrt()).square().mean()
+                seen = divide_by_mean(mixture).sqrt()
+                error = (mask * seen - divide_by_mean(vocals, mixture).sqrt()).square().mean()
                 if options.answer == "share":
-                    rest = (1 - mask) * seen - relative(accompaniment, mixture).sqrt()
+                    rest = (1 - mask) * seen - divide_by_mean(accompaniment, mixture).sqrt()
                     error = error + rest.square().mean()
             else:
                 error = (answer - front_end.normalise(vocals, mixture)).square().mean()  # eq. (1)
             terms["mse"] = options.mse * error
-        return terms | mask_terms(batch, mask, answer, bce=options.bce, spectral=options.spectral, weighted=True)
+        return terms | compute_mask_terms(batch, mask, answer, bce=options.bce, spectral=options.spectral, weighted=True)
 
 
 def _over(vocals: Magnitude, mixture: Magnitude) -> Mask:

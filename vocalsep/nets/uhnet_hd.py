@@ -38,7 +38,7 @@ from torch.nn import functional as F
 from vocalsep import masks
 from vocalsep.errors import ConfigError
 from vocalsep.nets import losses
-from vocalsep.nets.base import Batch, Net, full_precision
+from vocalsep.nets.base import Batch, Net, disable_autocast
 from vocalsep.shapes import Features, Mask
 
 _CHANNELS = 2  # of the front end
@@ -178,7 +178,7 @@ class UHNetHD(Net):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """L1 of the masked spectra of vocals and accompaniment, within the rows that the net sees, and the rest."""
         answer = self._answer(batch.features)
-        with full_precision(answer.vocals):
+        with disable_autocast(answer.vocals):
             return self._terms(answer, batch)
 
     def _terms(self, answer: _Answer, batch: Batch) -> dict[str, Tensor]:
@@ -188,9 +188,9 @@ class UHNetHD(Net):
         mixture = batch.mixture[..., :rows, :]
         terms = {}
         for name, logits, truth in zip(("vocals", "accompaniment"), both, stems, strict=True):
-            mask = front_end.rearrange(torch.sigmoid(logits), mixture.shape[1])
+            mask = front_end.ungroup_channels(torch.sigmoid(logits), mixture.shape[1])
             terms[name] = losses.spectral_l1(masks.apply(mask, mixture), truth[..., :rows, :], mixture)
-        vocals, accompaniment = map(front_end.arrange, batch.power)
+        vocals, accompaniment = map(front_end.group_channels, batch.power)
         if options.bce:
             share, weight = masks.ratio(vocals, accompaniment), losses.magnitude_weight(vocals + accompaniment)
             pairs = zip(both, (share, 1 - share), strict=True)

@@ -115,7 +115,7 @@ def instrumentals() -> Iterator[tuple[Waveform, int]]:
         yield mixture[:, : 12 * rate], rate
 
 
-CLUSTERING = [name for name in weights.list_models() if isinstance(weights.load(name).net, ClusteringNet)]
+CLUSTERING = [name for name in weights.find_models() if isinstance(weights.load(name).net, ClusteringNet)]
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_songs_without_a_singer_come_out_nearly_silent(model: str, masks_from: s
         assert np.mean(levels) <= -25
 
 
-@pytest.mark.parametrize("name", sorted(weights.list_models()))
+@pytest.mark.parametrize("name", sorted(weights.find_models()))
 def test_every_model_is_worth_its_while(name: str, test_songs: list[dict[str, Waveform]]) -> None:
     """On a few songs (of MIR-1K if trained on it alone) each finds vocals some dB better than the mixture."""
     model = weights.load(name)

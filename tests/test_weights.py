@@ -311,7 +311,7 @@ def models(tmp_path: Path) -> Path:
 def test_a_published_model_is_loaded_by_name(models: Path) -> None:
     model = weights.load("small", models)
     assert (model.name, model.front_end) == ("small", FRONT_END)
-    assert list(weights.list_models(models)) == ["small"]
+    assert list(weights.find_models(models)) == ["small"]
 
 
 def test_an_unknown_model_is_refused_with_the_nearest_name(models: Path) -> None:
@@ -367,7 +367,7 @@ def test_digest_is_the_sha_256_of_the_content(tmp_path: Path) -> None:
 
 
 def test_every_shipped_model_matches_its_card_and_says_where_it_is_from() -> None:
-    shipped = weights.list_models()
+    shipped = weights.find_models()
     assert weights.DEFAULT_MODEL in shipped
     for name in shipped:
         model = weights.load(name)  # verifies the SHA-256

@@ -64,6 +64,31 @@ class Card:
     facts: Mapping[str, str]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """One published model in a list of all.
+
+    Attributes:
+        name: The name that `load` takes.
+        description: What the model is, in a sentence.
+        purpose: What to use it for.
+        scores: How well it separates, with the metric and the data set.
+        data: What it was trained on.
+        licence: Terms of its weights.
+        size_mb: Size of its weights file in MB.
+        is_default: Whether vocalsep takes it when no model is named.
+    """
+
+    name: str
+    description: str
+    purpose: str
+    scores: str
+    data: str
+    licence: str
+    size_mb: float
+    is_default: bool
+
+
 def find_models_folder() -> Path:
     """Where the published models lie: inside the installed package, else beside it in a checkout."""
     package = Path(__file__).parent
@@ -71,9 +96,33 @@ def find_models_folder() -> Path:
     return inside if inside.is_dir() else package.parent / "models"
 
 
-def list_models(folder: Path | None = None) -> dict[str, Path]:
-    """Names and files of the published models."""
+def find_models(folder: Path | None = None) -> dict[str, Path]:
+    """Find the published models: their names and weights files."""
     return {path.stem: path for path in sorted((folder or find_models_folder()).glob(f"*{SUFFIX}"))}
+
+
+def list_models(folder: Path | None = None) -> list[ModelInfo]:
+    """List the published models with the facts on their cards, the default model first.
+
+    Raises:
+        ModelError: If a model has no card.
+    """
+    models = []
+    for name, path in find_models(folder).items():
+        facts = read_card(name, folder).facts
+        models.append(
+            ModelInfo(
+                name=name,
+                description=facts.get("what", ""),
+                purpose=facts.get("use it for", facts.get("what", "")),
+                scores=facts.get("scores", ""),
+                data=facts.get("data", ""),
+                licence=facts.get("licence", ""),
+                size_mb=round(path.stat().st_size / 1e6, 1),
+                is_default=name == DEFAULT_MODEL,
+            )
+        )
+    return sorted(models, key=lambda model: not model.is_default)
 
 
 def read_card(name: str, folder: Path | None = None) -> Card:
@@ -92,7 +141,7 @@ def read_card(name: str, folder: Path | None = None) -> Card:
 
 
 def _published_path(name: str, folder: Path | None) -> Path:
-    known = list_models(folder)
+    known = find_models(folder)
     if name not in known:
         raise ModelError(describe_unknown("model", name, known))
     return known[name]

@@ -20,10 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vocalsep import audio, weights
-from vocalsep.audio import Layout, decoding, wav
+from vocalsep.audio import SampleLayout, decoding, wav
 from vocalsep.audio.pipes import PipeWriter
 from vocalsep.errors import AudioError, ConfigError
-from vocalsep.extraction import Extractor, Separation, extract
+from vocalsep.extraction import Extractor, StreamingSeparator, extract
 from vocalsep.shapes import Waveform
 
 USAGE = Path(__file__).parents[2] / "docs" / "usage.md"
@@ -63,9 +63,11 @@ def with_sizes(content: bytes, data: int, whole: int | None = None) -> bytes:
     return changed[:4] + struct.pack("<I", data if whole is None else whole) + changed[8:]
 
 
-def came(content: bytes, raw: Layout | None = None, piece: int = 999) -> tuple[Waveform, audio.Reader | audio.Stream]:
+def came(
+    content: bytes, raw: SampleLayout | None = None, piece: int = 999
+) -> tuple[Waveform, audio.Reader | audio.Stream]:
     """What is read of it through a pipe."""
-    with audio.opened(Pipe(content, piece), raw) as reader:  # type: ignore[arg-type]
+    with audio.open_song(Pipe(content, piece), raw) as reader:  # type: ignore[arg-type]
         return torch.cat([torch.zeros(reader.channels, 0), *reader], dim=-1), reader
 
 
@@ -83,7 +85,7 @@ def test_a_wav_through_a_pipe_is_the_wav_of_the_file(tmp_path: Path, kind: str, 
     assert isinstance(reader, audio.Stream)
     assert (reader.rate, reader.channels, reader.samples, reader.subtype) == (RATE, channels, 9_001, subtype)
     assert torch.equal(samples, expected)
-    assert reader.complaint == ""
+    assert reader.warning == ""
 
 
 @pytest.mark.parametrize("size", [0, 0x7FFFF000, 0x7FFFFFFF - 36, 0x80000000, 0xFFFFFFFF], ids=hex)
@@ -134,7 +136,7 @@ def test_a_stream_that_breaks_off_is_told_and_what_came_is_kept() -> None:
     content = wave(fake_nets.noise(2, 16_000))
     samples, reader = came(content[: 44 + 4 * 6_000 + 3])
     assert torch.equal(samples, came(content)[0][:, :6_000])
-    assert reader.complaint == "standard input: breaks off after 0.8 of 2.0 seconds"
+    assert reader.warning == "standard input: breaks off after 0.8 of 2.0 seconds"
 
 
 @pytest.mark.parametrize("ending", ["flac", "ogg", "mp3", "aiff", "caf", "ulaw", "m4a"])
@@ -195,7 +197,7 @@ def test_a_header_that_promises_much_takes_no_memory() -> None:
             asked.append(size)
             return super().read(size)
 
-    with audio.opened(Counting(bytes(content))) as reader:  # type: ignore[arg-type]
+    with audio.open_song(Counting(bytes(content))) as reader:  # type: ignore[arg-type]
         assert (reader.channels, reader.rate) == (1_024, 4_000_000)
         assert list(reader) == []
     assert max(asked) <= 2**24
@@ -216,7 +218,7 @@ def test_a_header_that_promises_much_takes_no_memory() -> None:
     ],
 )
 def test_raw_samples_are_read_and_written(tmp_path: Path, name: str, subtype: str) -> None:
-    layout = audio.raw_layout(f"8000, 2,{name}")
+    layout = audio.parse_sample_layout(f"8000, 2,{name}")
     content = wave(fake_nets.noise(2, 5_001), subtype)
     data = content[content.index(b"data") + 8 :]
     samples, reader = came(data, layout)
@@ -227,7 +229,7 @@ def test_raw_samples_are_read_and_written(tmp_path: Path, name: str, subtype: st
     with audio.Writer(tmp_path / "x.raw", rate=8_000, channels=2, subtype=subtype) as writer:
         writer.write(samples)
     assert out.getvalue() == (tmp_path / "x.raw").read_bytes() == data
-    with audio.opened(tmp_path / "x.raw", layout) as reader:
+    with audio.open_song(tmp_path / "x.raw", layout) as reader:
         assert reader.samples == 5_001
         assert torch.equal(torch.cat(list(reader), dim=-1), samples)
 
@@ -244,7 +246,7 @@ def test_raw_samples_are_read_and_written(tmp_path: Path, name: str, subtype: st
 )
 def test_other_descriptions_of_raw_samples_are_refused(text: str, expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
-        audio.raw_layout(text)
+        audio.parse_sample_layout(text)
 
 
 # writing
@@ -263,7 +265,7 @@ def test_what_is_written_is_wav_to_everybody(tmp_path: Path, subtype: str, sampl
     if samples:  # libsndfile does not believe in an unknown length
         assert torch.equal(audio.read(path)[0], song)
         assert soundfile.info(path).frames == 5_000
-    with contextlib.closing(decoding.Source(path, "")) as source:
+    with contextlib.closing(decoding.FFmpegDecoder(path, "")) as source:
         assert torch.equal(torch.cat(list(source.blocks(1_000)), dim=-1), song)
 
 
@@ -271,8 +273,8 @@ def test_samples_beyond_full_scale_are_clamped_or_refused_and_a_common_gain_is_n
     loud = 1.5 * torch.ones(1, 10)
     writer = PipeWriter(io.BytesIO(), rate=RATE, channels=1, subtype="PCM_16")
     writer.write(loud)
-    assert writer.clipped == 10
-    with pytest.raises(AudioError, match=r"standard output: PCM_16 does not hold a peak of 1\.5"):
+    assert writer.clipped_samples == 10
+    with pytest.raises(AudioError, match=r"standard output: PCM_16 cannot hold a peak of 1\.5"):
         PipeWriter(io.BytesIO(), rate=RATE, channels=1, subtype="PCM_16", clip="error").write(loud)
     with pytest.raises(ConfigError, match="needs the whole song"):
         PipeWriter(io.BytesIO(), rate=RATE, channels=1, subtype="PCM_16", clip="scale")
@@ -336,7 +338,7 @@ def delays() -> dict[str, float]:
     return {row[0].strip(" `"): float(row[1].split()[0]) for row in rows[: rows.index([""])]}
 
 
-def largest_delay(song: Separation, rate: int, block: Waveform, seconds: float) -> float:
+def largest_delay(song: StreamingSeparator, rate: int, block: Waveform, seconds: float) -> float:
     pushed = got = most = 0
     while pushed < seconds * rate:
         got += song.push(block).vocals.shape[-1]
@@ -345,12 +347,12 @@ def largest_delay(song: Separation, rate: int, block: Waveform, seconds: float) 
     return most / rate
 
 
-@pytest.mark.parametrize("name", sorted(weights.published()))
+@pytest.mark.parametrize("name", sorted(weights.find_models()))
 @pytest.mark.parametrize("gate", [False, True])
 def test_vocals_come_as_soon_as_the_manual_says(name: str, gate: bool) -> None:
-    real, net = weights.load(name), fake_nets.Constant(0.5)
+    real, net = weights.load(name), fake_nets.ConstantNet(0.5)
     net.overlap = real.net.overlap  # of a net, this alone decides when
-    model = fake_nets.wrap(net, real.front_end)
+    model = fake_nets.make_model(net, real.front_end)
     found = 0.0
     for rate in (8_000, 44_100, 48_000):
         song = Extractor(model, gate=gate).start(rate, 1)

@@ -52,7 +52,7 @@ def times_real_time(model: Model, seconds: float) -> float:
 @torch.inference_mode()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", nargs="+", default=list(weights.list_models()))
+    parser.add_argument("--model", nargs="+", default=list(weights.find_models()))
     parser.add_argument("--seconds", type=float, default=60)
     options = parser.parse_args()
     torch.set_num_threads(1)  # of each worker
@@ -60,7 +60,7 @@ def main() -> None:
     print("|---|---|---|---|---|")
     for name in options.model:
         model = weights.load(name)
-        path = weights.list_models().get(name)
+        path = weights.find_models().get(name)
         size = f"{path.stat().st_size / 1e6:.1f}" if path else "-"
         per_second = macs(model) / (model.front_end.frames * model.front_end.hop / model.front_end.rate) / 1e6
         speed = times_real_time(model, options.seconds)

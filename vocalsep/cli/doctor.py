@@ -247,7 +247,7 @@ def _compared(path: Path, raw: SampleLayout | None = None) -> str:
 def _models() -> Iterator[Finding]:
     from vocalsep import weights
 
-    published = weights.list_models()
+    published = weights.find_models()
     if weights.DEFAULT_MODEL not in published:
         folder = weights.find_models_folder()
         yield Finding("models", weights.DEFAULT_MODEL, False, f"the default model is not in {folder}; install again")

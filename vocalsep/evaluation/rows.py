@@ -153,7 +153,7 @@ def _called(model: str) -> str:
 
 @functools.cache
 def _digest(model: str) -> str:
-    return weights.hash_file(Path(model) if model.endswith(weights.SUFFIX) else weights.list_models()[model])
+    return weights.hash_file(Path(model) if model.endswith(weights.SUFFIX) else weights.find_models()[model])
 
 
 @functools.lru_cache(maxsize=8)

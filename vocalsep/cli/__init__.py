@@ -17,9 +17,21 @@ from vocalsep.cli.common import OptionalValueCommand, stdout
 from vocalsep.release import __version__
 
 _SONGS, _RESEARCH = "Separate songs", "Train and evaluate"
+_HELP = """Separate a song into vocals and accompaniment.
+
+Start with one of these:
+
+\b
+vocalsep extract song.mp3                   write song.vocals.wav
+vocalsep extract song.mp3 --accompaniment   write the karaoke version too
+vocalsep extract album/ -o vocals/          separate a whole folder
+
+'vocalsep COMMAND --help' explains each command.
+"""  # the backspace keeps the line breaks below it
 
 app = typer.Typer(
     name="vocalsep",
+    help=_HELP,
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # a bug keeps its plain traceback
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -52,15 +64,5 @@ def _start(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Separate a song into vocals and accompaniment.
-
-    Start with one of these:
-
-    \b
-    vocalsep extract song.mp3                   write song.vocals.wav
-    vocalsep extract song.mp3 --accompaniment   write the karaoke version too
-    vocalsep extract album/ -o vocals/          separate a whole folder
-
-    'vocalsep COMMAND --help' explains each command.
-    """
+    """Handle the options that stand before a command."""
     del version

@@ -1,4 +1,4 @@
-"""What the commands share: consoles, common options, and how an expected error is told."""
+"""What the commands share: consoles, common options and error reports."""
 
 from __future__ import annotations
 
@@ -16,58 +16,53 @@ from typer.core import TyperCommand
 
 from vocalsep.errors import VocalsepError
 
-_STDERR = 2  # its number
+TABLE_WIDTH = 120  # columns of a table in a file or pipe
+
+_STDERR = 2  # file descriptor
+_OPTIONAL_VALUES = ("--accompaniment", "--labels")
 
 stderr = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 stdout = Console(highlight=False, soft_wrap=True, emoji=False)
 
+Device = Literal["auto", "cpu", "cuda"]
+Dataset = Literal["dsd100", "mir1k", "stems"]
 
-TABLE_WIDTH = 120  # in files and pipes
+DEVICE_HELP = "Device to run on. auto uses CUDA when available."
+ROOT_HELP = "Folder of the data set. Without it, VOCALSEP_DSD100, VOCALSEP_MIR1K, ... name the folder."
+RootOption = Annotated[Path | None, typer.Option(metavar="DIR", help=ROOT_HELP)]
 
 
 def widen_for_tables(console: Console) -> Console:
-    """The same console, with room for a table where it is no terminal, which rich takes to be 80 columns wide."""
+    """Return a console that is wide enough for tables.
+
+    Rich assumes 80 columns when the output is a file or a pipe. Terminals keep their own width.
+    """
     if console.is_terminal:
         return console
     return Console(stderr=console.stderr, width=TABLE_WIDTH, highlight=False, emoji=False)
 
 
-Device = Literal["auto", "cpu", "cuda"]
-Dataset = Literal["dsd100", "mir1k", "stems"]
-
-
-DEVICE_HELP = "Where to compute; auto takes CUDA if there is one."
-DeviceOption = Annotated[Device, typer.Option(help=DEVICE_HELP)]
-RootOption = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", help="Folder of --dataset. Default: what VOCALSEP_DSD100, _MIR1K, ... names."),
-]
-
-
-_OPTIONAL = ("--accompaniment", "--labels")
-
-
 class OptionalValueCommand(TyperCommand):
-    """A command some of whose options may stand without a value, which then is empty."""
+    """A command with options that also work without a value, such as a bare ``--accompaniment``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Gives a bare option its empty value."""
+        """Give each bare option an empty value, then parse as usual."""
         filled = list(args)
         for index, argument in enumerate(args):
             follower = args[index + 1] if index + 1 < len(args) else "--"
-            if argument in _OPTIONAL and follower.startswith("-") and follower != "-":
+            if argument in _OPTIONAL_VALUES and follower.startswith("-") and follower != "-":
                 filled[index] = f"{argument}="
         return super().parse_args(ctx, filled)
 
 
 def count_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
 def exit_on_error() -> Iterator[None]:
-    """Turns an expected error into one line on stderr and exit status 1."""
+    """Report an expected error in one line on stderr and exit with status 1."""
     try:
         yield
     except VocalsepError as error:
@@ -77,40 +72,43 @@ def exit_on_error() -> Iterator[None]:
 
 @contextmanager
 def silence_c_libraries() -> Iterator[None]:
-    """Keeps stderr for Python: libraries in C write to it what they think of damaged files (libmpg123 does)."""
+    """Discard what C libraries print on stderr. Python code still writes there.
+
+    libmpg123, for one, prints its own complaints about damaged files.
+    """
     before = sys.stderr
     try:
         is_stderr = before.fileno() == _STDERR
-    except (OSError, ValueError):  # a stand-in
+    except (OSError, ValueError):  # a replacement, for example in a test
         is_stderr = False
     if not is_stderr:
         yield
         return
     before.flush()
-    kept = os.dup(_STDERR)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, _STDERR)
-    os.close(nowhere)
-    with open(kept, "w", buffering=1, encoding=before.encoding, errors=before.errors, closefd=False) as ours:
-        sys.stderr = ours
+    saved = os.dup(_STDERR)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, _STDERR)
+    os.close(null)
+    with open(saved, "w", buffering=1, encoding=before.encoding, errors=before.errors, closefd=False) as for_python:
+        sys.stderr = for_python
         try:
             yield
         finally:
             sys.stderr = before
-            os.dup2(kept, _STDERR)
-            os.close(kept)
+            os.dup2(saved, _STDERR)
+            os.close(saved)
 
 
 def report_error(error: VocalsepError) -> None:
-    """Prints an error, one line, to stderr."""
-    stderr.print(f"vocalsep: {one_line(str(error))}", style="red", markup=False)
+    """Print an error to stderr, in one line."""
+    stderr.print(f"vocalsep: {escape_controls(str(error))}", style="red", markup=False)
 
 
 def report_warning(text: str) -> None:
-    """Prints what went wrong without harm, one line, to stderr."""
-    stderr.print(f"vocalsep: {one_line(text)}", style="yellow", markup=False)
+    """Print a warning to stderr, in one line."""
+    stderr.print(f"vocalsep: {escape_controls(text)}", style="yellow", markup=False)
 
 
-def one_line(text: str) -> str:
-    """Text with its control characters spelt out: names of files may have line ends, and worse, in them."""
+def escape_controls(text: str) -> str:
+    """Escape control characters, because file names may contain line breaks and worse."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: found.group().encode("unicode_escape").decode(), text)

@@ -1,4 +1,4 @@
-"""``vocalsep data``: looks after data sets."""
+"""``vocalsep data``: check data sets."""
 
 from __future__ import annotations
 
@@ -13,16 +13,24 @@ from vocalsep.cli.common import Dataset, RootOption, exit_on_error, stderr, stdo
 if TYPE_CHECKING:
     from vocalsep.datasets.check import Check
 
-app = typer.Typer(help="Looks after data sets.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def data() -> None:
+    """Check data sets before you train or evaluate on them."""
 
 
 @app.command("check")
-def data_check(
-    dataset: Annotated[Dataset, typer.Option(help="How the folder is laid out.")],
+def check_data(
+    dataset: Annotated[Dataset, typer.Option(help="Layout of the data set's folder.")],
     root: RootOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
-    """Read every file of a data set and tell what is wrong; exit status 1 if anything is."""
+    """Read every file of a data set and report problems.
+
+    Prints a row for each split, then notes and problems. The exit status is 1 if there are problems.
+    """
     with exit_on_error():
         from rich.progress import Progress
 
@@ -38,13 +46,13 @@ def data_check(
         if as_json:
             sys.stdout.write(files.dump_json(found.to_dict()) + "\n")
         else:
-            _tell_check(found)
+            _print_check(found)
         if found.problems:
             raise typer.Exit(1)
 
 
-def _tell_check(found: Check) -> None:
-    """Prints a row for each split, then notes and problems, a line each."""
+def _print_check(found: Check) -> None:
+    """Print a row for each split, then a line for each note and problem."""
     from rich.table import Table
 
     table = Table(show_edge=False, pad_edge=False)

@@ -1,79 +1,123 @@
-"""``vocalsep train``: from recordings to a model."""
+"""``vocalsep train``: train a model on recordings."""
 
 from __future__ import annotations
 
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from vocalsep.cli import signals
-from vocalsep.cli.common import DeviceOption, RootOption, exit_on_error, stderr
+from vocalsep.cli.common import DEVICE_HELP, ROOT_HELP, Device, exit_on_error, stderr
 
+Material = Literal["dsd100", "mir1k", "stems", "teacher"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
-class Material(StrEnum):
-    """Recordings to train on."""
-
-    DSD100 = "dsd100"
-    MIR1K = "mir1k"
-    STEMS = "stems"
-    TEACHER = "teacher"
-
-
-class PrecisionName(StrEnum):
-    """Of the numbers in the net."""
-
-    AUTO = "auto"
-    FP32 = "fp32"
-    BF16 = "bf16"
-    FP16 = "fp16"
+_DATA, _RUN, _RECIPE = "Recordings", "Run", "Recipe"
 
 
 def train(
     preset: Annotated[
-        str | None, typer.Argument(metavar="PRESET", help="A preset's name or a recipe (TOML). Default: unet.")
+        str | None, typer.Argument(metavar="PRESET", help="Preset name or recipe file (TOML).", show_default="unet")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The run's folder. Default: runs/<preset>.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
     dataset: Annotated[
         Material | None,
-        typer.Option(help="Train on this alone; teacher: songs with the vocals that another separator has found."),
+        typer.Option(
+            help="Train on this data set only. teacher is for songs whose vocals another separator extracted.",
+            show_default="as in the recipe",
+            rich_help_panel=_DATA,
+        ),
     ] = None,
-    root: RootOption = None,
+    root: Annotated[Path | None, typer.Option(metavar="DIR", help=ROOT_HELP, rich_help_panel=_DATA)] = None,
     vocals: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="For teacher: where <song>.vocals.* lie. Default: as --root.")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of the files <song>.vocals.*, for --dataset teacher.",
+            show_default="as --root",
+            rich_help_panel=_DATA,
+        ),
     ] = None,
     split: Annotated[
-        str, typer.Option(help="Split of --dataset: for mir1k standard (default) or drnn, which shares singers.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Split of --dataset. mir1k has standard and drnn, whose parts share singers.",
+            show_default="standard, for mir1k",
+            rich_help_panel=_DATA,
+        ),
     ] = "",
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Train without recordings that are bad.")] = False,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe.")
+    skip_bad: Annotated[
+        bool,
+        typer.Option(
+            "--skip-bad", help="Leave out damaged or incomplete tracks instead of stopping.", rich_help_panel=_DATA
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for the weights, log and checkpoint.",
+            show_default="runs/PRESET",
+            rich_help_panel=_RUN,
+        ),
     ] = None,
-    minutes: Annotated[float | None, typer.Option(min=0.01, help="Minutes of training; with --resume, in all.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Continue the run in this folder.", rich_help_panel=_RUN)
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            metavar="N",
+            help="Stop after N minutes of training. With --resume, N includes earlier sessions.",
+            show_default="as in the recipe",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
     epochs: Annotated[
-        float | None, typer.Option(min=0.01, help="Times through the songs; with --resume, in all.")
+        float | None,
+        typer.Option(
+            min=0.01,
+            metavar="N",
+            help="Stop after N passes over the songs. With --resume, N includes earlier sessions.",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    device: Annotated[Device, typer.Option(help=DEVICE_HELP, rich_help_panel=_RUN)] = "auto",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a setting of the recipe, for example training.seed=2. Repeatable.",
+            rich_help_panel=_RECIPE,
+        ),
     ] = None,
     precision: Annotated[
-        PrecisionName | None, typer.Option(help="Of the numbers in the net; auto measures what is fastest.")
+        Precision | None,
+        typer.Option(
+            help="Number format inside the net. auto measures which is fastest.",
+            show_default="as in the recipe",
+            rich_help_panel=_RECIPE,
+        ),
     ] = None,
-    device: DeviceOption = "auto",
 ) -> None:
-    """Train a net; stops and resumes exactly. The weights land in the run's folder.
+    """Train a model.
 
-    Says before it starts what it will cost. Under torchrun several processes share the work.
+    vocalsep estimates the cost before it starts, and prints the path of the weights file at the end. Ctrl-C stops
+    after the current step; --resume continues from exactly there. Several processes share the work under torchrun.
     """
     if dataset is None and (root or split):
-        raise typer.BadParameter("--root and --split belong to a --dataset")
-    if vocals and dataset is not Material.TEACHER:
-        raise typer.BadParameter("--vocals belongs to --dataset teacher")
+        raise typer.BadParameter("--root and --split belong to a --dataset. Add --dataset, or leave them out.")
+    if vocals and dataset != "teacher":
+        raise typer.BadParameter("--vocals belongs to --dataset teacher. Add that, or leave --vocals out.")
     if minutes and epochs:
-        raise typer.BadParameter("--minutes and --epochs both say how long; give one")
+        raise typer.BadParameter("--minutes and --epochs both set the length of the training; give one.")
     if resume and (preset or dataset or settings or out or skip_bad or precision):
-        raise typer.BadParameter("--resume goes on with the run's own recipe; it only takes --minutes or --epochs")
+        raise typer.BadParameter("--resume continues with the run's own recipe; it only takes --minutes or --epochs.")
     preset = preset or "unet"
     with exit_on_error():
         from vocalsep import training, weights
@@ -82,7 +126,7 @@ def train(
 
         changes = []
         if dataset:
-            changes += recipes.single_pool(dataset.value, layouts.root_of(dataset.value, root), split, vocals)
+            changes += recipes.single_pool(dataset, layouts.root_of(dataset, root), split, vocals)
         changes += settings or []
         options = {"minutes": minutes, "epochs": epochs, "skip_bad": skip_bad or None, "precision": precision}
         changes += [f"training.{key}={str(value).lower()}" for key, value in options.items() if value is not None]
@@ -97,10 +141,10 @@ def train(
                 report=lambda line: stderr.print(line, markup=False),
                 stopped=should_stop,
             )
-            halted = should_stop()
-    if halted:
+            was_stopped = should_stop()
+    if was_stopped:
         raise typer.Exit(130)
-    if os.environ.get("RANK", "0") == "0":  # one of those that torchrun starts is enough
+    if os.environ.get("RANK", "0") == "0":  # torchrun starts several processes; one prints the path
         sys.stdout.write(f"{path}\n")
 
 

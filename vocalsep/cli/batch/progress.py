@@ -21,7 +21,7 @@ from rich.text import Text
 from vocalsep import files
 from vocalsep.cli.batch.plan import Job
 from vocalsep.cli.batch.work import Begun, Ended, Event, Moved
-from vocalsep.cli.common import one_line, report_error, report_warning, stderr, widen_for_tables
+from vocalsep.cli.common import escape_controls, report_error, report_warning, stderr, widen_for_tables
 from vocalsep.errors import AudioError, VocalsepError
 
 _WRITTEN = ("vocals", "accompaniment", "labels")  # files that a report names
@@ -141,7 +141,7 @@ class Bars(Teller):
 
     def begun(self, event: Begun) -> None:
         """Draws a bar."""
-        name = one_line(self.jobs[event.index].song.name)
+        name = escape_controls(self.jobs[event.index].song.name)
         self._songs[event.index] = self._bar.add_task(name, total=event.seconds)
 
     def moved(self, event: Moved) -> None:
@@ -292,4 +292,4 @@ def _row(job: Job, event: Ended) -> list[Text]:
         cells = [f"{event.report['audio_seconds']:.1f}", f"{event.report['times_real_time']:.1f}", share, "done"]
     elif event.error:
         cells[-1] = f"failed: {event.error.removeprefix(f'{job.song}: ')}"
-    return [Text(one_line(cell)) for cell in (str(job.song), *cells)]
+    return [Text(escape_controls(cell)) for cell in (str(job.song), *cells)]

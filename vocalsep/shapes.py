@@ -1,14 +1,15 @@
-"""Names for the arrays that travel through the package, and the legend of their axes.
+"""Names for the arrays that travel through the package, and what their axes mean.
 
-Axis order is always ``batch, channel, freq, frame`` for what lies on a time-frequency grid and ``batch, channel,
-time`` for sound; leading axes may be missing, the last one is always time or frame.
+Axes always come in the order ``batch, channel, freq, frame`` on a time-frequency grid and ``batch, channel, time`` for
+sound. Leading axes may be missing. The last axis is always time or frame.
 
 | axis | runs over |
 |---|---|
-| batch | excerpts of a training batch or chunks of a song |
+| batch | excerpts of a training batch, or chunks of a song |
 | channel | channels of the recording (left, right, ...), or feature maps of a net |
-| freq | rows of an STFT, from 0 Hz up to half the rate |
+| freq | rows of an STFT, from 0 Hz up to half the sample rate |
 | band | rows of a net's own grid, for example mel bands |
+| row | freq or band, whichever the net works on |
 | frame | columns of an STFT, one every `hop` samples |
 | time | samples |
 """
@@ -17,7 +18,12 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
+
+Array: TypeAlias = npt.NDArray[np.floating]
+"""Real sound or levels as a numpy array, in code that works without torch; axes as for tensors."""
 
 Waveform: TypeAlias = Tensor
 """Real sound, ``(..., channel, time)``, linear amplitude, full scale 1."""
@@ -29,10 +35,10 @@ Magnitude: TypeAlias = Tensor
 """Absolute value of a spectrum, ``(..., channel, freq, frame)``, not negative."""
 
 Features: TypeAlias = Tensor
-"""What a net looks at, ``(batch, channel, band, frame)``."""
+"""The input of a net, ``(batch, channel, row, frame)``."""
 
 Mask: TypeAlias = Tensor
-"""Share of each time-frequency bin that is voice, ``(..., channel, band or freq, frame)``, in [0, 1]."""
+"""The voice's share of each time-frequency bin, ``(..., channel, row, frame)``, in [0, 1]."""
 
 Embedding: TypeAlias = Tensor
-"""Where each bin lies among others of its source, ``(batch, dimension, band, frame)``, of unit length."""
+"""A unit vector for each bin, close to those of bins from the same source, ``(batch, dimension, row, frame)``."""

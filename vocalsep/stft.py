@@ -1,40 +1,47 @@
-"""Short-time Fourier transform, forward and inverse, whole or streaming: the one place for windows and padding.
+"""Short-time Fourier transform (STFT), forward and inverse, for whole signals and for streams.
 
-Frames are centred: frame ``t`` is centred on sample ``t * hop``, and the signal counts as zero before its first and
-after its last sample. A signal of ``n`` samples has ``1 + ceil(n / hop)`` frames, so that every sample lies between
-two frame centres and the inverse is exact for every length. The inverse divides by the sum of squared windows (the
-least-squares inverse: Griffin and Lim, "Signal estimation from modified short-time Fourier transform", 1984, eq. 6).
+Frame ``t`` is centred on sample ``t * hop``. The signal ``x`` counts as zero outside its samples:
 
-The streaming forms are the only implementation; `forward` and `inverse` push everything in one go. Cutting a signal
-differently therefore cannot change the answer by more than rounding.
+    X[f, t] = sum_n  w[n]  x[t * hop - n_fft / 2 + n]  e^(-2 pi j f n / n_fft),   0 <= n < n_fft
+
+A signal of ``n`` samples has ``1 + ceil(n / hop)`` frames. Every sample then lies between two frame centres, so the
+inverse is exact for every length. It is the least-squares inverse (Griffin and Lim, "Signal estimation from modified
+short-time Fourier transform", 1984, eq. 6), where ``x_t`` is the inverse FFT of frame ``t`` at its place in time:
+
+    x[n] = sum_t w_t[n] x_t[n]  /  sum_t w_t[n]^2
+
+`forward` and `inverse` push everything at once through the streaming forms `Analysis` and `Synthesis`. There is no
+other implementation, so the way a signal is cut into blocks changes the result by rounding at most.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
+import scipy.fft
 import torch
 from torch import Tensor
 
 from vocalsep.errors import ConfigError
 from vocalsep.shapes import Spectrum, Waveform
 
-_TINY = 1e-8  # window sums below this lie outside the signal
+_TINY = 1e-8  # smaller sums of squared windows occur only outside the signal
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """A time-frequency grid: where the rows and columns of an STFT lie in Hz and seconds.
+    """A time-frequency grid: the settings of an STFT, and where its rows and columns lie in Hz and seconds.
 
     Attributes:
-        rate: Sampling rate in Hz.
+        rate: Sample rate in Hz.
         n_fft: FFT size and window length in samples, a multiple of `hop`.
         hop: Samples between frames.
         window: "hann" or "hamming".
 
     Raises:
-        ConfigError: Where no exact inverse exists.
+        ConfigError: If no exact inverse exists for these values.
     """
 
     rate: int
@@ -65,43 +72,53 @@ class Grid:
         return self.hop / self.rate
 
     def count_frames(self, samples: int) -> int:
-        """Number of frames of a signal of `samples` samples (at least 1)."""
+        """Return the number of frames of a signal with this many samples, at least 1."""
         return 1 + -(-samples // self.hop)
 
     def at_rate(self, rate: int) -> Grid:
-        """The grid for another sampling rate with (nearly) the same rows and columns in Hz and seconds.
+        """Return the grid at another sample rate whose rows and columns lie at (nearly) the same Hz and seconds.
 
-        The hop is rounded to an even product of 2, 3 and 5, for which FFTs are fast; at its own rate a grid with such
-        a hop gives itself.
+        The hop becomes the nearest even length with a fast FFT. A grid whose hop is such a length is returned
+        unchanged at its own rate.
+
+        Args:
+            rate: Sample rate in Hz.
         """
-        hop = _smooth(self.hop * rate / self.rate)
+        hop = nearest_fast_length(self.hop * rate / self.rate)
         return Grid(rate=rate, n_fft=hop * (self.n_fft // self.hop), hop=hop, window=self.window)
 
     def make_window(self) -> Tensor:
-        """The window, ``(n_fft,)``, periodic."""
+        """Return the window ``w``, ``(n_fft,)``, periodic."""
         return (torch.hamming_window if self.window == "hamming" else torch.hann_window)(self.n_fft, periodic=True)
 
 
-def _smooth(value: float) -> int:
-    """The product of powers of 2, 3 and 5 that is nearest to `value`; even, so that n_fft is."""
-    top = max(2, round(value * 2))
-    products = (
-        2**i * 3**j * 5**k
-        for i in range(1, top.bit_length() + 1)
-        for j in range(top.bit_length())
-        for k in range(top.bit_length())
-    )
-    return int(min((p for p in products if p <= top), key=lambda p: abs(p - value)))
+def next_fast_length(length: int, *, multiple_of: int = 2) -> int:
+    """Return the smallest length with a fast FFT that is not below `length`.
+
+    A length is fast when its only prime factors are 2, 3 and 5.
+
+    Args:
+        length: In samples, at least 1.
+        multiple_of: The result is a multiple of this, itself a fast length.
+    """
+    return multiple_of * int(scipy.fft.next_fast_len(-(-length // multiple_of), real=True))
+
+
+def nearest_fast_length(length: float) -> int:
+    """Return the even length with a fast FFT that lies nearest to `length`, at least 2; see `next_fast_length`."""
+    above = next_fast_length(max(1, math.ceil(length)))
+    below = next((n for n in range(above - 2, 0, -2) if n <= length and next_fast_length(n) == n), above)
+    return min(below, above, key=lambda candidate: abs(candidate - length))
 
 
 class Analysis:
-    """Streaming forward transform.
+    """Streaming forward transform: samples in, frames out.
 
     Args:
         grid: The grid of the spectrum.
 
     Attributes:
-        samples: Pushed so far, of each channel.
+        samples: Number of samples pushed so far, per channel.
     """
 
     def __init__(self, grid: Grid) -> None:
@@ -112,13 +129,13 @@ class Analysis:
         self._frames = 0
 
     def push(self, samples: Waveform) -> Spectrum:
-        """Takes the next samples and gives all frames that are complete.
+        """Take the next samples and return all frames that are complete.
 
         Args:
-            samples: ``(..., channel, time)``, float32; any number of samples, also none.
+            samples: ``(..., channel, time)``, float32; any number of samples, including none.
 
         Returns:
-            ``(..., channel, freq, frame)``, complex64; perhaps no frame.
+            ``(..., channel, freq, frame)``, complex64; possibly no frames.
         """
         if self._held is None:
             self._held = samples.new_zeros((*samples.shape[:-1], self.grid.n_fft // 2))
@@ -126,7 +143,7 @@ class Analysis:
         return self._transform(samples)
 
     def finish(self) -> Spectrum:
-        """Gives the remaining frames; the signal counts as zero after its end.
+        """Return the remaining frames. The signal counts as zero after its end.
 
         Raises:
             ValueError: If nothing was pushed.
@@ -145,13 +162,13 @@ class Analysis:
         self._frames += count
         if count == 0:
             return held.new_zeros((*held.shape[:-1], self.grid.freqs, 0), dtype=torch.complex64)
-        pieces = held.unfold(-1, self.grid.n_fft, self.grid.hop)  # (..., channel, frame, n_fft)
-        spectrum: Spectrum = torch.fft.rfft(pieces * self._window.to(held)).transpose(-1, -2)
+        frames = held.unfold(-1, self.grid.n_fft, self.grid.hop)  # (..., channel, frame, n_fft)
+        spectrum: Spectrum = torch.fft.rfft(frames * self._window.to(held)).transpose(-1, -2)
         return spectrum
 
 
 class Synthesis:
-    """Streaming inverse transform.
+    """Streaming inverse transform: frames in, samples out.
 
     Args:
         grid: The grid of the spectrum.
@@ -160,81 +177,91 @@ class Synthesis:
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
         self._window = grid.make_window()
-        self._sum: Tensor | None = None  # what the next samples have received so far, (..., channel, n_fft - hop)
-        self._weight = torch.zeros(grid.n_fft - grid.hop)
-        self._skip = grid.n_fft // 2
+        self._sum: Tensor | None = None  # sum_t w_t x_t of the next samples so far, (..., channel, n_fft - hop)
+        self._weight = torch.zeros(grid.n_fft - grid.hop)  # sum_t w_t^2 of the same samples
+        self._skip = grid.n_fft // 2  # samples before the signal's first that are still to be dropped
 
     def push(self, spectrum: Spectrum) -> Waveform:
-        """Takes the next frames and gives all samples that are complete.
+        """Take the next frames and return all samples that are complete.
 
         Args:
-            spectrum: ``(..., channel, freq, frame)``, complex64; perhaps no frame.
+            spectrum: ``(..., channel, freq, frame)``, complex64; any number of frames, including none.
 
         Returns:
-            ``(..., channel, time)``, float32; perhaps no sample.
+            ``(..., channel, time)``, float32; possibly no samples.
         """
         grid = self.grid
         window = self._window.to(spectrum.device)
-        if spectrum.shape[-1] == 0:  # nothing that an FFT could take
+        if spectrum.shape[-1] == 0:  # an FFT needs at least one frame
             return spectrum.real.new_zeros((*spectrum.shape[:-2], 0))
-        pieces = torch.fft.irfft(spectrum.transpose(-1, -2), n=grid.n_fft) * window
+        frames = torch.fft.irfft(spectrum.transpose(-1, -2), n=grid.n_fft) * window
         if self._sum is None:
-            self._sum = pieces.new_zeros((*pieces.shape[:-2], grid.n_fft - grid.hop))
-            self._weight = self._weight.to(pieces)
-        total = _overlap_add(pieces, grid.hop, self._sum)
-        weight = _overlap_add((window * window).expand(pieces.shape[-2], -1), grid.hop, self._weight)
-        done = pieces.shape[-2] * grid.hop
+            self._sum = frames.new_zeros((*frames.shape[:-2], grid.n_fft - grid.hop))
+            self._weight = self._weight.to(frames)
+        total = _overlap_add(frames, grid.hop, self._sum)
+        weight = _overlap_add((window * window).expand(frames.shape[-2], -1), grid.hop, self._weight)
+        done = frames.shape[-2] * grid.hop
         self._sum, self._weight = total[..., done:], weight[done:]
-        return self._cut(total[..., :done], weight[:done])
+        return self._divide(total[..., :done], weight[:done])
 
     def finish(self) -> Waveform:
-        """Gives the samples that are left; those past the signal's end are for the caller to cut off."""
+        """Return the remaining samples. They may run past the signal's end, where the caller has to cut them.
+
+        Raises:
+            ValueError: If no frame was pushed.
+        """
         if self._sum is None:
             raise ValueError("a spectrum needs at least one frame")
-        return self._cut(self._sum, self._weight)
+        return self._divide(self._sum, self._weight)
 
-    def _cut(self, total: Waveform, weight: Tensor) -> Waveform:
+    def _divide(self, total: Waveform, weight: Tensor) -> Waveform:
         first = min(self._skip, total.shape[-1])
         self._skip -= first
         return total[..., first:] / weight[first:].clamp_min(_TINY)
 
 
-def _overlap_add(pieces: Tensor, hop: int, carried: Tensor) -> Tensor:
-    """Adds ``(..., frame, n_fft)`` pieces, each `hop` later than the one before, onto what was `carried` over."""
-    *lead, frames, n_fft = pieces.shape
+def _overlap_add(frames: Tensor, hop: int, carried: Tensor) -> Tensor:
+    """Add ``(..., frame, n_fft)`` frames, each `hop` later than the one before, onto the sum `carried` over."""
+    *lead, count, n_fft = frames.shape
     parts = n_fft // hop
-    split = pieces.reshape(*lead, frames, parts, hop)
-    total = pieces.new_zeros((*lead, frames + parts - 1, hop))
+    split = frames.reshape(*lead, count, parts, hop)
+    total = frames.new_zeros((*lead, count + parts - 1, hop))
     total[..., : parts - 1, :] += carried.reshape(*lead, parts - 1, hop)
     for part in range(parts):
-        total[..., part : part + frames, :] += split[..., part, :]
+        total[..., part : part + count, :] += split[..., part, :]
     return total.reshape(*lead, -1)
 
 
 def forward(samples: Waveform, grid: Grid) -> Spectrum:
-    """Transforms a whole signal.
+    """Transform a whole signal.
 
     Args:
         samples: ``(..., channel, time)``, at least one sample.
         grid: The grid of the spectrum.
 
     Returns:
-        ``(..., channel, freq, frame)`` with ``grid.count_frames(samples)`` frames. Gradients flow.
+        ``(..., channel, freq, frame)`` with ``grid.count_frames(time)`` frames. Gradients flow through.
+
+    Raises:
+        ValueError: If there are no samples.
     """
     analysis = Analysis(grid)
     return torch.cat([analysis.push(samples), analysis.finish()], dim=-1)
 
 
 def inverse(spectrum: Spectrum, grid: Grid, length: int) -> Waveform:
-    """Transforms back; ``inverse(forward(x, grid), grid, len(x))`` is ``x``.
+    """Transform a whole spectrum back; ``inverse(forward(x, grid), grid, len(x))`` is ``x``.
 
     Args:
         spectrum: ``(..., channel, freq, frame)``.
         grid: The grid of the spectrum.
-        length: Samples wanted; at most ``(frames - 1) * hop`` of them are covered by the frames.
+        length: Number of samples to return. The frames cover at most ``(frames - 1) * hop``.
 
     Returns:
         ``(..., channel, time)``.
+
+    Raises:
+        ValueError: If there are no frames.
     """
     synthesis = Synthesis(grid)
     return torch.cat([synthesis.push(spectrum), synthesis.finish()], dim=-1)[..., :length]

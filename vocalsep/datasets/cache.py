@@ -1,4 +1,4 @@
-"""Decoded tracks: brought to a net's rate once, kept as float16 arrays, and memory-mapped from then on."""
+"""The cache of decoded tracks: resampled to a net's rate once, stored as float16, then memory-mapped."""
 
 from __future__ import annotations
 
@@ -8,54 +8,59 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
+import platformdirs
 
 from vocalsep import files
 from vocalsep.datasets.tracks import Track
 from vocalsep.errors import DatasetError
+from vocalsep.shapes import Array
 
-Array = npt.NDArray[np.floating]
 
+def find_cache_folder() -> Path:
+    """Return the folder of decoded tracks: ``VOCALSEP_CACHE``, or else the user's cache folder.
 
-def cache_folder() -> Path:
-    """Where decoded tracks are kept: ``VOCALSEP_CACHE``, else the user's cache folder."""
+    A cache that an earlier version left in ``~/.cache/vocalsep`` is used where it is: on Windows and macOS, caches
+    belong elsewhere.
+    """
     named = os.environ.get("VOCALSEP_CACHE")
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(named) if named else base / "vocalsep"
+    if named:
+        return Path(named)
+    earlier = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vocalsep"
+    return earlier if earlier.is_dir() else platformdirs.user_cache_path("vocalsep", appauthor=False)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decoded:
-    """A track in the cache: stems as memory-mapped ``(channel, time)`` arrays."""
+class DecodedTrack:
+    """A track in the cache, with its stems as memory-mapped ``(channel, time)`` arrays."""
 
     track: Track
     stems: dict[str, Array]
 
     @property
     def samples(self) -> int:
-        """Length; stems of one track are equally long."""
+        """Length in samples, the same for all stems."""
         return int(next(iter(self.stems.values())).shape[1])
 
 
-def decode(track: Track, rate: int, channels: int, folder: Path | None = None) -> Decoded:
-    """Brings a track into the cache, unless it is there, and opens it.
+def decode(track: Track, rate: int, channels: int, folder: Path | None = None) -> DecodedTrack:
+    """Open a track in the cache, after decoding it into the cache if it is not there yet.
 
     Args:
         track: The track.
-        rate: Rate of the cached stems, Hz.
+        rate: Sample rate of the cached stems, Hz.
         channels: Their channel count.
-        folder: The cache; `cache_folder` by default.
+        folder: The cache; `find_cache_folder` by default.
 
     Raises:
-        DatasetError: If the track cannot be read.
+        DatasetError: If the track cannot be read, or the cache cannot be read or written.
     """
-    folder = folder or cache_folder()
+    folder = folder or find_cache_folder()
     try:
         stamps = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in track.paths]
     except OSError as error:
         raise DatasetError(f"track {track.name!r}: {error.filename}: {error.strerror}") from error
-    what = repr((stamps, track.vocals, track.accompaniment, rate, channels))
-    key = hashlib.sha256(what.encode()).hexdigest()[:24]
+    content = repr((stamps, track.vocals, track.accompaniment, rate, channels))
+    key = hashlib.sha256(content.encode()).hexdigest()[:24]
     names = [name for name in ("vocals", "accompaniment") if getattr(track, name)]
     paths = {name: folder / f"{key}.{name}.npy" for name in names}
     if not all(path.exists() for path in paths.values()):
@@ -70,8 +75,8 @@ def decode(track: Track, rate: int, channels: int, folder: Path | None = None) -
         stems = {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
     except (ValueError, EOFError, OSError) as error:
         raise DatasetError(
-            f"{folder}: the cache of track {track.name!r} is damaged, or may not be read; delete {key}.*"
+            f"{folder}: the cache of track {track.name!r} is damaged or not readable; delete {key}.*"
         ) from error
     if min(stem.shape[1] for stem in stems.values()) < 1:
         raise DatasetError(f"track {track.name!r}: has no samples")
-    return Decoded(track=track, stems=stems)
+    return DecodedTrack(track=track, stems=stems)

@@ -34,6 +34,7 @@ import torch
 from torch import Tensor
 
 from vocalsep.evaluation.metrics import decibels
+from vocalsep.stft import next_fast_length
 
 TAPS = 512
 _FRAMES = 2  # transformed at once: more leave the processor's cache
@@ -75,7 +76,7 @@ class BssEval:
             raise ValueError(f"frames of {window} samples; expected at least the {taps} of the filters")
         self._shape, self._taps = references.shape, taps
         self._window = min(window, references.shape[-1])
-        self._size = _even(self._window + taps - 1)
+        self._size = next_fast_length(self._window + taps - 1)
         self._references = _framed(references, self._window, taps)
         self._silent = _silent(self._references[..., : self._window])
         self._factors: list[_Factors] | None = None
@@ -257,19 +258,3 @@ def _toeplitz(correlations: Tensor) -> Tensor:
     delay = torch.arange(taps)
     lag = delay[:, None] - delay[None, :] + taps - 1
     return both[:, :, lag].permute(0, 2, 1, 3).reshape(signals * taps, signals * taps)
-
-
-def _even(length: int) -> int:
-    """The next even length that transforms fast: a product of 2, 3 and 5."""
-    size = length + length % 2
-    while _without(size) != 1:
-        size += 2
-    return size
-
-
-def _without(number: int) -> int:
-    """What is left of a number without its factors 2, 3 and 5."""
-    for prime in (2, 3, 5):
-        while number % prime == 0:
-            number //= prime
-    return number

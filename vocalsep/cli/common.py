@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 from rich.console import Console
@@ -26,6 +26,8 @@ stdout = Console(highlight=False, soft_wrap=True, emoji=False)
 
 Device = Literal["auto", "cpu", "cuda"]
 Dataset = Literal["dsd100", "mir1k", "stems"]
+Inversion = Literal["phase", "griffin-lim", "griffin-lim-phase"]
+MasksFrom = Literal["auto", "net", "clusters"]
 
 DEVICE_HELP = "Device to run on. auto uses CUDA when available."
 ROOT_HELP = "Folder of the data set. Without it, VOCALSEP_DSD100, VOCALSEP_MIR1K, ... name the folder."
@@ -53,6 +55,21 @@ class OptionalValueCommand(TyperCommand):
             if argument in _OPTIONAL_VALUES and follower.startswith("-") and follower != "-":
                 filled[index] = f"{argument}="
         return super().parse_args(ctx, filled)
+
+
+def make_choice_parser(choices: Any) -> Callable[[str], str]:
+    """Make the parser of a repeatable option with a fixed set of values. Typer takes no list of Literals.
+
+    Args:
+        choices: A Literal with the values.
+    """
+
+    def parse(value: str) -> str:
+        if value not in get_args(choices):
+            raise typer.BadParameter(f"{value!r} is not one of {', '.join(map(repr, get_args(choices)))}.")
+        return value
+
+    return parse
 
 
 def count_cores() -> int:

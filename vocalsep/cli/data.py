@@ -40,7 +40,7 @@ def check_data(
             task = bar.add_task("reading", total=None)
             found = check.check(
                 dataset,
-                layouts.root_of(dataset, root),
+                layouts.find_root(dataset, root),
                 progress=lambda _, done, count: bar.update(task, completed=done, total=count),
             )
         if as_json:

@@ -1,4 +1,4 @@
-"""``vocalsep eval``: scores that can be quoted."""
+"""``vocalsep eval``: score models and other separators on a data set."""
 
 from __future__ import annotations
 
@@ -9,25 +9,27 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from vocalsep import files
 from vocalsep.cli import signals
 from vocalsep.cli.common import (
+    ROOT_HELP,
     Dataset,
-    RootOption,
+    Inversion,
+    MasksFrom,
     count_cores,
     exit_on_error,
+    make_choice_parser,
     report_error,
     stderr,
     stdout,
     widen_for_tables,
 )
-from vocalsep.cli.extract import InversionName, MasksFrom
 from vocalsep.errors import DatasetError
-from vocalsep.release import __version__
+from vocalsep.release import DEFAULT_MODEL, __version__
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -35,57 +37,116 @@ if TYPE_CHECKING:
     from vocalsep.evaluation.report import Table
 
 
+_DATA, _SCORED, _RUN = "Recordings", "What to score", "Run and results"
+
+
 def evaluate(
-    dataset: Annotated[Dataset, typer.Option(help="What to score on.")],
-    root: RootOption = None,
+    dataset: Annotated[Dataset, typer.Option(help="Data set to score on.", rich_help_panel=_DATA)],
+    root: Annotated[Path | None, typer.Option(metavar="DIR", help=ROOT_HELP, rich_help_panel=_DATA)] = None,
+    split: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Split of the data set. dsd100 has test and dev; mir1k has test, train and drnn.",
+            show_default="test",
+            rich_help_panel=_DATA,
+        ),
+    ] = "",
+    snr: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DB",
+            help="Mix the voice at this level over the accompaniment. Only for mir1k.",
+            show_default="0",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Score only the first N tracks.", rich_help_panel=_DATA)
+    ] = None,
     models: Annotated[
         list[str] | None,
-        typer.Option("-m", "--model", help="A model's name or weights file; give it again for more."),
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="MODEL",
+            help="Model name or weights file. Repeatable.",
+            show_default=f"{DEFAULT_MODEL}, unless you give --estimates",
+            rich_help_panel=_SCORED,
+        ),
     ] = None,
     estimates: Annotated[
         list[Path] | None,
-        typer.Option(metavar="DIR", help="Files another separator wrote: TRACK/vocals.wav or TRACK.vocals.wav."),
-    ] = None,
-    split: Annotated[
-        str, typer.Option(help="dsd100: test (default), dev; mir1k: test (standard, default), drnn, train.")
-    ] = "",
-    snr: Annotated[
-        float | None, typer.Option(metavar="DB", help="mir1k: level of the voice over the accompaniment; 0 by default.")
+        typer.Option(
+            metavar="DIR",
+            help="Folder of vocals from another separator: TRACK/vocals.wav or TRACK.vocals.wav. Repeatable.",
+            rich_help_panel=_SCORED,
+        ),
     ] = None,
     inversion: Annotated[
-        list[InversionName] | None, typer.Option(help="The models' way from spectra to sound; phase by default.")
+        list[str] | None,
+        typer.Option(
+            metavar="|".join(get_args(Inversion)),
+            parser=make_choice_parser(Inversion),
+            help="How the models turn the masked spectrogram back into audio. Repeatable.",
+            show_default="phase",
+            rich_help_panel=_SCORED,
+        ),
     ] = None,
     masks: Annotated[
-        list[MasksFrom] | None, typer.Option(help="Where models that cluster take their masks from; auto by default.")
+        list[str] | None,
+        typer.Option(
+            metavar="|".join(get_args(MasksFrom)),
+            parser=make_choice_parser(MasksFrom),
+            help="Where clustering models take their masks from. Repeatable.",
+            show_default="auto",
+            rich_help_panel=_SCORED,
+        ),
     ] = None,
     gate: Annotated[
-        bool, typer.Option("--gate", help="Also score models with vocals that fade out where there is no voice.")
+        bool,
+        typer.Option(
+            "--gate", help="Score each model a second time, with the gate of extract --gate.", rich_help_panel=_SCORED
+        ),
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The run's folder. Default: scores/<dataset>-<split>.")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for the scores, tables and plots.",
+            show_default="scores/DATASET-SPLIT",
+            rich_help_panel=_RUN,
+        ),
     ] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Songs at once; by default one to each core.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many tracks.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Score N songs at once.", show_default="number of cores", rich_help_panel=_RUN
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as one JSON object.", rich_help_panel=_RUN)
+    ] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Hide the progress bar.", rich_help_panel=_RUN)] = False,
 ) -> None:
-    """Score models and other separators' estimates, between the mixture (floor) and ideal masks (ceilings).
+    """Score models and other separators on a data set.
 
-    Stopped and started again it goes on. --out gets a line per track, a summary, a CSV table and plots.
+    The tables also score the unprocessed mixture, as a lower bound, and ideal masks,
+    as upper bounds. The folder of --out gets them too, with plots and the scores of
+    every track. If you stop a run, the same command continues it.
     """
     with exit_on_error():
-        from vocalsep import weights
         from vocalsep.datasets import layouts
         from vocalsep.evaluation import report, rows, runs, songs, summary
 
-        setup = songs.set_up(dataset, layouts.root_of(dataset, root), split, snr)
-        chosen = models or ([] if estimates else [weights.DEFAULT_MODEL])
-        ways = [way.value for way in inversion or [InversionName.PHASE]]
-        sources = [source.value for source in masks or [MasksFrom.AUTO]]
-        compared = rows.standard(chosen, ways, estimates or [], sources, [False, True] if gate else [False])
+        setup = songs.set_up(dataset, layouts.find_root(dataset, root), split, snr)
+        chosen = models or ([] if estimates else [DEFAULT_MODEL])
+        compared = rows.standard(
+            chosen, inversion or ["phase"], estimates or [], masks or ["auto"], [False, True] if gate else [False]
+        )
         level = f"{setup.snr_db:+g}dB" if setup.snr_db else ""
         folder = out or Path("scores") / f"{setup.dataset}-{setup.split}{level}"
-        with _bar(quiet=quiet) as progress, _workers(jobs or count_cores()) as executor:
+        with _show_progress(quiet=quiet) as progress, _start_workers(jobs or count_cores()) as executor:
             lines, problems = runs.evaluate(setup, compared, folder, limit=limit, executor=executor, progress=progress)
         found = summary.summarise(lines, [row.name for row in compared])
         about = report.as_json(setup, found, problems, __version__)
@@ -97,7 +158,7 @@ def evaluate(
         sys.stdout.write(files.dump_json(about) + "\n")
     else:
         for table in report.tables(found):
-            _tell(table)
+            _print_table(table)
         sys.stdout.write(f"{folder}\n")
     for problem in problems:
         report_error(DatasetError(str(problem)))
@@ -105,7 +166,7 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _tell(shown: Table) -> None:
+def _print_table(shown: Table) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
@@ -120,8 +181,8 @@ def _tell(shown: Table) -> None:
 
 
 @contextmanager
-def _bar(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar with the time left; yields the function that moves it."""
+def _show_progress(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar with the time left. Yields the function that updates it."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -145,17 +206,17 @@ def _bar(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def _workers(jobs: int) -> Iterator[Executor | None]:
-    """Processes that score side by side, or None to do it here."""
+def _start_workers(jobs: int) -> Iterator[Executor | None]:
+    """Start processes that score songs in parallel. Yields None if one job is enough, which then runs here."""
     if jobs == 1:
         yield None
         return
     from concurrent.futures import ProcessPoolExecutor
 
-    executor = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread)
+    executor = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_set_up_worker)
     try:
         yield executor
-    except BaseException:  # stopped: what is half done is done again next time
+    except BaseException:  # stopped: the next run scores unfinished tracks again
         for worker in multiprocessing.active_children():
             worker.terminate()
         raise
@@ -163,20 +224,20 @@ def _workers(jobs: int) -> Iterator[Executor | None]:
         executor.shutdown(cancel_futures=True)
 
 
-def _one_thread() -> None:
-    """Starts a worker: one thread, none that waits busily; its parent alone stops it, and takes it along if it dies."""
+def _set_up_worker() -> None:
+    """Prepare a worker process: a single thread, no Ctrl-C, and an end when the parent process ends."""
     signals.ignore_interrupts()
     for library in ("OMP", "MKL", "OPENBLAS"):
         os.environ[f"{library}_NUM_THREADS"] = "1"
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that spin while they wait would slow the other workers
     import torch
 
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
     assert parent is not None
 
-    def follow() -> None:
+    def exit_with_parent() -> None:
         parent.join()
         os._exit(1)
 
-    threading.Thread(target=follow, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()

@@ -9,8 +9,6 @@ import typer
 
 from vocalsep.cli.common import exit_on_error, stdout, widen_for_tables
 
-_FACTS = {"use it for": "use it for", "quality": "scores", "licence": "licence"}  # column: fact of the card
-
 app = typer.Typer(invoke_without_command=True)
 
 
@@ -18,8 +16,7 @@ app = typer.Typer(invoke_without_command=True)
 def models(ctx: typer.Context) -> None:
     """List the models, or show one model's card.
 
-    Without a subcommand, vocalsep prints a table of all models: what each one is for, its quality, speed, size and
-    licence.
+    The list says what each model is for, how good it is, and how you may use it.
     """
     if ctx.invoked_subcommand:
         return
@@ -32,21 +29,16 @@ def models(ctx: typer.Context) -> None:
         table = Table(
             show_edge=False,
             pad_edge=False,
-            caption="Choose one with: vocalsep extract SONG -m NAME. More about it: vocalsep models show NAME.",
+            caption="To use one: vocalsep extract SONG -m NAME. To read its card: vocalsep models show NAME.",
             caption_justify="left",
         )
         table.add_column("name", no_wrap=True)
-        for column in _FACTS:
-            table.add_column(column, overflow="fold")
+        for column in ("use it for", "quality", "licence"):
+            table.add_column(column)
         table.add_column("size", justify="right", no_wrap=True)
-        published = weights.find_models()
-        for name in sorted(published, key=lambda name: name != weights.DEFAULT_MODEL):
-            facts = weights.read_card(name).facts
-            row = [facts.get(fact, "") for fact in _FACTS.values()]
-            row[0] = row[0] or facts.get("what", "")
-            default = "\n(default)" if name == weights.DEFAULT_MODEL else ""
-            size = f"{published[name].stat().st_size / 1e6:.1f} MB"
-            table.add_row(*map(Text, (name + default, *row, size)))
+        for model in weights.list_models():
+            name = f"{model.name}\n(default)" if model.is_default else model.name
+            table.add_row(*map(Text, (name, model.purpose, model.scores, model.licence, f"{model.size_mb:.1f} MB")))
         widen_for_tables(stdout).print(table)
 
 

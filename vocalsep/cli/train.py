@@ -26,7 +26,7 @@ def train(
         Material | None,
         typer.Option(
             help="Train on this data set only. teacher is for songs whose vocals another separator extracted.",
-            show_default="as in the recipe",
+            show_default="from the recipe",
             rich_help_panel=_DATA,
         ),
     ] = None,
@@ -45,7 +45,7 @@ def train(
         typer.Option(
             metavar="NAME",
             help="Split of --dataset. mir1k has standard and drnn, whose parts share singers.",
-            show_default="standard, for mir1k",
+            show_default="standard",
             rich_help_panel=_DATA,
         ),
     ] = "",
@@ -73,7 +73,7 @@ def train(
             min=0.01,
             metavar="N",
             help="Stop after N minutes of training. With --resume, N includes earlier sessions.",
-            show_default="as in the recipe",
+            show_default="from the recipe",
             rich_help_panel=_RUN,
         ),
     ] = None,
@@ -100,15 +100,16 @@ def train(
         Precision | None,
         typer.Option(
             help="Number format inside the net. auto measures which is fastest.",
-            show_default="as in the recipe",
+            show_default="from the recipe",
             rich_help_panel=_RECIPE,
         ),
     ] = None,
 ) -> None:
     """Train a model.
 
-    vocalsep estimates the cost before it starts, and prints the path of the weights file at the end. Ctrl-C stops
-    after the current step; --resume continues from exactly there. Several processes share the work under torchrun.
+    vocalsep estimates the cost first, and prints the path of the weights at the end.
+    Ctrl-C stops after the current step; --resume continues exactly there.
+    Under torchrun, several processes share the work.
     """
     if dataset is None and (root or split):
         raise typer.BadParameter("--root and --split belong to a --dataset. Add --dataset, or leave them out.")
@@ -126,7 +127,7 @@ def train(
 
         changes = []
         if dataset:
-            changes += recipes.single_pool(dataset, layouts.root_of(dataset, root), split, vocals)
+            changes += recipes.single_pool(dataset, layouts.find_root(dataset, root), split, vocals)
         changes += settings or []
         options = {"minutes": minutes, "epochs": epochs, "skip_bad": skip_bad or None, "precision": precision}
         changes += [f"training.{key}={str(value).lower()}" for key, value in options.items() if value is not None]

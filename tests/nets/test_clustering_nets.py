@@ -240,7 +240,7 @@ def test_the_mask_of_anchors_is_1_at_the_voices_and_0_at_the_others() -> None:
     with torch.no_grad():
         net.anchors.copy_(torch.eye(6)[:2])
     places = torch.eye(6)[[0, 1, 2]].T.reshape(1, 6, 3, 1)
-    mask = torch.sigmoid(net._towards_voice(places)).flatten()
+    mask = torch.sigmoid(net._compute_voice_logits(places)).flatten()
     assert mask[0] > 0.99
     assert mask[1] < 0.01
     assert mask[2].item() == pytest.approx(0.5)
@@ -263,7 +263,7 @@ def test_what_is_exchanged_in_dimensions_of_embeddings_changes_no_loss() -> None
 
 def test_the_heads_mask_is_a_softmax_over_voice_and_accompaniment() -> None:
     net, features = made("hdpcl").eval(), noise(2, 1, 16, 24)
-    answer = net.answer(net.body(features))
+    answer = net.compute_head_logits(net.encode(features))
     assert answer.shape == (2, 2, 16, 24)
     torch.testing.assert_close(net(features), answer[:, :1].exp() / answer.exp().sum(dim=1, keepdim=True))
 
@@ -296,7 +296,7 @@ def test_the_unet_is_shown_the_softmax_bin_by_bin() -> None:
     net, features = settled(made("uhnet")), noise(2, 1, 16, 32)
     assert isinstance(net, UHNet)
     voice = net.clustering(features)
-    expected = torch.sigmoid(net.unet.logits(torch.cat([features, voice, 1 - voice], dim=1)))
+    expected = torch.sigmoid(net.unet.compute_logits(torch.cat([features, voice, 1 - voice], dim=1)))
     torch.testing.assert_close(net(features), expected)
 
 

@@ -115,7 +115,7 @@ class Fixed(DRNN):
 
     answer: Tensor
 
-    def _answer(self, features: Tensor) -> Tensor:
+    def _run_layers(self, features: Tensor) -> Tensor:
         return self.answer.expand(features.shape)
 
 
@@ -178,7 +178,7 @@ def test_the_error_of_known_cepstra_is_the_papers() -> None:
 )
 def test_each_answer_needs_its_front_end(options: dict[str, Any], front_end: type[FrontEnd]) -> None:
     linear = Linear(rate=8_000, n_fft=256, hop=64, freqs=24, frames=32, channels=1, compression=0.0)
-    with pytest.raises(ConfigError, match="for magnitudes a linear front end"):
+    with pytest.raises(ConfigError, match="a DRNN needs a linear front end"):
         drnn(**options).loss(batch(CEPSTRAL if front_end is MFCC else linear))
 
 

@@ -236,7 +236,7 @@ def test_every_parameter_of_the_side_heads_gets_a_gradient() -> None:
 
 def test_the_affinity_is_that_of_each_bin_of_both_channels_together() -> None:
     net, made = settled(uhnet(**HEADS)), batch()
-    maps = net._answer(made.features).maps
+    maps = net._run(made.features).maps
     power = [SMALL.analyse(stem).sum(dim=1)[..., ::4] for stem in (made.vocals, made.accompaniment)]
     placed = torch.tanh(net.embed(maps))[..., ::4]
     naive = []
@@ -266,7 +266,7 @@ def test_the_voicing_head_learns_where_there_is_a_voice() -> None:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    voiced = torch.sigmoid(net._answer(made.features).voicing).mean(dim=(1, 2))
+    voiced = torch.sigmoid(net._run(made.features).voicing).mean(dim=(1, 2))
     assert voiced[:4].min() > 0.6  # a quarter of their frames are pauses
     assert voiced[4:].max() < 0.1
 

@@ -148,7 +148,7 @@ def test_mask_has_the_shape_of_the_features_and_lies_in_range(shape: tuple[int, 
 
 def test_mask_is_the_sigmoid_of_the_logits() -> None:
     net, features = settled(unet(), 2, 1, 16, 32), noise(2, 1, 16, 32)
-    torch.testing.assert_close(net(features), 1 / (1 + torch.exp(-net.logits(features))))
+    torch.testing.assert_close(net(features), 1 / (1 + torch.exp(-net.compute_logits(features))))
 
 
 @pytest.mark.parametrize("weights", [{"bce": 1.0, "spectral": 0.0}, {"bce": 0.0, "spectral": 1.0}], ids=str)
@@ -183,7 +183,7 @@ class Fixed(UNet):
 
     answer: Tensor
 
-    def logits(self, features: Tensor) -> Tensor:
+    def compute_logits(self, features: Tensor) -> Tensor:
         return self.answer.expand(features.shape)
 
 
@@ -208,7 +208,7 @@ def test_losses_of_known_masks() -> None:
 def test_the_cross_entropy_is_with_the_mask_that_was_asked_for(target: str, ideal: Any) -> None:
     made, net = batch(), unet(target=target).eval()
     wanted = ideal(SMALL.analyse(made.vocals), SMALL.analyse(made.accompaniment))
-    logits = net.logits(made.features)
+    logits = net.compute_logits(made.features)
     expected = -(wanted * logits.sigmoid().log() + (1 - wanted) * (1 - logits.sigmoid()).log()).mean()
     torch.testing.assert_close(net.loss(made)["bce"], expected)
     assert ((wanted == 0) | (wanted == 1)).all() == (target == "binary")

@@ -1,4 +1,4 @@
-"""The nets, by name. A net is code; with weights, settings and a card it becomes a model (`vocalsep.weights`)."""
+"""The registry of nets. A net is code; with weights, settings and a card it becomes a model (`vocalsep.weights`)."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ NETS: dict[str, type[Net]] = {
 
 
 def build(name: str, options: Mapping[str, Any]) -> Net:
-    """Makes an untrained net.
+    """Build a net with random weights.
 
     Args:
         name: A key of `NETS`.
-        options: Values for the net's options; the rest keep their defaults.
+        options: Values for the net's options; missing options keep their defaults.
 
     Raises:
         ConfigError: For an unknown net or option.

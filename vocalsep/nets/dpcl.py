@@ -1,25 +1,27 @@
-"""Deep clustering: bidirectional GRU layers that give every time-frequency bin a place among others of its source.
+"""Deep clustering: bidirectional GRU layers that compute an embedding for each time-frequency bin.
 
-Source: Chenyu Xi, "Vocal track extraction using neural networks" (the UH-net paper), 2019, section IV.A, after Luo,
+Source: Chenyu Xi, "Vocal track extraction using neural networks" (the UH-net paper), 2019, section IV.A; based on Luo,
 Chen, Hershey, Le Roux and Mesgarani, "Deep clustering and conventional networks for music separation: Stronger
 together", 2017, and Hershey, Chen, Le Roux and Watanabe, "Deep clustering", 2016.
 
-As in the paper: four bidirectional GRU layers over the frames of a 128x128 log-mel chunk, a dense layer to D = 20
-dimensions for each bin, tanh, unit length; the affinity loss in its factored form against binary masks.
+As in the paper:
+- Four bidirectional GRU layers run over the frames of a 128 x 128 log-mel chunk. A dense layer maps to D = 20
+  dimensions for each bin, followed by tanh and scaling to unit length.
+- The loss is the affinity loss in its factored form, against binary masks.
 
-Departures; all but the anchors are settings, where the paper can be had:
-- `columns` 2 gives the accompaniment a column of its own. With the paper's one column bins of the accompaniment are
-  asked to be orthogonal to each other, which is no cluster.
-- `weighted` counts each bin by its magnitude: silent bins have no source.
-- `normalised` brings every band to the same mean and spread before the first layer, and what a layer gives to unit
-  variance before the next (layer normalisation); without it four layers are slow to begin to learn.
-- `compression` shows the layers compressed magnitudes in place of decibels, in which what is nearly silent counts as
-  much as what is heard.
-- The paper does not say how wide the layers are (500 in its code, with dropout 0.5).
-- Two anchors, one for voice and one for accompaniment, are learnt beside the embeddings, which take no notice of them
-  (after the attractors of Chen, Luo and Mesgarani, "Deep attractor network", 2017). They say which cluster is the
-  voice, which the paper leaves open for this net, and they are its mask where a song cannot be clustered: each bin
-  goes to the anchor that it is nearer to, and none need be near the voice's.
+Departures (all but the anchors are options, so that the paper's variant is available too):
+- `columns` 2 adds a column for the accompaniment. The paper's single column asks the accompaniment's bins to be
+  orthogonal to each other, and orthogonal embeddings form no cluster.
+- `weighted` weights each bin by its magnitude, because silent bins belong to no source.
+- `normalised` brings every band to the same mean and spread before the first layer, and normalises the input of each
+  further layer (layer normalisation). Without it, four layers start to learn slowly.
+- `compression` feeds compressed magnitudes to the first layer instead of decibels. In decibels, bins that are nearly
+  silent matter as much as loud ones.
+- The paper does not say how wide the layers are. Its code has 500 units and a dropout of 0.5.
+- Two anchors, one for voice and one for accompaniment, are learnt beside the embeddings. Their loss does not change
+  the embeddings (compare the attractors of Chen, Luo and Mesgarani, "Deep attractor network", 2017). The anchors say
+  which cluster is the voice, which the paper leaves open for this net. They also give the net a mask of its own, for
+  songs that cannot be clustered: each bin goes to the nearer anchor.
 """
 
 from __future__ import annotations
@@ -34,12 +36,12 @@ from vocalsep import masks
 from vocalsep.errors import ConfigError
 from vocalsep.features import LogMel
 from vocalsep.nets import losses
-from vocalsep.nets.base import Batch, ClusteringNet, full_precision
+from vocalsep.nets.base import Batch, ClusteringNet, disable_autocast
 from vocalsep.shapes import Embedding, Features, Mask
 
-_FLOOR_DB = -80.0  # of the log-mel features that can be brought back to magnitudes,
-_LEVEL = -_FLOOR_DB / 40  # whose value at a chunk's mean power is this, in units of 20 dB
-_SHARPNESS = 5.0  # of the step from one anchor to the other, along the difference of cosines
+_FLOOR_DB = -80.0  # floor of the log-mel features that `compression` can turn back into magnitudes
+_LEVEL = -_FLOOR_DB / 40  # value of such a feature at a chunk's mean power, in units of 20 dB
+_SHARPNESS = 5.0  # slope of the mask along the difference of the cosines to both anchors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,17 +49,18 @@ class DPCLOptions:
     """Options of `DPCL`.
 
     Attributes:
-        bands: Rows that the net is shown, those of its front end.
-        units: Of a GRU layer, in either direction.
-        layers: GRU layers.
-        dimensions: Of an embedding; D in the paper.
-        dropout: Share of what a GRU layer gives to the next that is dropped in training.
-        normalised: Whether the layers' inputs are normalised.
-        compression: The first layer sees ``log(1 + compression * magnitude)``, the magnitude against the chunk's root
-            mean square, for which the front end must be log-mel with its usual floor; 0 leaves the values as they are.
+        bands: Rows of the features, as in the front end.
+        units: Units of a GRU layer in each direction.
+        layers: Number of GRU layers.
+        dimensions: Dimensions of an embedding, D in the paper.
+        dropout: Share of a GRU layer's output that is dropped in training before the next layer.
+        normalised: Whether to normalise the input of each layer.
+        compression: If above 0, the first layer sees ``log(1 + compression * magnitude)``, with magnitudes relative to
+            the chunk's root mean square. This needs a log-mel front end with its default floor. With 0, the layer sees
+            the features unchanged.
         affinity: Weight of the affinity loss.
-        columns: Sources that bins are assigned to: 2, or 1 as in the paper.
-        weighted: Whether bins count by their magnitude.
+        columns: Number of sources that bins are assigned to: 2, or 1 as in the paper.
+        weighted: Whether to weight each bin by its magnitude.
 
     Raises:
         ConfigError: For values out of range.
@@ -78,21 +81,21 @@ class DPCLOptions:
         if min(self.bands, self.units, self.layers, self.dimensions) < 1 or not 0 <= self.dropout < 1:
             raise ConfigError("deep clustering needs bands, units, layers and dimensions >= 1 and dropout in [0, 1)")
         if self.affinity <= 0 or self.compression < 0:
-            raise ConfigError("deep clustering needs a weight of the affinity loss > 0 and compression >= 0")
+            raise ConfigError("deep clustering needs affinity > 0 and compression >= 0")
         if self.columns not in (1, 2):
-            raise ConfigError("deep clustering needs columns 1 or 2")
+            raise ConfigError("deep clustering needs columns = 1 or 2")
 
 
 class DPCL(ClusteringNet):
-    """The net. It takes one channel, and any number of frames.
+    """The deep clustering net. It takes one channel and any number of frames.
 
     Args:
-        options: Its shape and losses.
+        options: Shape and losses of the net.
     """
 
     Options = DPCLOptions
     memory_format = torch.contiguous_format
-    chunks = 8  # of the matrices in a GRU, which are read once for all
+    chunks = 8  # one read of a GRU's large matrices serves all chunks of a call
 
     def __init__(self, options: DPCLOptions) -> None:
         super().__init__()
@@ -104,14 +107,17 @@ class DPCL(ClusteringNet):
         self.norm = nn.ModuleList(norms if options.normalised else (nn.Identity() for _ in inside))
         self.dropout = nn.Dropout(options.dropout)
         self.dense = nn.Linear(wide, options.bands * options.dimensions)
-        # Of vocals, of accompaniment; short, so that they are soon turned.
+        # One row for vocals, one for accompaniment. Short vectors change direction quickly in training.
         self.anchors = nn.Parameter(0.1 * torch.randn(2, options.dimensions))
 
-    def body(self, features: Features) -> Tensor:
-        """What the GRU layers make of a chunk, ``(batch, frame, 2 * units)``.
+    def encode(self, features: Features) -> Tensor:
+        """Run the GRU layers on a chunk.
 
         Args:
             features: ``(batch, 1, band, frame)``.
+
+        Returns:
+            The state of the last layer, ``(batch, frame, 2 * units)``.
 
         Raises:
             ConfigError: If the front end has other channels or bands.
@@ -121,45 +127,52 @@ class DPCL(ClusteringNet):
                 f"this clustering net needs one channel and {self.options.bands} bands, "
                 f"not {features.shape[1]} and {features.shape[2]}"
             )
-        shown = features[:, 0]
+        inputs = features[:, 0]
         if self.options.compression:
-            shown = torch.log1p(self.options.compression * 10 ** (shown - _LEVEL))
-        seen: Tensor = self.norm[0](shown).transpose(1, 2)
+            inputs = torch.log1p(self.options.compression * 10 ** (inputs - _LEVEL))
+        state: Tensor = self.norm[0](inputs).transpose(1, 2)
         for layer, gru in enumerate(self.gru):
-            seen, _ = gru(self.norm[layer](self.dropout(seen)) if layer else seen)
-        return seen
+            state, _ = gru(self.norm[layer](self.dropout(state)) if layer else state)
+        return state
 
-    def place(self, seen: Tensor) -> Embedding:
-        """Embeddings, ``(batch, dimension, band, frame)``, of unit length, from what `body` gave."""
-        places = torch.tanh(self.dense(seen)).float()
-        places = places.reshape(*seen.shape[:2], self.options.bands, self.options.dimensions).permute(0, 3, 2, 1)
-        return F.normalize(places, dim=1)
+    def compute_embeddings(self, state: Tensor) -> Embedding:
+        """Compute embeddings of unit length.
+
+        Args:
+            state: The state that `encode` returns.
+
+        Returns:
+            ``(batch, dimension, band, frame)``.
+        """
+        embeddings = torch.tanh(self.dense(state)).float()
+        embeddings = embeddings.reshape(*state.shape[:2], self.options.bands, self.options.dimensions)
+        return F.normalize(embeddings.permute(0, 3, 2, 1), dim=1)
 
     def embed(self, features: Features) -> tuple[Embedding, Mask]:
         """See `ClusteringNet.embed`."""
-        places = self.place(self.body(features))
-        return places, torch.sigmoid(self._towards_voice(places))
+        embeddings = self.compute_embeddings(self.encode(features))
+        return embeddings, torch.sigmoid(self._compute_voice_logits(embeddings))
 
     def forward(self, features: Features) -> Mask:
-        """See `Net.forward`: how much nearer each bin is to the voice's anchor than to the other."""
+        """See `Net.forward`. The mask says how much nearer a bin is to the voice's anchor than to the other."""
         return self.embed(features)[1]
 
-    def _towards_voice(self, places: Embedding) -> Tensor:
+    def _compute_voice_logits(self, embeddings: Embedding) -> Tensor:
         anchors = F.normalize(self.anchors, dim=1)
-        nearer = torch.einsum("bdfn,d->bfn", places, anchors[0] - anchors[1])
+        nearer = torch.einsum("bdfn,d->bfn", embeddings, anchors[0] - anchors[1])
         return _SHARPNESS * nearer.unsqueeze(1)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The affinity loss, and how well the anchors tell voice from accompaniment.
+        """Compute the affinity loss, and the cross-entropy of the anchors' mask with the binary mask.
 
         Raises:
-            ConfigError: If the front end is none whose magnitudes can be compressed, and `compression` asks for it.
+            ConfigError: If `compression` is set and the front end's features cannot be turned back into magnitudes.
         """
-        places = self.place(self.body(batch.features))
-        with full_precision(places):
-            return self._terms(places, batch)
+        embeddings = self.compute_embeddings(self.encode(batch.features))
+        with disable_autocast(embeddings):
+            return self._compute_terms(embeddings, batch)
 
-    def _terms(self, places: Embedding, batch: Batch) -> dict[str, Tensor]:
+    def _compute_terms(self, embeddings: Embedding, batch: Batch) -> dict[str, Tensor]:
         options, target = self.options, masks.binary(*batch.power)
         decibels = isinstance(batch.front_end, LogMel) and batch.front_end.floor_db == _FLOOR_DB
         if options.compression and not decibels:
@@ -168,8 +181,8 @@ class DPCL(ClusteringNet):
             )
         weight = losses.magnitude_weight(batch.power[0] + batch.power[1]) if options.weighted else None
         columns = torch.cat([target, 1 - target], dim=1)[:, : options.columns]
-        v, y = (part.flatten(2).transpose(1, 2) for part in (places, columns))
+        v, y = (part.flatten(2).transpose(1, 2) for part in (embeddings, columns))
         return {
             "affinity": options.affinity * losses.affinity(v, y, None if weight is None else weight.flatten(1)),
-            "anchors": losses.binary_cross_entropy(self._towards_voice(places.detach()), target, weight),
+            "anchors": losses.binary_cross_entropy(self._compute_voice_logits(embeddings.detach()), target, weight),
         }

@@ -1,18 +1,19 @@
-"""Hybrid deep clustering: the clustering net with a second head that answers with a mask.
+"""Hybrid deep clustering: the deep clustering net with a second head that estimates a mask.
 
-Source: Chenyu Xi, "Vocal track extraction using neural networks" (the UH-net paper), 2019, section IV.A, after Luo et
-al., "Deep clustering and conventional networks for music separation: Stronger together", 2017 ("Chimera").
+Source: Chenyu Xi, "Vocal track extraction using neural networks" (the UH-net paper), 2019, section IV.A; based on Luo
+et al., "Deep clustering and conventional networks for music separation: Stronger together", 2017 ("Chimera").
 
-As in the paper: the body and the embeddings of `dpcl`; a softmax over two values for each bin, how much voice and
-accompaniment contribute to it; affinity loss and binary cross-entropy on the proportion mask, together; the mask says
-which cluster is the voice.
+As in the paper:
+- The GRU layers and the embeddings are those of `dpcl`.
+- A second head computes a softmax over two values for each bin: the shares of voice and accompaniment.
+- The loss is the affinity loss plus the binary cross-entropy with the proportion mask.
+- The mask says which cluster is the voice.
 
 Departures:
-- The head reads what the GRU layers give, as in Wang, Le Roux and Hershey, 2018. (The paper does not say; in its code
-  it reads the embeddings before their tanh.)
-- With `weighted` the cross-entropy counts each bin by its magnitude, too, and `spectral` adds a loss on the masked
-  spectrum itself.
-- The anchors of `dpcl` are there, too, for songs that are clustered by them.
+- The head reads the GRU layers, as in Wang, Le Roux and Hershey, 2018. The paper does not say what it reads; in its
+  code the head reads the embeddings before their tanh.
+- `weighted` also weights the bins of the cross-entropy by magnitude. `spectral` adds a loss on the masked spectrum.
+- The anchors of `dpcl` exist here too, but extraction uses the head's mask instead of theirs.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ import torch
 from torch import Tensor, nn
 
 from vocalsep.errors import ConfigError
-from vocalsep.nets.base import Batch, full_precision, mask_terms
+from vocalsep.nets.base import Batch, compute_mask_terms, disable_autocast
 from vocalsep.nets.dpcl import DPCL, DPCLOptions
 from vocalsep.shapes import Embedding, Features, Mask
 
 
 @dataclass(frozen=True, kw_only=True)
 class HDPCLOptions(DPCLOptions):
-    """Options of `HDPCL`, beside those of `DPCLOptions`.
+    """Options of `HDPCL`, in addition to those of `DPCLOptions`.
 
     Attributes:
         bce: Weight of the binary cross-entropy of the mask.
@@ -46,14 +47,14 @@ class HDPCLOptions(DPCLOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if min(self.bce, self.spectral) < 0 or self.bce + self.spectral == 0:
-            raise ConfigError("the hybrid needs weights of bce and spectral >= 0, not both 0")
+            raise ConfigError("the hybrid net needs bce and spectral >= 0, and at least one of them above 0")
 
 
 class HDPCL(DPCL):
-    """The net. It takes one channel, and any number of frames.
+    """The hybrid deep clustering net. It takes one channel and any number of frames.
 
     Args:
-        options: Its shape and losses.
+        options: Shape and losses of the net.
     """
 
     Options = HDPCLOptions
@@ -64,40 +65,40 @@ class HDPCL(DPCL):
         super().__init__(options)
         self.head = nn.Linear(2 * options.units, 2 * options.bands)
 
-    def answer(self, seen: Tensor) -> Tensor:
-        """The head's two values for each bin before their softmax, ``(batch, 2, band, frame)``: voice, accompaniment.
+    def compute_head_logits(self, state: Tensor) -> Tensor:
+        """Compute the head's values before their softmax, ``(batch, 2, band, frame)``: voice, then accompaniment.
 
         Args:
-            seen: What `body` gave.
+            state: The state that `encode` returns.
         """
-        both: Tensor = self.head(seen)
-        return both.reshape(*seen.shape[:2], 2, self.options.bands).permute(0, 2, 3, 1)
+        both: Tensor = self.head(state)
+        return both.reshape(*state.shape[:2], 2, self.options.bands).permute(0, 2, 3, 1)
 
     def embed(self, features: Features) -> tuple[Embedding, Mask]:
         """See `ClusteringNet.embed`."""
-        seen = self.body(features)
-        return self.place(seen), self.answer(seen).softmax(dim=1)[:, :1]
+        state = self.encode(features)
+        return self.compute_embeddings(state), self.compute_head_logits(state).softmax(dim=1)[:, :1]
 
     def forward(self, features: Features) -> Mask:
-        """See `Net.forward`: the head's."""
-        return self.answer(self.body(features)).softmax(dim=1)[:, :1]
+        """See `Net.forward`. Return the head's mask."""
+        return self.compute_head_logits(self.encode(features)).softmax(dim=1)[:, :1]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The terms of `DPCL.loss`, BCE of the head's mask, and L1 of the spectrum under it, each with its weight.
+        """Compute the terms of `DPCL.loss`, the head's cross-entropy, and the L1 distance of the masked spectrum.
 
         Raises:
             ConfigError: As `DPCL.loss`.
         """
-        seen = self.body(batch.features)
-        return self.both_terms(self.place(seen), self.answer(seen), batch)
+        state = self.encode(batch.features)
+        return self.compute_joint_terms(self.compute_embeddings(state), self.compute_head_logits(state), batch)
 
-    def both_terms(self, places: Embedding, answer: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """The terms of the loss, from embeddings and the head's values."""
-        answer = answer.float()
-        with full_precision(answer):
+    def compute_joint_terms(self, embeddings: Embedding, head_logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Compute the terms of the loss from the embeddings and the head's values before their softmax."""
+        head_logits = head_logits.float()
+        with disable_autocast(head_logits):
             options = self.options
-            logits = answer[:, :1] - answer[:, 1:]  # the softmax over two is the sigmoid of their difference
-            return self._terms(places, batch) | mask_terms(
+            logits = head_logits[:, :1] - head_logits[:, 1:]  # a softmax over two is the sigmoid of their difference
+            return self._compute_terms(embeddings, batch) | compute_mask_terms(
                 batch,
                 torch.sigmoid(logits),
                 logits,

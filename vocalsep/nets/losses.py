@@ -1,4 +1,4 @@
-"""Losses: pure functions of tensors, each the mean over all its elements, smaller is better."""
+"""Loss functions: pure functions of tensors. Each returns a mean over all elements; smaller is better."""
 
 from __future__ import annotations
 
@@ -10,41 +10,43 @@ from vocalsep.shapes import Mask, Spectrum
 
 
 def binary_cross_entropy(logits: Tensor, target: Mask, weight: Tensor | None = None) -> Tensor:
-    """BCE between a mask before its sigmoid and a target in [0, 1] (UH-net paper, section V.A).
+    """Compute the binary cross-entropy of a mask (UH-net paper, section V.A).
 
-    Unlike an L1 distance, whose least is the median, it does not prefer an empty mask where the voice is uncertain.
+    Cross-entropy is smallest at the mean of the targets, an L1 distance at their median. Where the voice is
+    uncertain, the median is an empty mask.
 
     Args:
         logits: The mask before its sigmoid.
-        target: Of the same shape.
-        weight: How much each bin counts, against a mean of 1; all alike by default.
+        target: The ideal mask, in [0, 1], of the same shape.
+        weight: Weight of each bin, with a mean of 1. By default all bins weigh the same.
     """
     return F.binary_cross_entropy_with_logits(logits, target, weight)
 
 
 def magnitude_weight(power: Tensor) -> Tensor:
-    """Weights of bins by their magnitude against its mean in each excerpt.
+    """Weight each bin by its magnitude, relative to the mean magnitude of its excerpt.
 
-    Source: Wang, Le Roux and Hershey, "Alternative objective functions for deep clustering", 2018, section 2.2, where
-    the weights of the bins sum to 1.
+    Source: Wang, Le Roux and Hershey, "Alternative objective functions for deep clustering", 2018, section 2.2. There,
+    the weights of all bins sum to 1; here, their mean is 1.
 
     Args:
-        power: Of the mixture, or the sum of its sources', ``(batch, channel, row, frame)``.
+        power: Power of the mixture, or the summed power of its sources, ``(batch, channel, row, frame)``.
     """
     magnitude = power.sqrt()
     return magnitude / magnitude.mean(dim=(1, 2, 3), keepdim=True).clamp_min(1e-9)
 
 
 def spectral_l1(estimate: Spectrum, reference: Spectrum, mixture: Spectrum) -> Tensor:
-    """L1 distance of real and imaginary parts, relative to each excerpt's level.
+    """Compute the L1 distance of real and imaginary parts, relative to the level of each excerpt.
 
-    Unlike a loss on masks it counts a bin as much as it sounds, and takes into account that the mixture's phase is
-    not the voice's.
+    Unlike a loss on masks, it weights each bin by its loudness, and it accounts for the error of using the mixture's
+    phase for the voice.
 
     Args:
         estimate: ``(batch, channel, freq, frame)``.
         reference: The truth, of the same shape.
-        mixture: What both came from; its root mean square per excerpt is the unit. Must not be silent.
+        mixture: The mixture, whose root mean square is the unit of each excerpt. The loss of a silent mixture is
+            finite but has no meaning.
     """
     difference = torch.view_as_real(estimate - reference).abs().mean(dim=(1, 2, 3, 4))
     level = torch.view_as_real(mixture).square().mean(dim=(1, 2, 3, 4)).sqrt()
@@ -52,33 +54,33 @@ def spectral_l1(estimate: Spectrum, reference: Spectrum, mixture: Spectrum) -> T
 
 
 def affinity(embedding: Tensor, assignment: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Deep clustering: how far the embeddings' affinities are from those of the true sources.
+    """Compute the deep-clustering loss: the distance between the estimated and the true affinities of all bin pairs.
 
-    ``|V V^T - Y Y^T|^2`` in its factored form ``|V^T V|^2 - 2 |V^T Y|^2 + |Y^T Y|^2`` (UH-net paper, section V.A.1),
-    which needs no matrix of bins by bins. Both V and Y are scaled by the root of the bins' weights, whose sum is 1
-    (Wang, Le Roux and Hershey, 2018, eq. 3 and section 2.2); without weights that is the division by the number of
-    bins, squared.
+    The loss ``|V V^T - Y Y^T|^2`` is computed in its factored form ``|V^T V|^2 - 2 |V^T Y|^2 + |Y^T Y|^2`` (UH-net
+    paper, section V.A.1), which needs no matrix of bins by bins. V and Y are scaled by the root of the bins' weights,
+    which sum to 1 (Wang, Le Roux and Hershey, 2018, eq. 3 and section 2.2). With equal weights, this divides the loss
+    by the squared number of bins.
 
     Args:
         embedding: V, ``(batch, bin, dimension)``, of unit length.
-        assignment: Y, ``(batch, bin, source)``. One-hot over two sources; the paper's single column, 1 for voice, asks
-            bins of the accompaniment to have nothing in common.
-        weight: ``(batch, bin)``, not negative, up to a factor; all alike by default.
+        assignment: Y, ``(batch, bin, source)``, one-hot over two sources. The paper has a single column, 1 for voice;
+            it pushes the bins of the accompaniment apart from each other.
+        weight: ``(batch, bin)``, not negative. Only proportions matter. By default all bins weigh the same.
     """
-    v, y = _scaled(embedding, assignment, weight)
+    v, y = _scale_by_weight(embedding, assignment, weight)
     own, cross, true = (left.transpose(1, 2) @ right for left, right in ((v, v), (v, y), (y, y)))
-    distance: Tensor = _square(own) - 2 * _square(cross) + _square(true)
+    distance: Tensor = _squared_norm(own) - 2 * _squared_norm(cross) + _squared_norm(true)
     return distance.mean()
 
 
-def _scaled(embedding: Tensor, assignment: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
-    """V and Y, each bin's by the root of its share of all weights."""
+def _scale_by_weight(embedding: Tensor, assignment: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Scale each bin of V and Y by the root of its share of the total weight."""
     if weight is None:
         weight = embedding.new_ones(embedding.shape[:2])
     root = (weight / weight.sum(dim=1, keepdim=True).clamp_min(1e-9)).sqrt().unsqueeze(-1)
     return root * embedding, root * assignment
 
 
-def _square(matrices: Tensor) -> Tensor:
-    """Squared Frobenius norm of each matrix."""
+def _squared_norm(matrices: Tensor) -> Tensor:
+    """Compute the squared Frobenius norm of each matrix."""
     return matrices.square().sum((1, 2))

@@ -1,15 +1,17 @@
-"""UH-net: a U-Net that is shown what a clustering net makes of the mixture, both trained together.
+"""UH-net: a U-Net that also sees the masks of a hybrid clustering net. Both are trained together.
 
 Source: Chenyu Xi, "Vocal track extraction using neural networks" (the UH-net paper), 2019, sections IV.B and V.A.2.
 
-As in the paper: the two maps of the hybrid clustering net's softmax (voice and accompaniment) join the log-mel chunk as
-input channels of the U-Net; the U-Net answers with the proportion mask; its loss trains the clustering net, too.
+As in the paper:
+- The hybrid clustering net's two softmax masks (voice and accompaniment) and the log-mel chunk are the three input
+  channels of the U-Net.
+- The U-Net estimates the proportion mask. Its loss also trains the clustering net.
 
 Departures:
-- The three maps show the same bins at the same place. (In the paper's code the softmax was reshaped without regard to
-  its axes, so that its maps held bins of other frames and bands.)
-- The clustering net keeps its own losses while both are trained, with the weight `clustering_loss`. (In the paper's
-  code it is trained before, and then through the U-Net alone; "jointly" in the text is either.)
+- All three channels show the same bin at the same place. The paper's code reshapes the softmax without regard to its
+  axes, so that its masks belong to bins of other frames and bands.
+- The clustering net keeps its own losses during joint training, with the weight `clustering_loss`. The paper's code
+  trains it beforehand, and then through the U-Net's loss alone; "jointly" in the text allows either.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import torch
 from torch import Tensor
 
 from vocalsep.errors import ConfigError
-from vocalsep.nets.base import Batch, Net, full_precision
+from vocalsep.nets.base import Batch, Net, disable_autocast
 from vocalsep.nets.hdpcl import HDPCL, HDPCLOptions
 from vocalsep.nets.unet import UNet, UNetOptions
 from vocalsep.shapes import Features, Mask
@@ -33,8 +35,8 @@ class UHNetOptions:
     """Options of `UHNet`.
 
     Attributes:
-        clustering: Of the hybrid clustering net.
-        unet: Of the U-Net; its `channels` are 3.
+        clustering: Options of the hybrid clustering net.
+        unet: Options of the U-Net. Its `channels` must be 3.
         clustering_loss: Weight of the clustering net's own losses.
 
     Raises:
@@ -53,10 +55,10 @@ class UHNetOptions:
 
 
 class UHNet(Net):
-    """The net. It takes one channel; bands and frames must be multiples of 16.
+    """The UH-net. It takes one channel; the numbers of bands and frames must be multiples of 16.
 
     Args:
-        options: Of both parts.
+        options: Options of both parts.
     """
 
     Options = UHNetOptions
@@ -67,29 +69,30 @@ class UHNet(Net):
         self.clustering = HDPCL(options.clustering)
         self.unet = UNet(options.unet)
 
-    def _logits(self, features: Features, answer: Tensor) -> Tensor:
-        return self.unet.logits(torch.cat([features, answer.softmax(dim=1).to(features.dtype)], dim=1))
+    def _compute_logits(self, features: Features, head_logits: Tensor) -> Tensor:
+        clustering_masks = head_logits.softmax(dim=1).to(features.dtype)
+        return self.unet.compute_logits(torch.cat([features, clustering_masks], dim=1))
 
     def forward(self, features: Features) -> Mask:
-        """See `Net.forward`: the U-Net's.
+        """See `Net.forward`. Return the U-Net's mask.
 
         Raises:
             ConfigError: If the front end has other channels or bands.
         """
-        answer = self.clustering.answer(self.clustering.body(features))
-        return torch.sigmoid(self._logits(features, answer))
+        head_logits = self.clustering.compute_head_logits(self.clustering.encode(features))
+        return torch.sigmoid(self._compute_logits(features, head_logits))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The U-Net's terms, and those of the clustering net.
+        """Compute the U-Net's terms and the clustering net's own terms.
 
         Raises:
             ConfigError: As `DPCL.loss`.
         """
         clustering = self.clustering
-        seen = clustering.body(batch.features)
-        answer = clustering.answer(seen)
-        logits = self._logits(batch.features, answer).float()
-        with full_precision(logits):
-            terms = self.unet.terms(logits, batch)
-        own = clustering.both_terms(clustering.place(seen), answer, batch)
+        state = clustering.encode(batch.features)
+        head_logits = clustering.compute_head_logits(state)
+        logits = self._compute_logits(batch.features, head_logits).float()
+        with disable_autocast(logits):
+            terms = self.unet.compute_terms(logits, batch)
+        own = clustering.compute_joint_terms(clustering.compute_embeddings(state), head_logits, batch)
         return terms | {f"clustering_{name}": self.options.clustering_loss * term for name, term in own.items()}

@@ -1,28 +1,29 @@
 """UH-net at full resolution: a U-Net with a recurrent bottom on the linear STFT of a stereo song.
 
-Source: Chenyu Xi, "Vocal track extraction using neural networks" (the UH-net paper), 2019, section IV, whose U-Net and
-bidirectional GRU it takes on from.
+Source: Chenyu Xi, "Vocal track extraction using neural networks" (the UH-net paper), 2019, section IV. This net takes
+its U-Net and its bidirectional GRU from there.
 
-As in the paper: a U-Net over maps of 128 frames, four down-sampling and four up-sampling stages, a bidirectional GRU
-that sees all frames of a chunk, masks out.
+As in the paper:
+- A U-Net with four down-sampling and four up-sampling stages runs on maps of 128 frames and estimates masks.
+- A bidirectional GRU sees all frames of a chunk.
 
-Departures, after what the field has learnt since:
-- The net sees 1024 rows of a 44.1 kHz STFT instead of 128 mel bands, and both channels: 8 sub-bands of 128 rows of
-  each channel are stacked as 16 maps of 128 x 128 (channel-wise sub-bands: Liu, Xie, Wu and Yang, "Channel-wise
+Departures, based on later work:
+- The net sees both channels and 1024 rows of a 44.1 kHz STFT instead of 128 mel bands. Each channel is cut into 8
+  sub-bands of 128 rows, stacked as 16 maps of 128 x 128 (channel-wise sub-bands: Liu, Xie, Wu and Yang, "Channel-wise
   subband input for better voice and accompaniment separation on high resolution music", 2020).
-- The GRU lies at the bottom of the U-Net, where frames are few, not in a network of its own.
+- The GRU is at the bottom of the U-Net, where frames are few, instead of in a network of its own.
 - Each stage has a layer that connects all rows of a map, frame by frame (time-distributed fully-connected layer: Choi,
   Kim, Chung and Jung, "Investigating U-Nets with various intermediate blocks for spectrogram-based singing voice
   separation", 2020).
-- Skips are multiplied, not concatenated (Kim, Choi, Chung, Lee and Jung, "KUIELab-MDX-Net", 2021).
-- There is a mask for the accompaniment, too, and the loss is the L1 distance of both masked spectra from the truth.
-  It is taken within the rows that the net sees, so that recordings that end above them do no harm. The paper's
-  cross-entropy may be added, each bin by its magnitude (`bce`): L1 alone prefers no mask at all where the voice is
+- Skip connections are multiplied instead of concatenated (Kim, Choi, Chung, Lee and Jung, "KUIELab-MDX-Net", 2021).
+- The net also estimates a mask for the accompaniment. The loss is the L1 distance of both masked spectra from the
+  truth, within the rows that the net sees, so that recordings with less bandwidth do no harm.
+- `bce` adds the paper's cross-entropy, weighted by magnitude. With L1 alone, the mask vanishes where the voice is
   uncertain, as it is above 2 kHz.
-- The paper's clustering is a side head (`affinity`): in training the last maps must place bins of one source together
-  (as a regulariser: Wang, Le Roux and Hershey, 2018). Nothing is clustered when songs are extracted.
-- A second side head (`voicing`) tells at the bottom, where each frame sees the whole chunk, whether anybody sings;
-  where it is sure that nobody does, the vocals' mask is closed (`gate`).
+- `affinity` adds a side head for the paper's clustering: in training, the last maps must yield similar embeddings for
+  bins of the same source (as a regulariser: Wang, Le Roux and Hershey, 2018). Extraction does not cluster.
+- `voicing` adds a side head at the bottom, where each frame sees the whole chunk. It estimates whether anybody sings.
+  Where it is sure that nobody does, `gate` closes the vocals' mask.
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ from vocalsep.nets import losses
 from vocalsep.nets.base import Batch, Net, disable_autocast
 from vocalsep.shapes import Features, Mask
 
-_CHANNELS = 2  # of the front end
+_CHANNELS = 2  # channels of the features: left and right
 _SOURCES = 2  # vocals, accompaniment
-_THIN = 4  # every so-many-th frame is placed by the clustering head
-_VOICED_DB = -25.0  # there is a voice where it has at least this share of the mixture's energy
+_FRAME_STEP = 4  # the clustering head embeds every fourth frame
+_VOICED_DB = -25.0  # a frame counts as sung if the voice's share of the energy is above this
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,17 +53,17 @@ class UHNetHDOptions:
     """Options of `UHNetHD`.
 
     Attributes:
-        freqs: Rows that the net is shown, those of its front end.
-        sub_bands: Into how many bands of rows they are cut, each a map of its own.
-        widths: Feature maps of each level, from full size down; each level halves rows and frames.
-        squeeze: By how much the layers over all rows of a map narrow down.
-        recurrent: Units of the GRU, in either direction; 0 for none.
-        dropout: Share of what the GRU sees, and of what it answers, that is left out in training.
-        bce: Weight of the binary cross-entropy of both masks with the proportion masks, each bin by its magnitude.
-        affinity: Weight of the affinity loss of the clustering side head; 0 for no such head.
-        dimensions: Of its embeddings.
-        voicing: Weight of the cross-entropy of the voice-activity head; 0 for no such head.
-        gate: Probability of voice below which the vocals' mask is closed, in proportion; 0 never closes it.
+        freqs: Rows of the features, as in the front end.
+        sub_bands: Number of sub-bands that the rows are cut into. Each becomes a map of its own.
+        widths: Feature maps of each level, from full size down. Each level halves rows and frames.
+        squeeze: Factor by which the layers over all rows of a map narrow them.
+        recurrent: Units of the GRU in each direction; 0 leaves the GRU out.
+        dropout: Share of the GRU's input, and of its output, that is dropped in training.
+        bce: Weight of the binary cross-entropy of both masks with the proportion masks, weighted by magnitude.
+        affinity: Weight of the affinity loss of the clustering side head; 0 leaves the head out.
+        dimensions: Dimensions of that head's embeddings.
+        voicing: Weight of the cross-entropy of the voice-activity head; 0 leaves the head out.
+        gate: Probability of voice below which the vocals' mask closes in proportion; 0 never closes it.
 
     Raises:
         ConfigError: For values out of range.
@@ -88,17 +89,19 @@ class UHNetHDOptions:
         if not 0 <= self.dropout < 1:
             raise ConfigError("a UH-net needs dropout in [0, 1)")
         if not 0 <= self.gate < 1 or (self.gate and not self.voicing):
-            raise ConfigError("a UH-net needs gate in [0, 1), and voicing where it has a gate")
+            raise ConfigError("a UH-net needs gate in [0, 1), and voicing > 0 if gate is set")
         step = self.sub_bands * 2 ** (len(self.widths) - 1)
         if self.freqs % step:
-            raise ConfigError(f"a UH-net of this shape needs freqs in multiples of {step}, not {self.freqs}")
+            raise ConfigError(f"a UH-net of this shape needs freqs to be a multiple of {step}, not {self.freqs}")
 
 
 class UHNetHD(Net):
-    """The net. It takes two channels, and frames in multiples of 16 (of two to the number of levels, less one).
+    """The full-resolution UH-net.
+
+    It takes two channels. With five levels the number of frames must be a multiple of 16; with n levels, of 2^(n - 1).
 
     Args:
-        options: Its shape.
+        options: Shape and losses of the net.
     """
 
     Options = UHNetHDOptions
@@ -110,17 +113,17 @@ class UHNetHD(Net):
         self.options = options
         maps, widths = _CHANNELS * options.sub_bands, options.widths
         rows = [options.freqs // options.sub_bands // 2**level for level in range(len(widths))]
-        self.enter = _normed(nn.Conv2d(maps, widths[0], kernel_size=1, bias=False), widths[0])
+        self.enter = _make_block(nn.Conv2d(maps, widths[0], kernel_size=1, bias=False), widths[0])
         self.encoder = nn.ModuleList(_Stage(w, r, options.squeeze) for w, r in zip(widths[:-1], rows, strict=False))
         self.down = nn.ModuleList(
-            _normed(nn.Conv2d(above, below, kernel_size=2, stride=2, bias=False), below)
+            _make_block(nn.Conv2d(above, below, kernel_size=2, stride=2, bias=False), below)
             for above, below in itertools.pairwise(widths)
         )
         self.bottom = _Stage(widths[-1], rows[-1], options.squeeze)
         size = widths[-1] * rows[-1]
         self.recurrent = _Recurrent(size, options.recurrent, options.dropout) if options.recurrent else nn.Identity()
         self.up = nn.ModuleList(
-            _normed(nn.ConvTranspose2d(below, above, kernel_size=2, stride=2, bias=False), above)
+            _make_block(nn.ConvTranspose2d(below, above, kernel_size=2, stride=2, bias=False), above)
             for above, below in itertools.pairwise(widths)
         )
         self.decoder = nn.ModuleList(_Stage(w, r, options.squeeze) for w, r in zip(widths[:-1], rows, strict=False))
@@ -131,22 +134,22 @@ class UHNetHD(Net):
             self.voicing = nn.Conv1d(size, 1, kernel_size=1)
 
     def estimate_masks(self, features: Features) -> tuple[Mask, Mask]:
-        """Masks of vocals and accompaniment, each of the shape of the features.
+        """Estimate the masks of vocals and accompaniment, each of the shape of the features.
 
         Args:
             features: ``(batch, 2, freq, frame)``.
 
         Raises:
-            ConfigError: If the front end is one of other channels or rows.
+            ConfigError: If the front end has other channels or rows.
         """
-        answer = self._answer(features)
-        vocals, accompaniment = torch.sigmoid(answer.vocals), torch.sigmoid(answer.accompaniment)
-        if answer.voicing is not None and self.options.gate:
-            voiced = torch.sigmoid(F.interpolate(answer.voicing, size=features.shape[-1], mode="linear"))
+        output = self._run(features)
+        vocals, accompaniment = torch.sigmoid(output.vocals), torch.sigmoid(output.accompaniment)
+        if output.voicing is not None and self.options.gate:
+            voiced = torch.sigmoid(F.interpolate(output.voicing, size=features.shape[-1], mode="linear"))
             vocals = vocals * (voiced / self.options.gate).clamp_max(1).unsqueeze(1)
         return vocals, accompaniment
 
-    def _answer(self, features: Features) -> _Answer:
+    def _run(self, features: Features) -> _Output:
         if features.shape[1:3] != (_CHANNELS, self.options.freqs):
             raise ConfigError(
                 f"this UH-net needs a linear front end with channels = {_CHANNELS} and freqs = {self.options.freqs}, "
@@ -165,26 +168,26 @@ class UHNetHD(Net):
         vocals, accompaniment = (
             mask.reshape(features.shape) for mask in self.leave(maps).float().chunk(_SOURCES, dim=1)
         )
-        return _Answer(vocals, accompaniment, maps.float(), voicing)
+        return _Output(vocals, accompaniment, maps.float(), voicing)
 
     def _stack(self, features: Features) -> Tensor:
-        """``(batch, channel, freq, frame)`` to ``(batch, channel * sub-band, freq of sub-band, frame)``."""
+        """Turn ``(batch, channel, freq, frame)`` into ``(batch, channel * sub-band, freq of sub-band, frame)``."""
         return features.reshape(features.shape[0], _CHANNELS * self.options.sub_bands, -1, features.shape[-1])
 
     def forward(self, features: Features) -> Mask:
-        """See `Net.forward`."""
+        """See `Net.forward`. Return the vocals' mask."""
         return self.estimate_masks(features)[0]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """L1 of the masked spectra of vocals and accompaniment, within the rows that the net sees, and the rest."""
-        answer = self._answer(batch.features)
-        with disable_autocast(answer.vocals):
-            return self._terms(answer, batch)
+        """Compute the L1 distances of both masked spectra, the masks' cross-entropy and the side heads' losses."""
+        output = self._run(batch.features)
+        with disable_autocast(output.vocals):
+            return self._compute_terms(output, batch)
 
-    def _terms(self, answer: _Answer, batch: Batch) -> dict[str, Tensor]:
+    def _compute_terms(self, output: _Output, batch: Batch) -> dict[str, Tensor]:
         options, front_end = self.options, batch.front_end
         rows, stems = batch.features.shape[-2], (batch.vocals, batch.accompaniment)
-        both = (answer.vocals, answer.accompaniment)
+        both = (output.vocals, output.accompaniment)
         mixture = batch.mixture[..., :rows, :]
         terms = {}
         for name, logits, truth in zip(("vocals", "accompaniment"), both, stems, strict=True):
@@ -197,34 +200,35 @@ class UHNetHD(Net):
             distances = [losses.binary_cross_entropy(logits, target, weight) for logits, target in pairs]
             terms["bce"] = options.bce * torch.stack(distances).mean()
         if options.affinity:
-            terms["affinity"] = options.affinity * self._affinity(answer.maps, vocals, accompaniment)
-        if answer.voicing is not None:
-            frames = vocals.shape[-1] // answer.voicing.shape[-1]
+            terms["affinity"] = options.affinity * self._compute_affinity(output.maps, vocals, accompaniment)
+        if output.voicing is not None:
+            frames = vocals.shape[-1] // output.voicing.shape[-1]
             energies = (F.avg_pool1d(stem.sum(dim=(1, 2)).unsqueeze(1), frames) for stem in (vocals, accompaniment))
             voiced = masks.ratio(*energies) > 10 ** (_VOICED_DB / 10)
-            terms["voicing"] = options.voicing * losses.binary_cross_entropy(answer.voicing, voiced.float())
+            terms["voicing"] = options.voicing * losses.binary_cross_entropy(output.voicing, voiced.float())
         return terms
 
-    def _affinity(self, maps: Tensor, vocals: Tensor, accompaniment: Tensor) -> Tensor:
-        """Affinity loss of the side head; both channels of a bin share their place."""
+    def _compute_affinity(self, maps: Tensor, vocals: Tensor, accompaniment: Tensor) -> Tensor:
+        """Compute the affinity loss of the side head. Both channels of a bin share one embedding."""
         bands, size = self.options.sub_bands, self.options.dimensions
-        places = torch.tanh(self.embed(maps[..., ::_THIN]))  # batch, band * dimension, row, frame
-        places = places.reshape(len(places), bands, size, *places.shape[2:]).movedim(2, -1).flatten(1, 3)
-        power = [stem[..., ::_THIN].sum(dim=1, keepdim=True) for stem in (vocals, accompaniment)]
+        embeddings = torch.tanh(self.embed(maps[..., ::_FRAME_STEP]))  # batch, band * dimension, row, frame
+        embeddings = embeddings.reshape(len(embeddings), bands, size, *embeddings.shape[2:])
+        embeddings = embeddings.movedim(2, -1).flatten(1, 3)
+        power = [stem[..., ::_FRAME_STEP].sum(dim=1, keepdim=True) for stem in (vocals, accompaniment)]
         voice = masks.binary(*power).flatten(1)
         weight = losses.magnitude_weight(power[0] + power[1]).flatten(1)
-        return losses.affinity(F.normalize(places, dim=-1), torch.stack([voice, 1 - voice], dim=-1), weight)
+        return losses.affinity(F.normalize(embeddings, dim=-1), torch.stack([voice, 1 - voice], dim=-1), weight)
 
 
-class _Answer(NamedTuple):
-    """What the net makes of a chunk, float32.
+class _Output(NamedTuple):
+    """What the layers compute for a chunk, float32.
 
     Attributes:
-        vocals: Their mask before its sigmoid, ``(batch, 2, freq, frame)``.
-        accompaniment: The same of the accompaniment.
+        vocals: The vocals' mask before its sigmoid, ``(batch, 2, freq, frame)``.
+        accompaniment: The accompaniment's mask before its sigmoid, of the same shape.
         maps: The last maps, ``(batch, map, freq of sub-band, frame)``.
-        voicing: Whether there is a voice, before the sigmoid, ``(batch, 1, frame at the bottom)``; None without
-            that head.
+        voicing: Probability of a voice before its sigmoid, ``(batch, 1, frame at the bottom)``; None without that
+            head.
     """
 
     vocals: Tensor
@@ -233,33 +237,33 @@ class _Answer(NamedTuple):
     voicing: Tensor | None
 
 
-def _normed(convolution: nn.Module, width: int) -> nn.Sequential:
-    """A convolution of `width` maps, with batch normalisation and ReLU."""
+def _make_block(convolution: nn.Module, width: int) -> nn.Sequential:
+    """Append batch normalisation of `width` maps and ReLU to a convolution."""
     return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
 
 
 class _Stage(nn.Module):
-    """Two 3x3 convolutions, then a layer over all rows of a map, frame by frame, added to what it was given.
+    """Two 3x3 convolutions, then a layer over all rows of a map, frame by frame, with a residual connection.
 
     Args:
         width: Feature maps, in and out.
         rows: Rows of a map.
-        squeeze: By how much the layer over rows narrows down.
+        squeeze: Factor by which the layer over rows narrows them.
     """
 
     def __init__(self, width: int, rows: int, squeeze: int) -> None:
         super().__init__()
         self.local = nn.Sequential(
-            *(_normed(nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False), width) for _ in range(2))
+            *(_make_block(nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False), width) for _ in range(2))
         )
         narrow = max(1, rows // squeeze)
         self.narrow, self.widen = nn.Linear(rows, narrow, bias=False), nn.Linear(narrow, rows)
         self.norm = nn.BatchNorm2d(width)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps to maps of the same shape, ``(batch, map, freq, frame)``."""
+        """Turn maps into maps of the same shape, ``(batch, map, freq, frame)``."""
         maps = self.local(maps)
-        planes = maps.flatten(0, 1)  # one matrix to each map: faster than products of four axes
+        planes = maps.flatten(0, 1)  # one matrix for each map is faster than products of four axes
         narrow, widen = (layer.weight.expand(len(planes), -1, -1) for layer in (self.narrow, self.widen))
         hidden = torch.bmm(narrow, planes).reshape(*maps.shape[:2], -1, maps.shape[-1])
         hidden = torch.relu(self.norm(hidden))
@@ -267,26 +271,26 @@ class _Stage(nn.Module):
 
 
 class _Recurrent(nn.Module):
-    """Two bidirectional GRU layers over the frames of flattened maps, added to what it was given.
+    """Two bidirectional GRU layers over the frames of flattened maps, with a residual connection.
 
     Args:
         size: Maps times rows.
-        units: Units in either direction.
-        dropout: Share of its input and of its output that is left out in training.
+        units: Units in each direction.
+        dropout: Share of input and output that is dropped in training.
     """
 
     def __init__(self, size: int, units: int, dropout: float) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(size)  # a GRU that is shown loud input saturates, and learns no more
+        self.norm = nn.LayerNorm(size)  # loud input would saturate the GRU, and it would stop learning
         self.gru = nn.GRU(size, units, num_layers=2, batch_first=True, bidirectional=True)
         self.back = nn.Linear(2 * units, size)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps to maps of the same shape, ``(batch, map, freq, frame)``."""
+        """Turn maps into maps of the same shape, ``(batch, map, freq, frame)``."""
         batch, width, rows, frames = maps.shape
         columns = maps.permute(0, 3, 1, 2).reshape(batch, frames, width * rows)
-        seen, _ = self.gru(self.dropout(self.norm(columns)))
-        added = self.back(self.dropout(seen)).reshape(batch, frames, width, rows).permute(0, 2, 3, 1)
+        state, _ = self.gru(self.dropout(self.norm(columns)))
+        added = self.back(self.dropout(state)).reshape(batch, frames, width, rows).permute(0, 2, 3, 1)
         summed: Tensor = maps + added
         return summed

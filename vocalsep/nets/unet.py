@@ -1,19 +1,21 @@
-"""U-Net: a convolutional encoder and decoder with skips, from log-mel to a proportion mask.
+"""U-Net: a convolutional encoder and decoder with skip connections, from a log-mel chunk to a proportion mask.
 
-Source: Chenyu Xi, "Vocal track extraction using neural networks" (the UH-net paper), 2019, section IV.B, after
+Source: Chenyu Xi, "Vocal track extraction using neural networks" (the UH-net paper), 2019, section IV.B; based on
 Ronneberger, Fischer and Brox, "U-net: Convolutional networks for biomedical image segmentation", 2015.
 
-As in the paper: one channel of 128x128 log-mel in, four down-sampling and four up-sampling stages, skips between
-stages of equal size, dropout 0.5, a proportion mask out, binary cross-entropy on it.
+As in the paper:
+- The input is one channel of 128 x 128 log-mel, the output a proportion mask.
+- Four down-sampling and four up-sampling stages have skip connections between stages of equal size.
+- Dropout is 0.5. The loss is the binary cross-entropy of the mask.
 
 Departures:
-- `width` is free. The paper's is 64; the shipped model is narrower, since cost grows with its square.
-- All four stages halve both axes, and skips meet feature maps of their own size. (In the paper's code two of the four
-  did not pool, and the decoder was cropped, so that skips and decoder did not show the same place.)
-- `spectral` adds a loss on the masked spectrum itself, which weighs every bin by how much it sounds; `bce` 1 and
-  `spectral` 0 is the paper's loss.
-- The text names dropout but not its place; here it lies where the maps are smallest: below the last pooling, and
-  after the two deepest stages of the decoder.
+- `width` is an option. The paper has 64; the shipped model is narrower, because the cost grows with the square of it.
+- All four stages halve both axes, and each skip joins maps of its own size. In the paper's code two of the four stages
+  do not pool, and the decoder is cropped, so that skip and decoder show different places.
+- `spectral` adds a loss on the masked spectrum, which weights each bin by its loudness. The paper's loss is `bce` 1 and
+  `spectral` 0.
+- The paper does not say where dropout is applied. Here it follows the deepest stage of the encoder and the two deepest
+  stages of the decoder, where the maps are smallest.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from torch import Tensor, nn
 
 from vocalsep import masks
 from vocalsep.errors import ConfigError
-from vocalsep.nets.base import Batch, Net, full_precision, mask_terms
+from vocalsep.nets.base import Batch, Net, compute_mask_terms, disable_autocast
 from vocalsep.shapes import Features, Mask
 
 _STAGES = 4
@@ -38,11 +40,11 @@ class UNetOptions:
     """Options of `UNet`.
 
     Attributes:
-        channels: Maps that the net is shown; one is the front end's, those of a `uhnet` are three.
-        width: Feature maps at full size; deeper levels have 2, 4, 8 and 8 times as many.
-        dropout: Share of activations that are dropped in training.
+        channels: Input channels: 1 for the front end's features alone, 3 inside a `uhnet`.
+        width: Feature maps at full size. Deeper levels have 2, 4, 8 and 8 times as many.
+        dropout: Share of activations that is dropped in training.
         bce: Weight of the binary cross-entropy of the mask.
-        target: What the cross-entropy compares the mask with: the "proportion" mask, or the "binary" one.
+        target: Ideal mask that the cross-entropy compares with: "proportion" or "binary".
         spectral: Weight of the L1 distance of the masked spectrum.
 
     Raises:
@@ -58,13 +60,13 @@ class UNetOptions:
 
     def __post_init__(self) -> None:
         if min(self.channels, self.width) < 1 or not 0 <= self.dropout < 1 or min(self.bce, self.spectral) < 0:
-            raise ConfigError("a U-Net needs channels and width >= 1, dropout in [0, 1) and weights of the losses >= 0")
+            raise ConfigError("a U-Net needs channels and width >= 1, dropout in [0, 1), and bce and spectral >= 0")
         if self.bce + self.spectral == 0:
-            raise ConfigError("a U-Net needs at least one loss: bce and spectral are both 0")
+            raise ConfigError("a U-Net needs at least one loss, but bce and spectral are both 0")
 
 
 class UNet(Net):
-    """The U-Net. Bands and frames must be multiples of 16.
+    """The U-Net. The numbers of bands and frames must be multiples of 16.
 
     Args:
         options: Width, dropout and losses.
@@ -77,21 +79,22 @@ class UNet(Net):
         self.options = options
         widths = [options.width * factor for factor in _WIDTHS]
         self.down = nn.ModuleList(
-            _double(inside, outside) for inside, outside in zip([options.channels, *widths[:-1]], widths, strict=True)
+            _make_double_convolution(inside, outside)
+            for inside, outside in zip([options.channels, *widths[:-1]], widths, strict=True)
         )
         self.pool = nn.MaxPool2d(2)
         self.up = nn.ModuleList(
             nn.ConvTranspose2d(widths[i + 1], widths[i], kernel_size=2, stride=2) for i in range(_STAGES)
         )
-        self.merge = nn.ModuleList(_double(2 * widths[i], widths[i]) for i in range(_STAGES))
+        self.merge = nn.ModuleList(_make_double_convolution(2 * widths[i], widths[i]) for i in range(_STAGES))
         self.dropout = nn.Dropout(options.dropout)
         self.head = nn.Conv2d(widths[0], 1, kernel_size=1)
 
-    def logits(self, features: Features) -> Tensor:
-        """The mask before its sigmoid, ``(batch, 1, band, frame)``.
+    def compute_logits(self, features: Features) -> Tensor:
+        """Compute the mask before its sigmoid, ``(batch, 1, band, frame)``.
 
         Raises:
-            ConfigError: If the front end has other channels than these, or bands or frames that do not fit.
+            ConfigError: If the number of channels is wrong, or bands or frames are not multiples of 16.
         """
         channels, *size = features.shape[1:]
         if channels != self.options.channels or any(length % 2**_STAGES for length in size):
@@ -114,23 +117,25 @@ class UNet(Net):
 
     def forward(self, features: Features) -> Mask:
         """See `Net.forward`."""
-        return torch.sigmoid(self.logits(features))
+        return torch.sigmoid(self.compute_logits(features))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """BCE of the mask and L1 of the masked spectrum, each with its weight."""
-        logits = self.logits(batch.features).float()
-        with full_precision(logits):
-            return self.terms(logits, batch)
+        """Compute the cross-entropy of the mask and the L1 distance of the masked spectrum."""
+        logits = self.compute_logits(batch.features).float()
+        with disable_autocast(logits):
+            return self.compute_terms(logits, batch)
 
-    def terms(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """The terms of the loss, from the mask before its sigmoid."""
+    def compute_terms(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Compute the terms of the loss from the mask before its sigmoid."""
         options = self.options
         ideal = masks.binary if options.target == "binary" else masks.ratio
-        return mask_terms(batch, torch.sigmoid(logits), logits, bce=options.bce, spectral=options.spectral, ideal=ideal)
+        return compute_mask_terms(
+            batch, torch.sigmoid(logits), logits, bce=options.bce, spectral=options.spectral, ideal=ideal
+        )
 
 
-def _double(inside: int, outside: int) -> nn.Sequential:
-    """Two 3x3 convolutions, each with batch normalisation and ReLU."""
+def _make_double_convolution(inside: int, outside: int) -> nn.Sequential:
+    """Stack two 3x3 convolutions, each with batch normalisation and ReLU."""
     layers: list[nn.Module] = []
     for first in (inside, outside):
         layers += [

@@ -94,8 +94,8 @@ def cell(path: Path, rate: int, channels: int) -> Cell:
     with audio.Writer(path, rate=rate, channels=channels, subtype="PCM_16") as writer:
         for block in torch.split(samples, 1_000, dim=-1):
             writer.write(block)
-    raw = audio.Layout(rate=rate, channels=channels, subtype="PCM_16") if path.suffix == ".raw" else None
-    with audio.opened(path, raw) as reader:
+    raw = audio.SampleLayout(rate=rate, channels=channels, subtype="PCM_16") if path.suffix == ".raw" else None
+    with audio.open_song(path, raw) as reader:
         as_rate = reader.rate
         back = torch.cat(list(reader), dim=-1)
         assert reader.samples == back.shape[-1]
@@ -132,11 +132,11 @@ def depths_of(path: Path) -> str:
             kind = audio.check_output(path, subtype=name)
         except AudioError:
             continue
-        assert kind.subtype(word) == word
+        assert kind.choose_subtype(word) == word
         with audio.Writer(path, rate=44_100, channels=1, subtype=word) as writer:
             writer.write(torch.zeros(1, 99))
         if path.suffix == ".raw":
-            assert path.stat().st_size == 99 * audio.Layout(rate=44_100, channels=1, subtype=word).step
+            assert path.stat().st_size == 99 * audio.SampleLayout(rate=44_100, channels=1, subtype=word).stride
         else:
             assert soundfile.info(path).subtype == word
         path.unlink()
@@ -181,9 +181,9 @@ def test_refusals_say_what_the_format_holds(tmp_path: Path, name: str, rate: int
 
 @pytest.mark.parametrize("name", ["x.flac", "x.ogg", "x.m4a"])
 def test_a_sample_format_that_a_format_does_not_hold_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(AudioError, match="does not hold samples as pcm32") as caught:
+    with pytest.raises(AudioError, match="does not support pcm32 samples") as caught:
         audio.check_output(tmp_path / name, subtype="pcm32")
-    assert ".wav holds all" in str(caught.value)
+    assert "or write .wav" in str(caught.value)
     with pytest.raises(ConfigError, match="did you mean 'pcm16'"):
         audio.check_output(tmp_path / name, subtype="pcm61")
 

@@ -51,7 +51,7 @@ def originals() -> dict[str, bytes]:
             found[ending] = path.read_bytes()
         for ending in (".wav", ".flac", ".aiff", ".ogg", ".opus", ".mp3", ".m4a"):
             tagged = Path(name) / f"tagged{ending}"
-            with audio.Writer(tagged, rate=8_000, channels=2, subtype="PCM_16", about=ABOUT) as writer:
+            with audio.Writer(tagged, rate=8_000, channels=2, subtype="PCM_16", tags=ABOUT) as writer:
                 writer.write(torch.from_numpy(ffmpeg_recordings.pulse(8_000, 1_500, 2)))
             found[f"tagged {ending}"] = tagged.read_bytes()
         for kind, made in ffmpeg_recordings.KINDS.items():
@@ -109,7 +109,7 @@ def check(folder: Path, content: bytes) -> None:
     except AudioError as error:
         told = str(error)
     else:
-        told = tags.read(path)[1] or str(path)
+        told = tags.read_tags(path)[1] or str(path)
     assert str(path) in told
     assert "\n" not in told
     assert [entry.name for entry in folder.iterdir()] == ["x.bin"]
@@ -158,7 +158,7 @@ def test_damaged_files_end_in_sound_or_in_one_line() -> None:
 @pytest.mark.parametrize("rate", [1, 999, 4_000_001, 2**30])
 def test_rates_that_no_recording_has_are_refused(tmp_path: Path, rate: int) -> None:
     soundfile.write(tmp_path / "x.wav", np.zeros(10), rate)
-    with pytest.raises(AudioError, match=f"says that it has {rate} samples a second; expected 1000 to 4000000"):
+    with pytest.raises(AudioError, match=f"states a sample rate of {rate} Hz; expected 1000 to 4000000 Hz"):
         audio.Reader(tmp_path / "x.wav")
 
 

@@ -41,7 +41,7 @@ def test_clamp_puts_what_is_too_loud_to_full_scale_counts_it_and_leaves_the_rest
     parts = [tone(1.25), tone(0.5)]
     outputs = put([tmp_path / "v.wav", tmp_path / "a.flac"], parts)
     steps = torch.round(parts[0].double() * 2**15)
-    assert outputs.clipped == int(((steps > 2**15 - 1) | (steps < -(2**15))).sum()) > 100
+    assert outputs.clipped_samples == int(((steps > 2**15 - 1) | (steps < -(2**15))).sum()) > 100
     assert outputs.gain_db == 0
     back, _ = audio.read(tmp_path / "v.wav")
     torch.testing.assert_close(back, parts[0].clamp(-1, FULL), rtol=0, atol=2**-16)
@@ -49,10 +49,10 @@ def test_clamp_puts_what_is_too_loud_to_full_scale_counts_it_and_leaves_the_rest
 
 
 def test_error_gives_up_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(AudioError, match=r"v\.wav: PCM_16 does not hold a peak of 1\.250 times full scale"):
+    with pytest.raises(AudioError, match=r"v\.wav: PCM_16 cannot hold a peak of 1\.250 times full scale"):
         put([tmp_path / "v.wav", tmp_path / "a.wav"], [tone(1.25), tone(0.5)], clip="error")
     assert not list(tmp_path.iterdir())
-    assert put([tmp_path / "v.wav"], [tone(FULL)], clip="error").clipped == 0
+    assert put([tmp_path / "v.wav"], [tone(FULL)], clip="error").clipped_samples == 0
 
 
 def test_scale_gives_all_parts_the_one_gain_that_fits(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_scale_gives_all_parts_the_one_gain_that_fits(tmp_path: Path) -> None:
     outputs = put([tmp_path / "v.wav", tmp_path / "a.flac", tmp_path / "f.wav"], parts, clip="scale")
     gain = FULL / 2
     assert outputs.gain_db == pytest.approx(20 * np.log10(gain))
-    assert outputs.clipped == 0
+    assert outputs.clipped_samples == 0
     for name, part in zip(("v.wav", "a.flac", "f.wav"), parts, strict=True):
         torch.testing.assert_close(audio.read(tmp_path / name)[0], gain * part, rtol=0, atol=2**-16)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.flac", "f.wav", "v.wav"]
@@ -71,7 +71,7 @@ def test_scale_changes_nothing_where_all_fits(tmp_path: Path) -> None:
         outputs = put(
             [tmp_path / f"{clip}.wav"], [tone(1.0).clamp(-1, FULL)], clip=clip
         )  # -1 is a sample that 16 bits have
-        assert (outputs.gain_db, outputs.clipped) == (0, 0)
+        assert (outputs.gain_db, outputs.clipped_samples) == (0, 0)
     assert (tmp_path / "clamp.wav").read_bytes() == (tmp_path / "scale.wav").read_bytes()
 
 
@@ -79,7 +79,7 @@ def test_scale_changes_nothing_where_all_fits(tmp_path: Path) -> None:
 def test_float_and_lossy_files_hold_more_than_full_scale(tmp_path: Path, clip: str) -> None:
     paths = [tmp_path / f"x{ending}" for ending in (".wav", *LOSSY)]
     outputs = put(paths, [tone(1.5)] * len(paths), subtype="FLOAT", clip=clip)
-    assert (outputs.gain_db, outputs.clipped) == (0, 0)
+    assert (outputs.gain_db, outputs.clipped_samples) == (0, 0)
     for path in paths:
         assert float(audio.read(path)[0].max()) == pytest.approx(1.5, abs=0.1)
 
@@ -91,7 +91,7 @@ def test_no_sample_breaks_an_encoder(tmp_path: Path, ending: str, value: float) 
     outputs = put([tmp_path / f"x{ending}"], [samples])
     back, _ = audio.read(tmp_path / f"x{ending}")
     assert back.isfinite().all()
-    assert outputs.clipped > 0 or not samples.isfinite().all()
+    assert outputs.clipped_samples > 0 or not samples.isfinite().all()
 
 
 def test_an_unknown_way_of_clipping_is_refused(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def _decoded(path: Path) -> np.ndarray:
 def test_a_long_wav_is_rf64_with_the_same_samples_and_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writing, "_LONG", 10_000)
+    monkeypatch.setattr(writing, "_LONG_BYTES", 10_000)
     for subtype in ("PCM_16", "FLOAT"):
         path = tmp_path / f"{subtype}.wav"
         for samples, kind in ((9_000, b"RF64"), (1_000, b"RIFF")):
@@ -158,11 +158,11 @@ def test_a_long_wav_is_rf64_with_the_same_samples_and_the_same_bytes(
 def test_what_32_bits_cannot_count_is_refused_instead_of_written_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(AudioError, match="aiff holds at most 4 GB"):
+    with pytest.raises(AudioError, match="aiff ends at 4 GB"):
         audio.Writer(tmp_path / "x.aiff", rate=44_100, channels=2, subtype="PCM_16", samples=2**31)
-    monkeypatch.setattr(writing, "_FULL", 20_000)
+    monkeypatch.setattr(writing, "_MOST_BYTES", 20_000)
     for name in ("x.wav", "x.aiff"):
-        with pytest.raises(AudioError, match="beyond the 4 GB"):
+        with pytest.raises(AudioError, match="which ends at 4 GB"):
             put([tmp_path / name], [tone(0.5)])
     assert not list(tmp_path.iterdir())
     put([tmp_path / "x.flac"], [tone(0.5)])

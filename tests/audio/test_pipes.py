@@ -157,13 +157,13 @@ def test_other_formats_are_read_when_they_have_come_whole(tmp_path: Path, ending
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"", "standard input: nothing came"),
-        (b"words\n" * 99, "standard input: not an audio file that can be read"),
+        (b"", "standard input: is empty"),
+        (b"words\n" * 99, "standard input: not an audio file, or damaged"),
         (b"RIFF\0\0\0\0WAVE", "standard input: "),
         (b"RIFF\0\0\0\0WAVEdata\0\0\0\0", "standard input: "),
         (
             with_sizes(wave(torch.zeros(1, 9)), 18)[:24] + bytes(4) + wave(torch.zeros(1, 9))[28:],
-            "1 channels of 0 samples",
+            "states 1 channels and a sample rate of 0 Hz",
         ),
     ],
 )
@@ -237,7 +237,7 @@ def test_raw_samples_are_read_and_written(tmp_path: Path, name: str, subtype: st
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("44100,2", "expected rate,channels,format, as in 44100,2,s16le"),
+        ("44100,2", "expected rate,channels,format, such as 44100,2,s16le"),
         ("44100,two,s16le", "expected rate,channels,format"),
         ("44100,2,s16be", "did you mean 's16le'"),
         ("0,2,s16le", "expected 1000 to 4000000 Hz and 1 to 1024 channels"),

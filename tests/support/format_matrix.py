@@ -133,8 +133,8 @@ def write(folder: Path, kind: str, rate: int, channels: int) -> bool:
         return False
     extract(song, paths[0], accompaniment=paths[1], extractor=_half())
     for path in paths:
-        raw = audio.Layout(rate=rate, channels=channels, subtype=subtype) if ending == "raw" else None
-        with audio.opened(path, raw) as reader:
+        raw = audio.SampleLayout(rate=rate, channels=channels, subtype=subtype) if ending == "raw" else None
+        with audio.open_song(path, raw) as reader:
             back = torch.cat(list(reader), dim=-1)
             assert reader.rate == (48_000 if ending == "opus" else rate)
             assert subtype in (reader.subtype, "AAC", "OPUS")

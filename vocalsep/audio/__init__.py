@@ -1,9 +1,9 @@
-"""Reading and writing recordings in blocks, and changing their rate: the only place that touches sound files.
+"""Read, write and resample recordings block by block: the only package that touches sound files.
 
-Inside the package sound is ``(channel, time)`` float32 with full scale 1, channels in the order of wav; files and
-libsndfile see ``(time, channel)``. Levels are never touched unless that is asked for.
+Inside vocalsep sound is ``(channel, time)`` float32 with full scale 1 and channels in wav's order. Files and libsndfile
+see ``(time, channel)``. Levels never change unless the caller asks for it.
 
-The names load on first use, so that what formats can hold may be asked without torch.
+Names load on first use, so that `FORMATS` and `check_output` work without importing torch.
 """
 
 from __future__ import annotations
@@ -12,75 +12,81 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vocalsep.audio.formats import FORMATS, SUBTYPES, SUFFIXES, Format, check_output, subtype_named
+    from vocalsep.audio.formats import FORMATS, SUBTYPES, SUFFIXES, Format, check_output, find_subtype
     from vocalsep.audio.outputs import Outputs
-    from vocalsep.audio.pipes import INPUT, OUTPUT, PIPE_BLOCK_SECONDS, PipeWriter, Stream, opened, raw_layout
+    from vocalsep.audio.pipes import (
+        PIPE_BLOCK_SECONDS,
+        STDIN,
+        STDOUT,
+        PipeWriter,
+        Stream,
+        open_song,
+        parse_sample_layout,
+    )
     from vocalsep.audio.reader import BLOCK_SECONDS, RATES, Reader, read
     from vocalsep.audio.resampling import Resampler, resample
-    from vocalsep.audio.tags import Tags
-    from vocalsep.audio.tags import read as read_tags
-    from vocalsep.audio.wav import Layout
+    from vocalsep.audio.tags import Tags, read_tags
+    from vocalsep.audio.wav import SampleLayout
     from vocalsep.audio.writer import CLIPPING, Writer
 
 __all__ = [
     "BLOCK_SECONDS",
     "CLIPPING",
     "FORMATS",
-    "INPUT",
-    "OUTPUT",
     "PIPE_BLOCK_SECONDS",
     "RATES",
+    "STDIN",
+    "STDOUT",
     "SUBTYPES",
     "SUFFIXES",
     "Format",
-    "Layout",
     "Outputs",
     "PipeWriter",
     "Reader",
     "Resampler",
+    "SampleLayout",
     "Stream",
     "Tags",
     "Writer",
     "check_output",
-    "opened",
-    "raw_layout",
+    "find_subtype",
+    "open_song",
+    "parse_sample_layout",
     "read",
     "read_tags",
     "resample",
-    "subtype_named",
 ]
 
-_HOMES = {
-    "BLOCK_SECONDS": ("reader", "BLOCK_SECONDS"),
-    "CLIPPING": ("writer", "CLIPPING"),
-    "FORMATS": ("formats", "FORMATS"),
-    "Format": ("formats", "Format"),
-    "INPUT": ("pipes", "INPUT"),
-    "Layout": ("wav", "Layout"),
-    "OUTPUT": ("pipes", "OUTPUT"),
-    "Outputs": ("outputs", "Outputs"),
-    "PIPE_BLOCK_SECONDS": ("pipes", "PIPE_BLOCK_SECONDS"),
-    "PipeWriter": ("pipes", "PipeWriter"),
-    "RATES": ("reader", "RATES"),
-    "Reader": ("reader", "Reader"),
-    "Resampler": ("resampling", "Resampler"),
-    "SUBTYPES": ("formats", "SUBTYPES"),
-    "SUFFIXES": ("formats", "SUFFIXES"),
-    "Stream": ("pipes", "Stream"),
-    "Tags": ("tags", "Tags"),
-    "Writer": ("writer", "Writer"),
-    "check_output": ("formats", "check_output"),
-    "opened": ("pipes", "opened"),
-    "raw_layout": ("pipes", "raw_layout"),
-    "read": ("reader", "read"),
-    "read_tags": ("tags", "read"),
-    "resample": ("resampling", "resample"),
-    "subtype_named": ("formats", "subtype_named"),
+_MODULES = {
+    "BLOCK_SECONDS": "reader",
+    "CLIPPING": "writer",
+    "FORMATS": "formats",
+    "Format": "formats",
+    "Outputs": "outputs",
+    "PIPE_BLOCK_SECONDS": "pipes",
+    "PipeWriter": "pipes",
+    "RATES": "reader",
+    "Reader": "reader",
+    "Resampler": "resampling",
+    "STDIN": "pipes",
+    "STDOUT": "pipes",
+    "SUBTYPES": "formats",
+    "SUFFIXES": "formats",
+    "SampleLayout": "wav",
+    "Stream": "pipes",
+    "Tags": "tags",
+    "Writer": "writer",
+    "check_output": "formats",
+    "find_subtype": "formats",
+    "open_song": "pipes",
+    "parse_sample_layout": "pipes",
+    "read": "reader",
+    "read_tags": "tags",
+    "resample": "resampling",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _HOMES[name]
-    return getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,6 +1,6 @@
-"""FFmpeg, by way of PyAV, decodes what libsndfile does not know.
+"""Decode with FFmpeg, through PyAV, what libsndfile does not know.
 
-Importing this module loads FFmpeg, so it is imported where it is needed only.
+Importing this module loads FFmpeg, so import it only where it is needed.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from vocalsep.shapes import Waveform
 
 _ERRORS = (FFmpegError, OSError, ValueError, IndexError, UnicodeError, MemoryError)
 _MOV = "mov,mp4,m4a,3gp,3g2,mj2"
-_STATES_ITS_LENGTH = frozenset({_MOV, "matroska,webm", "wv", "tta", "ape"})
+_STATES_LENGTH = frozenset({_MOV, "matroska,webm", "wv", "tta", "ape"})
 _DEMUXERS = (
     f"{_MOV},matroska,aac,ac3,eac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,flac,flv,loas,mp3,mpc,mpc8,mpeg,mpegts,"
     "ogg,rm,tak,truehd,tta,voc,w64,wav,wv,xwma"
 )
-"""What may be opened: no playlists that name other files, no pictures, no text."""
-_TAIL = 8_192  # samples kept back until the end is known; padding is shorter
-_SHORT_SECONDS = 0.5  # by how much a recording may miss its stated length
-_PLANES = 8  # PyAV miscounts so many, and crashes
+"""The only formats that FFmpeg may open: none are playlists, which name other files, pictures or texts."""
+_TAIL = 8_192  # samples held back until the end is known; padding is shorter
+_TOLERANCE_SECONDS = 0.5  # how much shorter than stated a complete recording may be
+_MOST_PLANES = 7  # PyAV miscounts the planes of 8 channels or more, and crashes
 
 
-class _Quiet:
-    """An open file whose failed seeks are FFmpeg's own affair: PyAV would print them."""
+class _QuietFile:
+    """An open file whose seeks fail without an exception; PyAV would print it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.read, self.tell = file.read, file.tell
@@ -49,54 +49,55 @@ class _Quiet:
             return -1
 
 
-class Source:
-    """A decoder of one file; see `reader.Source`.
+class FFmpegDecoder:
+    """A `reader.Decoder` that uses FFmpeg.
 
-    Delay and padding of the encoder are cut off as far as the container states them.
+    It removes the encoder's delay and padding as far as the container states them.
 
     Args:
         path: The file.
-        why: What libsndfile had against it, for an error.
+        why: Why libsndfile could not read it, for the error.
 
     Raises:
-        AudioError: If it is not audio, or is empty.
+        AudioError: If the file is empty or not audio.
     """
 
     def __init__(self, path: Path, why: str) -> None:
         self._path = path
-        self._file = path.open("rb")  # FFmpeg knows fewer names than Python does
-        self._declared = self._delay = 0  # lengths of all packets, and of what comes before the recording; time base
+        self._file = path.open("rb")  # opened here, since Python accepts names that FFmpeg does not
+        self._declared = self._delay = 0  # in the stream's time base: lengths of all packets so far, encoder delay
         try:
             self._container = av.open(
-                _Quiet(self._file), "r", options={"format_whitelist": _DEMUXERS}, metadata_errors="replace"
+                _QuietFile(self._file), "r", options={"format_whitelist": _DEMUXERS}, metadata_errors="replace"
             )
-            self._stream = self._first_track()
+            self._stream = self._choose_track()
             self._stream.codec_context.thread_count = 1
-            self._frames = self._decoded()
+            self._frames = self._decode()
             first = next(self._frames, None)
             if first is None:
                 raise AudioError(f"{path}: the recording is empty")
             self._first: AudioFrame | None = first
-            self.rate, self.channels, self.subtype = first.sample_rate, first.layout.nb_channels, self._depth(first)
-            self.samples = round(self._stated() * self.rate)
-            self.estimated = self.samples < 1 or not self._states_its_length()
+            self.rate, self.channels = first.sample_rate, first.layout.nb_channels
+            self.subtype = self._find_subtype(first)
+            self.samples = round(self._compute_stated_seconds() * self.rate)
+            self.estimated = self.samples < 1 or not self._states_length()
             self.comments = dict(self._container.metadata) | dict(self._stream.metadata)
         except AudioError:
             self.close()
             raise
         except _ERRORS as error:
             self.close()
-            raise AudioError(f"{path}: not an audio file that can be read ({why})") from error
+            raise AudioError(f"{path}: not an audio file, or damaged ({why})") from error
 
-    def _first_track(self) -> AudioStream:
+    def _choose_track(self) -> AudioStream:
         if not self._container.streams.audio:
             raise AudioError(f"{self._path}: has no audio track")
         track = self._container.streams.audio[0]
         if track.codec_context is None:
-            raise AudioError(f"{self._path}: its audio track is of a kind that FFmpeg does not know")
+            raise AudioError(f"{self._path}: FFmpeg does not know the codec of its audio track")
         return track
 
-    def _decoded(self) -> Iterator[AudioFrame]:
+    def _decode(self) -> Iterator[AudioFrame]:
         first = True
         for packet in self._container.demux(self._stream):
             self._declared += packet.duration or 0
@@ -107,37 +108,37 @@ class Source:
                 if isinstance(frame, AudioFrame) and frame.samples:
                     yield frame
 
-    def _depth(self, frame: AudioFrame) -> str:
-        """The sample format in libsndfile's words; lossy ones get that which keeps all."""
+    def _find_subtype(self, frame: AudioFrame) -> str:
+        """Return the sample format in libsndfile's names. Lossy formats count as float, which preserves everything."""
         if not self._stream.codec_context.codec.lossless:
             return "FLOAT"
         kind = frame.format.name.removesuffix("p")
         if kind == "s32":
-            return "PCM_32" if (_array(frame) & 0xFF).any() else "PCM_24"
+            return "PCM_32" if (_to_array(frame) & 0xFF).any() else "PCM_24"
         return {"u8": "PCM_U8", "s16": "PCM_16", "dbl": "DOUBLE"}.get(kind, "FLOAT")
 
-    def _stated(self) -> Fraction:
-        """Length as the file states it, seconds; 0 where it states none."""
+    def _compute_stated_seconds(self) -> Fraction:
+        """Return the length that the file states, seconds; 0 if it states none."""
         if self._stream.duration and self._stream.time_base:
-            return max(Fraction(0), self._stream.duration * self._stream.time_base - self._pre_skip())
+            return max(Fraction(0), self._stream.duration * self._stream.time_base - self._compute_pre_skip())
         return max(Fraction(0), Fraction(self._container.duration or 0, av.time_base))
 
-    def _pre_skip(self) -> Fraction:
-        """Seconds before the recording that Ogg counts into the length of Opus (RFC 7845, sections 4 and 5.1)."""
+    def _compute_pre_skip(self) -> Fraction:
+        """Return the encoder delay that Ogg counts into the length of Opus, seconds (RFC 7845, sections 4 and 5.1)."""
         header = self._stream.codec_context.extradata or b""
         if self._container.format.name != "ogg" or not header.startswith(b"OpusHead"):
             return Fraction(0)
         return Fraction(int.from_bytes(header[10:12], "little"), 48_000)
 
     def blocks(self, size: int) -> Iterator[Waveform]:
-        """The recording, ``(channel, time)`` each, `size` samples but for the last.
+        """Yield the recording in ``(channel, time)`` blocks of `size` samples; the last may be shorter.
 
         Raises:
-            AudioError: If it cannot be decoded to its end, or ends early, or changes its rate or channels.
+            AudioError: If the recording is damaged, ends early, or changes its rate or channel count.
         """
         waiting: list[Waveform] = []
         given = held = 0
-        for samples in self._converted():
+        for samples in self._convert_frames():
             waiting.append(samples)
             held += samples.shape[-1]
             while held >= size + _TAIL:
@@ -145,10 +146,10 @@ class Source:
                 yield whole[:, :size]
                 waiting, given, held = [whole[:, size:]], given + size, held - size
         self._check_end(given + held)
-        whole = torch.cat(waiting, dim=-1)[:, : max(0, self._end(given + held) - given)]
+        whole = torch.cat(waiting, dim=-1)[:, : max(0, self._find_end(given + held) - given)]
         yield from (block for block in torch.split(whole, size, dim=-1) if block.shape[-1])
 
-    def _converted(self) -> Iterator[Waveform]:
+    def _convert_frames(self) -> Iterator[Waveform]:
         frame, self._first = self._first, None
         while frame is not None:
             now = (frame.sample_rate, frame.layout.nb_channels)
@@ -156,29 +157,30 @@ class Source:
                 before, after = (f"{channels} x {rate} Hz" for rate, channels in ((self.rate, self.channels), now))
                 raise AudioError(f"{self._path}: changes from {before} to {after}; cut it there, or convert it to one")
             try:
-                samples = _floats(frame)
+                samples = _to_floats(frame)
                 frame = next(self._frames, None)
             except _ERRORS as error:
-                said = " ".join(str(getattr(error, "strerror", None) or error).split())
-                raise AudioError(f"{self._path}: cannot be read to its end ({said})") from error
+                message = " ".join(str(getattr(error, "strerror", None) or error).split())
+                raise AudioError(f"{self._path}: cannot be read to its end ({message})") from error
             yield samples
 
-    def _states_its_length(self) -> bool:
-        """Whether its length is written down, and is not that of another track."""
+    def _states_length(self) -> bool:
+        """Return whether the container states a length, and no other track could have set it."""
         others = (stream for stream in self._container.streams if stream is not self._stream)
-        return self._container.format.name in _STATES_ITS_LENGTH and all(map(_is_picture, others))
+        return self._container.format.name in _STATES_LENGTH and all(map(_is_picture, others))
 
     def _check_end(self, samples: int) -> None:
-        """Notices a file that was cut off, where it says how long it should be."""
-        if not self.estimated and samples < self.samples - _SHORT_SECONDS * self.rate:
+        """Raise an error if the recording is shorter than it states."""
+        if not self.estimated and samples < self.samples - _TOLERANCE_SECONDS * self.rate:
             seconds = f"{samples / self.rate:.1f} of {self.samples / self.rate:.1f} seconds"
             raise AudioError(f"{self._path}: cannot be read to its end (it breaks off after {seconds})")
 
-    def _end(self, samples: int) -> int:
-        """How many of the decoded samples are the recording's, and not padding that its encoder added.
+    def _find_end(self, samples: int) -> int:
+        """Return how many of the decoded samples belong to the recording; the rest is the encoder's padding.
 
-        MP4 says so twice. The durations of its packets are exact, if the last is shorter than what is decoded of
-        it (FFmpeg). The edit list is exact too, if it counts in samples (Apple), but many count in milliseconds.
+        MP4 states the length twice. The packets' durations are exact if the last packet states a shorter duration than
+        it decodes to, as FFmpeg writes it. The edit list is exact if it counts in samples, as Apple writes it, but
+        many files count in milliseconds.
         """
         if self._container.format.name != _MOV:
             return samples
@@ -188,15 +190,15 @@ class Source:
         return exact if 0 < exact < samples else samples
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         if hasattr(self, "_container"):
             self._container.close()
         self._file.close()
 
 
-def _array(frame: AudioFrame) -> npt.NDArray[Any]:
-    """Decoded samples as they are, ``(channel, time)``."""
-    if frame.format.is_planar and frame.layout.nb_channels >= _PLANES:
+def _to_array(frame: AudioFrame) -> npt.NDArray[Any]:
+    """Return the samples of a frame in their own type, ``(channel, time)``."""
+    if frame.format.is_planar and frame.layout.nb_channels > _MOST_PLANES:
         packed = av.AudioResampler(frame.format.name.removesuffix("p"), frame.layout, frame.sample_rate)
         (frame,) = packed.resample(frame)
     samples: npt.NDArray[Any] = frame.to_ndarray()
@@ -205,9 +207,9 @@ def _array(frame: AudioFrame) -> npt.NDArray[Any]:
     return samples.reshape(-1, frame.layout.nb_channels).T
 
 
-def _floats(frame: AudioFrame) -> Waveform:
-    """Decoded samples of any kind, as ``(channel, time)`` float32 with full scale 1."""
-    samples = _array(frame)
+def _to_floats(frame: AudioFrame) -> Waveform:
+    """Return the samples of a frame as ``(channel, time)`` float32 with full scale 1."""
+    samples = _to_array(frame)
     if samples.dtype == np.uint8:
         samples = (samples.astype(np.float32) - 128) / 128
     elif np.issubdtype(samples.dtype, np.integer):
@@ -220,9 +222,9 @@ def _is_picture(stream: Stream) -> bool:
     return bool(stream.disposition & Disposition.attached_pic)
 
 
-def picture(path: Path) -> tuple[str, bytes] | None:
-    """The cover of a file: its MIME type, and the picture as it is stored."""
-    with path.open("rb") as file, av.open(_Quiet(file), "r", options={"format_whitelist": _DEMUXERS}) as container:
+def read_picture(path: Path) -> tuple[str, bytes] | None:
+    """Return the cover of a file, MIME type and encoded bytes, or None if it has none."""
+    with path.open("rb") as file, av.open(_QuietFile(file), "r", options={"format_whitelist": _DEMUXERS}) as container:
         for stream in container.streams.video:
             if _is_picture(stream) and stream.codec_context is not None:
                 kinds = {"mjpeg": "image/jpeg", "png": "image/png"}

@@ -1,6 +1,6 @@
-"""FFmpeg, by way of PyAV, encodes AAC and Opus.
+"""Encode AAC and Opus with FFmpeg, through PyAV.
 
-Importing this module loads FFmpeg, so it is imported where it is needed only.
+Importing this module loads FFmpeg, so import it only where it is needed.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from av.audio.stream import AudioStream
 from av.error import FFmpegError
 from torch import Tensor
 
-_BITS_PER_SECOND = 128_000  # of each channel
-_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")  # by channel count
-_ENCODERS = {"AAC": ("ipod", "aac", "fltp"), "OPUS": ("ogg", "libopus", "flt")}  # container, codec, its samples
+_BITS_PER_SECOND = 128_000  # per channel
+_CHANNEL_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")  # by channel count
+_CODECS = {"AAC": ("ipod", "aac", "fltp"), "OPUS": ("ogg", "libopus", "flt")}  # container, codec, sample format
 
 
-class Sink:
-    """An encoder of AAC (m4a) or Opus at work on one file, of the exact length that it is given.
+class FFmpegEncoder:
+    """An encoder of one m4a (AAC) or Opus file; decoding it gives back exactly as many samples as it was given.
 
     Args:
         path: The file, which exists.
         subtype: "AAC" or "OPUS".
-        rate: Sampling rate, Hz.
+        rate: Sample rate, Hz.
         channels: Channel count.
 
     Raises:
@@ -37,13 +37,13 @@ class Sink:
     """
 
     def __init__(self, path: Path, subtype: str, rate: int, channels: int) -> None:
-        self._layout, self._rate, self._written = _LAYOUTS[channels - 1], rate, 0
-        container, codec, kind = _ENCODERS[subtype]
-        options = {"fflags": "+bitexact"}  # the same sound gives the same bytes
+        self._layout, self._rate, self._written = _CHANNEL_LAYOUTS[channels - 1], rate, 0
+        container, codec, kind = _CODECS[subtype]
+        options = {"fflags": "+bitexact"}  # the same sound must give the same bytes
         if subtype == "AAC":
-            options["movie_timescale"] = str(rate)  # the edit list then counts in samples
+            options["movie_timescale"] = str(rate)  # makes the edit list count in samples
         self._file = path.open("wb")
-        with _as_oserror():
+        with _raise_oserror():
             self._container = av.open(self._file, "w", format=container, options=options)
             self._stream = cast(AudioStream, self._container.add_stream(codec, rate=rate, layout=self._layout))
             self._stream.format = av.AudioFormat(kind)
@@ -51,10 +51,10 @@ class Sink:
             self._stream.codec_context.time_base = Fraction(1, rate)
 
     def write(self, samples: Tensor) -> None:
-        """Appends a ``(channel, time)`` block.
+        """Append a ``(channel, time)`` block.
 
         Raises:
-            OSError: If the disk does not take it.
+            OSError: If the disk rejects it.
         """
         if not samples.shape[-1]:
             return
@@ -65,26 +65,27 @@ class Sink:
         self._encode(frame)
 
     def _encode(self, frame: AudioFrame | None) -> None:
-        with _as_oserror():
+        with _raise_oserror():
             self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
-        """Writes what is left and closes the file.
+        """Write what is buffered and close the file.
 
         Raises:
-            OSError: If the disk does not take it.
+            OSError: If the disk rejects it.
         """
         try:
             if self._written:
                 self._encode(None)
-            with _as_oserror():
+            with _raise_oserror():
                 self._container.close()
         finally:
             self._file.close()
 
 
 @contextmanager
-def _as_oserror() -> Iterator[None]:
+def _raise_oserror() -> Iterator[None]:
+    """Turn FFmpeg's errors into OSError."""
     try:
         yield
     except FFmpegError as error:

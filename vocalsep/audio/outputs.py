@@ -1,4 +1,4 @@
-"""The files that belong to one song: they share its rate and channels, and a gain, if one is needed."""
+"""Write all outputs of one song together: they share its rate, its channels and, if needed, a gain."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from typing import IO, Any, BinaryIO, Self
 import numpy as np
 import torch
 
-from vocalsep.audio import tags
 from vocalsep.audio.formats import BITS
 from vocalsep.audio.pipes import PipeWriter
-from vocalsep.audio.reader import BLOCK_SECONDS, reason
-from vocalsep.audio.writer import Writer, exceeding
+from vocalsep.audio.reader import BLOCK_SECONDS, describe_error
+from vocalsep.audio.tags import Tags
+from vocalsep.audio.writer import Writer, count_out_of_range
 from vocalsep.errors import AudioError
 from vocalsep.shapes import Waveform
 
 
 class Outputs:
-    """Writers of the parts of one song. A context manager: the files appear when it is left, if all is well.
+    """Write the parts of one song. A context manager: leaving it without an exception finishes the files.
 
     Args:
-        paths: A file for each part, whose ending chooses the format, or an open binary file, which gets wav.
-        rate: Sampling rate, Hz.
+        paths: One output per part: a path, whose extension chooses the format, or an open binary file, which gets wav.
+        rate: Sample rate, Hz.
         channels: Channel count.
-        subtype: Sample format wanted, in libsndfile's words; see `Writer`.
-        clip: "clamp" and "error" as `Writer`. With "scale", where a fixed-point file would exceed full scale, the parts
-            all get the gain that fits; they wait in temporary files beside the outputs until it is known.
+        subtype: Preferred sample format, in libsndfile's names; see `Writer`.
+        clip: "clamp" and "error" as in `Writer`. "scale" gives all parts one gain, so that none exceeds full scale in a
+            fixed-point file. The parts wait in temporary files beside the outputs until the gain is known.
         samples: Expected length.
-        about: Tags of each part.
-        raw: Whether open files get the samples alone, without a header.
+        tags: Tags of each part.
+        raw: Whether open binary files get samples without a header.
 
     Attributes:
-        clipped: Samples that were put to full scale.
-        gain_db: Gain of all parts, dB; 0 unless "scale" had to change it.
+        clipped_samples: Number of samples that were clamped, over all parts.
+        gain_db: Gain of all parts, dB; 0 unless "scale" had to reduce it.
 
     Raises:
-        AudioError: As `Writer`, or `PipeWriter`.
-        ConfigError: Likewise.
+        AudioError: As `Writer` and `PipeWriter` do.
+        ConfigError: As `Writer` and `PipeWriter` do.
     """
 
     def __init__(
@@ -54,14 +54,14 @@ class Outputs:
         subtype: str,
         clip: str = "clamp",
         samples: int = 0,
-        about: Sequence[tags.Tags] = (),
+        tags: Sequence[Tags] = (),
         raw: bool = False,
     ) -> None:
-        self.clipped, self.gain_db = 0, 0.0
+        self.clipped_samples, self.gain_db = 0, 0.0
         self._channels, self._block = channels, max(1, round(BLOCK_SECONDS * rate))
-        self._scratch: list[_Scratch] = []
+        self._scratch: list[_ScratchFile] = []
         self._writers: list[Writer | PipeWriter] = []
-        given: dict[str, Any] = {
+        options: dict[str, Any] = {
             "rate": rate,
             "channels": channels,
             "subtype": subtype,
@@ -72,29 +72,29 @@ class Outputs:
             for number, path in enumerate(paths):
                 writer: Writer | PipeWriter
                 if isinstance(path, Path):
-                    writer = Writer(path, about=about[number] if about else None, **given)
+                    writer = Writer(path, tags=tags[number] if tags else None, **options)
                 else:
-                    writer = PipeWriter(path, raw=raw, **given)
+                    writer = PipeWriter(path, raw=raw, **options)
                 stack.enter_context(writer)
                 self._writers.append(writer)
             if clip == "scale" and any(writer.subtype in BITS for writer in self._writers):
-                self._scratch = [stack.enter_context(_Scratch(writer)) for writer in self._writers]
+                self._scratch = [stack.enter_context(_ScratchFile(writer)) for writer in self._writers]
             self._stack = stack.pop_all()
 
     @property
-    def complaints(self) -> tuple[str, ...]:
-        """What went wrong without harm to the sound."""
-        return tuple(writer.complaint for writer in self._writers if writer.complaint)
+    def warnings(self) -> tuple[str, ...]:
+        """What went wrong without affecting the sound."""
+        return tuple(writer.warning for writer in self._writers if writer.warning)
 
     def write(self, parts: Sequence[Waveform]) -> None:
-        """Appends a ``(channel, time)`` block to each file; parts that have none are left out.
+        """Append one ``(channel, time)`` block to each output; surplus blocks are ignored.
 
         Raises:
-            AudioError: If the disk does not take it.
+            AudioError: If the disk rejects it.
         """
-        sinks: Sequence[_Scratch | Writer | PipeWriter] = self._scratch or self._writers
-        for sink, block in zip(sinks, parts, strict=False):
-            sink.write(block)
+        receivers: Sequence[_ScratchFile | Writer | PipeWriter] = self._scratch or self._writers
+        for receiver, block in zip(receivers, parts, strict=False):
+            receiver.write(block)
 
     def _finish(self) -> None:
         if any(scratch.over for scratch in self._scratch):
@@ -117,11 +117,11 @@ class Outputs:
             return
         with self._stack:
             self._finish()
-        self.clipped = sum(writer.clipped for writer in self._writers)
+        self.clipped_samples = sum(writer.clipped_samples for writer in self._writers)
 
 
-class _Scratch:
-    """A nameless file that holds a part until its gain is known; it vanishes by itself."""
+class _ScratchFile:
+    """An anonymous temporary file that holds one part until the gain is known."""
 
     def __init__(self, writer: Writer | PipeWriter) -> None:
         self._path, self._subtype = writer.path, writer.subtype
@@ -129,23 +129,23 @@ class _Scratch:
         try:
             self._file: IO[bytes] = tempfile.TemporaryFile(dir=writer.path.parent)  # noqa: SIM115
         except OSError as error:
-            raise AudioError(f"{self._path}: cannot be written ({reason(error)})") from error
+            raise AudioError(f"{self._path}: cannot be written ({describe_error(error)})") from error
 
     @property
     def gain(self) -> float:
-        """What brings this part within full scale, if it is beyond it."""
+        """Gain that brings this part within full scale; 1 if it fits already."""
         if self._subtype not in BITS or not self.over:
             return 1.0
         full = 2.0 ** (BITS[self._subtype] - 1)
         return (full - 1) / full / self._peak
 
     def write(self, block: Waveform) -> None:
-        self.over += exceeding(block, self._subtype)
+        self.over += count_out_of_range(block, self._subtype)
         self._peak = max(self._peak, float(block.abs().max()) if block.numel() else 0.0)
         try:
             self._file.write(np.ascontiguousarray(block.numpy().T).tobytes())
         except OSError as error:
-            raise AudioError(f"{self._path}: cannot be written ({reason(error)})") from error
+            raise AudioError(f"{self._path}: cannot be written ({describe_error(error)})") from error
 
     def blocks(self, channels: int, size: int) -> Iterator[Waveform]:
         self._file.seek(0)

@@ -1,7 +1,7 @@
-"""Sound through pipes: read onwards as it comes, written as it is known, of any length or none.
+"""Read and write sound through pipes, of any length, without seeking.
 
-What comes as wav with plain samples, or without a header, is read piece by piece. Anything else goes to a temporary
-file first, from where it is read as any recording is, and so has to end.
+Plain wav and raw samples are read as they arrive. Any other format is first saved to a temporary file, so its stream
+has to end.
 """
 
 from __future__ import annotations
@@ -17,146 +17,147 @@ from typing import BinaryIO, Self
 
 from vocalsep.audio import wav
 from vocalsep.audio.formats import Format
-from vocalsep.audio.reader import RATES, Reader, block_samples, reason
-from vocalsep.audio.wav import ForeignError, Layout
-from vocalsep.audio.writer import CLIPPING, clipped, stored
-from vocalsep.errors import AudioError, ConfigError, unknown
+from vocalsep.audio.reader import RATES, Reader, choose_block_size, describe_error
+from vocalsep.audio.wav import SampleLayout, UnsupportedWavError
+from vocalsep.audio.writer import CLIPPING, count_clipped, fit_to_subtype
+from vocalsep.errors import AudioError, ConfigError, describe_unknown
 from vocalsep.shapes import Waveform
 
 PIPE_BLOCK_SECONDS = 0.5
-_HEADER = 2**24  # bytes before the first sample, at most
-INPUT, OUTPUT = "standard input", "standard output"
+STDIN, STDOUT = "standard input", "standard output"
+"""What messages call the two ends."""
 
+_MOST_HEADER = 2**24  # bytes before the first sample
 _RAW = {"u8": "PCM_U8", "s16le": "PCM_16", "s24le": "PCM_24", "s32le": "PCM_32", "f32le": "FLOAT", "f64le": "DOUBLE"}
 _WAV = Format(name="WAV", subtypes=tuple(wav.BYTES), channels=range(1, 1_025))
 
 
-def raw_layout(text: str) -> Layout:
-    """How samples without a header lie.
+def parse_sample_layout(text: str) -> SampleLayout:
+    """Parse the layout of samples without a header.
 
     Args:
-        text: ``rate,channels,format``, as in "44100,2,s16le".
+        text: ``rate,channels,format``, such as "44100,2,s16le".
 
     Raises:
-        ConfigError: If it is something else.
+        ConfigError: If the text has another form, or a value is out of range.
     """
     parts = [part.strip() for part in text.split(",")]
     if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts[:2]):
-        raise ConfigError(f"raw samples {text!r}: expected rate,channels,format, as in 44100,2,s16le")
+        raise ConfigError(f"raw samples {text!r}: expected rate,channels,format, such as 44100,2,s16le")
     rate, channels, kind = int(parts[0]), int(parts[1]), parts[2].lower()
     if kind not in _RAW:
-        raise ConfigError(unknown("raw sample format", kind, _RAW))
+        raise ConfigError(describe_unknown("raw sample format", kind, _RAW))
     if rate not in RATES or channels not in _WAV.channels:
         expected = f"expected {min(RATES)} to {max(RATES)} Hz and 1 to {max(_WAV.channels)} channels"
         raise ConfigError(f"raw samples {text!r}: {expected}")
-    return Layout(rate=rate, channels=channels, subtype=_RAW[kind])
+    return SampleLayout(rate=rate, channels=channels, subtype=_RAW[kind])
 
 
 class Stream:
-    """Samples that come through a pipe, piece by piece; as `Reader`, but it can be read once.
+    """Read samples from a pipe as they arrive. Like `Reader`, but it can be read only once.
 
     Args:
-        source: An open binary file, at the first sample.
-        layout: How the samples lie.
+        source: An open binary file, positioned at the first sample.
+        layout: How the samples are stored.
 
     Attributes:
         path: None.
-        rate: Sampling rate, Hz.
+        rate: Sample rate, Hz.
         channels: Channel count.
-        samples: Length; 0 where it is not known.
-        subtype: Sample format in libsndfile's words.
-        estimated: False.
-        complaint: What went wrong on the way, without harm to what came.
+        samples: Length; 0 if unknown.
+        subtype: Sample format in libsndfile's names.
+        estimated: Always False.
+        warning: What went wrong without affecting the samples that arrived; empty if nothing did.
     """
 
     path = None
     estimated = False
 
-    def __init__(self, source: BinaryIO, layout: Layout) -> None:
-        self._source, self._layout, self.complaint = source, layout, ""
+    def __init__(self, source: BinaryIO, layout: SampleLayout) -> None:
+        self._source, self._layout, self.warning = source, layout, ""
         self.rate, self.channels = layout.rate, layout.channels
         self.samples, self.subtype = layout.samples, layout.subtype
 
     def __iter__(self) -> Iterator[Waveform]:
-        step, left = self._layout.step, self.samples
-        size = block_samples(PIPE_BLOCK_SECONDS, self.rate, self.channels)
+        stride, left = self._layout.stride, self.samples
+        size = choose_block_size(PIPE_BLOCK_SECONDS, self.rate, self.channels)
         while not self.samples or left:
             wanted = min(size, left) if self.samples else size
-            content = _filled(self._source, wanted * step)
-            left -= len(content) // step
-            if len(content) >= step:
-                yield wav.decode(content[: len(content) // step * step], self._layout)
-            if len(content) < wanted * step:
+            content = _read_fully(self._source, wanted * stride)
+            left -= len(content) // stride
+            if len(content) >= stride:
+                yield wav.decode(content[: len(content) // stride * stride], self._layout)
+            if len(content) < wanted * stride:
                 break
         if self.samples and left:
-            came, said = ((count / self.rate) for count in (self.samples - left, self.samples))
-            self.complaint = f"{INPUT}: breaks off after {came:.1f} of {said:.1f} seconds"
+            received, stated = ((count / self.rate) for count in (self.samples - left, self.samples))
+            self.warning = f"{STDIN}: breaks off after {received:.1f} of {stated:.1f} seconds"
 
 
 @contextlib.contextmanager
-def opened(song: Path | BinaryIO, raw: Layout | None = None) -> Iterator[Reader | Stream]:
-    """A song, ready to be read.
+def open_song(song: Path | BinaryIO, raw: SampleLayout | None = None) -> Iterator[Reader | Stream]:
+    """Open a song for reading.
 
     Args:
-        song: A recording, or an open binary file that need not know its end nor go back.
-        raw: How its samples lie, if it has no header.
+        song: A path, or an open binary file, which may be endless and need not seek.
+        raw: Layout of the samples if the song has no header.
 
     Raises:
-        AudioError: As `Reader`.
+        AudioError: As `Reader` does.
     """
     if isinstance(song, Path):
-        with Reader(song) if raw is None else _raw_file(song, raw) as reader:
+        with Reader(song) if raw is None else _open_raw_file(song, raw) as reader:
             yield reader
         return
-    begun = bytearray()
+    header = bytearray()
 
     def take(count: int) -> bytes:
-        if len(begun) > _HEADER:
-            raise ForeignError("no samples")
-        content = _filled(song, count)
-        begun.extend(content)
+        if len(header) > _MOST_HEADER:
+            raise UnsupportedWavError("no samples")
+        content = _read_fully(song, count)
+        header.extend(content)
         return content
 
     try:
         layout = raw or wav.read_header(take)
-    except ForeignError:
-        with _spooled(bytes(begun), song) as reader:
+    except UnsupportedWavError:
+        with _save_and_open(bytes(header), song) as reader:
             yield reader
         return
     if layout.rate not in RATES or layout.channels not in _WAV.channels:
-        raise AudioError(f"{INPUT}: says that it has {layout.channels} channels of {layout.rate} samples a second")
+        raise AudioError(f"{STDIN}: states {layout.channels} channels and a sample rate of {layout.rate} Hz")
     yield Stream(song, layout)
 
 
 @contextlib.contextmanager
-def _raw_file(path: Path, raw: Layout) -> Iterator[Stream]:
+def _open_raw_file(path: Path, raw: SampleLayout) -> Iterator[Stream]:
     try:
         file, size = path.open("rb"), path.stat().st_size
     except OSError as error:
-        raise AudioError(f"{path}: cannot be read ({reason(error)})") from error
+        raise AudioError(f"{path}: cannot be read ({describe_error(error)})") from error
     with file:
-        yield Stream(file, replace(raw, samples=size // raw.step))
+        yield Stream(file, replace(raw, samples=size // raw.stride))
 
 
 @contextlib.contextmanager
-def _spooled(begun: bytes, rest: BinaryIO) -> Iterator[Reader]:
-    """What came as no wav, from a temporary file."""
-    if not begun:
-        raise AudioError(f"{INPUT}: nothing came")
+def _save_and_open(begin: bytes, rest: BinaryIO) -> Iterator[Reader]:
+    """Save a stream that is not plain wav to a temporary file, and open that."""
+    if not begin:
+        raise AudioError(f"{STDIN}: is empty")
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / INPUT
+        path = Path(folder) / STDIN
         try:
             with path.open("wb") as file:
-                file.write(begun)
+                file.write(begin)
                 shutil.copyfileobj(rest, file)
         except OSError as error:
-            raise AudioError(f"{INPUT}: cannot be kept in a temporary file ({reason(error)})") from error
+            raise AudioError(f"{STDIN}: cannot be saved to a temporary file ({describe_error(error)})") from error
         with Reader(path) as reader:
             yield reader
 
 
-def _filled(source: BinaryIO, count: int) -> bytes:
-    """The next so many bytes; fewer only at the end."""
+def _read_fully(source: BinaryIO, count: int) -> bytes:
+    """Return the next `count` bytes, fewer only at the end of the stream."""
     parts, left = [], count
     while left and (part := source.read(left)):
         parts.append(part)
@@ -165,24 +166,31 @@ def _filled(source: BinaryIO, count: int) -> bytes:
 
 
 class PipeWriter:
-    """A recording that goes through a pipe as wav, or without a header; each block is on its way when it is written.
+    """Write a recording to a pipe, as wav or without a header. Each block is sent as soon as it is written.
 
     Args:
         sink: An open binary file.
-        rate: Sampling rate, Hz.
+        rate: Sample rate, Hz.
         channels: Channel count.
-        subtype: Sample format wanted, in libsndfile's words; see `Writer`.
-        clip: "clamp" or "error", as `Writer`.
-        samples: Length, if it is known; 0 leaves it open.
+        subtype: Preferred sample format, in libsndfile's names; see `Writer`.
+        clip: "clamp" or "error", as in `Writer`.
+        samples: Length; 0 if unknown.
         raw: Whether to leave the header out.
 
+    Attributes:
+        path: Name of the output in messages.
+        subtype: Sample format of the output, in libsndfile's names.
+        clipped_samples: Number of samples that were clamped so far.
+        warning: Always empty.
+
     Raises:
-        AudioError: If the pipe does not take it. (If it was closed at the other end: BrokenPipeError.)
-        ConfigError: If a gain is asked for that fits the whole song.
+        AudioError: If the pipe cannot be written to.
+        BrokenPipeError: If the other end is closed.
+        ConfigError: If `clip` is unknown, or "scale", which needs the whole song.
     """
 
-    path = Path(OUTPUT)
-    complaint = ""
+    path = Path(STDOUT)
+    warning = ""
 
     def __init__(
         self,
@@ -196,22 +204,24 @@ class PipeWriter:
         raw: bool = False,
     ) -> None:
         if clip not in CLIPPING:
-            raise ConfigError(unknown("way of clipping", clip, CLIPPING))
+            raise ConfigError(describe_unknown("clip mode", clip, CLIPPING))
         if clip == "scale":
-            raise ConfigError(f"clip 'scale' needs the whole song, for which {OUTPUT} does not wait; write to a file")
+            raise ConfigError(f"clip 'scale' needs the whole song before {STDOUT} gets its first sample; use a file")
         self._sink, self._clip = sink, clip
-        self.subtype, self.clipped = _WAV.subtype(subtype), 0
+        self.subtype, self.clipped_samples = _WAV.choose_subtype(subtype), 0
         if not raw:
-            self._send(wav.header(Layout(rate=rate, channels=channels, subtype=self.subtype, samples=samples)))
+            layout = SampleLayout(rate=rate, channels=channels, subtype=self.subtype, samples=samples)
+            self._send(wav.build_header(layout))
 
     def write(self, block: Waveform) -> None:
-        """Sends a ``(channel, time)`` block.
+        """Send a ``(channel, time)`` block.
 
         Raises:
-            AudioError: If the pipe or the format does not take it.
+            AudioError: If the pipe or the format rejects it.
+            BrokenPipeError: If the other end is closed.
         """
-        self.clipped += clipped(block, self.subtype, self._clip, OUTPUT)
-        self._send(wav.encode(stored(block, self.subtype), self.subtype))
+        self.clipped_samples += count_clipped(block, self.subtype, self._clip, STDOUT)
+        self._send(wav.encode(fit_to_subtype(block, self.subtype), self.subtype))
 
     def _send(self, content: bytes) -> None:
         try:
@@ -220,7 +230,7 @@ class PipeWriter:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise AudioError(f"{OUTPUT}: cannot be written ({reason(error)})") from error
+            raise AudioError(f"{STDOUT}: cannot be written ({describe_error(error)})") from error
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""Recordings, read block by block: by libsndfile, or by FFmpeg where libsndfile does not know the format."""
+"""Read recordings block by block, with libsndfile, or with FFmpeg where libsndfile does not know the format."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import numpy as np
 import soundfile
 import torch
 
-from vocalsep.audio.formats import channels_to_wav
+from vocalsep.audio.formats import reorder_to_wav
 from vocalsep.errors import AudioError
 from vocalsep.shapes import Waveform
 
 BLOCK_SECONDS = 4.0
-RATES = range(1_000, 4_000_001)  # from telephones to DSD, Hz
-_BLOCK_VALUES = 2**23  # of all channels, at most: headers may lie
-_UNKNOWN = 2**62  # libsndfile says a length beyond this where it knows none
+RATES = range(1_000, 4_000_001)  # Hz, from telephone to DSD
+_MOST_VALUES = 2**23  # in a block, over all channels: a damaged header may claim anything
+_UNKNOWN = 2**62  # libsndfile reports a length beyond this if it does not know it
 
 
-class Source(Protocol):
-    """A decoder at work on one file."""
+class Decoder(Protocol):
+    """Decodes one file."""
 
     rate: int
     channels: int
@@ -33,26 +33,26 @@ class Source(Protocol):
     comments: dict[str, str]
 
     def blocks(self, size: int) -> Iterator[Waveform]:
-        """The recording, ``(channel, time)`` each, `size` samples but for the last."""
+        """Yield the recording in ``(channel, time)`` blocks of `size` samples; the last may be shorter."""
 
     def close(self) -> None:
-        """Gives the file back."""
+        """Close the file."""
 
 
-class _Forward(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
-    """A file that is only read onwards: soundfile seeks after each block otherwise, and MP3 decoding clicks there."""
+class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+    """A sound file that never seeks. soundfile seeks after each block otherwise, which makes MP3s click."""
 
     def seekable(self) -> bool:
-        """Never."""
+        """Return False."""
         return False
 
 
-class _Sndfile:
-    """A `Source` that libsndfile decodes."""
+class _SndfileDecoder:
+    """A `Decoder` that uses libsndfile."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = _Forward(for_libsndfile(path))
+        self._file = _SequentialFile(encode_path(path))
         self.rate: int = self._file.samplerate
         self.channels: int = self._file.channels
         self.samples: int = self._file.frames if self._file.frames < _UNKNOWN else 0
@@ -66,57 +66,58 @@ class _Sndfile:
             try:
                 block = self._file.read(size, dtype="float32", always_2d=True)
             except (soundfile.LibsndfileError, OSError) as error:
-                raise AudioError(f"{self._path}: cannot be read to its end ({reason(error)})") from error
+                raise AudioError(f"{self._path}: cannot be read to its end ({describe_error(error)})") from error
             if not len(block):
                 return
-            yield channels_to_wav(torch.from_numpy(np.ascontiguousarray(block.T)), self.subtype)
+            yield reorder_to_wav(torch.from_numpy(np.ascontiguousarray(block.T)), self.subtype)
 
     def close(self) -> None:
         self._file.close()
 
 
 class Reader:
-    """A recording, read block by block. A context manager and an iterator of ``(channel, time)`` blocks.
+    """Read a recording block by block. A context manager, and an iterator of ``(channel, time)`` blocks.
 
-    Of a video it is the first audio track.
+    From a video it reads the first audio track.
 
     Args:
         path: The file.
 
     Attributes:
-        rate: Sampling rate, Hz.
+        path: The file.
+        rate: Sample rate, Hz.
         channels: Channel count.
-        samples: Length as the file states it, or as it follows from what it states; 0 where that is nothing.
-        subtype: Sample format in libsndfile's words, as "PCM_16".
-        estimated: Whether that is a guess from the bit rate, or not known.
-        comments: What the decoder knows of title, artist, and so on.
-        by_ffmpeg: Whether FFmpeg decodes it.
-        complaint: Empty; see `pipes.Stream`.
+        samples: Length that the file states or implies; 0 if it does neither.
+        subtype: Sample format in libsndfile's names, such as "PCM_16".
+        estimated: Whether `samples` is unknown or only a guess from the bit rate.
+        comments: Title, artist and other tags that the decoder found.
+        by_ffmpeg: Whether FFmpeg decodes the file.
+        warning: Always empty; see `pipes.Stream`.
 
     Raises:
-        AudioError: If there is no such file, or it is not audio, or it is empty, or its rate is none that exists.
+        AudioError: If the file is missing, empty or not audio, or states an impossible sample rate.
     """
 
-    complaint = ""
+    warning = ""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._source = _open(path)
-        self.rate, self.channels = self._source.rate, self._source.channels
-        self.samples, self.subtype = self._source.samples, self._source.subtype
-        self.estimated, self.comments = self._source.estimated, self._source.comments
-        self.by_ffmpeg = not isinstance(self._source, _Sndfile)
+        self._decoder = _open(path)
+        self.rate, self.channels = self._decoder.rate, self._decoder.channels
+        self.samples, self.subtype = self._decoder.samples, self._decoder.subtype
+        self.estimated, self.comments = self._decoder.estimated, self._decoder.comments
+        self.by_ffmpeg = not isinstance(self._decoder, _SndfileDecoder)
         if self.rate not in RATES:
             self.close()
-            expected = f"expected {min(RATES)} to {max(RATES)}"
-            raise AudioError(f"{path}: says that it has {self.rate} samples a second; {expected}")
+            expected = f"expected {min(RATES)} to {max(RATES)} Hz"
+            raise AudioError(f"{path}: states a sample rate of {self.rate} Hz; {expected}")
 
     def __iter__(self) -> Iterator[Waveform]:
-        return self._source.blocks(block_samples(BLOCK_SECONDS, self.rate, self.channels))
+        return self._decoder.blocks(choose_block_size(BLOCK_SECONDS, self.rate, self.channels))
 
     def close(self) -> None:
-        """Closes the file; leaving the ``with`` block does so, too."""
-        self._source.close()
+        """Close the file, as leaving the ``with`` block does."""
+        self._decoder.close()
 
     def __enter__(self) -> Self:
         return self
@@ -127,12 +128,12 @@ class Reader:
         self.close()
 
 
-def block_samples(seconds: float, rate: int, channels: int) -> int:
-    """Samples to a block of so many seconds; fewer where a header that may lie would make it huge."""
-    return max(1, min(round(seconds * rate), _BLOCK_VALUES // channels))
+def choose_block_size(seconds: float, rate: int, channels: int) -> int:
+    """Return the number of samples in a block of `seconds`, or fewer if a damaged header would make it huge."""
+    return max(1, min(round(seconds * rate), _MOST_VALUES // channels))
 
 
-def _open(path: Path) -> Source:
+def _open(path: Path) -> Decoder:
     try:
         if not path.exists():
             raise AudioError(f"{path}: no such file")
@@ -140,53 +141,53 @@ def _open(path: Path) -> Source:
             raise AudioError(f"{path}: is a folder; expected an audio file")
         if not path.is_file():
             raise AudioError(f"{path}: is a pipe or a device; expected an audio file")
-        path.open("rb").close()  # libsndfile does not say that it may not read a file
+        path.open("rb").close()  # libsndfile does not report missing permissions
     except (OSError, UnicodeError, ValueError) as error:
-        raise AudioError(f"{path}: not an audio file that can be read ({reason(error)})") from error
+        raise AudioError(f"{path}: cannot be opened ({describe_error(error)})") from error
     try:
-        source = _Sndfile(path)
+        decoder = _SndfileDecoder(path)
     except (soundfile.LibsndfileError, OSError, TypeError, UnicodeError) as error:
-        return _ffmpeg(path, reason(error))
-    if source.subtype == "OPUS":  # libsndfile decodes a part of the band of some, and stops in the middle of others
-        source.close()
-        return _ffmpeg(path, "Opus")
-    if source.empty:
-        source.close()
+        return _open_with_ffmpeg(path, describe_error(error))
+    if decoder.subtype == "OPUS":  # libsndfile loses the upper band of some files and stops in the middle of others
+        decoder.close()
+        return _open_with_ffmpeg(path, "Opus")
+    if decoder.empty:
+        decoder.close()
         raise AudioError(f"{path}: the recording is empty")
-    return source
+    return decoder
 
 
-def for_libsndfile(path: Path) -> Path | bytes:
-    """A path as soundfile takes it, also where it is no text."""
+def encode_path(path: Path) -> Path | bytes:
+    """Return a path in a form that soundfile accepts, even if the name is not valid Unicode."""
     return path if os.name == "nt" else os.fsencode(path)
 
 
-def _ffmpeg(path: Path, why: str) -> Source:
-    """What libsndfile does not read; FFmpeg is loaded only now.
+def _open_with_ffmpeg(path: Path, why: str) -> Decoder:
+    """Open a file that libsndfile cannot read.
 
     Args:
         path: The file.
-        why: What libsndfile said, for an error.
+        why: libsndfile's error, for our own.
     """
-    from vocalsep.audio import decoding
+    from vocalsep.audio import decoding  # loads FFmpeg, which most songs do not need
 
-    return decoding.Source(path, why)
+    return decoding.FFmpegDecoder(path, why)
 
 
-def reason(error: BaseException) -> str:
-    """What a library said, without its decoration."""
+def describe_error(error: BaseException) -> str:
+    """Return a library's error message on one line, without the library's prefix."""
     text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
     return " ".join(str(text).split()).rstrip(".")
 
 
 def read(path: Path) -> tuple[Waveform, int]:
-    """Reads a whole recording.
+    """Read a whole recording.
 
     Returns:
-        ``(channel, time)`` and the rate in Hz.
+        ``(channel, time)`` samples and the sample rate in Hz.
 
     Raises:
-        AudioError: As `Reader`.
+        AudioError: As `Reader` does.
     """
     with Reader(path) as reader:
         blocks = list(reader)

@@ -1,4 +1,4 @@
-"""Changing the rate of recordings, whole or block by block."""
+"""Change the sample rate of recordings, whole or block by block."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from vocalsep.shapes import Waveform
 
 
 class Resampler:
-    """Streaming change of rate (soxr, high quality). What comes out is aligned in time with what went in.
+    """Resample a stream (soxr, high quality). The output is aligned in time with the input.
 
-    Even the shortest signal comes out with at least one sample.
+    Even the shortest input gives at least one sample.
 
     Args:
-        rate: Rate of the input, Hz.
-        to_rate: Rate of the output, Hz.
+        rate: Sample rate of the input, Hz.
+        to_rate: Sample rate of the output, Hz.
         channels: Channel count.
     """
 
     def __init__(self, rate: int, to_rate: int, channels: int) -> None:
         self._channels = channels
         self._stream = None if rate == to_rate else soxr.ResampleStream(rate, to_rate, channels, dtype="float32")
-        self._given = 0
+        self._returned = 0
 
     def push(self, samples: Waveform, *, last: bool = False) -> Waveform:
-        """Takes the next ``(channel, time)`` samples and gives those that are ready.
+        """Take the next ``(channel, time)`` samples and return those that are ready.
 
         Args:
-            samples: Any number of samples, also none.
-            last: Whether this is the end; nothing may be pushed afterwards.
+            samples: Any number of samples, including none.
+            last: Whether the input ends here; nothing may be pushed afterwards.
         """
         if self._stream is None:
             return samples
         out = self._stream.resample_chunk(np.ascontiguousarray(samples.numpy().T), last=last)
-        self._given += len(out)
-        if last and not self._given:
+        self._returned += len(out)
+        if last and not self._returned:
             return samples.new_zeros((self._channels, 1))
         return torch.from_numpy(np.ascontiguousarray(out.reshape(-1, self._channels).T))
 
 
 def resample(samples: Waveform, rate: int, to_rate: int) -> Waveform:
-    """Changes the rate of a whole ``(channel, time)`` recording."""
+    """Resample a whole ``(channel, time)`` recording."""
     return Resampler(rate, to_rate, samples.shape[0]).push(samples, last=True)

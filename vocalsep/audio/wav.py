@@ -1,7 +1,8 @@
-"""Wav as it comes through a pipe: headers that cannot be gone back to, lengths that are not known, samples as bytes.
+"""Parse and build wav headers for pipes, and convert samples to and from bytes.
 
-Programs that write to a pipe do not know the length of what they write. They put 0 into the header, or all ones
-(FFmpeg), or 2 GB less a little (SoX); then the sound goes on until the pipe is closed. Here such a length is 0.
+A program that writes wav into a pipe does not know the length beforehand. It puts 0 into the header, or all ones
+(FFmpeg), or slightly less than 2 GB (SoX), and the sound then lasts until the pipe closes. vocalsep reads such a length
+as unknown, which is 0 here.
 """
 
 from __future__ import annotations
@@ -17,32 +18,32 @@ from torch import Tensor
 from vocalsep.shapes import Waveform
 
 BYTES = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
-"""Sample formats, in libsndfile's words, and their sizes."""
+"""Sizes of the sample formats, by libsndfile's names."""
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _SUBTYPES = {(_PCM, 1): "PCM_U8", (_PCM, 2): "PCM_16", (_PCM, 3): "PCM_24", (_PCM, 4): "PCM_32"} | {
     (_FLOAT, 4): "FLOAT",
     (_FLOAT, 8): "DOUBLE",
 }
-_GUID = bytes.fromhex("000000001000800000aa00389b71")  # of WAVE_FORMAT_EXTENSIBLE's kinds, after the first two bytes
-_UNKNOWN, _LARGE_UNKNOWN = 0x7FFFF000, 2**62  # sizes from there on are none, of 32 and 64 bits
+_GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")  # of WAVE_FORMAT_EXTENSIBLE's formats, after two bytes
+_UNKNOWN, _UNKNOWN_64 = 0x7FFFF000, 2**62  # sizes of 32 and 64 bits from here on mean an unknown length
 _ALL_ONES = 2**32 - 1
-_ASIDE = 2**20  # bytes of a chunk that is passed over on the way to the format
+_MOST_SKIPPED = 2**20  # bytes: a larger chunk before the format chunk means a damaged header
 
 
-class ForeignError(Exception):
-    """What comes is not wav, or not one of plain samples."""
+class UnsupportedWavError(Exception):
+    """The stream is not wav, or its samples are compressed."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
-    """How samples lie one after the other, and how many there are.
+class SampleLayout:
+    """How samples are stored one after the other, little-endian and interleaved, and how many there are.
 
     Attributes:
-        rate: Sampling rate, Hz.
+        rate: Sample rate, Hz.
         channels: Channel count.
-        subtype: Sample format, a key of `BYTES`; wav's order of bytes.
-        samples: Length; 0 where it is not known.
+        subtype: Sample format, a key of `BYTES`.
+        samples: Length; 0 if unknown.
     """
 
     rate: int
@@ -51,92 +52,96 @@ class Layout:
     samples: int = 0
 
     @property
-    def step(self) -> int:
-        """Bytes to a sample of all channels."""
+    def stride(self) -> int:
+        """Bytes from one sample to the next, all channels included."""
         return BYTES[self.subtype] * self.channels
 
 
-def read_header(take: Callable[[int], bytes]) -> Layout:
-    """Reads a wav header, up to the first sample.
+def read_header(take: Callable[[int], bytes]) -> SampleLayout:
+    """Read a wav header up to the first sample.
 
     Args:
-        take: Gives the next so many bytes; fewer at the end of the stream.
+        take: Returns the next bytes of the stream, as many as asked for, fewer at its end.
 
     Raises:
-        ForeignError: If it is none, or the samples are compressed.
+        UnsupportedWavError: If it is no wav header, or the samples are compressed.
     """
     head = take(12)
     if head[:4] not in (b"RIFF", b"RF64", b"BW64") or head[8:] != b"WAVE":
-        raise ForeignError("not wav")
+        raise UnsupportedWavError("not wav")
     kind: tuple[int, int, str] | None = None
-    large = 0
+    size_64 = 0
     while True:
-        name, size = _chunk(take)
+        name, size = _read_chunk_head(take)
         if name == b"data":
             break
-        if kind is None and size > _ASIDE:
-            raise ForeignError("no format")
-        content = _passed(take, size + size % 2, keep=name in (b"fmt ", b"ds64"))
+        if kind is None and size > _MOST_SKIPPED:
+            raise UnsupportedWavError("no format chunk")
+        content = _read_chunk(take, size + size % 2, keep=name in (b"fmt ", b"ds64"))
         if name == b"fmt ":
-            kind = _format(content)
+            kind = _parse_format(content)
         elif name == b"ds64" and len(content) >= 16:
-            large = int.from_bytes(content[8:16], "little")
+            size_64 = int.from_bytes(content[8:16], "little")
     if kind is None:
-        raise ForeignError("no format")
+        raise UnsupportedWavError("no format chunk")
     rate, channels, subtype = kind
-    layout = Layout(rate=rate, channels=channels, subtype=subtype)
+    layout = SampleLayout(rate=rate, channels=channels, subtype=subtype)
     if head[:4] != b"RIFF" and size == _ALL_ONES:
-        size = large if large < _LARGE_UNKNOWN else 0
+        size = size_64 if size_64 < _UNKNOWN_64 else 0
     elif size >= _UNKNOWN:
         size = 0
-    return Layout(rate=rate, channels=channels, subtype=subtype, samples=size // layout.step)
+    return SampleLayout(rate=rate, channels=channels, subtype=subtype, samples=size // layout.stride)
 
 
-def _chunk(take: Callable[[int], bytes]) -> tuple[bytes, int]:
+def _read_chunk_head(take: Callable[[int], bytes]) -> tuple[bytes, int]:
     head = take(8)
     if len(head) < 8:
-        raise ForeignError("no samples")
+        raise UnsupportedWavError("no samples")
     return head[:4], int.from_bytes(head[4:], "little")
 
 
-def _passed(take: Callable[[int], bytes], size: int, *, keep: bool) -> bytes:
+def _read_chunk(take: Callable[[int], bytes], size: int, *, keep: bool) -> bytes:
+    """Read a chunk piece by piece; return it if `keep`, else nothing."""
     content = b""
     while size:
-        part = take(min(size, _ASIDE))
+        part = take(min(size, _MOST_SKIPPED))
         if not part:
-            raise ForeignError("no samples")
+            raise UnsupportedWavError("no samples")
         content, size = content + part if keep else b"", size - len(part)
     return content
 
 
-def _format(content: bytes) -> tuple[int, int, str]:
-    """Rate, channels and sample format of a format chunk."""
+def _parse_format(content: bytes) -> tuple[int, int, str]:
+    """Return rate, channel count and sample format of a format chunk."""
     if len(content) < 16:
-        raise ForeignError("no format")
-    tag, channels, rate, _, step, _ = struct.unpack("<HHIIHH", content[:16])
-    if tag == _EXTENSIBLE and content[26:40] == _GUID:
+        raise UnsupportedWavError("no format chunk")
+    tag, channels, rate, _, stride, _ = struct.unpack("<HHIIHH", content[:16])
+    if tag == _EXTENSIBLE and content[26:40] == _GUID_TAIL:
         tag = int.from_bytes(content[24:26], "little")
-    subtype = _SUBTYPES.get((tag, step // channels)) if channels and not step % channels else None
+    subtype = _SUBTYPES.get((tag, stride // channels)) if channels and not stride % channels else None
     if subtype is None:
-        raise ForeignError("compressed samples")
+        raise UnsupportedWavError("compressed samples")
     return rate, channels, subtype
 
 
-def header(layout: Layout) -> bytes:
-    """A wav header, up to the first sample; the sizes are all ones where the length is not known or 4 GB or more."""
-    size = layout.samples * layout.step
+def build_header(layout: SampleLayout) -> bytes:
+    """Return a wav header up to the first sample.
+
+    The sizes are all ones if the length is unknown or the samples take 4 GB or more.
+    """
+    size = layout.samples * layout.stride
     known = 0 < size < _ALL_ONES - 100
     floating = layout.subtype in ("FLOAT", "DOUBLE")
-    width = 8 * BYTES[layout.subtype]
-    values = (_FLOAT if floating else _PCM, layout.channels, layout.rate, layout.rate * layout.step, layout.step, width)
-    kind = struct.pack("<HHIIHH", *values) + (b"\0\0" if floating else b"")
+    tag, bits, stride = _FLOAT if floating else _PCM, 8 * BYTES[layout.subtype], layout.stride
+    kind = struct.pack("<HHIIHH", tag, layout.channels, layout.rate, layout.rate * stride, stride, bits)
+    kind += b"\0\0" if floating else b""  # all but PCM state the size of an extension
     before = b"WAVE" + b"fmt " + struct.pack("<I", len(kind)) + kind + b"data"
     sizes = (len(before) + 4 + size + size % 2, size) if known else (_ALL_ONES, _ALL_ONES)
     return b"RIFF" + struct.pack("<I", sizes[0]) + before + struct.pack("<I", sizes[1])
 
 
-def decode(content: bytes, layout: Layout) -> Waveform:
-    """Samples from bytes, ``(channel, time)`` float32, as libsndfile reads them."""
+def decode(content: bytes, layout: SampleLayout) -> Waveform:
+    """Convert bytes to ``(channel, time)`` float32 samples, bit for bit as libsndfile does."""
     if layout.subtype == "PCM_U8":
         samples = (np.frombuffer(content, np.uint8).astype(np.float32) - 128) / 128
     elif layout.subtype == "PCM_24":
@@ -153,7 +158,12 @@ def decode(content: bytes, layout: Layout) -> Waveform:
 
 
 def encode(samples: Tensor, subtype: str) -> bytes:
-    """Bytes of ``(channel, time)`` samples: float32, or int32 with full scale 2**31 for fixed-point formats."""
+    """Convert ``(channel, time)`` samples to bytes.
+
+    Args:
+        samples: float32, or int32 with full scale 2**31 for fixed-point formats.
+        subtype: A key of `BYTES`.
+    """
     across = np.ascontiguousarray(samples.numpy().T)
     if subtype in ("FLOAT", "DOUBLE"):
         return across.astype(f"<f{BYTES[subtype]}").tobytes()

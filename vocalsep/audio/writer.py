@@ -1,4 +1,4 @@
-"""Recordings, written block by block, in the format that the ending names."""
+"""Write recordings block by block; the file extension chooses the format."""
 
 from __future__ import annotations
 
@@ -12,44 +12,45 @@ import torch
 from torch import Tensor
 
 from vocalsep import files
-from vocalsep.audio import tags
-from vocalsep.audio.formats import BITS, Format, channels_from_wav, check_output, data_bytes
-from vocalsep.audio.reader import for_libsndfile, reason
+from vocalsep.audio.formats import BITS, Format, check_output, count_bytes, reorder_from_wav
+from vocalsep.audio.reader import describe_error, encode_path
 from vocalsep.audio.resampling import Resampler
-from vocalsep.errors import AudioError, ConfigError, unknown
+from vocalsep.audio.tags import Tags, write_tags
+from vocalsep.errors import AudioError, ConfigError, describe_unknown
 from vocalsep.shapes import Waveform
 
 CLIPPING = ("error", "clamp", "scale")
-"""What to do with samples that a fixed-point format cannot hold."""
+"""What to do with samples that exceed the output's range."""
 
 LOSSY_PEAK = 8.0
-"""What a lossy format holds, times full scale: decoders give more than 1 back, but LAME breaks off at 10,000."""
+"""Largest sample that goes into a lossy file, times full scale. Such files can exceed 1, but LAME aborts the process at
+10,000."""
 
 _FLOATS = ("FLOAT", "DOUBLE")
 _SET_ADD_PEAK_CHUNK = 0x1050  # libsndfile's SFC_SET_ADD_PEAK_CHUNK
-_LONG = 2**31  # bytes; a wav of more becomes RF64, which has sizes of 64 bits
-_FULL = 2**32 - 2**20  # bytes that sizes of 32 bits can tell; some room for headers and tags
+_LONG_BYTES = 2**31  # longer wav files are written as RF64, which has 64-bit sizes
+_MOST_BYTES = 2**32 - 2**20  # what 32-bit sizes can count, less some room for headers and tags
 _ERRORS = (soundfile.LibsndfileError, OSError)
 
 
-class Sink(Protocol):
-    """An encoder at work on one file."""
+class Encoder(Protocol):
+    """Encodes one file."""
 
     def write(self, samples: Tensor) -> None:
-        """Appends a ``(channel, time)`` block: float32, or int32 with full scale 2**31 for fixed-point formats."""
+        """Append a ``(channel, time)`` block: float32, or int32 with full scale 2**31 for fixed-point formats."""
 
     def close(self) -> None:
-        """Writes what is left and closes the file."""
+        """Write what is buffered and close the file."""
 
 
-class _Sndfile:
-    """A `Sink` that libsndfile encodes."""
+class _SndfileEncoder:
+    """An `Encoder` that uses libsndfile."""
 
     def __init__(self, path: Path, kind: Format, subtype: str, rate: int, channels: int, *, long: bool) -> None:
         self._subtype = subtype
         self._stamped = path if long else None
         self._file = soundfile.SoundFile(
-            for_libsndfile(path),
+            encode_path(path),
             "w",
             samplerate=rate,
             channels=channels,
@@ -59,15 +60,15 @@ class _Sndfile:
             bitrate_mode="VARIABLE" if kind.name == "MP3" else None,
             endian="LITTLE" if kind.name == "RAW" else None,
         )
-        if subtype in _FLOATS:  # its peak chunk holds the time of day: same sound, other bytes
+        if subtype in _FLOATS:  # the peak chunk holds the time of day, but the same sound must give the same bytes
             soundfile._snd.sf_command(self._file._file, _SET_ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)
 
     def write(self, samples: Tensor) -> None:
-        self._file.write(channels_from_wav(samples, self._subtype).numpy().T)
+        self._file.write(reorder_from_wav(samples, self._subtype).numpy().T)
 
     def close(self) -> None:
         self._file.close()
-        if self._stamped:  # libsndfile cannot leave the peak chunk out of RF64
+        if self._stamped:  # libsndfile always writes the peak chunk into RF64, so clear its time of day
             with self._stamped.open("r+b") as file:
                 place = file.read(256).find(b"PEAK")
                 if place >= 0:
@@ -76,23 +77,32 @@ class _Sndfile:
 
 
 class Writer:
-    """A recording, written block by block to a temporary file that takes its name only when all is well.
+    """Write a recording block by block. A context manager.
 
-    Leaving the ``with`` block normally moves the file to `path`; leaving it by an error removes it.
+    The samples go to a temporary file. Leaving the ``with`` block normally renames it to `path`; leaving it with an
+    exception deletes it.
 
     Args:
-        path: The file to be; its ending chooses the format. The folder must exist.
-        rate: Sampling rate, Hz. Opus files have 48000 Hz whatever it is.
+        path: The output file; its extension chooses the format. The folder must exist.
+        rate: Sample rate, Hz. Opus files are always resampled to 48000 Hz.
         channels: Channel count.
-        subtype: Sample format wanted, in libsndfile's words; if the format has none of that name, its usual one.
-        clip: What to do with samples that the format cannot hold (beyond full scale in a fixed-point one, beyond
-            `LOSSY_PEAK` in a lossy one): "clamp" puts them to that and counts them in `clipped`, "error" refuses them.
-            ("scale" needs to know the whole song; see `Outputs`.)
+        subtype: Preferred sample format, in libsndfile's names. `Format.choose_subtype` replaces it if the format does
+            not support it.
+        clip: What to do with samples out of range (beyond full scale in a fixed-point format, beyond `LOSSY_PEAK` in a
+            lossy one): "clamp" limits them and counts them in `clipped_samples`, "error" raises. "scale" is for
+            `Outputs`, which sees the whole song before it writes; here it acts as "clamp".
         samples: Expected length; long wav files become RF64.
-        about: Tags to give to the file. If that fails, `complaint` says why, and the file is written all the same.
+        tags: Tags to add. If that fails, `warning` says why, and the file is written without them.
+
+    Attributes:
+        path: The output file.
+        subtype: Sample format of the file, in libsndfile's names.
+        clipped_samples: Number of samples that were clamped so far.
+        warning: What went wrong without affecting the sound; empty if nothing did.
 
     Raises:
-        AudioError: If the format is unknown or does not hold such a recording, or the file cannot be written.
+        AudioError: If the format is unknown or does not support such a recording, or the file cannot be written.
+        ConfigError: If `clip` is unknown.
     """
 
     def __init__(
@@ -104,61 +114,61 @@ class Writer:
         subtype: str,
         clip: str = "clamp",
         samples: int = 0,
-        about: tags.Tags | None = None,
+        tags: Tags | None = None,
     ) -> None:
         if clip not in CLIPPING:
-            raise ConfigError(unknown("way of clipping", clip, CLIPPING))
+            raise ConfigError(describe_unknown("clip mode", clip, CLIPPING))
         kind = check_output(path, rate=rate, channels=channels)
-        self.path, self.clipped, self.complaint = path, 0, ""
-        self.subtype, self._kind = kind.subtype(subtype), kind.name
-        self._clip, self._about, self._bytes = clip, about if kind.tagged else None, 0
-        long = kind.name in ("WAV", "AIFF") and data_bytes(samples, channels, self.subtype) > _LONG
+        self.path, self.clipped_samples, self.warning = path, 0, ""
+        self.subtype, self._kind = kind.choose_subtype(subtype), kind.name
+        self._clip, self._tags, self._bytes = clip, tags if kind.tagged else None, 0
+        long = kind.name in ("WAV", "AIFF") and count_bytes(samples, channels, self.subtype) > _LONG_BYTES
         if kind.name == "AIFF" and long:
-            raise AudioError(f"{path}: aiff holds at most 4 GB, which the song may exceed; choose .wav or .flac")
-        self._limit = _FULL if kind.name in ("WAV", "AIFF") and not long else 0
+            raise AudioError(f"{path}: aiff ends at 4 GB, which the song may exceed; choose .wav or .flac")
+        self._most_bytes = _MOST_BYTES if kind.name in ("WAV", "AIFF") and not long else 0
         to_rate = kind.resampled or rate
         self._resampler = Resampler(rate, to_rate, channels)
         with contextlib.ExitStack() as stack:
             try:
-                self._temporary = stack.enter_context(files.whole(path))
-                self._sink = _sink(self._temporary, kind, self.subtype, to_rate, channels, long=long)
+                self._temporary = stack.enter_context(files.write_atomically(path))
+                self._encoder = _open_encoder(self._temporary, kind, self.subtype, to_rate, channels, long=long)
             except _ERRORS as error:
-                raise AudioError(f"{path}: cannot be written ({reason(error)})") from error
+                raise AudioError(f"{path}: cannot be written ({describe_error(error)})") from error
             self._stack = stack.pop_all()
         self._channels = channels
 
     def write(self, block: Waveform) -> None:
-        """Appends a ``(channel, time)`` block.
+        """Append a ``(channel, time)`` block.
 
         Raises:
-            AudioError: If the disk or the format does not take it.
+            AudioError: If the disk or the format rejects it.
         """
         self._push(self._resampler.push(block))
 
     def _push(self, block: Waveform) -> None:
-        self.clipped += clipped(block, self.subtype, self._clip, str(self.path))
-        if self._limit:
-            self._bytes += data_bytes(block.shape[-1], block.shape[0], self.subtype)
-            if self._bytes > self._limit:
-                raise AudioError(f"{self.path}: grows beyond the 4 GB that the format holds; choose .flac")
+        self.clipped_samples += count_clipped(block, self.subtype, self._clip, str(self.path))
+        if self._most_bytes:
+            self._bytes += count_bytes(block.shape[-1], block.shape[0], self.subtype)
+            if self._bytes > self._most_bytes:
+                raise AudioError(f"{self.path}: the song is too long for the format, which ends at 4 GB; choose .flac")
         try:
-            self._sink.write(stored(block, self.subtype))
+            self._encoder.write(fit_to_subtype(block, self.subtype))
         except _ERRORS as error:
-            raise AudioError(f"{self.path}: cannot be written ({reason(error)})") from error
+            raise AudioError(f"{self.path}: cannot be written ({describe_error(error)})") from error
 
     def _finish(self) -> None:
         try:
             self._push(self._resampler.push(torch.zeros(self._channels, 0), last=True))
         except BaseException:
             with contextlib.suppress(*_ERRORS):
-                self._sink.close()
+                self._encoder.close()
             raise
         try:
-            self._sink.close()
-            if self._about:
-                self.complaint = tags.write(self._temporary, self._about, self._kind, self.path.name)
+            self._encoder.close()
+            if self._tags:
+                self.warning = write_tags(self._temporary, self._tags, self._kind, self.path.name)
         except _ERRORS as error:
-            raise AudioError(f"{self.path}: cannot be written ({reason(error)})") from error
+            raise AudioError(f"{self.path}: cannot be written ({describe_error(error)})") from error
 
     def __enter__(self) -> Self:
         return self
@@ -167,39 +177,45 @@ class Writer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:
-            with self._stack:  # gives the file its name, or removes it
+            with self._stack:  # renames the temporary file, or deletes it if _finish raises
                 self._finish()
             return
         try:
             with contextlib.suppress(*_ERRORS):
-                self._sink.close()
+                self._encoder.close()
         finally:
             self._stack.__exit__(kind, error, trace)
 
 
-def _sink(path: Path, kind: Format, subtype: str, rate: int, channels: int, *, long: bool) -> Sink:
+def _open_encoder(path: Path, kind: Format, subtype: str, rate: int, channels: int, *, long: bool) -> Encoder:
     if kind.by_ffmpeg:
         from vocalsep.audio import encoding
 
-        return encoding.Sink(path, subtype, rate, channels)
-    return _Sndfile(path, kind, subtype, rate, channels, long=long)
+        return encoding.FFmpegEncoder(path, subtype, rate, channels)
+    return _SndfileEncoder(path, kind, subtype, rate, channels, long=long)
 
 
-def clipped(block: Waveform, subtype: str, clip: str, name: str) -> int:
-    """How many samples of a block will be put to full scale.
+def count_clipped(block: Waveform, subtype: str, clip: str, name: str) -> int:
+    """Count the samples of a block that `fit_to_subtype` will clamp.
+
+    Args:
+        block: The samples.
+        subtype: Sample format of the output.
+        clip: One of `CLIPPING`.
+        name: The output's name, for the error.
 
     Raises:
-        AudioError: If there are some and `clip` is "error"; `name` is the file.
+        AudioError: If there are any and `clip` is "error".
     """
-    over = exceeding(block, subtype)
+    over = count_out_of_range(block, subtype)
     if over and clip == "error":
         peak = f"a peak of {float(block.abs().max()):.3f} times full scale"
-        raise AudioError(f"{name}: {subtype} does not hold {peak}; clamp or scale it, or choose float")
+        raise AudioError(f"{name}: {subtype} cannot hold {peak}; clamp or scale it, or choose float samples")
     return over
 
 
-def exceeding(samples: Waveform, subtype: str) -> int:
-    """How many samples a file of that sample format cannot hold."""
+def count_out_of_range(samples: Waveform, subtype: str) -> int:
+    """Count the samples that exceed the range of a sample format."""
     if subtype in _FLOATS:
         return 0
     if subtype not in BITS:
@@ -209,8 +225,12 @@ def exceeding(samples: Waveform, subtype: str) -> int:
     return int(((steps > full - 1) | (steps < -full)).sum())
 
 
-def stored(samples: Waveform, subtype: str) -> Tensor:
-    """Samples as an encoder should get them: in range, and rounded for fixed-point formats, where it would cut off."""
+def fit_to_subtype(samples: Waveform, subtype: str) -> Tensor:
+    """Return the samples as an encoder expects them.
+
+    Floats pass unchanged. Samples of a lossy format are clamped to `LOSSY_PEAK`. Fixed-point samples are clamped and
+    rounded to int32 with full scale 2**31; libsndfile would truncate them. NaN becomes 0 in both.
+    """
     if subtype in _FLOATS:
         return samples
     samples = torch.nan_to_num(samples, nan=0.0)

@@ -1,7 +1,7 @@
-"""Title, artist, album, cover and the rest: read from one file, written to another, whatever the formats call them.
+"""Copy title, artist, album, cover and the other tags from one file to another, whatever their formats.
 
-Names are those of Vorbis comments, lower case. mutagen reads and writes them; what it does not read (Matroska, Windows
-Media, the comments of wav and aiff) the decoders tell.
+Fields have the names of Vorbis comments, in lower case. mutagen reads and writes the tags. The decoders supply those
+that it does not read: Matroska, Windows Media, and the comments of wav and aiff.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from vocalsep.audio.tags import id3, mp4
 if TYPE_CHECKING:
     from mutagen import FileType
 
-Names = dict[str, tuple[str, ...]]
+Fields = dict[str, tuple[str, ...]]
 
-_OPENERS = {  # mutagen's, by the name of the format
+_MUTAGEN_TYPES = {  # module and class, by the name of the format
     "WAV": ("wave", "WAVE"),
     "AIFF": ("aiff", "AIFF"),
     "FLAC": ("flac", "FLAC"),
@@ -30,9 +30,9 @@ _OPENERS = {  # mutagen's, by the name of the format
     "MP3": ("mp3", "MP3"),
     "M4A": ("mp4", "MP4"),
 }
-_OF_THE_FILE = ("replaygain_", "r128_", "itun", "encod", "encoder", "accurip", "acoustid_fingerprint", "cuesheet")
-"""Beginnings of names that tell of the sound or of its encoding, not of the song."""
-_OF_THE_STREAM = frozenset(  # what decoders tell among the names
+_FILE_PREFIXES = ("replaygain_", "r128_", "itun", "encod", "encoder", "accurip", "acoustid_fingerprint", "cuesheet")
+"""Prefixes of fields that describe the sound or its encoding, not the song; they are not copied."""
+_STREAM_FIELDS = frozenset(  # decoders list these among the tags
     {
         "major_brand",
         "minor_version",
@@ -48,12 +48,12 @@ _OF_THE_STREAM = frozenset(  # what decoders tell among the names
         "waveformatextensible_channel_mask",
     }
 )
-_DECODERS_WORDS = {"album_artist": "albumartist", "track": "tracknumber", "disc": "discnumber", "year": "date"}
+_FROM_DECODER = {"album_artist": "albumartist", "track": "tracknumber", "disc": "discnumber", "year": "date"}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A cover, as it is stored: its MIME type and bytes."""
+    """A cover: its MIME type and its encoded bytes."""
 
     mime: str
     content: bytes
@@ -61,53 +61,53 @@ class Picture:
 
 @dataclass(frozen=True)
 class Tags:
-    """What a file tells of its song.
+    """The tags of a song.
 
     Attributes:
-        names: Texts by name, as "title" and "artist"; there may be several.
-        cover: The picture.
+        fields: The texts of each field, such as "title" or "artist".
+        cover: The cover, if there is one.
     """
 
-    names: Names
+    fields: Fields
     cover: Picture | None = None
 
-    def of_part(self, part: str, encoder: str) -> Tags:
-        """The tags of a part of the song.
+    def for_part(self, part: str, encoder: str) -> Tags:
+        """Return the tags for one part of the song.
 
         Args:
-            part: What to add to the title, as "vocals".
-            encoder: What made the file.
+            part: Name of the part, such as "vocals"; appended to the title.
+            encoder: Value of the "encoder" field.
         """
-        titles = tuple(f"{title} ({part})" for title in self.names.get("title", ()))
-        return replace(self, names=self.names | ({"title": titles} if titles else {}) | {"encoder": (encoder,)})
+        titles = tuple(f"{title} ({part})" for title in self.fields.get("title", ()))
+        return replace(self, fields=self.fields | ({"title": titles} if titles else {}) | {"encoder": (encoder,)})
 
 
-def read(path: Path) -> tuple[Tags, str]:
-    """Tags of a recording.
+def read_tags(path: Path) -> tuple[Tags, str]:
+    """Read the tags of a recording.
 
     Args:
-        path: A file that `Reader` reads.
+        path: A file that `Reader` can read.
 
     Returns:
-        The tags, and why there are none (or not all), if something went wrong.
+        The tags, and a warning if they could not be read; empty if all went well.
     """
-    names: Names = {}
+    fields: Fields = {}
     cover: Picture | None = None
-    complaint = ""
+    warning = ""
     try:
-        file = None if _is_rf64(path) else _opened(path)
+        file = None if _is_rf64(path) else _open(path)
         if file is not None and file.tags is not None:
-            names, cover = _known(file)
-        if not names:
-            names, other = _from_decoder(path)
+            fields, cover = _read_known(file)
+        if not fields:
+            fields, other = _read_from_decoder(path)
             cover = cover or other
-    except Exception as error:  # whatever is wrong with its tags, the song is worth extracting
-        complaint = f"{path}: its tags cannot be read ({_said(error)})"
-    return Tags({name: texts for name, texts in names.items() if _of_the_song(name)}, cover), complaint
+    except Exception as error:  # broken tags must not stop the extraction
+        warning = f"{path}: its tags cannot be read ({_describe(error)})"
+    return Tags({name: texts for name, texts in fields.items() if _describes_song(name)}, cover), warning
 
 
-def _opened(path: Path) -> FileType | None:
-    """The file as mutagen reads it: as what its name says, or if it is not that, as what it begins like."""
+def _open(path: Path) -> FileType | None:
+    """Open a file with mutagen, by its extension or, if that fails, by its content."""
     import mutagen
 
     found: FileType | None
@@ -121,98 +121,98 @@ def _opened(path: Path) -> FileType | None:
     return found
 
 
-def write(path: Path, tags: Tags, kind: str, name: str) -> str:
-    """Gives tags to a file that was just written; its samples stay as they are.
+def write_tags(path: Path, tags: Tags, kind: str, name: str) -> str:
+    """Add tags to a file that was just written; the samples do not change.
 
     Args:
         path: The file.
         tags: The tags.
-        kind: What it is: the name of its `formats.Format`.
-        name: What the file will be called, for a complaint.
+        kind: Name of the file's `formats.Format`.
+        name: The file's final name, for the warning.
 
     Returns:
-        Why that did not succeed; empty if it did.
+        A warning if the tags could not be written; empty if all went well.
 
     Raises:
-        OSError: If the disk does not take them, so that the file may be broken.
+        OSError: If the disk rejects them, which may leave the file damaged.
     """
-    module, opener = _OPENERS[kind]
+    module, opener = _MUTAGEN_TYPES[kind]
     try:
         file = getattr(importlib.import_module(f"mutagen.{module}"), opener)(path)
         if file.tags is None:
             file.add_tags()
-        _tell(file, tags)
+        _fill(file, tags)
         file.save(padding=lambda _: 0)
-    except Exception as error:  # a song without its tags is better than none
+    except Exception as error:  # a song without tags is better than none
         for cause in (error, error.__cause__, error.__context__):
             if isinstance(cause, OSError):
                 raise cause from error
-        return f"{name}: has no tags ({_said(error)})"
+        return f"{name}: has no tags ({_describe(error)})"
     return ""
 
 
 def _is_rf64(path: Path) -> bool:
-    """Whether it is a long wav, which has no tags, and which mutagen takes for a broken one."""
+    """Return whether a file is RF64, which has no tags; mutagen reports it as a broken wav."""
     with path.open("rb") as file:
         return file.read(4) in (b"RF64", b"BW64")
 
 
-def _said(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _of_the_song(name: str) -> bool:
-    return name != "metadata_block_picture" and not name.startswith(_OF_THE_FILE)
+def _describes_song(name: str) -> bool:
+    return name != "metadata_block_picture" and not name.startswith(_FILE_PREFIXES)
 
 
-def _known(file: FileType) -> tuple[Names, Picture | None]:
-    """Names and cover of a file that mutagen reads."""
+def _read_known(file: FileType) -> tuple[Fields, Picture | None]:
+    """Return fields and cover of a file that mutagen has opened; nothing for kinds of tags that the decoder reads."""
     from mutagen._vorbis import VComment
     from mutagen.id3 import ID3
     from mutagen.mp4 import MP4Tags
 
     if isinstance(file.tags, ID3):
-        names, picture = id3.names(file.tags)
+        fields, picture = id3.read_fields(file.tags)
     elif isinstance(file.tags, MP4Tags):
-        names, picture = mp4.names(file.tags)
+        fields, picture = mp4.read_fields(file.tags)
     elif isinstance(file.tags, VComment):
-        names = {}
+        fields = {}
         for name, text in file.tags:
-            names[name.lower()] = (*names.get(name.lower(), ()), text)
-        picture = _vorbis_picture(file, names)
-    else:  # others are read by the decoder
+            fields[name.lower()] = (*fields.get(name.lower(), ()), text)
+        picture = _read_vorbis_picture(file, fields)
+    else:
         return {}, None
-    return names, Picture(*picture) if picture else None
+    return fields, Picture(*picture) if picture else None
 
 
-def _vorbis_picture(file: Any, names: Names) -> tuple[str, bytes] | None:
+def _read_vorbis_picture(file: Any, fields: Fields) -> tuple[str, bytes] | None:
     from mutagen.flac import Picture as FlacPicture
 
     found = list(getattr(file, "pictures", ()))
-    for text in names.get("metadata_block_picture", ()):
-        with contextlib.suppress(Exception):  # a cover that is none
+    for text in fields.get("metadata_block_picture", ()):
+        with contextlib.suppress(Exception):  # skip damaged covers
             found.append(FlacPicture(base64.b64decode(text)))
-    found.sort(key=lambda picture: picture.type != id3.FRONT)
+    found.sort(key=lambda picture: picture.type != id3.FRONT_COVER)
     return (found[0].mime, found[0].data) if found else None
 
 
-def _from_decoder(path: Path) -> tuple[Names, Picture | None]:
+def _read_from_decoder(path: Path) -> tuple[Fields, Picture | None]:
     with Reader(path) as reader:
         given = {name.lower(): text for name, text in reader.comments.items() if text.strip()}
-        for name in _OF_THE_STREAM:
+        for name in _STREAM_FIELDS:
             given.pop(name, None)
         ffmpeg = reader.by_ffmpeg
-    names: Names = {_DECODERS_WORDS.get(name, name): (text,) for name, text in given.items()}
+    fields: Fields = {_FROM_DECODER.get(name, name): (text,) for name, text in given.items()}
     if not ffmpeg:
-        return names, None
-    from vocalsep.audio.decoding import picture
+        return fields, None
+    from vocalsep.audio.decoding import read_picture
 
-    found = picture(path)
-    return names, Picture(*found) if found else None
+    found = read_picture(path)
+    return fields, Picture(*found) if found else None
 
 
-def _tell(file: Any, tags: Tags) -> None:
-    """Puts tags into a file that mutagen has opened; it has none of its own but its encoder's."""
+def _fill(file: Any, tags: Tags) -> None:
+    """Put tags into a new file that mutagen has opened."""
     from mutagen.flac import FLAC
     from mutagen.flac import Picture as FlacPicture
     from mutagen.id3 import ID3
@@ -220,22 +220,22 @@ def _tell(file: Any, tags: Tags) -> None:
 
     cover = (tags.cover.mime, tags.cover.content) if tags.cover else None
     if isinstance(file.tags, ID3):
-        id3.tell(file.tags, tags.names, cover)
+        id3.add_fields(file.tags, tags.fields, cover)
     elif isinstance(file.tags, MP4Tags):
-        mp4.tell(file.tags, tags.names, cover)
+        mp4.add_fields(file.tags, tags.fields, cover)
     else:
-        file.tags.clear()
-        for name, texts in tags.names.items():
-            file.tags[_vorbis_name(name)] = list(texts)
+        file.tags.clear()  # the encoder's own name
+        for name, texts in tags.fields.items():
+            file.tags[_clean_vorbis_name(name)] = list(texts)
         if cover:
             picture = FlacPicture()
-            picture.type, picture.mime, picture.data = id3.FRONT, *cover
+            picture.type, picture.mime, picture.data = id3.FRONT_COVER, *cover
             if isinstance(file, FLAC):
                 file.add_picture(picture)
             else:
                 file.tags["metadata_block_picture"] = base64.b64encode(picture.write()).decode("ascii")
 
 
-def _vorbis_name(name: str) -> str:
-    """A name that Vorbis comments allow: printable ASCII without "="."""
+def _clean_vorbis_name(name: str) -> str:
+    """Drop the characters that Vorbis comments forbid in names: all but printable ASCII, and "="."""
     return "".join(letter for letter in name if " " <= letter <= "}" and letter != "=") or "comment"

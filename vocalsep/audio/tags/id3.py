@@ -1,4 +1,4 @@
-"""Tags as ID3 has them: mp3, wav, aiff."""
+"""Read and write ID3 tags, which mp3, wav and aiff files have."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mutagen.id3 import ID3
 
-FRONT = 3
-"""The kind of picture that is a front cover."""
+FRONT_COVER = 3
+"""ID3's picture type for the front cover; FLAC uses the same number."""
 
 _FRAMES = {
     "title": "TIT2",
@@ -46,8 +46,8 @@ _FRAMES = {
 _NAMES = {frame: name for name, frame in _FRAMES.items()}
 
 
-def names(tags: ID3) -> tuple[dict[str, tuple[str, ...]], tuple[str, bytes] | None]:
-    """Texts by name, and MIME type and bytes of the cover."""
+def read_fields(tags: ID3) -> tuple[dict[str, tuple[str, ...]], tuple[str, bytes] | None]:
+    """Return the texts of each field, and MIME type and bytes of the cover."""
     found: dict[str, tuple[str, ...]] = {}
     for frame in tags.values():
         kind = frame.FrameID
@@ -63,16 +63,16 @@ def names(tags: ID3) -> tuple[dict[str, tuple[str, ...]], tuple[str, bytes] | No
         else:
             continue
         found[name] = (*found.get(name, ()), *(str(text) for text in texts))
-    pictures = sorted(tags.getall("APIC"), key=lambda picture: picture.type != FRONT)
+    pictures = sorted(tags.getall("APIC"), key=lambda picture: picture.type != FRONT_COVER)
     return found, (pictures[0].mime, pictures[0].data) if pictures else None
 
 
-def tell(tags: ID3, given: dict[str, tuple[str, ...]], cover: tuple[str, bytes] | None) -> None:
-    """Puts texts and a cover into tags."""
+def add_fields(tags: ID3, fields: dict[str, tuple[str, ...]], cover: tuple[str, bytes] | None) -> None:
+    """Add fields and a cover to the tags of a file."""
     from mutagen import id3
 
     utf8 = id3.Encoding.UTF8
-    for name, texts in given.items():
+    for name, texts in fields.items():
         if name in _FRAMES:
             tags.add(getattr(id3, _FRAMES[name])(encoding=utf8, text=list(texts)))
         elif name in ("comment", "description"):
@@ -82,4 +82,4 @@ def tell(tags: ID3, given: dict[str, tuple[str, ...]], cover: tuple[str, bytes] 
         else:
             tags.add(id3.TXXX(encoding=utf8, desc=name, text=list(texts)))
     if cover:
-        tags.add(id3.APIC(encoding=utf8, mime=cover[0], type=FRONT, desc="", data=cover[1]))
+        tags.add(id3.APIC(encoding=utf8, mime=cover[0], type=FRONT_COVER, desc="", data=cover[1]))

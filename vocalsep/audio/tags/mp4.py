@@ -1,4 +1,4 @@
-"""Tags as MP4 has them: m4a."""
+"""Read and write MP4 tags, which m4a files have."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _ATOMS = {
 }
 _NAMES = {atom: name for name, atom in _ATOMS.items()}
 _PAIRS = {"tracknumber": "trkn", "discnumber": "disk"}
-_FREE = "----:com.apple.iTunes:"
+_FREEFORM = "----:com.apple.iTunes:"
 _MIME = {13: "image/jpeg", 14: "image/png"}  # by MP4Cover's imageformat
 
 
-def names(tags: MP4Tags) -> tuple[dict[str, tuple[str, ...]], tuple[str, bytes] | None]:
-    """Texts by name, and MIME type and bytes of the cover."""
+def read_fields(tags: MP4Tags) -> tuple[dict[str, tuple[str, ...]], tuple[str, bytes] | None]:
+    """Return the texts of each field, and MIME type and bytes of the cover."""
     found: dict[str, tuple[str, ...]] = {}
     for atom, values in tags.items():
         if atom in _NAMES:
@@ -54,28 +54,28 @@ def names(tags: MP4Tags) -> tuple[dict[str, tuple[str, ...]], tuple[str, bytes] 
     return found, (_MIME.get(covers[0].imageformat, "image/jpeg"), bytes(covers[0]))
 
 
-def tell(tags: MP4Tags, given: dict[str, tuple[str, ...]], cover: tuple[str, bytes] | None) -> None:
-    """Puts texts and a cover into tags."""
+def add_fields(tags: MP4Tags, fields: dict[str, tuple[str, ...]], cover: tuple[str, bytes] | None) -> None:
+    """Add fields and a cover to the tags of a file."""
     from mutagen.mp4 import MP4Cover
 
-    for name, texts in given.items():
+    for name, texts in fields.items():
         if name in _ATOMS:
             tags[_ATOMS[name]] = list(texts)
-        elif name in _PAIRS and (pair := _pair(texts[0])):
+        elif name in _PAIRS and (pair := _parse_pair(texts[0])):
             tags[_PAIRS[name]] = [pair]
         elif name == "bpm" and texts[0].isdecimal() and int(texts[0]) < 2**16:
             tags["tmpo"] = [int(texts[0])]
         elif name == "compilation" and texts[0] in ("0", "1"):
             tags["cpil"] = texts[0] == "1"
         else:
-            tags[_FREE + name] = [text.encode() for text in texts]
+            tags[_FREEFORM + name] = [text.encode() for text in texts]
     if cover and cover[0] in _MIME.values():
         kind = next(kind for kind, mime in _MIME.items() if mime == cover[0])
         tags["covr"] = [MP4Cover(cover[1], imageformat=kind)]
 
 
-def _pair(text: str) -> tuple[int, int] | None:
-    """A number and how many there are: "3/12" or "3"."""
+def _parse_pair(text: str) -> tuple[int, int] | None:
+    """Parse "3/12" or "3" into a number and a total; 0 for no total, None for any other text."""
     parts = text.split("/")
     if len(parts) > 2 or not all(part.strip().isdecimal() and int(part) < 2**16 for part in parts):
         return None

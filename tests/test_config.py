@@ -224,12 +224,12 @@ def test_plain_values_leave_out_none_and_what_is_not_a_setting() -> None:
 def test_file_that_is_not_toml_is_refused_by_name(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "broken.toml"
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"broken\.toml: not a readable TOML file"):
+    with pytest.raises(ConfigError, match=r"broken\.toml: not a valid TOML file"):
         config.read_toml(path)
 
 
 def test_file_that_is_missing_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"absent\.toml: not a readable TOML file"):
+    with pytest.raises(ConfigError, match=r"absent\.toml: cannot read this TOML file"):
         config.read_toml(tmp_path / "absent.toml")
 
 

@@ -1,7 +1,7 @@
-"""Settings: frozen dataclasses that are read from TOML, changed by dotted overrides, and written back.
+"""Settings: frozen dataclasses, read from TOML, changed by dotted overrides and written back to TOML.
 
-A setting that does not exist is refused with the nearest one that does; a value of the wrong type is refused with
-the type expected. Defaults stand in the dataclasses and nowhere else.
+An unknown setting is an error that suggests the nearest known one. A value of the wrong type is an error that names the
+expected type. Defaults are written in the dataclasses and nowhere else.
 """
 
 from __future__ import annotations
@@ -23,33 +23,35 @@ T = TypeVar("T")
 
 
 def build(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
-    """Makes a settings dataclass from plain values.
+    """Build a settings dataclass from plain values.
 
     Args:
-        cls: A dataclass whose fields are bool, int, float, str, Literal, tuples of these, such dataclasses, or a choice
-            of such dataclasses, each with a different ``kind: Literal["..."] = "..."``.
-        values: One entry per field; fields that are missing keep their default.
+        cls: A dataclass. Its fields may be bool, int, float, str, Literal, tuples of these, other such dataclasses, or
+            a union of such dataclasses that each have a different ``kind: Literal["..."] = "..."``.
+        values: One entry per field. Missing fields keep their defaults.
         where: Dotted name of this table, for messages.
 
     Raises:
-        ConfigError: For an unknown or missing key, a wrong type, or a value that the class itself refuses.
+        ConfigError: For an unknown or missing key, a wrong type, or a value that the class itself rejects.
     """
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
     hints = typing.get_type_hints(cls)
-    made = {}
+    converted = {}
     for key, value in values.items():
         name = f"{where}.{key}" if where else key
         if key not in fields:
             raise ConfigError(describe_unknown("setting", name, [f"{where}.{f}" if where else f for f in fields]))
-        made[key] = _convert(hints[key], value, name)
+        converted[key] = _convert(hints[key], value, name)
     missing = [
         name
         for name, field in fields.items()
-        if name not in made and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if name not in converted
+        and field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
     ]
     if missing:
         raise ConfigError(f"setting {f'{where}.' if where else ''}{missing[0]} is missing")
-    return cls(**made)
+    return cls(**converted)
 
 
 def _convert(hint: Any, value: Any, name: str) -> Any:
@@ -70,7 +72,9 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
     elif origin in (types.UnionType, typing.Union):
         if value is None and type(None) in arguments:
             return None
-        return _convert(_member([kind for kind in arguments if kind is not type(None)], value, name), value, name)
+        return _convert(
+            _choose_member([kind for kind in arguments if kind is not type(None)], value, name), value, name
+        )
     elif origin is dict:
         if isinstance(value, Mapping):
             kind = arguments[1]
@@ -85,8 +89,8 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
     raise ConfigError(f"{name} = {value!r}: expected {expected}")
 
 
-def _member(members: list[Any], value: Any, name: str) -> Any:
-    """Of alternative tables the one that is of the `kind` that the value names, by default the first."""
+def _choose_member(members: list[Any], value: Any, name: str) -> Any:
+    """Return the union's member whose `kind` the value names, or the first member if it names none."""
     if len(members) == 1 or not isinstance(value, Mapping):
         return members[0]
     kinds = {typing.get_args(typing.get_type_hints(member)["kind"])[0]: member for member in members}
@@ -97,55 +101,60 @@ def _member(members: list[Any], value: Any, name: str) -> Any:
 
 
 def to_dict(settings: Any) -> dict[str, Any]:
-    """Plain values of a settings dataclass, fit for TOML and JSON (tuples become lists, None is left out)."""
+    """Turn a settings dataclass into plain values for TOML and JSON. Tuples become lists; None is left out."""
     return {
-        field.name: _plain(getattr(settings, field.name))
+        field.name: _to_plain(getattr(settings, field.name))
         for field in dataclasses.fields(settings)
         if field.init and getattr(settings, field.name) is not None
     }
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return to_dict(value)
     if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items() if entry is not None}
-    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
+        return {key: _to_plain(entry) for key, entry in value.items() if entry is not None}
+    return [_to_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Reads a TOML file.
+    """Read a TOML file.
 
     Raises:
-        ConfigError: If it is missing or is not TOML.
+        ConfigError: If the file cannot be read or is not TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: not a readable TOML file ({error})") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read this TOML file ({error.strerror})") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: not a valid TOML file ({error})") from error
 
 
 def dump_toml(values: Mapping[str, Any]) -> str:
-    """TOML text of plain values."""
+    """Format plain values as TOML."""
     return tomli_w.dumps(values)
 
 
 def override(values: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:
-    """Applies ``a.b=value`` overrides; the value is TOML, or else a plain string.
+    """Apply ``a.b=value`` overrides. The value is parsed as TOML; a value that is not TOML is a plain string.
 
     Args:
-        values: Nested plain values; not changed.
-        settings: Overrides in order; a later one wins.
+        values: Nested plain values. They are not changed.
+        settings: Overrides in order. A later one wins.
+
+    Returns:
+        The values with all overrides applied.
 
     Raises:
-        ConfigError: For an override without ``=`` or one that goes through a plain value.
+        ConfigError: For an override without a key or ``=``, or one whose path leads through a plain value.
     """
     merged: dict[str, Any] = {key: _copy(value) for key, value in values.items()}
     for setting in settings:
         path, equals, text = setting.partition("=")
         *tables, key = [part.strip() for part in path.split(".")]
         if not equals or not all((*tables, key)):
-            raise ConfigError(f"override {setting!r}: expected key=value, as in training.batch_size=8")
+            raise ConfigError(f"override {setting!r}: expected key=value, for example training.batch_size=8")
         try:
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:

@@ -1,7 +1,7 @@
-"""What can go wrong, in words that a user can act on.
+"""The errors that vocalsep raises, with messages that a user can act on.
 
-Every error that is not a bug is a `VocalsepError`: one line that names the thing, says what was expected and what
-to do. The command line prints that line and goes on with the next song; anything else keeps its traceback.
+Every error that is not a bug is a `VocalsepError`. Its message is one line that says what happened, to which thing and
+what to do. The command line prints that line and continues with the next song. A bug keeps its traceback.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ class DatasetError(VocalsepError):
 
 
 def describe_unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """Says that `name` is not a known `what`, and which known name comes nearest.
+    """Write the message for an unknown name, with the nearest known name as a suggestion.
 
     Args:
-        what: The kind of thing, as in "model".
-        name: What was asked for.
+        what: The kind of thing, for example "model".
+        name: The name that was asked for.
         known: The names that exist.
 
     Returns:
-        One line for an error.
+        One line. If no known name is similar, it lists them all.
     """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)

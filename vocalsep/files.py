@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, folders with all that lies below them, and JSON with names of files in it."""
+"""Write files atomically, walk through folders, and write JSON that may contain file names."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _SUFFIX = ".part"
 def walk(
     root: Path, *, recursive: bool = True, onerror: Callable[[OSError], object] | None = None
 ) -> Iterator[tuple[Path, list[str]]]:
-    """A folder and those below it, each followed by the folders in it, by name.
+    """Walk through a folder and its subfolders, in order of their names.
 
-    Links to folders are followed, but no folder is walked through twice, so that links in a ring end; one that is there
-    without any link is found in its own place. Hidden folders are left out.
+    Links to folders are followed, but no folder is visited twice, so that circular links end. A folder that can be
+    reached without a link is visited in its own place. Hidden folders are skipped.
 
     Args:
-        root: The folder.
-        recursive: Whether those below it are wanted.
+        root: The folder to start from.
+        recursive: Whether to visit subfolders.
         onerror: Called for each folder that cannot be listed.
 
     Yields:
-        A folder, and the names of the files in it, sorted.
+        A folder, and the sorted names of the files in it.
     """
     own = {root}
     for name, folders, _ in os.walk(root) if recursive else ():
@@ -53,21 +53,22 @@ def walk(
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its name when the ``with`` block ends, and vanishes if it fails.
+    """Create a temporary file beside `path`, and rename it to `path` when the ``with`` block ends.
 
-    What a killed process has left of an earlier attempt is removed, too; see `remove_leftovers`.
+    If the block fails, the temporary file is deleted and `path` stays as it was. Temporary files that killed processes
+    left for `path` are deleted first; see `remove_leftovers`.
 
     Args:
-        path: The file to be; replaced if it exists. Its folder must exist.
+        path: The file to write or replace. Its folder must exist.
 
     Yields:
-        The temporary file, empty.
+        The empty temporary file.
 
     Raises:
-        OSError: If the folder does not take the file.
+        OSError: If the file cannot be created or renamed.
     """
     remove_leftovers(path)
-    handle, temporary = _temporary(path)
+    handle, temporary = _create_temporary(path)
     try:
         yield temporary
         umask = os.umask(0)
@@ -79,28 +80,28 @@ def write_atomically(path: Path) -> Iterator[Path]:
         raise
     finally:
         if handle is not None:
-            os.close(handle)  # and with it the lock
+            os.close(handle)  # this also releases the lock
 
 
 def remove_leftovers(path: Path) -> None:
-    """Removes temporary files of `path` that nobody writes any more, since their process was killed.
+    """Delete the temporary files of `path` that killed processes left behind.
 
-    A process holds a lock on the file that it writes, and loses it when it ends in whatever way. Where there are no
-    locks, nothing is removed.
+    A process locks the temporary file that it writes, and loses the lock when it ends, even if it is killed. On systems
+    without locks nothing is deleted.
 
     Args:
-        path: The file that they were to become.
+        path: The file that the temporary files were written for.
     """
     if fcntl is None:
         return
-    ours = re.compile(re.escape(_prefix(path)) + "[a-z0-9_]{8}" + re.escape(_SUFFIX))
+    pattern = re.compile(re.escape(_prefix(path)) + "[a-z0-9_]{8}" + re.escape(_SUFFIX))
     with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
-        for name in [entry.name for entry in entries if ours.fullmatch(entry.name)]:
+        for name in [entry.name for entry in entries if pattern.fullmatch(entry.name)]:
             with contextlib.suppress(OSError):
-                _remove_if_left(path.with_name(name))
+                _delete_if_abandoned(path.with_name(name))
 
 
-def _remove_if_left(temporary: Path) -> None:
+def _delete_if_abandoned(temporary: Path) -> None:
     handle = os.open(temporary, os.O_RDWR)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -109,18 +110,18 @@ def _remove_if_left(temporary: Path) -> None:
         os.close(handle)
 
 
-def _temporary(path: Path) -> tuple[int | None, Path]:
-    """A new file, and the handle that holds its lock where there are locks."""
+def _create_temporary(path: Path) -> tuple[int | None, Path]:
+    """Create a temporary file. Return the handle that holds its lock (None on Windows), and its path."""
     while True:
         handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=_SUFFIX, dir=path.parent)
         if fcntl is None:
-            os.close(handle)  # an open file cannot be renamed there
+            os.close(handle)  # Windows cannot rename an open file
             return None, Path(name)
-        with contextlib.suppress(OSError):  # some file systems know no locks
+        with contextlib.suppress(OSError):  # some file systems have no locks
             fcntl.flock(handle, fcntl.LOCK_EX)
         if os.fstat(handle).st_nlink:
             return handle, Path(name)
-        os.close(handle)  # somebody swept it away before it was locked
+        os.close(handle)  # another process deleted the file before it was locked
 
 
 def _prefix(path: Path) -> str:
@@ -128,24 +129,26 @@ def _prefix(path: Path) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file, UTF-8, that appears whole or not at all.
+    """Write a UTF-8 text file atomically.
 
     Args:
-        path: The file; replaced if it exists. Its folder must exist.
-        text: What it is to hold.
+        path: The file to write or replace. Its folder must exist.
+        text: The whole text of the file.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If the file cannot be written.
     """
     with write_atomically(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def dump_json(value: object, *, indent: int | None = None) -> str:
-    """JSON, without a line's end. Letters stand as they are, unless a name of a file is no text.
+    """Format a value as JSON, without a final newline.
+
+    Letters outside ASCII stay as they are, unless the value holds a file name that is not valid Unicode.
 
     Raises:
-        ValueError: If there is a number in it that JSON does not know.
+        ValueError: If the value holds NaN or infinity.
     """
     text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     with contextlib.suppress(UnicodeEncodeError):

@@ -1,10 +1,11 @@
-"""Models: weights, config and card. Finding, verifying, loading and saving them.
+"""Find, verify, load and save models. A model is weights, configuration and a card.
 
-A model is one safetensors file whose metadata says everything that is needed to use it: net, options, front end,
-what it was trained on and under which licence. Nothing is unpickled. Published models lie in the folder ``models``,
-each beside its card ``<model>.md``, whose list of facts carries the file's SHA-256; a published file is verified
-against it each time it is loaded. Any other file is verified against the SHA-256 of its tensors in its own metadata,
-which finds damage, not malice; files of versions that did not write it are taken as they are.
+A model is one safetensors file. Its metadata holds everything needed to use it: net, options, front end, training data
+and licence. Nothing is unpickled.
+
+Published models are in the folder ``models``, each beside its card ``<model>.md``. The card's list of facts holds the
+file's SHA-256, and loading verifies the file against it. Any other file is verified against the SHA-256 of its tensors
+in its own metadata, which finds damage but not malice. Older files without that SHA-256 load unverified.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ class Model:
     """A net with its weights, ready for use.
 
     Attributes:
-        name: Its name, or the file it came from.
+        name: Name of the published model, or of the weights file without its extension.
         net: The net, in evaluation mode.
-        front_end: What the net looks at.
-        metadata: The rest of the metadata: training data, licence, metrics, version.
+        front_end: The front end that computes the net's features.
+        metadata: The rest of the file's metadata: training data, licence, metrics, version.
     """
 
     name: str
@@ -54,9 +55,9 @@ class Card:
     """The card of a published model.
 
     Attributes:
-        name: The model.
-        text: The card, Markdown.
-        facts: Its list of facts (lines ``- **Key**: value``), keys in lower case.
+        name: Name of the model.
+        text: The card as Markdown.
+        facts: Facts from the card's list (lines ``- **Key**: value``), with keys in lower case.
     """
 
     name: str
@@ -66,17 +67,17 @@ class Card:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
-    """One published model in a list of all.
+    """A published model, as `list_models` describes it.
 
     Attributes:
         name: The name that `load` takes.
-        description: What the model is, in a sentence.
+        description: What the model is, in one sentence.
         purpose: What to use it for.
-        scores: How well it separates, with the metric and the data set.
-        data: What it was trained on.
-        licence: Terms of its weights.
+        scores: Its scores, with metric and data set.
+        data: The data that it was trained on.
+        licence: Licence of its weights.
         size_mb: Size of its weights file in MB.
-        is_default: Whether vocalsep takes it when no model is named.
+        is_default: Whether it is the default model.
     """
 
     name: str
@@ -90,14 +91,14 @@ class ModelInfo:
 
 
 def find_models_folder() -> Path:
-    """Where the published models lie: inside the installed package, else beside it in a checkout."""
+    """Return the folder of the published models: inside an installed package, or beside the package in a checkout."""
     package = Path(__file__).parent
     inside = package / "models"
     return inside if inside.is_dir() else package.parent / "models"
 
 
 def find_models(folder: Path | None = None) -> dict[str, Path]:
-    """Find the published models: their names and weights files."""
+    """Find the published models. Return their weights files by name."""
     return {path.stem: path for path in sorted((folder or find_models_folder()).glob(f"*{SUFFIX}"))}
 
 
@@ -126,21 +127,25 @@ def list_models(folder: Path | None = None) -> list[ModelInfo]:
 
 
 def read_card(name: str, folder: Path | None = None) -> Card:
-    """Reads the card of a published model.
+    """Read the card of a published model.
+
+    Args:
+        name: Name of the model.
+        folder: Folder of the published models; `find_models_folder` by default.
 
     Raises:
-        ModelError: If there is no such model or it has no card.
+        ModelError: If the model is unknown or has no card.
     """
-    path = _published_path(name, folder).with_suffix(".md")
+    path = _find_weights_file(name, folder).with_suffix(".md")
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ModelError(f"model {name!r} has no card {path.name}") from error
+        raise ModelError(f"model {name!r} has no card {path.name}; install vocalsep again") from error
     facts = {key.lower(): value for key, value in re.findall(r"^- \*\*(.+?)\*\*: (.+)$", text, re.MULTILINE)}
     return Card(name=name, text=text, facts=facts)
 
 
-def _published_path(name: str, folder: Path | None) -> Path:
+def _find_weights_file(name: str, folder: Path | None) -> Path:
     known = find_models(folder)
     if name not in known:
         raise ModelError(describe_unknown("model", name, known))
@@ -148,59 +153,63 @@ def _published_path(name: str, folder: Path | None) -> Path:
 
 
 def load(name: str = DEFAULT_MODEL, folder: Path | None = None) -> Model:
-    """Loads a model.
+    """Load a model.
 
     Args:
-        name: A published model, or the path of a weights file (anything that ends in ``.safetensors``).
-        folder: Where published models are looked for; `find_models_folder` by default.
+        name: Name of a published model, or path of a weights file, which must end in ``.safetensors``.
+        folder: Folder of the published models; `find_models_folder` by default.
 
     Raises:
-        ModelError: If it is unknown, damaged, does not match its card, or does not fit this version.
+        ModelError: If the model is unknown, damaged, does not match its card, or does not fit this version.
     """
     if name.endswith(SUFFIX):
         path = Path(name)
         if not path.is_file():
             raise ModelError(f"{path}: no such weights file")
     else:
-        path = _published_path(name, folder)
+        path = _find_weights_file(name, folder)
         stated = read_card(name, folder).facts.get("sha-256", "").strip("`")
         if hash_file(path) != stated:
-            raise ModelError(f"model {name!r}: the file does not match its card's SHA-256; install vocalsep again")
+            raise ModelError(
+                f"model {name!r}: the weights file does not match its card's SHA-256; install vocalsep again"
+            )
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})["vocalsep"])
+            metadata = json.loads((file.metadata() or {})["vocalsep"])
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-        if not isinstance(about, dict):
-            raise ValueError("its metadata is not a table")
+        if not isinstance(metadata, dict):
+            raise ValueError("the metadata is not a table")
     except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise ModelError(f"{path}: not a vocalsep weights file ({_line(error)})") from error
-    if about.get("tensors") not in (None, _hash_tensors(state)):
-        raise ModelError(f"{path}: is damaged: the weights do not match the SHA-256 in its metadata; get it anew")
-    return _assemble(path.stem if path.suffix == SUFFIX else name, about, state)
-
-
-def _assemble(name: str, about: dict[str, Any], state: dict[str, Tensor]) -> Model:
-    if about.get("format") != _FORMAT:
+        raise ModelError(f"{path}: not a vocalsep weights file ({_shorten(error)})") from error
+    if metadata.get("tensors") not in (None, _hash_tensors(state)):
         raise ModelError(
-            f"model {name!r}: format {about.get('format')!r}, this version reads {_FORMAT}; update vocalsep"
+            f"{path}: is damaged: the weights do not match the SHA-256 in its metadata; download the file again"
+        )
+    return _build_model(path.stem if path.suffix == SUFFIX else name, metadata, state)
+
+
+def _build_model(name: str, metadata: dict[str, Any], state: dict[str, Tensor]) -> Model:
+    if metadata.get("format") != _FORMAT:
+        raise ModelError(
+            f"model {name!r}: has format {metadata.get('format')!r}, but this version reads {_FORMAT}; update vocalsep"
         )
     try:
-        net = nets.build(about["net"], about["options"])
-        kind = FRONT_ENDS[about["front_end_kind"]]
-        front_end = config.build(kind, about["front_end"], "front_end")
-        net.load_state_dict({key: _single(tensor) for key, tensor in state.items()})
+        net = nets.build(metadata["net"], metadata["options"])
+        kind = FRONT_ENDS[metadata["front_end_kind"]]
+        front_end = config.build(kind, metadata["front_end"], "front_end")
+        net.load_state_dict({key: _widen(tensor) for key, tensor in state.items()})
     except (ConfigError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise ModelError(f"model {name!r}: does not fit this version of vocalsep ({_line(error)})") from error
-    used = ("format", "net", "options", "front_end_kind", "front_end", "tensors")
-    rest = {key: value for key, value in about.items() if key not in used}
+        raise ModelError(f"model {name!r}: does not fit this version of vocalsep ({_shorten(error)})") from error
+    consumed = ("format", "net", "options", "front_end_kind", "front_end", "tensors")
+    rest = {key: value for key, value in metadata.items() if key not in consumed}
     return Model(name=name, net=net.eval().requires_grad_(False), front_end=front_end, metadata=rest)
 
 
-def _line(error: Exception) -> str:
+def _shorten(error: Exception) -> str:
     return textwrap.shorten(str(error), 200, placeholder=" ...")
 
 
-def _single(tensor: Tensor) -> Tensor:
+def _widen(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
@@ -208,18 +217,19 @@ def save(
     path: Path,
     net: nets.Net,
     front_end: FrontEnd,
-    about: Mapping[str, Any],
+    metadata: Mapping[str, Any],
     *,
     half: bool = True,
 ) -> None:
-    """Writes a model's weights file; the file appears whole or not at all.
+    """Write a model's weights file. The file appears complete or not at all.
 
     Args:
-        path: The file to be; its folder must exist.
+        path: The weights file. Its folder must exist.
         net: The net.
-        front_end: Its front end.
-        about: What else to say: training data, licence, metrics, version.
-        half: Whether matrices and kernels are kept as float16; vectors, which are few and may be large, never are.
+        front_end: The net's front end.
+        metadata: Further metadata: training data, licence, metrics, version.
+        half: Whether to store matrices and kernels as float16. Vectors stay in float32: they are small, and their
+            values may be too large for float16.
     """
     net_names = {kind: name for name, kind in nets.NETS.items()}
     front_end_settings = config.to_dict(front_end)
@@ -227,8 +237,8 @@ def save(
         key: (tensor.half() if half and tensor.is_floating_point() and tensor.ndim > 1 else tensor).cpu().contiguous()
         for key, tensor in net.state_dict().items()
     }
-    metadata = {
-        **about,
+    complete = {
+        **metadata,
         "format": _FORMAT,
         "net": net_names[type(net)],
         "options": config.to_dict(net.options),
@@ -236,36 +246,36 @@ def save(
         "front_end": front_end_settings,
         "tensors": _hash_tensors(state),
     }
-    content = serialise(state, metadata={"vocalsep": json.dumps(metadata, sort_keys=True)})
+    content = serialise(state, metadata={"vocalsep": json.dumps(complete, sort_keys=True)})
     with files.write_atomically(path) as temporary:
         temporary.write_bytes(content)
 
 
 def _hash_tensors(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 of tensors, by their names, shapes, types and bytes."""
-    found = hashlib.sha256()
+    """Return the SHA-256 of tensors: of their names, shapes, types and bytes."""
+    sha256 = hashlib.sha256()
     for key, tensor in sorted(state.items()):
-        found.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
+        sha256.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        sha256.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return sha256.hexdigest()
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def choose_device(wanted: str = "auto") -> torch.device:
-    """The device to compute on.
+    """Choose the device to run on.
 
     Args:
-        wanted: "auto" (CUDA if there is one, else the CPU), "cpu" or "cuda".
+        wanted: "auto" (CUDA when available, otherwise the CPU), "cpu" or "cuda".
 
     Raises:
-        ConfigError: If CUDA is asked for and missing.
+        ConfigError: If `wanted` is "cuda" and CUDA is not available.
     """
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
-        raise ConfigError("device cuda: this machine or this build of torch has none; use --device cpu")
+        raise ConfigError("device cuda: no CUDA device found, or torch was built without CUDA; use --device cpu")
     return torch.device("cuda" if available and wanted != "cpu" else "cpu")

@@ -102,7 +102,7 @@ def test_vocals_suit_the_key_of_their_own_accompaniment() -> None:
     ratios = []
     for track in stems.find(recordings("stems") / "musdb18").tracks[::2]:
         song = {stem: samples.numpy() for stem, samples in track.load(RATE, 2).items()}
-        ratios.append(keys.suiting_ratio(song["vocals"], song["accompaniment"], RATE))
+        ratios.append(keys.find_matching_ratio(song["vocals"], song["accompaniment"], RATE))
     steps = keys.STEPS * np.log2(ratios)
     assert len(steps) == 20
     assert np.mean(np.abs(steps) < 1.5) > 0.6

@@ -22,10 +22,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from vocalsep import nets
-from vocalsep.datasets.cache import Decoded
+from vocalsep.datasets.cache import DecodedTrack
 from vocalsep.datasets.tracks import Source, Track
 from vocalsep.training import recipes
-from vocalsep.training.excerpts.sampler import ExcerptOptions, Excerpts, Pool
+from vocalsep.training.excerpts.sampler import ExcerptOptions, ExcerptSampler, Pool
 from vocalsep.training.material import Material
 from vocalsep.training.recipes import Recipe
 from vocalsep.training.team import Team
@@ -35,20 +35,20 @@ ONE = (Source(Path("noise")),)
 AUGMENTATIONS = ("pitch", "tempo", "speed", "compressor", "double", "echo", "reverb", "eq", "limiter", "band_limit")
 
 
-def noise(recipe: Recipe, options: ExcerptOptions) -> Excerpts:
+def noise(recipe: Recipe, options: ExcerptOptions) -> ExcerptSampler:
     """Excerpts of noise for any recipe."""
     rng = np.random.default_rng(0)
     stems = [rng.standard_normal((2, 30 * recipe.front_end.rate)).astype(np.float16) for _ in range(2)]
     names = ("vocals", "accompaniment")
     tracks = [
-        Decoded(
+        DecodedTrack(
             track=Track(name="noise", group="noise", **dict.fromkeys(kept, ONE)),
             stems={name: stem for name, stem in zip(names, stems, strict=True) if name in kept},
         )
         for kept in (names, names[:1], names[1:])
     ]
     songs, voices, instrumentals = ([Pool([track])] for track in tracks)
-    return Excerpts(
+    return ExcerptSampler(
         songs=songs,
         voices=voices,
         instrumentals=instrumentals,
@@ -91,12 +91,12 @@ def presets_table(names: list[str], precision: str, seconds: float) -> None:
         recipe = replace(recipe, training=replace(recipe.training, precision=precision))  # type: ignore[arg-type]
         material = Material(training=noise(recipe, recipe.excerpts), validation=None, names={}, heard={})
         trainer = Trainer(recipe, material, Team(device=torch.device("cpu")))
-        drawn, size = trainer.draw(0), recipe.training.batch_size
+        drawn, size = trainer.draw_batch(0), recipe.training.batch_size
         counter = FlopCounterMode(display=False)
         with counter:
             trainer.update(drawn)
         step = timed(lambda trainer=trainer, drawn=drawn: trainer.update(drawn), seconds)
-        draw = timed(lambda trainer=trainer: trainer.draw(1), seconds / 5)
+        draw = timed(lambda trainer=trainer: trainer.draw_batch(1), seconds / 5)
         sound = recipe.front_end.chunk_samples / recipe.front_end.rate
         speed = counter.get_total_flops() / step
         print(
@@ -119,13 +119,13 @@ def changes_table(seconds: float) -> None:
             elif name == "in_key":
                 options = replace(options, in_key=1.0)
             excerpts = noise(recipe, options)
-            cells.append(1e3 * timed(lambda excerpts=excerpts: excerpts.batch(0, 4), seconds) / 4)
+            cells.append(1e3 * timed(lambda excerpts=excerpts: excerpts.draw_batch(0, 4), seconds) / 4)
         print(f"| {name} | " + " | ".join(f"{cell:.1f}" for cell in cells) + " |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", nargs="+", default=sorted(recipes.presets()))
+    parser.add_argument("--preset", nargs="+", default=sorted(recipes.list_presets()))
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

@@ -48,10 +48,10 @@ def response_db(before: np.ndarray, after: np.ndarray, hz: float) -> float:
 
 def test_what_never_happens_draws_nothing_and_what_always_happens_does() -> None:
     source, untouched = rng(), rng()
-    assert not any(augment.chance(0.0, source) for _ in range(100))
+    assert not any(augment.happens(0.0, source) for _ in range(100))
     assert source.random() == untouched.random()
-    assert all(augment.chance(1.0, source) for _ in range(100))
-    assert 0.2 < np.mean([augment.chance(0.3, source) for _ in range(500)]) < 0.4
+    assert all(augment.happens(1.0, source) for _ in range(100))
+    assert 0.2 < np.mean([augment.happens(0.3, source) for _ in range(500)]) < 0.4
 
 
 def test_switched_off_nothing_changes() -> None:
@@ -86,7 +86,7 @@ def test_changes_are_drawn_within_their_ranges_and_as_often_as_stated() -> None:
 @pytest.mark.parametrize("tempo", [1.0, 0.85])
 def test_pitch_moves_a_sine_by_the_stated_semitones(semitones: float, tempo: float) -> None:
     change = Change(2 ** (semitones / 12), tempo)
-    changed = change.apply(sine(440, change.source_samples(SAMPLES, RATE)), SAMPLES, RATE)
+    changed = change.apply(sine(440, change.count_source_samples(SAMPLES, RATE)), SAMPLES, RATE)
     assert 12 * np.log2(peak_hz(changed) / 440) == pytest.approx(semitones, abs=0.03)
     inner = changed[0, 1_000:-1_000]
     assert np.abs(inner).max() == pytest.approx(0.5, rel=0.15)  # and keeps its level
@@ -99,7 +99,7 @@ def test_speed_moves_pitch_and_tempo_alike_and_needs_no_phase_vocoder(ratio: flo
     options = AugmentOptions(speed=1.0, speed_ratio=(ratio, ratio))
     change = augment.draw_change(options, np.random.default_rng(0))
     assert (change.pitch, change.tempo) == (ratio, ratio)
-    seconds = np.arange(change.source_samples(SAMPLES, RATE)) / RATE
+    seconds = np.arange(change.count_source_samples(SAMPLES, RATE)) / RATE
 
     def beating(seconds: np.ndarray, speed: float) -> np.ndarray:
         beat = 1 + 0.5 * np.cos(2 * np.pi * 4 * speed * seconds)
@@ -116,7 +116,7 @@ def test_speed_moves_pitch_and_tempo_alike_and_needs_no_phase_vocoder(ratio: flo
 @pytest.mark.parametrize("tempo", [0.8, 1.25])
 def test_tempo_changes_how_fast_beats_follow_and_not_the_pitch(tempo: float) -> None:
     change = Change(tempo=tempo)
-    length = change.source_samples(2 * SAMPLES, RATE)
+    length = change.count_source_samples(2 * SAMPLES, RATE)
     beats = 0.5 + 0.5 * np.sin(2 * np.pi * 4 * np.arange(length) / RATE)
     changed = change.apply((beats * sine(500, length)).astype(np.float32), 2 * SAMPLES, RATE)
     assert peak_hz(changed) == pytest.approx(500, rel=0.005)
@@ -137,7 +137,7 @@ def test_a_changed_excerpt_has_its_length_and_no_silent_end(
     samples: int, semitones: float, tempo: float, rate: int
 ) -> None:
     change = Change(2 ** (semitones / 12), tempo)
-    source = noise(3, change.source_samples(samples, rate), channels=3)
+    source = noise(3, change.count_source_samples(samples, rate), channels=3)
     before = source.copy()
     changed = change.apply(source, samples, rate)
     assert changed.shape == (3, samples)
@@ -149,7 +149,7 @@ def test_a_changed_excerpt_has_its_length_and_no_silent_end(
 
 def test_no_change_is_the_recording_itself() -> None:
     source = noise(4)
-    assert Change().source_samples(SAMPLES, RATE) == SAMPLES
+    assert Change().count_source_samples(SAMPLES, RATE) == SAMPLES
     np.testing.assert_array_equal(Change().apply(source, SAMPLES, RATE), source)
 
 
@@ -159,10 +159,10 @@ def test_no_change_is_the_recording_itself() -> None:
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.floats(-9, 9), min_size=7, max_size=7))
 def test_an_equaliser_stays_between_its_bands_gains_and_meets_them(gains: list[float]) -> None:
-    curve = augment.eq_curve(np.linspace(0, 22_050, 3_000), np.array(gains))
+    curve = augment.interpolate_gains(np.linspace(0, 22_050, 3_000), np.array(gains))
     assert min(gains) - 1e-9 <= curve.min()
     assert curve.max() <= max(gains) + 1e-9
-    np.testing.assert_allclose(augment.eq_curve(np.array(augment.EQ_HZ), np.array(gains)), gains)
+    np.testing.assert_allclose(augment.interpolate_gains(np.array(augment.EQ_HZ), np.array(gains)), gains)
 
 
 def test_an_equaliser_changes_bands_within_its_range_and_all_channels_alike() -> None:
@@ -198,7 +198,7 @@ def test_an_equaliser_that_does_nothing_does_nothing() -> None:
 def test_a_limiter_never_lets_a_peak_through(seed: int, samples: int, step: int, share: float) -> None:
     peaks = np.abs(noise(seed, samples, channels=1)[0])
     ceiling = float(peaks.max()) * share
-    gain = augment.limiter_gain(peaks, ceiling, step)
+    gain = augment.compute_limiter_gain(peaks, ceiling, step)
     assert gain.shape == peaks.shape
     assert gain.dtype == np.float32
     assert gain.min() > 0
@@ -212,7 +212,7 @@ def test_a_limiter_never_lets_a_peak_through(seed: int, samples: int, step: int,
 def test_a_limiter_leaves_what_is_far_from_a_peak_alone() -> None:
     peaks = np.full(4_000, 0.1)
     peaks[2_000] = 1.0
-    gain = augment.limiter_gain(peaks, 0.5, 10)
+    gain = augment.compute_limiter_gain(peaks, 0.5, 10)
     assert gain[2_000] <= 0.5
     assert (gain[:1_800] == 1).all()
     assert (gain[2_200:] == 1).all()
@@ -224,7 +224,7 @@ def test_the_limiters_gain_over_the_mixture_goes_to_both_stems() -> None:
     changed = augment.master(vocals, accompaniment, RATE, rng(), options)
     mixture = vocals + accompaniment
     peaks = np.abs(mixture).max(axis=0)
-    gain = augment.limiter_gain(peaks, float(peaks.max()) * 10 ** (-4 / 20), round(0.005 * RATE / 8))
+    gain = augment.compute_limiter_gain(peaks, float(peaks.max()) * 10 ** (-4 / 20), round(0.005 * RATE / 8))
     np.testing.assert_allclose(changed[0] + changed[1], mixture * gain, atol=1e-6)
     np.testing.assert_allclose(changed[0], vocals * gain, atol=1e-6)
     now = np.abs(changed[0] + changed[1]).max()
@@ -333,25 +333,25 @@ def phrases() -> tuple[np.ndarray, np.ndarray]:
 def test_silent_frames_are_found_against_the_loudest() -> None:
     vocals, _ = phrases()
     vocals[:, 25_000:] *= 1e-4
-    frames = silence.sung(vocals, 500, -60.0)
+    frames = silence.find_sung_frames(vocals, 500, -60.0)
     assert frames.tolist() == [*range(16), *range(28, 40), *range(45, 50)]
-    assert silence.sung(vocals, 500, -100.0).tolist() == [*range(16), *range(28, 40), *range(45, 60)]
-    assert silence.sung(np.zeros((2, 5_000)), 500, -60.0).size == 0
-    assert silence.sung(vocals[:, :100], 500, -60.0).size == 0
+    assert silence.find_sung_frames(vocals, 500, -100.0).tolist() == [*range(16), *range(28, 40), *range(45, 60)]
+    assert silence.find_sung_frames(np.zeros((2, 5_000)), 500, -60.0).size == 0
+    assert silence.find_sung_frames(vocals[:, :100], 500, -60.0).size == 0
 
 
 def test_long_tracks_are_looked_at_in_sections(monkeypatch: pytest.MonkeyPatch) -> None:
     vocals, _ = phrases()
-    whole = silence.sung(vocals, 500, -60.0)
+    whole = silence.find_sung_frames(vocals, 500, -60.0)
     monkeypatch.setattr(silence, "_SECTION", 7)
-    np.testing.assert_array_equal(silence.sung(vocals, 500, -60.0), whole)
+    np.testing.assert_array_equal(silence.find_sung_frames(vocals, 500, -60.0), whole)
 
 
 def test_the_cut_removes_pauses_from_both_stems_without_clicks() -> None:
     vocals, accompaniment = phrases()
     before = vocals.copy(), accompaniment.copy()
-    frames = silence.sung(vocals, 500, -60.0)
-    cut = [silence.join(stem, frames, 500, 160) for stem in (vocals, accompaniment)]
+    frames = silence.find_sung_frames(vocals, 500, -60.0)
+    cut = [silence.join_frames(stem, frames, 500, 160) for stem in (vocals, accompaniment)]
     for stem, original in zip(cut, before, strict=True):
         assert stem.shape == (2, 21_500)
         assert stem.dtype == np.float32
@@ -362,7 +362,7 @@ def test_the_cut_removes_pauses_from_both_stems_without_clicks() -> None:
         np.testing.assert_array_equal(stem[:, :8_000], original[:, :8_000])
         np.testing.assert_array_equal(stem[:, 8_160:14_000], original[:, 14_160:20_000])
         np.testing.assert_array_equal(stem[:, 14_160:], original[:, 22_660:])
-    mixture = silence.join(vocals + accompaniment, frames, 500, 160)
+    mixture = silence.join_frames(vocals + accompaniment, frames, 500, 160)
     np.testing.assert_allclose(cut[0] + cut[1], mixture, atol=1e-6)
     power = np.square(cut[0][0]).reshape(-1, 500).mean(axis=1)
     assert power.min() > 0.5 * power.max()  # nothing silent is left
@@ -372,4 +372,4 @@ def test_the_cut_removes_pauses_from_both_stems_without_clicks() -> None:
 
 def test_neighbouring_frames_are_joined_as_they_are() -> None:
     stem = noise(14, 5_000)
-    np.testing.assert_array_equal(silence.join(stem, np.arange(3, 9), 500, 80), stem[:, 1_500:4_500])
+    np.testing.assert_array_equal(silence.join_frames(stem, np.arange(3, 9), 500, 80), stem[:, 1_500:4_500])

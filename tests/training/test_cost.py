@@ -24,7 +24,7 @@ def trainer(material: Material, root: Path, **fit_options: Any) -> Trainer:
 def test_what_is_known_for_certain_is_exact(material: Material, dsd100_root: Path) -> None:
     made = trainer(material, dsd100_root, steps=40)
     made.step = 10
-    found = cost.measured(made)
+    found = cost.estimate_cost(made)
     assert found.parameters == made.net.parameter_count
     assert found.precision == "fp32"
     assert found.steps == 30
@@ -33,19 +33,19 @@ def test_what_is_known_for_certain_is_exact(material: Material, dsd100_root: Pat
 
 
 def test_time_and_steps_belong_together(material: Material, dsd100_root: Path) -> None:
-    steps = cost.measured(trainer(material, dsd100_root, steps=1_000, validate_minutes=5.0))
+    steps = cost.estimate_cost(trainer(material, dsd100_root, steps=1_000, validate_minutes=5.0))
     assert steps.seconds >= 1_000 * max(steps.step_seconds, steps.draw_seconds)
-    minutes = cost.measured(trainer(material, dsd100_root, steps=0, minutes=10.0, validate_minutes=5.0))
+    minutes = cost.estimate_cost(trainer(material, dsd100_root, steps=0, minutes=10.0, validate_minutes=5.0))
     assert minutes.seconds >= 600
     assert minutes.steps == pytest.approx(600 / max(minutes.step_seconds, minutes.draw_seconds), abs=1)
-    often = cost.measured(trainer(material, dsd100_root, steps=1_000, validate_steps=1))
+    often = cost.estimate_cost(trainer(material, dsd100_root, steps=1_000, validate_steps=1))
     assert often.seconds > 1.2 * 1_000 * max(often.step_seconds, often.draw_seconds)
 
 
 def test_memory_grows_with_the_net_and_with_the_batch(material: Material, dsd100_root: Path) -> None:
-    small, batch = (cost.measured(trainer(material, dsd100_root, batch_size=size)) for size in (2, 32))
+    small, batch = (cost.estimate_cost(trainer(material, dsd100_root, batch_size=size)) for size in (2, 32))
     wide_recipe = replace(recipe(dsd100_root), options={"width": 16})
-    wide = cost.measured(Trainer(wide_recipe, material, ALONE))
+    wide = cost.estimate_cost(Trainer(wide_recipe, material, ALONE))
     assert 5 * 4 * small.parameters / 2**20 < small.memory_mb < batch.memory_mb
     weights = 5 * 4 * (wide.parameters - small.parameters) / 2**20
     assert wide.memory_mb - small.memory_mb > weights
@@ -55,11 +55,11 @@ def test_memory_grows_with_the_net_and_with_the_batch(material: Material, dsd100
 
 def test_measuring_leaves_the_trainer_and_the_generators_as_they_were(material: Material, dsd100_root: Path) -> None:
     made = trainer(material, dsd100_root)
-    made.update(made.draw(0))
-    before, random = copy.deepcopy(made.state()), torch.get_rng_state()
-    cost.measured(made)
+    made.update(made.draw_batch(0))
+    before, random = copy.deepcopy(made.state_dict()), torch.get_rng_state()
+    cost.estimate_cost(made)
     assert torch.equal(torch.get_rng_state(), random)
-    after = made.state()
+    after = made.state_dict()
     for part in ("net", "mean"):
         assert all(torch.equal(before[part][key], tensor) for key, tensor in after[part].items())
     assert (after["step"], after["seconds"]) == (before["step"], before["seconds"])
@@ -75,8 +75,8 @@ def test_the_precision_that_is_clearly_faster_is_taken(
         asked.append(trial._trainer.recipe.training.precision)
         return {"fp32": 1.0, "bf16": half_is}[asked[-1]]
 
-    monkeypatch.setattr(cost._Trial, "seconds", seconds)
-    found = cost.settled(recipe(dsd100_root, precision="auto"), material, ALONE)
+    monkeypatch.setattr(cost._Trial, "time_step", seconds)
+    found = cost.choose_precision(recipe(dsd100_root, precision="auto"), material, ALONE)
     assert found.training.precision == expected
     assert set(asked) == {"fp32", "bf16"}
 
@@ -84,19 +84,19 @@ def test_the_precision_that_is_clearly_faster_is_taken(
 def test_a_precision_that_was_chosen_stays(
     material: Material, dsd100_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(cost._Trial, "seconds")
+    monkeypatch.delattr(cost._Trial, "time_step")
     chosen = recipe(dsd100_root, precision="bf16")
-    assert cost.settled(chosen, material, ALONE) == chosen
+    assert cost.choose_precision(chosen, material, ALONE) == chosen
 
 
 @pytest.mark.parametrize(
     ("seconds", "spoken"), [(0.2, "1 s"), (59.0, "59 s"), (61.0, "2 min"), (3_600.0, "60 min"), (36_000.0, "10.0 h")]
 )
 def test_times_are_said_as_people_would(seconds: float, spoken: str) -> None:
-    assert cost._spoken(seconds) == spoken
+    assert cost._format_duration(seconds) == spoken
 
 
 def test_the_line_names_all_that_matters(material: Material, dsd100_root: Path) -> None:
-    line = str(cost.measured(trainer(material, dsd100_root, steps=40)))
+    line = str(cost.estimate_cost(trainer(material, dsd100_root, steps=40)))
     for part in ("80,933 parameters", "fp32", "MiB", "s a step", "40 steps to go", "about"):
         assert part in line

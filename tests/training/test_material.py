@@ -76,7 +76,7 @@ def test_pools_of_all_layouts_open_together(
     assert [len(pool.tracks) for pool in found.songs] == [6, 4, 3]
     assert [len(pool.tracks) for pool in (*found.voices, *found.instrumentals)] == [1, 1]
     assert [report.split(":")[0] for report in reports] == list(roots)
-    vocals, accompaniment, _ = found.batch(0, 8)
+    vocals, accompaniment, _ = found.draw_batch(0, 8)
     assert vocals.shape == accompaniment.shape == (8, 2, nets.count_excerpt_samples(SMALL))
     assert torch.isfinite(vocals).all()
     assert torch.isfinite(accompaniment).all()

@@ -80,9 +80,9 @@ def test_parts_start_from_their_weights_and_the_first_kernel_is_widened_by_zeros
     material: Material, dsd100_root: Path, parts: dict[str, str]
 ) -> None:
     made = trainer(material, dsd100_root, parts=parts)
-    made.start()
+    made.load_initial_weights()
     clustering, unet = (state(weights.load(parts[name]).net) for name in ("clustering", "unet"))
-    for net in (made.net, made.mean):
+    for net in (made.net, made.averaged_net):
         assert same(state(net.clustering), clustering)
         found = state(net.unet)
         [(first, wide)] = [(key, held) for key, held in found.items() if held.shape != unet[key].shape]
@@ -97,10 +97,10 @@ def test_at_the_start_its_mask_is_the_plain_unets(material: Material, dsd100_roo
     made = trainer(material, dsd100_root, parts=parts)
     features = torch.randn(3, 1, 64, 32, generator=torch.Generator().manual_seed(0))
     expected = weights.load(parts["unet"]).net(features)
-    assert (made.mean(features) - expected).abs().max() > 0.1
-    made.start()
+    assert (made.averaged_net(features) - expected).abs().max() > 0.1
+    made.load_initial_weights()
     assert expected.std() > 0.1
-    torch.testing.assert_close(made.mean(features), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(made.averaged_net(features), expected, rtol=0, atol=1e-5)
     torch.testing.assert_close(made.net.eval()(features), expected, rtol=0, atol=1e-5)
 
 
@@ -108,9 +108,9 @@ def test_the_added_maps_come_to_count_with_the_first_step(
     material: Material, dsd100_root: Path, parts: dict[str, str]
 ) -> None:
     made = trainer(material, dsd100_root, parts=parts)
-    made.start()
+    made.load_initial_weights()
     before = state(made.net)
-    made.update(material.training.batch(0, 2))
+    made.update(material.training.draw_batch(0, 2))
     assert made.net.unet.down[0][0].weight[:, 1:].abs().amax(dim=(0, 2, 3)).min() > 0
     unmoved = [name for name, tensor in made.net.named_parameters() if torch.equal(tensor, before[name])]
     assert unmoved == []
@@ -120,7 +120,7 @@ def test_a_part_alone_leaves_the_rest_as_it_is(material: Material, dsd100_root: 
     for part, other in (("clustering", "unet"), ("unet", "clustering")):
         made = trainer(material, dsd100_root, parts={part: parts[part]})
         before = {name: state(made.net.get_submodule(name)) for name in (part, other)}
-        made.start()
+        made.load_initial_weights()
         assert not same(state(made.net.get_submodule(part)), before[part])
         assert same(state(made.net.get_submodule(other)), before[other])
 
@@ -130,7 +130,7 @@ def test_parts_take_the_place_of_those_of_a_whole_model(
 ) -> None:
     whole = store(tmp_path / "whole.safetensors", "uhnet", UHNET, seed=2)
     made = trainer(material, dsd100_root, init=whole, parts={"clustering": parts["clustering"]})
-    made.start()
+    made.load_initial_weights()
     assert same(state(made.net.unet), state(weights.load(whole).net.unet))
     assert same(state(made.net.clustering), state(weights.load(parts["clustering"]).net))
 
@@ -138,7 +138,7 @@ def test_parts_take_the_place_of_those_of_a_whole_model(
 def test_from_nothing_a_net_starts_as_it_was_made(material: Material, dsd100_root: Path) -> None:
     made = trainer(material, dsd100_root)
     before = state(made.net)
-    made.start()
+    made.load_initial_weights()
     assert same(state(made.net), before)
 
 
@@ -160,7 +160,7 @@ def test_an_unknown_part_is_refused_with_the_nearest_one(
     name = parts["unet"]
     made = trainer(material, dsd100_root, parts={part: name})
     with pytest.raises(ConfigError) as error:
-        made.start()
+        made.load_initial_weights()
     assert str(error.value) == f"training.parts.{part} = {name!r}: {told}"
 
 
@@ -184,16 +184,16 @@ def test_weights_of_another_net_or_of_other_options_are_refused(
     name = store(tmp_path / "other.safetensors", net, options)
     made = trainer(material, dsd100_root, parts={part: name})
     with pytest.raises(ConfigError) as error:
-        made.start()
+        made.load_initial_weights()
     told = "its weights are of another net or of other options"
     assert str(error.value) == f"training.parts.{part} = {name!r}: {told}"
 
 
 def test_weights_that_are_not_there_are_refused(material: Material, dsd100_root: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no such weights file"):
-        trainer(material, dsd100_root, parts={"unet": str(tmp_path / "none.safetensors")}).start()
+        trainer(material, dsd100_root, parts={"unet": str(tmp_path / "none.safetensors")}).load_initial_weights()
     with pytest.raises(ModelError, match="did you mean 'unet'"):
-        trainer(material, dsd100_root, parts={"unet": "unnet"}).start()
+        trainer(material, dsd100_root, parts={"unet": "unnet"}).load_initial_weights()
 
 
 @pytest.mark.parametrize("part", ["clustering", "unet"])
@@ -213,7 +213,7 @@ def test_a_part_that_looks_at_another_front_end_is_refused_before_anything_is_op
 
 def heard_before(root: Path, told: list[str] | None = None, **fit_options: Any) -> Mapping[str, Any]:
     report = [] if told is None else told
-    return guards.heard_before(recipe(root, **fit_options), root / "none", report.append, resume=False)
+    return guards.load_heard(recipe(root, **fit_options), root / "none", report.append, resume=False)
 
 
 def test_what_the_parts_had_heard_is_all_that_either_had(tmp_path: Path, parts: dict[str, str]) -> None:
@@ -240,7 +240,7 @@ def test_a_run_from_parts_hands_on_what_they_had_heard_and_goes_on_without_them(
     for part, net, options in (("clustering", "hdpcl", CLUSTERING), ("unet", "unet", UNET)):
         made[part] = store(tmp_path / f"{net}.safetensors", net, options, heard=HEARD[part])
     chosen = recipe(dsd100_root, parts=made, steps=2)
-    training.fit(chosen, run, device=CPU, stopped=lambda: True)
+    training.fit(chosen, run, device=CPU, should_stop=lambda: True)
     known = weights.load(str(run / "uhnet.safetensors")).metadata["heard"]
     own = material.heard
     assert "weyl" not in own["songs"]
@@ -264,7 +264,7 @@ def test_a_song_or_singer_that_a_part_knows_is_not_held_out(
     dsd100_root: Path, tmp_path: Path, parts: dict[str, str], known: dict[str, list[str]]
 ) -> None:
     knows = store(tmp_path / "knows.safetensors", "hdpcl", CLUSTERING, heard=known)
-    with pytest.raises(DatasetError, match=r"to validate or test on are trained on, too: .*Curie"):
+    with pytest.raises(DatasetError, match=r"to validate or test on are also trained on: .*Curie"):
         training.fit(recipe(dsd100_root, parts=parts | {"clustering": knows}), tmp_path / "run", device=CPU)
 
 
@@ -289,7 +289,7 @@ def test_a_part_without_a_name_starts_from_random_weights(
         Trainer(recipe(dsd100_root, parts=given), material, Team(device=CPU))
         for given in ({}, parts | {"clustering": ""})
     )
-    some.start()
+    some.load_initial_weights()
     random, kept = plain.net.state_dict(), some.net.state_dict()
     for name, tensor in kept.items():
         if name.startswith("clustering."):

@@ -15,8 +15,8 @@ from vocalsep.training.recipes import FitOptions
 
 
 def test_every_preset_parses_and_builds_its_net() -> None:
-    assert "unet" in recipes.presets()
-    for name in recipes.presets():
+    assert "unet" in recipes.list_presets()
+    for name in recipes.list_presets():
         found = recipes.read_recipe(name)
         assert nets.build(found.net, found.options).parameter_count > 0
         assert found.pools

@@ -38,7 +38,7 @@ def test_what_was_drawn_of_a_resumed_run_is_what_an_undisturbed_one_draws(tmp_pa
                 record.close()
                 record = Record(run, step)
             record.add(entry(step))
-        record.draw()
+        record.draw_curves()
         record.close()
     assert written(parts) == written(whole)
     assert (parts / "curves.png").read_bytes() == (whole / "curves.png").read_bytes()
@@ -47,7 +47,7 @@ def test_what_was_drawn_of_a_resumed_run_is_what_an_undisturbed_one_draws(tmp_pa
 def test_drawing_brings_the_log_to_the_disk(tmp_path: Path) -> None:
     with closing(Record(tmp_path, 0)) as record:
         record.add(entry(0))
-        record.draw()
+        record.draw_curves()
         assert written(tmp_path) == [entry(0)]
         assert not list(tmp_path.glob("*.part"))
 

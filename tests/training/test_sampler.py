@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vocalsep.datasets.cache import Decoded, decode
+from vocalsep.datasets.cache import DecodedTrack, decode
 from vocalsep.datasets.layouts import dsd100
 from vocalsep.datasets.tracks import Source, Track
 from vocalsep.errors import ConfigError, DatasetError
 from vocalsep.training.excerpts.augment import AugmentOptions
-from vocalsep.training.excerpts.sampler import ExcerptOptions, Excerpts, Pool
+from vocalsep.training.excerpts.sampler import ExcerptOptions, ExcerptSampler, Pool
 
 RATE = 100  # songs of a few hundred samples are enough here
 SAMPLES = 60
@@ -36,10 +36,10 @@ REMIXES = replace(PLAIN, pairs=0.0, remixes=1.0)
 VOICES = replace(PLAIN, pairs=0.0, voices=1.0)
 
 
-def decoded(name: str, **stems: np.ndarray) -> Decoded:
+def decoded(name: str, **stems: np.ndarray) -> DecodedTrack:
     sources = (Source(Path(name)),)
     have = {stem: sources for stem in ("vocals", "accompaniment") if stem in stems}
-    return Decoded(track=Track(name=name, group=name, **have), stems=stems)
+    return DecodedTrack(track=Track(name=name, group=name, **have), stems=stems)
 
 
 def places(number: int, samples: int, channels: int = 2) -> np.ndarray:
@@ -48,7 +48,7 @@ def places(number: int, samples: int, channels: int = 2) -> np.ndarray:
     return np.stack([position + 0.5 * channel for channel in range(channels)]).astype(np.float32)
 
 
-def song(number: int, samples: int = 300) -> Decoded:
+def song(number: int, samples: int = 300) -> DecodedTrack:
     """Vocals as `places`; the accompaniment is the same, negative."""
     samples_at = places(number, samples)
     return decoded(f"song {number}", vocals=samples_at, accompaniment=-samples_at)
@@ -58,13 +58,13 @@ def songs(count: int, samples: int = 300) -> list[Pool]:
     return [Pool([song(number, samples) for number in range(1, count + 1)])]
 
 
-def lone(stem: str, number: int, value: float, samples: int = 300) -> Decoded:
+def lone(stem: str, number: int, value: float, samples: int = 300) -> DecodedTrack:
     return decoded(f"{stem} {number}", **{stem: np.full((2, samples), value, np.float32)})
 
 
 def drawn(options: ExcerptOptions, size: int = 40, step: int = 0, **kinds: list[Pool]) -> tuple[Tensor, Tensor]:
     kinds.setdefault("songs", songs(8))
-    return Excerpts(**kinds, samples=SAMPLES, rate=RATE, options=options).batch(step, size)[:2]
+    return ExcerptSampler(**kinds, samples=SAMPLES, rate=RATE, options=options).draw_batch(step, size)[:2]
 
 
 def numbers(stem: Tensor) -> list[int]:
@@ -89,16 +89,16 @@ def test_a_batch_has_two_stereo_stems_of_the_length_asked_for() -> None:
 @given(seed=st.integers(0, 2**32), step=st.integers(0, 2**40), size=st.integers(1, 6))
 def test_seed_and_step_decide_everything(seed: int, step: int, size: int) -> None:
     options = ExcerptOptions(voices=0.0)
-    make = lambda seed: Excerpts(songs=songs(8), samples=SAMPLES, rate=RATE, options=options, seed=seed)  # noqa: E731
+    make = lambda seed: ExcerptSampler(songs=songs(8), samples=SAMPLES, rate=RATE, options=options, seed=seed)  # noqa: E731
     one, two = make(seed), make(seed)
-    two.batch(step + 1, size)  # what was drawn before does not matter
-    for first, second in zip(one.batch(step, size)[:2], two.batch(step, size)[:2], strict=True):
+    two.draw_batch(step + 1, size)  # what was drawn before does not matter
+    for first, second in zip(one.draw_batch(step, size)[:2], two.draw_batch(step, size)[:2], strict=True):
         assert torch.equal(first, second)
 
 
 def test_steps_and_seeds_differ() -> None:
     found = [drawn(PLAIN, step=step)[0] for step in range(4)]
-    found.append(Excerpts(songs=songs(8), samples=SAMPLES, rate=RATE, options=PLAIN, seed=1).batch(0, 40)[0])
+    found.append(ExcerptSampler(songs=songs(8), samples=SAMPLES, rate=RATE, options=PLAIN, seed=1).draw_batch(0, 40)[0])
     assert len({batch.numpy().tobytes() for batch in found}) == 5
 
 
@@ -168,8 +168,8 @@ def test_a_balanced_pool_draws_singers_alike_and_the_tracks_of_each_by_length() 
     made = [song(number, samples) for number, samples in ((1, 300), (2, 300), (3, 600), (4, 200))]
     singers = ("ada", "ada", "ada", "bea")
     tracks = [replace(one, track=replace(one.track, group=who)) for one, who in zip(made, singers, strict=True)]
-    np.testing.assert_allclose(Pool(tracks, balanced=True).shares(100), [0.125, 0.125, 0.25, 0.5])
-    np.testing.assert_allclose(Pool(tracks).shares(100), np.array([3, 3, 6, 2]) / 14)
+    np.testing.assert_allclose(Pool(tracks, balanced=True).compute_shares(100), [0.125, 0.125, 0.25, 0.5])
+    np.testing.assert_allclose(Pool(tracks).compute_shares(100), np.array([3, 3, 6, 2]) / 14)
     vocals, _ = drawn(PLAIN, size=400, songs=[Pool(tracks, balanced=True)])
     assert numbers(vocals).count(4) / 400 == pytest.approx(0.5, abs=0.1)
 
@@ -194,7 +194,7 @@ def test_songs_that_are_not_to_be_remixed_make_pairs_alone() -> None:
 
 
 def test_an_album_long_track_does_not_outweigh_the_rest() -> None:
-    def even(value: float, samples: int) -> Decoded:
+    def even(value: float, samples: int) -> DecodedTrack:
         stem = np.full((2, samples), value, np.float32)
         return decoded(str(value), vocals=stem, accompaniment=stem)
 
@@ -312,7 +312,7 @@ def test_short_tracks_are_filled_with_zeros(samples: int) -> None:
 )
 def test_a_kind_that_is_missing_is_named(options: ExcerptOptions, kinds: dict[str, list[Pool]], word: str) -> None:
     with pytest.raises(DatasetError, match=word):
-        Excerpts(**kinds, samples=SAMPLES, rate=RATE, options=options)
+        ExcerptSampler(**kinds, samples=SAMPLES, rate=RATE, options=options)
 
 
 def test_voices_over_instrumentals_need_no_songs() -> None:
@@ -346,8 +346,8 @@ def test_options_out_of_range_are_refused(values: dict[str, float]) -> None:
 
 def test_true_pairs_from_files_sum_to_the_mixture(dsd100_root: Path) -> None:
     found = [decode(track, 16_000, 2) for track in dsd100.find(dsd100_root, "Test").tracks]
-    material = Excerpts(songs=[Pool(found)], samples=48_000, rate=16_000, options=PLAIN)
-    vocals, accompaniment, _ = material.batch(0, 1)
+    material = ExcerptSampler(songs=[Pool(found)], samples=48_000, rate=16_000, options=PLAIN)
+    vocals, accompaniment, _ = material.draw_batch(0, 1)
     sums = [sum(stem.astype(np.float32) for stem in track.stems.values()) for track in found]
     total = (vocals + accompaniment)[0].numpy()
     assert any(np.array_equal(total, mixture) for mixture in sums)
@@ -358,7 +358,7 @@ def test_true_pairs_from_files_sum_to_the_mixture(dsd100_root: Path) -> None:
 ALL_OF_IT = AugmentOptions(pitch=0.5, tempo=0.5, eq=0.5, limiter=0.5, band_limit=0.5)
 
 
-def noisy(seed: int, samples: int = 40_000) -> Decoded:
+def noisy(seed: int, samples: int = 40_000) -> DecodedTrack:
     source = np.random.default_rng(seed)
     stems = {stem: 0.1 * source.standard_normal((2, samples)) for stem in ("vocals", "accompaniment")}
     return decoded(f"noise {seed}", **{stem: part.astype(np.float16) for stem, part in stems.items()})
@@ -366,7 +366,7 @@ def noisy(seed: int, samples: int = 40_000) -> Decoded:
 
 def loud(options: ExcerptOptions, size: int = 6, step: int = 0, **kinds: list[Pool]) -> tuple[Tensor, Tensor]:
     kinds.setdefault("songs", [Pool([noisy(1), noisy(2)])])
-    return Excerpts(**kinds, samples=6_000, rate=16_000, options=options).batch(step, size)[:2]
+    return ExcerptSampler(**kinds, samples=6_000, rate=16_000, options=options).draw_batch(step, size)[:2]
 
 
 def test_the_defaults_change_no_sound() -> None:
@@ -377,10 +377,10 @@ def test_the_defaults_change_no_sound() -> None:
 
 def test_seed_and_step_decide_every_change() -> None:
     options = ExcerptOptions(voices=0.0, voice_only=0.2, second_voice=0.5, cut_silence=True, augment=ALL_OF_IT)
-    make = lambda: Excerpts(songs=[Pool([noisy(1), noisy(2)])], samples=6_000, rate=16_000, options=options)  # noqa: E731
+    make = lambda: ExcerptSampler(songs=[Pool([noisy(1), noisy(2)])], samples=6_000, rate=16_000, options=options)  # noqa: E731
     one, two = make(), make()
-    two.batch(3, 2)
-    for first, second in zip(one.batch(4, 8)[:2], two.batch(4, 8)[:2], strict=True):
+    two.draw_batch(3, 2)
+    for first, second in zip(one.draw_batch(4, 8)[:2], two.draw_batch(4, 8)[:2], strict=True):
         assert first.shape == (8, 2, 6_000)
         assert first.dtype == torch.float32
         assert torch.isfinite(first).all()
@@ -468,7 +468,7 @@ def test_a_second_voice_joins_the_vocals_at_its_level(share: float) -> None:
         assert -5 < levels_db.max() <= -2.99
 
 
-def tones(stem: str, hz: float, seconds: float, rate: int = 8_000) -> Decoded:
+def tones(stem: str, hz: float, seconds: float, rate: int = 8_000) -> DecodedTrack:
     return decoded(f"{stem} {hz:.0f}", **{stem: synthetic_songs.tone(hz, seconds, rate)})
 
 
@@ -483,10 +483,10 @@ def loudest_hz(samples: Tensor, rate: int = 8_000) -> Tensor:
 def test_vocals_in_key_fall_on_the_accompaniment(kind: ExcerptOptions, in_key: float) -> None:
     sung, played = tones("vocals", 440 * 2 ** (2 / 12), 3), tones("accompaniment", 220, 3)
     both = decoded("song", vocals=sung.stems["vocals"], accompaniment=played.stems["accompaniment"])
-    excerpts = Excerpts(
+    excerpts = ExcerptSampler(
         songs=[Pool([both])], voices=[Pool([sung])], samples=8_000, rate=8_000, options=replace(kind, in_key=in_key)
     )
-    vocals, accompaniment, _ = excerpts.batch(0, 6)
+    vocals, accompaniment, _ = excerpts.draw_batch(0, 6)
     assert loudest_hz(accompaniment).tolist() == pytest.approx([220] * 6, abs=2)
     wanted = 440 if in_key else 440 * 2 ** (2 / 12)
     assert loudest_hz(vocals).tolist() == pytest.approx([wanted] * 6, rel=0.02)
@@ -499,7 +499,7 @@ def test_true_pairs_are_in_key_as_they_are() -> None:
 
 def test_a_voice_too_short_to_be_moved_stays() -> None:
     sung, played = tones("vocals", 466.16, 1), tones("accompaniment", 220, 3)
-    excerpts = Excerpts(
+    excerpts = ExcerptSampler(
         songs=[],
         voices=[Pool([sung])],
         instrumentals=[Pool([played])],
@@ -507,7 +507,7 @@ def test_a_voice_too_short_to_be_moved_stays() -> None:
         rate=8_000,
         options=replace(VOICES, in_key=1.0),
     )
-    assert loudest_hz(excerpts.batch(0, 3).vocals).tolist() == pytest.approx([466.16] * 3, abs=2)
+    assert loudest_hz(excerpts.draw_batch(0, 3).vocals).tolist() == pytest.approx([466.16] * 3, abs=2)
 
 
 def test_silent_vocals_get_no_second_voice() -> None:
@@ -544,7 +544,7 @@ def test_a_limited_excerpt_is_the_limited_mixture() -> None:
 # The silence cut
 
 
-def with_pauses(samples: int = 80_000) -> Decoded:
+def with_pauses(samples: int = 80_000) -> DecodedTrack:
     """Sings for a second, is silent for another; sung accompaniment is positive, the other negative."""
     sings = (np.arange(samples) // 16_000) % 2 == 0
     vocals = np.where(sings, 0.5, 0.0)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from vocalsep import nets
 from vocalsep.training import schedule
 from vocalsep.training.recipes import FitOptions
-from vocalsep.training.schedule import Standing
+from vocalsep.training.schedule import ValidationHistory
 
 STEPS = FitOptions(steps=1)
 PLATEAU = replace(STEPS, schedule="plateau", plateau_validations=2, plateau_factor=0.5)
@@ -26,7 +26,7 @@ PLATEAU = replace(STEPS, schedule="plateau", plateau_validations=2, plateau_fact
 )
 def test_the_optimiser_is_the_one_that_was_named_and_holds_every_parameter(name: Any, kind: type) -> None:
     net = nets.build("unet", {"width": 1})
-    made = schedule.optimiser(net, replace(STEPS, optimiser=name, learning_rate=0.25, weight_decay=0.5))
+    made = schedule.make_optimiser(net, replace(STEPS, optimiser=name, learning_rate=0.25, weight_decay=0.5))
     assert type(made) is kind
     held = [parameter for group in made.param_groups for parameter in group["params"]]
     assert {id(parameter) for parameter in held} == {id(parameter) for parameter in net.parameters()}
@@ -47,43 +47,45 @@ def test_the_optimiser_is_the_one_that_was_named_and_holds_every_parameter(name:
 )
 def test_learning_rate_lies_between_zero_and_its_peak(peak: float, warmup: int, step: int, progress: float) -> None:
     options = FitOptions(steps=1, learning_rate=peak, warmup_steps=warmup)
-    rate = schedule.learning_rate(options, step, progress)
+    rate = schedule.compute_learning_rate(options, step, progress)
     assert 0 <= rate <= peak
-    assert rate == schedule.learning_rate(options, step, progress)
-    assert schedule.learning_rate(options, step + 1, progress) >= rate
-    assert schedule.learning_rate(options, step, progress + 0.1) <= rate
+    assert rate == schedule.compute_learning_rate(options, step, progress)
+    assert schedule.compute_learning_rate(options, step + 1, progress) >= rate
+    assert schedule.compute_learning_rate(options, step, progress + 0.1) <= rate
 
 
 def test_learning_rate_rises_in_a_line_and_falls_along_a_cosine() -> None:
     options = FitOptions(steps=1, learning_rate=2.0, warmup_steps=4)
-    rise = [schedule.learning_rate(options, step, 0.0) for step in range(6)]
+    rise = [schedule.compute_learning_rate(options, step, 0.0) for step in range(6)]
     assert rise == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0, 2.0])
-    fall = [schedule.learning_rate(options, 100, progress) for progress in (0, 1 / 3, 0.5, 2 / 3, 1, 1.5)]
+    fall = [schedule.compute_learning_rate(options, 100, progress) for progress in (0, 1 / 3, 0.5, 2 / 3, 1, 1.5)]
     assert fall == pytest.approx([2.0, 1.5, 1.0, 0.5, 0.0, 0.0])
 
 
 def test_learning_rate_without_warm_up_starts_at_its_peak() -> None:
-    assert schedule.learning_rate(FitOptions(steps=1, learning_rate=1.0, warmup_steps=0), 0, 0.0) == 1.0
+    assert schedule.compute_learning_rate(FitOptions(steps=1, learning_rate=1.0, warmup_steps=0), 0, 0.0) == 1.0
 
 
 def test_with_plateaus_the_learning_rate_follows_them_and_not_the_clock() -> None:
     options = replace(PLATEAU, learning_rate=2.0, warmup_steps=4)
-    assert schedule.learning_rate(options, 1, 0.0) == pytest.approx(1.0)
-    assert schedule.learning_rate(options, 100, 0.9) == pytest.approx(2.0)
-    assert schedule.learning_rate(options, 100, 0.9, factor=0.25) == pytest.approx(0.5)
+    assert schedule.compute_learning_rate(options, 1, 0.0) == pytest.approx(1.0)
+    assert schedule.compute_learning_rate(options, 100, 0.9) == pytest.approx(2.0)
+    assert schedule.compute_learning_rate(options, 100, 0.9, factor=0.25) == pytest.approx(0.5)
 
 
 def test_a_cosine_takes_no_notice_of_plateaus() -> None:
-    assert schedule.learning_rate(STEPS, 500, 0.3, factor=0.25) == schedule.learning_rate(STEPS, 500, 0.3)
+    assert schedule.compute_learning_rate(STEPS, 500, 0.3, factor=0.25) == schedule.compute_learning_rate(
+        STEPS, 500, 0.3
+    )
 
 
-# Standing
+# ValidationHistory
 
 
-def course(qualities: list[float], options: FitOptions) -> list[Standing]:
-    standings, standing = [], Standing()
+def course(qualities: list[float], options: FitOptions) -> list[ValidationHistory]:
+    standings, standing = [], ValidationHistory()
     for quality in qualities:
-        standing = schedule.judged(standing, quality, options)
+        standing = standing.add(quality, options)
         standings.append(standing)
     return standings
 
@@ -107,12 +109,12 @@ def test_without_plateaus_nothing_is_cut() -> None:
 
 
 def test_a_quality_that_is_not_a_number_is_never_the_best() -> None:
-    assert course([1.0, math.nan, 0.5], STEPS)[-1] == Standing(best=1.0, stale=2)
+    assert course([1.0, math.nan, 0.5], STEPS)[-1] == ValidationHistory(best=1.0, stale=2)
 
 
 @pytest.mark.parametrize(("patience", "given_up_at"), [(0, None), (1, 2), (3, 4)])
 def test_a_run_is_given_up_after_as_many_validations_as_asked(patience: int, given_up_at: int | None) -> None:
     options = replace(STEPS, stop_validations=patience)
     standings = course([1.0, 2.0, 1.0, 1.0, 1.0, 1.0], options)
-    given_up = [place for place, standing in enumerate(standings) if schedule.gave_up(standing, options)]
+    given_up = [place for place, standing in enumerate(standings) if standing.stops_early(options)]
     assert (given_up[0] if given_up else None) == given_up_at

@@ -32,24 +32,24 @@ def group() -> Iterator[None]:
 
 def test_a_process_on_its_own_is_a_team_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with team.gathered(CPU) as alone:
-        assert (alone.rank, alone.size, alone.leads, alone.shared(0.3)) == (0, 1, True, 0.3)
+    with team.join_team(CPU) as alone:
+        assert (alone.rank, alone.size, alone.leads, alone.broadcast(0.3)) == (0, 1, True, 0.3)
         net = nets.build("unet", {"width": 1})
-        joined = alone.joined(net)
+        joined = alone.wrap_loss(net)
         assert isinstance(joined, team.LossModule)
         assert joined.net is net
         values = torch.tensor([1.0, 2.0])
-        assert torch.equal(alone.mean(values), values)
+        assert torch.equal(alone.average(values), values)
     assert not distributed.is_initialized()
 
 
 def test_shares_of_a_batch_are_the_batch(dsd100_root: Path) -> None:
     material = open_material(recipe(dsd100_root, batch_size=6))
-    whole = material.training.batch(3, 6)
+    whole = material.training.draw_batch(3, 6)
     for rank in range(2):
         trainer = Trainer(recipe(dsd100_root, batch_size=6), material, Team(device=CPU))
         trainer.team = Team(rank=rank, size=2, device=CPU)
-        share = trainer.draw(3)
+        share = trainer.draw_batch(3)
         assert torch.equal(share.vocals, whole.vocals[rank::2])
         assert torch.equal(share.accompaniment, whole.accompaniment[rank::2])
         assert share.tracks == whole.tracks[rank::2]
@@ -124,8 +124,8 @@ def test_a_batch_that_cannot_be_shared_is_refused(
 ) -> None:
     from contextlib import nullcontext
 
-    monkeypatch.setattr(team, "gathered", lambda device: nullcontext(Team(size=2, device=device)))
-    monkeypatch.setattr(Team, "shared", lambda _, number: number)
+    monkeypatch.setattr(team, "join_team", lambda device: nullcontext(Team(size=2, device=device)))
+    monkeypatch.setattr(Team, "broadcast", lambda _, number: number)
     with pytest.raises(ConfigError, match="multiple of 2 processes"):
         training.fit(recipe(dsd100_root, batch_size=3), tmp_path / "run", device=CPU)
     assert not (tmp_path / "run").exists()
@@ -134,11 +134,11 @@ def test_a_batch_that_cannot_be_shared_is_refused(
 def test_the_others_stop_when_the_leader_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[float] = []
 
-    def shared(ours: Team, number: float) -> float:
+    def broadcast(ours: Team, number: float) -> float:
         told.append(number)
         return told[0]
 
-    monkeypatch.setattr(Team, "shared", shared)
+    monkeypatch.setattr(Team, "broadcast", broadcast)
     leader, other = Team(size=2, device=CPU), Team(rank=1, size=2, device=CPU)
     with pytest.raises(ZeroDivisionError), leader.leader_first():
         _ = 1 / 0

@@ -92,24 +92,24 @@ def test_first_weights_depend_on_the_seed_alone(material: Material, dsd100_root:
     assert torch.equal(torch.get_rng_state(), before)
     other = trainer(material, dsd100_root, seed=1)
     assert same(states(one.net), states(two.net))
-    assert same(states(one.net), states(one.mean))
+    assert same(states(one.net), states(one.averaged_net))
     assert not same(states(one.net), states(other.net))
 
 
 def test_a_step_moves_every_parameter_and_tells_what_happened(material: Material, dsd100_root: Path) -> None:
     made = trainer(material, dsd100_root)
     before = states(made.net)
-    entry = made.update(material.training.batch(0, 2))
+    entry = made.update(material.training.draw_batch(0, 2))
     assert made.step == 1
     assert entry["loss"] == pytest.approx(entry["bce"])
-    assert entry["lr"] == pytest.approx(schedule.learning_rate(made.recipe.training, 0, 0.0))
+    assert entry["lr"] == pytest.approx(schedule.compute_learning_rate(made.recipe.training, 0, 0.0))
     unmoved = [name for name, tensor in made.net.named_parameters() if torch.equal(tensor, before[name])]
     assert unmoved == []
 
 
 def test_loss_falls_on_a_small_data_set(material: Material, dsd100_root: Path) -> None:
     made = trainer(material, dsd100_root, steps=30)
-    losses = [made.update(material.training.batch(step, 2))["loss"] for step in range(30)]
+    losses = [made.update(material.training.draw_batch(step, 2))["loss"] for step in range(30)]
     assert all(map(math.isfinite, losses))
     assert np.mean(losses[-5:]) < 0.85 * np.mean(losses[:3])
 
@@ -120,21 +120,21 @@ def test_the_running_mean_follows_the_weights(material: Material, dsd100_root: P
 
     made = trainer(material, dsd100_root, ema=0.5)
     for step in range(3):
-        before = states(made.mean)
-        made.update(material.training.batch(step, 2))
-        after = states(made.mean)
+        before = states(made.averaged_net)
+        made.update(material.training.draw_batch(step, 2))
+        after = states(made.averaged_net)
         assert 0 < gap(after) < gap(before)
         for name, now in made.net.named_parameters():
             low, high = torch.minimum(before[name], now), torch.maximum(before[name], now)
             assert (low - 1e-6 <= after[name]).all()
             assert (after[name] <= high + 1e-6).all()
-    assert not any(parameter.requires_grad for parameter in made.mean.parameters())
+    assert not any(parameter.requires_grad for parameter in made.averaged_net.parameters())
 
 
 def test_without_memory_the_running_mean_is_the_weights(material: Material, dsd100_root: Path) -> None:
     made = trainer(material, dsd100_root, ema=0.0)
-    made.update(material.training.batch(0, 2))
-    assert same(parameters(made.mean), parameters(made.net))
+    made.update(material.training.draw_batch(0, 2))
+    assert same(parameters(made.averaged_net), parameters(made.net))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -142,32 +142,34 @@ def test_a_loss_that_is_not_finite_stops_without_a_step_of_the_optimiser(
     material: Material, dsd100_root: Path, value: float
 ) -> None:
     made = trainer(material, dsd100_root)
-    made.update(material.training.batch(0, 2))
-    net, mean = parameters(made.net), states(made.mean)
+    made.update(material.training.draw_batch(0, 2))
+    net, mean = parameters(made.net), states(made.averaged_net)
     moments = copy.deepcopy(made.optimiser.state_dict()["state"])
-    drawn = material.training.batch(1, 2)
+    drawn = material.training.draw_batch(1, 2)
     drawn.vocals[1, 0, 4_000] = value
     with pytest.raises(VocalsepError, match="step 1") as error:
         made.update(drawn)
     assert f"Excerpts of: {' with '.join(drawn.tracks[1])}. " in str(error.value)
     assert made.step == 1
-    assert same(states(made.mean), mean)
+    assert same(states(made.averaged_net), mean)
     assert same(made.optimiser.state_dict()["state"], moments)
     assert same(parameters(made.net), net)
 
 
 def test_validation_is_the_same_each_time_and_moves_no_weight(material: Material, dsd100_root: Path) -> None:
     made = trainer(material, dsd100_root)
-    made.update(material.training.batch(0, 2))
-    before = copy.deepcopy({**made.state(), "mean": parameters(made.mean)})
-    one, settled = made.validate(), states(made.mean)
+    made.update(material.training.draw_batch(0, 2))
+    before = copy.deepcopy({**made.state_dict(), "mean": parameters(made.averaged_net)})
+    one, settled = made.validate(), states(made.averaged_net)
     two = made.validate()
     assert one == two
     assert set(one) == {"validation_loss", "validation_snr_db"}
     assert all(map(math.isfinite, one.values()))
-    assert same(before, {**made.state(), "mean": parameters(made.mean)})  # the random generator is part of it
-    assert same(settled, states(made.mean))
-    assert not any(module.training for module in made.mean.modules())
+    assert same(
+        before, {**made.state_dict(), "mean": parameters(made.averaged_net)}
+    )  # the random generator is part of it
+    assert same(settled, states(made.averaged_net))
+    assert not any(module.training for module in made.averaged_net.modules())
 
 
 def test_the_validation_snr_is_the_mean_over_excerpts_with_vocals(
@@ -175,7 +177,7 @@ def test_the_validation_snr_is_the_mean_over_excerpts_with_vocals(
 ) -> None:
     made = trainer(material, dsd100_root, validate_excerpts=6)
     gains = iter([0.5, -10.0, 1.0])  # of the vocals' spectrum in what is found, batch by batch of two excerpts
-    monkeypatch.setattr(made.mean, "forward", lambda features: features)
+    monkeypatch.setattr(made.averaged_net, "forward", lambda features: features)
     masked, batches = nets.Batch.masked, []
 
     def known(batch: nets.Batch, mask: Tensor) -> Tensor:
@@ -184,7 +186,7 @@ def test_the_validation_snr_is_the_mean_over_excerpts_with_vocals(
         return batch.vocals * next(gains)
 
     monkeypatch.setattr(nets.Batch, "masked", known)
-    monkeypatch.setattr(made.mean, "loss", lambda _: {"all": torch.tensor(1.0)})
+    monkeypatch.setattr(made.averaged_net, "loss", lambda _: {"all": torch.tensor(1.0)})
     scores = made.validate()
     assert len(batches) == 3
     assert scores["validation_snr_db"] == pytest.approx((20 * np.log10(2) - 10 + 30) / 3, abs=1e-3)
@@ -193,14 +195,14 @@ def test_the_validation_snr_is_the_mean_over_excerpts_with_vocals(
 def test_validation_settles_the_statistics_of_the_averaged_net(material: Material, dsd100_root: Path) -> None:
     made = trainer(material, dsd100_root, ema=0.0)
     for step in range(3):
-        made.update(material.training.batch(step, 2))
+        made.update(material.training.draw_batch(step, 2))
     made.validate()
-    first, found = made.mean.down[0][0], []
+    first, found = made.averaged_net.down[0][0], []
     for step in range(3):  # what the first norm sees, measured on other excerpts
-        features = nets.make_batch(SMALL, *material.training.batch(step, 8)[:2]).features
+        features = nets.make_batch(SMALL, *material.training.draw_batch(step, 8)[:2]).features
         found.append(first(features))
     seen = torch.cat(found)
-    norm = made.mean.down[0][1]
+    norm = made.averaged_net.down[0][1]
     torch.testing.assert_close(norm.running_var, seen.var(dim=(0, 2, 3)), rtol=0.3, atol=1e-4)
     deviation = seen.std(dim=(0, 2, 3))
     assert ((norm.running_mean - seen.mean(dim=(0, 2, 3))).abs() < 0.3 * deviation).all()
@@ -219,7 +221,7 @@ def test_using_a_net_first_does_not_keep_it_from_being_trained() -> None:
 @pytest.mark.parametrize("optimiser", ["adam", "rmsprop"])
 def test_other_optimisers_train_too(material: Material, dsd100_root: Path, optimiser: str) -> None:
     made = trainer(material, dsd100_root, steps=20, optimiser=optimiser, learning_rate=2e-3)
-    losses = [made.update(material.training.batch(step, 2))["loss"] for step in range(20)]
+    losses = [made.update(material.training.draw_batch(step, 2))["loss"] for step in range(20)]
     assert np.mean(losses[-4:]) < 0.97 * np.mean(losses[:3])
 
 
@@ -228,7 +230,7 @@ def test_with_autocast_the_step_is_nearly_that_of_full_precision(
     material: Material, dsd100_root: Path, precision: str
 ) -> None:
     full, half = trainer(material, dsd100_root), trainer(material, dsd100_root, precision=precision)
-    drawn = material.training.batch(0, 2)
+    drawn = material.training.draw_batch(0, 2)
     one, two = full.update(drawn), half.update(drawn)
     assert two["loss"] == pytest.approx(one["loss"], rel=0.02)
     assert two["loss"] != one["loss"]
@@ -238,18 +240,18 @@ def test_with_autocast_the_step_is_nearly_that_of_full_precision(
 
 def test_losses_are_computed_in_full_precision(material: Material, dsd100_root: Path) -> None:
     made = trainer(material, dsd100_root, precision="bf16")
-    terms = made.terms(material.training.batch(0, 2))
+    terms = made.compute_loss(material.training.draw_batch(0, 2))
     assert {term.dtype for term in terms.values()} == {torch.float32}
 
 
 def test_the_scaler_is_part_of_the_state(material: Material, dsd100_root: Path) -> None:
     made = trainer(material, dsd100_root, precision="fp16")
-    made.update(material.training.batch(0, 2))
+    made.update(material.training.draw_batch(0, 2))
     made.scaler.update(512.0)
     other = trainer(material, dsd100_root, precision="fp16")
-    other.restore(copy.deepcopy(made.state()))
+    other.load_state_dict(copy.deepcopy(made.state_dict()))
     assert other.scaler.get_scale() == 512.0
-    assert same(other.state(), made.state())
+    assert same(other.state_dict(), made.state_dict())
 
 
 def test_a_run_starts_from_the_weights_it_is_given(
@@ -257,9 +259,9 @@ def test_a_run_starts_from_the_weights_it_is_given(
 ) -> None:
     name = str(finished / "unet.safetensors")
     made = trainer(material, dsd100_root, init=name)
-    made.start()
+    made.load_initial_weights()
     assert same(states(made.net), states(weights.load(name).net))
-    assert same(states(made.mean), states(made.net))
+    assert same(states(made.averaged_net), states(made.net))
     other = replace(recipe(dsd100_root, init=name), front_end=replace(SMALL, hop=128))
     with pytest.raises(ConfigError, match="front end is another"):
         training.fit(other, tmp_path / "run", device=CPU)
@@ -275,7 +277,7 @@ def test_a_run_starts_from_the_weights_it_is_given(
 @pytest.mark.parametrize("clip", [0.0, 1e-4])
 def test_gradients_are_cut_to_the_limit_if_there_is_one(material: Material, dsd100_root: Path, clip: float) -> None:
     made = trainer(material, dsd100_root, clip=clip)
-    made.update(made.draw(0))
+    made.update(made.draw_batch(0))
     norm = math.sqrt(sum(float(one.grad.square().sum()) for one in made.net.parameters() if one.grad is not None))
     assert norm == pytest.approx(clip, rel=1e-2) if clip else norm > 1e-2
 
@@ -291,15 +293,15 @@ def test_epochs_are_as_much_sound_as_the_songs_have(material: Material, dsd100_r
 
 def test_dropout_of_a_step_depends_on_seed_and_step_alone(material: Material, dsd100_root: Path) -> None:
     made = trainer(material, dsd100_root)
-    drawn = material.training.batch(0, 2)
+    drawn = material.training.draw_batch(0, 2)
     torch.manual_seed(1)
-    one = made.terms(drawn)["bce"]
+    one = made.compute_loss(drawn)["bce"]
     torch.manual_seed(2)
     before = torch.get_rng_state()
-    two = made.terms(drawn)["bce"]
+    two = made.compute_loss(drawn)["bce"]
     assert torch.equal(torch.get_rng_state(), before)
     made.step = 1
-    other = made.terms(drawn)["bce"]
+    other = made.compute_loss(drawn)["bce"]
     assert one == two != other
 
 
@@ -586,7 +588,7 @@ def test_the_recipe_of_a_run_names_the_precision_that_was_found_fastest(dsd100_r
 
 def test_a_run_from_given_weights_has_heard_what_they_have(finished: Path, dsd100_root: Path, tmp_path: Path) -> None:
     name = str(finished / "unet.safetensors")  # trained on all but Curie
-    with pytest.raises(DatasetError, match=r"trained on, too: .*Brahe"):
+    with pytest.raises(DatasetError, match=r"also trained on: .*Brahe"):
         training.fit(recipe(dsd100_root, hold_out=2, init=name), tmp_path / "run", device=CPU)
     result = training.fit(recipe(dsd100_root, steps=1, init=name), tmp_path / "run", device=CPU)
     assert weights.load(str(result)).metadata["heard"] == weights.load(name).metadata["heard"]
@@ -618,7 +620,7 @@ def test_a_run_that_is_stopped_goes_on_bit_for_bit(finished: Path, dsd100_root: 
         return len(asked) == 2
 
     chosen = recipe(dsd100_root, validate_minutes=60.0, checkpoint_minutes=60.0)
-    result = training.fit(chosen, run, device=CPU, report=lines.append, stopped=stopped)
+    result = training.fit(chosen, run, device=CPU, report=lines.append, should_stop=stopped)
     assert (len(log(run)), checkpoint(run)["step"], result.exists()) == (2, 2, False)
     assert "stopped after step 2; vocalsep train --resume" in lines[-1]
     training.fit(chosen, run, device=CPU, resume=True)
@@ -637,7 +639,7 @@ def test_a_run_that_is_done_says_so(finished: Path, dsd100_root: Path, tmp_path:
 def test_validation_is_due_across_a_stop(dsd100_root: Path, tmp_path: Path) -> None:
     run, chosen = tmp_path / "run", recipe(dsd100_root, steps=50, validate_minutes=1e-3)
     for _ in range(20):  # each time a single step, far shorter than the time between validations
-        training.fit(chosen, run, device=CPU, resume=(run / "checkpoint.pt").exists(), stopped=lambda: True)
+        training.fit(chosen, run, device=CPU, resume=(run / "checkpoint.pt").exists(), should_stop=lambda: True)
         if any("validation_loss" in entry for entry in log(run)):
             break
     assert any("validation_loss" in entry for entry in log(run))
@@ -650,7 +652,7 @@ def test_gradients_that_overflow_for_good_stop_a_run_in_half_precision(material:
 
     def train() -> None:
         for step in range(40):
-            made.update(material.training.batch(step, 2))
+            made.update(material.training.draw_batch(step, 2))
 
     with pytest.raises(VocalsepError, match="no finite gradient in fp16"):
         train()

@@ -1,4 +1,4 @@
-"""Training: recipes, what they train on, the loop, and what it will cost."""
+"""Train nets: read recipes, open recordings, estimate the cost, and run the loop."""
 
 from vocalsep.training.loop import fit
 

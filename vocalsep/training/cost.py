@@ -1,4 +1,4 @@
-"""What a training will cost on this device, measured before it starts: time, memory, and the fastest precision."""
+"""Estimate what a training will cost on this device before it starts: time, memory and the fastest precision."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from vocalsep.training.recipes import Precision, Recipe
 from vocalsep.training.team import Team
 from vocalsep.training.trainer import NORM_BATCHES, Trainer
 
-_FEW = 4  # excerpts to a trial step
-_TRIALS, _TRIAL_SECONDS = 4, 10.0
-_WORTH = 0.75  # another precision than fp32 must take at most this share of its time
-_PLAIN: Precision = "fp32"
-_COPIES = 5  # of the weights: net, running mean, gradient, two moments
+_TRIAL_EXCERPTS = 4  # in a trial step
+_TRIALS, _TRIAL_SECONDS = 4, 10.0  # no further trial starts after that many, or that long
+_WORTHWHILE = 0.75  # half precision must take at most this share of the time of fp32
+_FULL: Precision = "fp32"
+_COPIES = 5  # of the weights: net, moving average, gradient, two moments
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a training costs; times and memory are estimates from a few small trial steps.
+    """The cost of a training. Times and memory are estimates from a few small trial steps.
 
     Attributes:
-        parameters: Trained numbers.
-        precision: Of the forward and backward pass.
-        step_seconds: A step of the optimiser.
-        draw_seconds: Drawing the excerpts of a step, which goes on beside it.
-        memory_mb: Weights, optimiser and what is kept for the backward pass, MiB; the program itself not counted.
-        steps: Steps that are left.
-        seconds: Until the end, validation included.
+        parameters: Number of trained parameters.
+        precision: Precision of the forward and backward pass.
+        step_seconds: Time of one step of the optimiser.
+        draw_seconds: Time to draw the excerpts of a step, which happens in parallel.
+        memory_mb: Memory for weights, optimiser and activations, MiB, without the program itself.
+        steps: Steps left.
+        seconds: Time left, including validation.
     """
 
     parameters: int
@@ -46,84 +46,84 @@ class Cost:
     def __str__(self) -> str:
         return (
             f"{self.parameters:,} parameters, {self.precision}, about {self.memory_mb:,.0f} MiB; "
-            f"{self.step_seconds:.2g} s a step (excerpts {self.draw_seconds:.2g} s beside it), "
-            f"{self.steps:,} steps to go: about {_spoken(self.seconds)}"
+            f"{self.step_seconds:.2g} s per step (excerpts take {self.draw_seconds:.2g} s in parallel), "
+            f"{self.steps:,} steps to go: about {_format_duration(self.seconds)}"
         )
 
 
-def _spoken(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     if seconds < 60:
         return f"{math.ceil(seconds)} s"
     minutes = math.ceil(seconds / 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
-def settled(recipe: Recipe, material: Material, team: Team) -> Recipe:
-    """The recipe with a precision in place of "auto": another than fp32 only if it is clearly faster here."""
+def choose_precision(recipe: Recipe, material: Material, team: Team) -> Recipe:
+    """Return the recipe with a definite precision in place of "auto": half precision only if it is clearly faster."""
     if recipe.training.precision != "auto":
         return recipe
-    half: Precision = (
-        "bf16" if team.device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    )
-    one, other = (replace(recipe, training=replace(recipe.training, precision=kind)) for kind in (_PLAIN, half))
+    fast_bf16 = team.device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
+    kinds: tuple[Precision, Precision] = (_FULL, "bf16" if fast_bf16 else "fp16")
+    full, half = (replace(recipe, training=replace(recipe.training, precision=kind)) for kind in kinds)
     faster = False
     if team.leads:
-        plain, autocast = _timed(*(_Trial(each, material, team, excerpts=1) for each in (one, other)))
-        faster = autocast < _WORTH * plain
-    return other if team.shared(float(faster)) else one
+        full_seconds, half_seconds = _time_steps(*(_Trial(each, material, team, excerpts=1) for each in (full, half)))
+        faster = half_seconds < _WORTHWHILE * full_seconds
+    return half if team.broadcast(float(faster)) else full
 
 
-def measured(trainer: Trainer) -> Cost:
-    """Measures what is left of a training; the trainer itself is not touched."""
+def estimate_cost(trainer: Trainer) -> Cost:
+    """Estimate the cost of what is left of a training. The trainer does not change."""
     recipe, material, options = trainer.recipe, trainer.material, trainer.recipe.training
     started = time.perf_counter()
-    trainer.draw(0)
+    trainer.draw_batch(0)
     draw = time.perf_counter() - started
     trial = _Trial(recipe, material, trainer.team)
-    step = _timed(trial)[0] / trainer.team.size
-    each = max(step, draw)
+    step = _time_steps(trial)[0] / trainer.team.size
+    slower = max(step, draw)
     left = max(0.0, 1 - trainer.progress)
-    seconds = left * (each * trainer.steps if trainer.steps else 60 * options.minutes)
-    steps = math.ceil(seconds / each)
+    seconds = left * (slower * trainer.steps if trainer.steps else 60 * options.minutes)
+    steps = math.ceil(seconds / slower)
     if trainer.validate_steps:
         validations = steps / trainer.validate_steps
     else:
-        validations = seconds / max(each, 60 * options.validate_minutes)
-    shown = NORM_BATCHES * options.batch_size + options.validate_excerpts * (material.validation is not None)
-    alone = each * trainer.team.size / options.batch_size  # of an excerpt, in the process that validates
-    seconds += (1 + validations) * shown * max(alone / 3, draw / options.batch_size)
+        validations = seconds / max(slower, 60 * options.validate_minutes)
+    excerpts = NORM_BATCHES * options.batch_size + options.validate_excerpts * (material.validation is not None)
+    excerpt_seconds = slower * trainer.team.size / options.batch_size  # one process validates all of them
+    # A validation has no backward pass, which takes about two thirds of a step.
+    seconds += (1 + validations) * excerpts * max(excerpt_seconds / 3, draw / options.batch_size)
     return Cost(
         parameters=trainer.net.parameter_count,
         precision=options.precision,
         step_seconds=step,
         draw_seconds=draw,
-        memory_mb=trial.memory_mb(),
+        memory_mb=trial.measure_memory_mb(),
         steps=steps,
         seconds=seconds,
     )
 
 
 class _Trial:
-    """A trainer of its own that makes small steps, always on the same excerpts."""
+    """A separate trainer that makes small steps, always on the same excerpts."""
 
-    def __init__(self, recipe: Recipe, material: Material, team: Team, excerpts: int = _FEW) -> None:
-        few = min(excerpts, recipe.training.batch_size)
-        small = replace(recipe, training=replace(recipe.training, batch_size=few))
+    def __init__(self, recipe: Recipe, material: Material, team: Team, excerpts: int = _TRIAL_EXCERPTS) -> None:
+        size = min(excerpts, recipe.training.batch_size)
+        small = replace(recipe, training=replace(recipe.training, batch_size=size))
         self._trainer = Trainer(small, material, Team(device=team.device))
-        self._drawn = self._trainer.draw(0)
-        self._whole = recipe.training.batch_size / few  # steps of the training to one of these
-        self._mine = self._whole / team.size
+        self._excerpts = self._trainer.draw_batch(0)
+        self._whole_batch = recipe.training.batch_size / size  # in trial batches
+        self._share = self._whole_batch / team.size  # of one process, in trial batches
 
-    def seconds(self) -> float:
-        """Makes a step, and says how long one of the whole training would take."""
+    def time_step(self) -> float:
+        """Make a step, and return the seconds that a step with the whole batch would take."""
         started = time.perf_counter()
-        self._trainer.update(self._drawn)
+        self._trainer.update(self._excerpts)
         if self._trainer.team.device.type == "cuda":
             torch.cuda.synchronize(self._trainer.team.device)
-        return self._whole * (time.perf_counter() - started)
+        return self._whole_batch * (time.perf_counter() - started)
 
-    def memory_mb(self) -> float:
-        """MiB of weights and their companions, and of what a step keeps for its backward pass, in each process."""
+    def measure_memory_mb(self) -> float:
+        """Return the MiB that each process needs for weights, their copies, and what the backward pass keeps."""
         kept: dict[int, int] = {}
         weights = {parameter.untyped_storage().data_ptr() for parameter in self._trainer.net.parameters()}
 
@@ -134,16 +134,19 @@ class _Trial:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            terms = self._trainer.terms(self._drawn)  # holds on to all of it, so that no address comes twice
-        held = self._mine * sum(kept.values())
+            terms = self._trainer.compute_loss(self._excerpts)  # holds every tensor, so that no address occurs twice
+        activations = self._share * sum(kept.values())
         del terms
-        return (_COPIES * 4 * self._trainer.net.parameter_count + held) / 2**20
+        return (_COPIES * 4 * self._trainer.net.parameter_count + activations) / 2**20
 
 
-def _timed(*trials: _Trial) -> list[float]:
-    """Seconds to a step of each trial: the least of some, taken in turn; the first does not count unless it is long."""
+def _time_steps(*trials: _Trial) -> list[float]:
+    """Return the seconds per step of each trial: the minimum over a few steps, made in turn.
+
+    The first step is a warm-up and only counts if there is no time for a second.
+    """
     times: list[list[float]] = []
     started = time.perf_counter()
     while len(times) <= _TRIALS and time.perf_counter() - started < _TRIAL_SECONDS:
-        times.append([trial.seconds() for trial in trials])
-    return [min(one) for one in zip(*(times[1:] or times), strict=True)]
+        times.append([trial.time_step() for trial in trials])
+    return [min(seconds) for seconds in zip(*(times[1:] or times), strict=True)]

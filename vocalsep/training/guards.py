@@ -1,4 +1,4 @@
-"""What is refused before the first step of a training: settings that do not fit, and recordings that leak."""
+"""Check a training before its first step: settings that contradict each other, and recordings that leak."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from vocalsep import nets, weights
 from vocalsep.datasets import splits
-from vocalsep.datasets.splits import Heard, shown
+from vocalsep.datasets.splits import Heard, join_names
 from vocalsep.errors import ConfigError
 from vocalsep.training.material import Material
 from vocalsep.training.recipes import Recipe
@@ -19,85 +19,86 @@ from vocalsep.training.record import require_tensorboard
 from vocalsep.training.team import Team
 
 
-def refuse(recipe: Recipe, ours: Team) -> None:
-    """Refuses early what can be told without recordings.
+def check_recipe(recipe: Recipe, team: Team) -> None:
+    """Check everything that needs no recordings.
 
     Raises:
-        ConfigError: If that is so.
+        ConfigError: If the options do not fit the net, TensorBoard is missing, or the processes cannot share a batch.
     """
-    with torch.device("meta"):  # neither memory nor random numbers
+    with torch.device("meta"):  # takes no memory and no random numbers
         nets.build(recipe.net, recipe.options)
     if recipe.training.tensorboard:
         require_tensorboard()
-    if recipe.training.batch_size % ours.size:
+    if recipe.training.batch_size % team.size:
         raise ConfigError(
-            f"training.batch_size = {recipe.training.batch_size}: expected a multiple of {ours.size} processes"
+            f"training.batch_size = {recipe.training.batch_size}: expected a multiple of {team.size} processes"
         )
 
 
-def refuse_without_validation(recipe: Recipe, material: Material) -> None:
-    """Refuses what needs validation where no songs are held out.
+def check_validation(recipe: Recipe, material: Material) -> None:
+    """Check that songs are held out if the recipe needs validation.
 
     Raises:
-        ConfigError: If that is so.
+        ConfigError: If it does and none are.
     """
-    needs = recipe.training.schedule == "plateau" or recipe.training.stop_validations
-    if needs and material.validation is None:
-        raise ConfigError("plateaus and early stopping need validation: let a pool hold out songs")
+    needed = recipe.training.schedule == "plateau" or recipe.training.stop_validations
+    if needed and material.validation is None:
+        raise ConfigError("plateaus and early stopping need validation: set hold_out in a pool of songs")
 
 
-def heard_before(recipe: Recipe, tracks: Path, report: Callable[[str], None], *, resume: bool) -> Heard:
-    """What the net that a run starts from has heard, as far as its weights tell.
+def load_heard(recipe: Recipe, tracks: Path, report: Callable[[str], None], *, resume: bool) -> Heard:
+    """Return the songs and singers that the initial weights of a run were trained on, as far as they say.
 
     Args:
         recipe: The recipe.
-        tracks: The run's record of its recordings, which a resumed run reads.
-        report: Is told if the weights do not tell.
-        resume: Whether the run goes on.
+        tracks: The run's list of recordings; a resumed run reads the answer from it.
+        report: Receives a line for each weights file that does not say what it was trained on.
+        resume: Whether the run continues from its checkpoint.
 
     Raises:
-        ConfigError: If the weights are of another front end, or the record cannot be read.
+        ConfigError: If the weights have another front end, or the list cannot be read.
     """
     if resume:
-        found: Heard = _read(tracks).get("before", {})
-        return found
+        before: Heard = _read_tracks(tracks).get("before", {})
+        return before
     heard: Heard = {}
     for name in filter(None, (recipe.training.init, *recipe.training.parts.values())):
         model = weights.load(name)
         if model.front_end != recipe.front_end:
             raise ConfigError(
-                f"{name!r} to start from: its front end is another, {model.front_end}; "
-                f"the recipe's is {recipe.front_end}"
+                f"cannot start from {name!r}: its front end is {model.front_end}; the recipe's is {recipe.front_end}"
             )
         if "heard" not in model.metadata:
-            report(f"{name} does not tell what it was trained on; make sure that no song held out here is among it")
-        heard = splits.both(heard, model.metadata.get("heard", {}))
+            report(f"{name} does not say what it was trained on; make sure that it has not heard any held-out song")
+        heard = splits.merge_heard(heard, model.metadata.get("heard", {}))
     return heard
 
 
-def refuse_other_recordings(tracks: Path, material: Material) -> None:
-    """Refuses to go on with other recordings, which would be validated on though they were trained on, or be missing.
+def check_same_recordings(tracks: Path, material: Material) -> None:
+    """Check that a resumed run finds the recordings it began with.
+
+    With others, it could validate on songs that it was trained on.
 
     Args:
-        tracks: The run's record of its recordings.
-        material: What has been opened now.
+        tracks: The run's list of recordings.
+        material: The recordings found now.
 
     Raises:
-        ConfigError: If that is so; names them.
+        ConfigError: If they differ; names those that do.
     """
-    known = _read(tracks)
+    known = _read_tracks(tracks)
     for part in ("training", "validation"):
         changed = set(known.get(part, ())) ^ set(material.names[part])
         if changed:
             raise ConfigError(
-                f"{tracks.parent}: other recordings for {part} than when it began: {shown(sorted(changed))}. "
-                "Put them back as they were, or begin a new run, with training.init"
+                f"{tracks.parent}: the recordings for {part} have changed since the run began: "
+                f"{join_names(sorted(changed))}. Restore them, or start a new run with training.init"
             )
 
 
-def _read(tracks: Path) -> dict[str, Any]:
+def _read_tracks(tracks: Path) -> dict[str, Any]:
     try:
         known: dict[str, Any] = json.loads(tracks.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{tracks}: not readable; the run cannot be resumed ({error})") from error
+        raise ConfigError(f"{tracks}: cannot be read, so the run cannot be resumed ({error})") from error
     return known

@@ -1,8 +1,8 @@
-"""Training: one loop, told as one story, that can be stopped anywhere and goes on exactly where it was.
+"""Train a net: one loop that can stop after any step and later continues exactly where it stopped.
 
-A run is a folder: ``recipe.toml`` (all settings), ``tracks.json`` (all recordings), ``log.jsonl`` (one JSON object a
-line), ``curves.png``, ``checkpoint.pt`` (all state, replaced atomically) and ``<net>.safetensors`` (the best weights so
-far, by validation).
+A run is a folder: ``recipe.toml`` (all settings), ``tracks.json`` (all recordings), ``log.jsonl`` (one JSON object per
+step), ``curves.png``, ``checkpoint.pt`` (the whole state, replaced atomically) and ``<net>.safetensors`` (the best
+weights so far, by validation).
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ import torch
 from vocalsep import config, files, weights
 from vocalsep.errors import ConfigError
 from vocalsep.release import __version__
-from vocalsep.training import cost, guards, schedule, team
-from vocalsep.training.excerpts.sampler import Drawn
+from vocalsep.training import cost, guards
+from vocalsep.training.excerpts.sampler import ExcerptBatch
 from vocalsep.training.material import open_material
 from vocalsep.training.recipes import Recipe
 from vocalsep.training.record import Record
+from vocalsep.training.team import Team, join_team
 from vocalsep.training.trainer import Trainer
 
 CHECKPOINT, RECIPE, TRACKS = "checkpoint.pt", "recipe.toml", "tracks.json"
-_AHEAD = 3  # batches prepared while the net is busy
+_PREFETCHED = 3  # batches drawn ahead while the net is busy
 
 
 def fit(
@@ -38,134 +39,151 @@ def fit(
     device: torch.device,
     resume: bool = False,
     report: Callable[[str], None] = lambda _: None,
-    stopped: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Path:
-    """Trains a net.
-
-    Under ``torchrun`` the processes share the work.
+    """Train a net. Under ``torchrun``, the processes share the work.
 
     Args:
         recipe: The recipe.
-        run: The run's folder.
-        device: Where to compute.
-        resume: Whether to go on from the run's checkpoint.
-        report: Receives a line for each thing worth telling.
-        stopped: Is asked after each step whether to stop there, with a checkpoint to go on from.
+        run: Folder of the run.
+        device: Device to run on.
+        resume: Whether to continue from the run's checkpoint.
+        report: Receives each line of progress.
+        should_stop: Called after each step. If it returns True, the run saves a checkpoint and stops.
 
     Returns:
-        The weights file; a run that was stopped before its first validation has none yet.
+        Path of the weights file. It does not exist yet if the run stopped before its first validation.
 
     Raises:
-        ConfigError: If the folder holds a run and `resume` is off, or the other way round; if settings do not fit
-            each other or the recordings; if a resumed run would find other recordings.
+        ConfigError: If the folder holds a run and `resume` is off, or the other way round; if settings do not fit each
+            other or the recordings; if the recordings have changed since the run began.
         DatasetError: If recordings are missing or cannot be read.
         VocalsepError: If the loss stops being finite.
     """
-    checkpoint, result = run / CHECKPOINT, run / f"{recipe.net}{weights.SUFFIX}"
-    if resume and not checkpoint.exists():
+    _check_folder(run, resume=resume)
+    with join_team(device) as team:
+        report = report if team.leads else lambda _: None
+        trainer = _set_up(recipe, run, team, report, resume=resume)
+        if team.leads:
+            _write_setup(run, trainer)
+        if trainer.progress >= 1 or trainer.history.stops_early(recipe.training):
+            report(f"{run}: already finished, after {trainer.step} steps")
+        else:
+            report(f"{recipe.net}: from step {trainer.step}, {cost.estimate_cost(trainer) if team.leads else ''}")
+            _train(trainer, run, report, should_stop)
+    return _weights_path(run, recipe)
+
+
+def _check_folder(run: Path, *, resume: bool) -> None:
+    if resume and not (run / CHECKPOINT).exists():
         raise ConfigError(f"{run}: no checkpoint to resume from")
     if run.exists() and not run.is_dir():
         raise ConfigError(f"{run}: is a file; a run needs a folder")
-    if not resume and checkpoint.exists():
-        raise ConfigError(f"{run}: holds a run already; use --resume, or another folder")
-    with team.gathered(device) as ours:
-        tell = report if ours.leads else lambda _: None
-        guards.refuse(recipe, ours)
-        before = guards.heard_before(recipe, run / TRACKS, tell, resume=resume)
-        with ours.leader_first():
-            material = open_material(recipe, tell, before)
-        if resume:
-            guards.refuse_other_recordings(run / TRACKS, material)
-        guards.refuse_without_validation(recipe, material)
-        if recipe.training.precision == "auto":
-            tell("measuring which precision is fastest here")
-        recipe = cost.settled(recipe, material, ours)
-        trainer = Trainer(recipe, material, ours)
-        if resume:
-            trainer.restore(torch.load(checkpoint, map_location=ours.device, weights_only=True))
-        else:
-            trainer.start()
-        if ours.leads:
-            try:
-                run.mkdir(parents=True, exist_ok=True)
-                files.write_text(run / RECIPE, config.dump_toml(config.to_dict(recipe)))
-                files.write_text(run / TRACKS, files.dump_json({**material.names, "before": before}, indent=1))
-            except OSError as error:
-                raise ConfigError(f"{run}: cannot be written ({error.strerror})") from error
-        if trainer.progress >= 1 or schedule.gave_up(trainer.standing, recipe.training):
-            tell(f"{run}: this run is done, after {trainer.step} steps")
-        else:
-            tell(f"{recipe.net}: from step {trainer.step}, {cost.measured(trainer) if ours.leads else ''}")
-            _loop(trainer, run, result, tell, stopped)
-    return result
+    if not resume and (run / CHECKPOINT).exists():
+        raise ConfigError(f"{run}: already holds a run; use --resume, or another folder")
 
 
-def _loop(
-    trainer: Trainer, run: Path, result: Path, report: Callable[[str], None], stopped: Callable[[], bool]
-) -> None:
-    """Steps until the training is done or stopped; validates, logs and saves on the way."""
-    options, ours = trainer.recipe.training, trainer.team
+def _set_up(recipe: Recipe, run: Path, team: Team, report: Callable[[str], None], *, resume: bool) -> Trainer:
+    """Check the recipe, open its recordings, and make a trainer in its first state or that of the checkpoint."""
+    guards.check_recipe(recipe, team)
+    before = guards.load_heard(recipe, run / TRACKS, report, resume=resume)
+    with team.leader_first():
+        material = open_material(recipe, report, before)
+    if resume:
+        guards.check_same_recordings(run / TRACKS, material)
+    guards.check_validation(recipe, material)
+    if recipe.training.precision == "auto":
+        report("measuring which precision is fastest on this device")
+    trainer = Trainer(cost.choose_precision(recipe, material, team), material, team)
+    if resume:
+        trainer.load_state_dict(torch.load(run / CHECKPOINT, map_location=team.device, weights_only=True))
+    else:
+        trainer.load_initial_weights()
+    return trainer
+
+
+def _write_setup(run: Path, trainer: Trainer) -> None:
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        files.write_text(run / RECIPE, config.dump_toml(config.to_dict(trainer.recipe)))
+        files.write_text(run / TRACKS, files.dump_json(dict(trainer.material.names), indent=1))
+    except OSError as error:
+        raise ConfigError(f"{run}: cannot be written ({error.strerror})") from error
+
+
+def _train(trainer: Trainer, run: Path, report: Callable[[str], None], should_stop: Callable[[], bool]) -> None:
+    """Step until the training is done or stopped; validate, log and save on the way."""
+    options, team = trainer.recipe.training, trainer.team
     saved = trainer.seconds
-    record = Record(run, trainer.step, tensorboard=options.tensorboard) if ours.leads else None
-    with closing(_ahead(trainer.draw, trainer.step)) as batches, closing(record) if record else nullcontext():
+    record = Record(run, trainer.step, tensorboard=options.tensorboard) if team.leads else None
+    with closing(_prefetch(trainer.draw_batch, trainer.step)) as batches, closing(record) if record else nullcontext():
         ended = False
         while not ended:
+            # Step.
             started = time.perf_counter()
-            drawn = next(batches)
+            excerpts = next(batches)
             trainer.waited += time.perf_counter() - started
-            entry: dict[str, Any] = {"step": trainer.step, **trainer.update(drawn)}
-            trainer.seconds += ours.shared(time.perf_counter() - started)
+            entry: dict[str, Any] = {"step": trainer.step, **trainer.update(excerpts)}
+            trainer.seconds += team.broadcast(time.perf_counter() - started)
+
+            # Validate, if it is time.
             done = trainer.progress >= 1
-            due = done or _due(trainer)
-            if due:
+            validating = done or _is_validation_due(trainer)
+            if validating:
                 trainer.validated = trainer.seconds
-                entry |= _validate(trainer, result)
-            stop = bool(ours.shared(stopped()))
-            ended = done or stop or schedule.gave_up(trainer.standing, options)
+                entry |= _validate(trainer, _weights_path(run, trainer.recipe))
+            stopping = bool(team.broadcast(should_stop()))
+            ended = done or stopping or trainer.history.stops_early(options)
+
+            # Log and save: only the leader does.
             if record:
                 record.add(entry | {"seconds": round(trainer.seconds, 3), "waited": round(trainer.waited, 3)})
-                if due:
-                    record.draw()
-                    report(_line(trainer, entry))
-                if due or ended or trainer.seconds - saved >= 60 * options.checkpoint_minutes:
+                if validating:
+                    record.draw_curves()
+                    report(_format_progress(trainer, entry))
+                if validating or ended or trainer.seconds - saved >= 60 * options.checkpoint_minutes:
                     saved = trainer.seconds
                     record.flush()
                     with files.write_atomically(run / CHECKPOINT) as temporary:
-                        torch.save(trainer.state(), temporary)
-            if stop and not done:
-                report(f"stopped after step {trainer.step}; vocalsep train --resume {run} goes on from there")
+                        torch.save(trainer.state_dict(), temporary)
+            if stopping and not done:
+                report(f"stopped after step {trainer.step}; continue with: vocalsep train --resume {run}")
 
 
-def _due(trainer: Trainer) -> bool:
-    """Whether to validate now."""
+def _is_validation_due(trainer: Trainer) -> bool:
     if trainer.validate_steps:
         return trainer.step % trainer.validate_steps == 0
     return trainer.seconds - trainer.validated >= 60 * trainer.recipe.training.validate_minutes
 
 
-def _validate(trainer: Trainer, result: Path) -> dict[str, float]:
-    """Validates, judges how the run stands, and keeps the weights if they are the best; without validation always."""
-    ours = trainer.team
-    scores = trainer.validate() if ours.leads else {}
+def _validate(trainer: Trainer, path: Path) -> dict[str, float]:
+    """Validate, update the history, and save the weights if they are the best; without validation, always save."""
+    team = trainer.team
+    scores = trainer.validate() if team.leads else {}
     if trainer.material.validation is not None:
         quality = scores.get("validation_snr_db", -scores.get("validation_loss", math.inf))
-        trainer.standing = schedule.judged(trainer.standing, ours.shared(quality), trainer.recipe.training)
-    if ours.leads and trainer.standing.stale == 0:
-        weights.save(result, trainer.mean, trainer.recipe.front_end, _about(trainer, scores))
+        trainer.history = trainer.history.add(team.broadcast(quality), trainer.recipe.training)
+    if team.leads and trainer.history.stale == 0:
+        weights.save(path, trainer.averaged_net, trainer.recipe.front_end, _describe_weights(trainer, scores))
     return scores
 
 
-def _about(trainer: Trainer, scores: Mapping[str, float]) -> dict[str, Any]:
+def _weights_path(run: Path, recipe: Recipe) -> Path:
+    return run / f"{recipe.net}{weights.SUFFIX}"
+
+
+def _describe_weights(trainer: Trainer, scores: Mapping[str, float]) -> dict[str, Any]:
+    """Return the metadata that travels with the weights. It names no folder of this machine."""
     recipe = trainer.recipe
-    told = config.to_dict(recipe)
-    told["pools"] = [{"layout": p.layout, "weight": p.weight} for p in recipe.pools]
-    told["training"]["init"] = Path(recipe.training.init).name  # no folders of this machine
-    told["training"]["parts"] = {part: Path(name).name for part, name in recipe.training.parts.items()}
+    settings = config.to_dict(recipe)
+    settings["pools"] = [{"layout": pool.layout, "weight": pool.weight} for pool in recipe.pools]
+    settings["training"]["init"] = Path(recipe.training.init).name
+    settings["training"]["parts"] = {part: Path(name).name for part, name in recipe.training.parts.items()}
     return {
         "version": __version__,
         "licence": recipe.licence,
         "data": [pool.layout for pool in recipe.pools],
-        "recipe": told,
+        "recipe": settings,
         "heard": trainer.material.heard,
         "steps": trainer.step,
         "hours": round(trainer.seconds / 3600, 3),
@@ -173,23 +191,23 @@ def _about(trainer: Trainer, scores: Mapping[str, float]) -> dict[str, Any]:
     }
 
 
-def _line(trainer: Trainer, entry: Mapping[str, Any]) -> str:
+def _format_progress(trainer: Trainer, entry: Mapping[str, Any]) -> str:
     figures = ", ".join(f"{key} {entry[key]:.4g}" for key in entry if key not in ("step", "lr"))
     done, waited = min(1, trainer.progress), trainer.waited / max(trainer.seconds, 1e-9)
     return (
         f"step {trainer.step}, {trainer.seconds / 60:.1f} min, {100 * done:.0f} %: {figures}; "
-        f"waited for excerpts {100 * waited:.1f} % of the time"
+        f"{100 * waited:.1f} % of the time spent waiting for excerpts"
     )
 
 
-def _ahead(draw: Callable[[int], Drawn], step: int) -> Generator[Drawn]:
-    """Batches from `step` on, without end, prepared in a thread while the net is busy."""
+def _prefetch(draw_batch: Callable[[int], ExcerptBatch], step: int) -> Generator[ExcerptBatch]:
+    """Yield batches from `step` on, without end. A thread draws the next ones while the net is busy."""
     with ThreadPoolExecutor(1) as thread:
-        waiting: list[Future[Drawn]] = []
+        waiting: list[Future[ExcerptBatch]] = []
         try:
             while True:
-                while len(waiting) < _AHEAD:
-                    waiting.append(thread.submit(draw, step))
+                while len(waiting) < _PREFETCHED:
+                    waiting.append(thread.submit(draw_batch, step))
                     step += 1
                 yield waiting.pop(0).result()
         finally:

@@ -1,4 +1,4 @@
-"""Recipes: all that decides a training run, as one TOML file; presets are recipes that come with the package."""
+"""Read recipes: TOML files with every setting of a training. Presets are recipes that come with the package."""
 
 from __future__ import annotations
 
@@ -22,20 +22,22 @@ class PoolOptions:
     """Recordings of one kind to train on.
 
     Attributes:
-        layout: How the folder is laid out: "dsd100", "mir1k" or "stems" for songs with stems, "teacher" for songs with
-            the vocals that another separator has found, "voices" or "instrumentals" for folders of lone ones.
-        root: The folder; ``$NAME`` stands for an environment variable.
-        weight: How often it is drawn from, against the other pools of its kind.
-        balanced: Whether all artists or singers are drawn equally often, however much there is of each.
-        remixed: Whether stems of its songs are drawn apart from each other and changed apart; else they make pairs
-            alone, and what is done to one stem is done to the other. What a separator has found has traces of the
-            accompaniment, which are no singing beside another one.
-        hold_out: Every so-many-th artist is kept for validation, of fewer artists every so-many-th song; 0 keeps none.
-        split: For "mir1k" also "drnn", which has validation clips of its own; empty for the layout's usual split.
-        vocals: For "teacher", the folder of the vocals found, ``$NAME`` as above; empty if they lie beside the songs.
+        layout: How the folder is organised: "dsd100", "mir1k" or "stems" for songs with stems; "teacher" for songs with
+            vocals that another separator has extracted; "voices" or "instrumentals" for recordings of one or the other.
+        root: The folder. ``$NAME`` stands for an environment variable.
+        weight: How often this pool is drawn from, relative to other pools of its kind.
+        balanced: Whether all artists or singers are drawn equally often, however long their recordings are.
+        remixed: Whether the stems of a song may be drawn and changed independently. Otherwise songs only make true
+            pairs, and both stems get the same changes. Extracted vocals contain traces of their accompaniment, which
+            would be wrong beside another one.
+        hold_out: Hold out every Nth artist for validation, or every Nth song if there are fewer artists; 0 holds out
+            nothing.
+        split: Name of the split; empty for the usual one. "mir1k" also has "drnn", with validation clips of its own.
+        vocals: For "teacher", the folder of the extracted vocals, with ``$NAME`` as above. Empty if they lie beside
+            the songs.
 
     Raises:
-        ConfigError: For values out of range.
+        ConfigError: If a value is out of range or does not fit the layout.
     """
 
     layout: Literal["dsd100", "mir1k", "stems", "teacher", "voices", "instrumentals"]
@@ -49,48 +51,48 @@ class PoolOptions:
 
     def __post_init__(self) -> None:
         if self.weight <= 0 or self.hold_out < 0:
-            raise ConfigError(f"pool {self.layout}: weight must be above 0, hold_out not below")
+            raise ConfigError(f"pool {self.layout}: weight must be above 0, and hold_out must not be negative")
         if self.hold_out and self.layout in ("teacher", "voices", "instrumentals"):
-            raise ConfigError(f"pool {self.layout}: nothing to hold out; validation needs songs with their true stems")
+            raise ConfigError(f"pool {self.layout}: hold_out must be 0, because validation needs songs with true stems")
         if self.vocals and self.layout != "teacher":
-            raise ConfigError(f"pool {self.layout}: only the layout teacher has a folder of vocals")
+            raise ConfigError(f"pool {self.layout}: vocals can only be set for the layout teacher")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitOptions:
-    """The loop's settings.
+    """Settings of the training loop.
 
     Attributes:
-        batch_size: Excerpts to a step, over all processes.
-        steps: Steps in all. Exactly one of `steps`, `minutes` and `epochs` is above 0, and decides how long.
-        minutes: Minutes of training in all; validation is not counted.
-        epochs: Epochs in all: an epoch is as much sound as the songs to train on have.
-        init: A published model or weights file to start from, of the same net; empty for random weights.
-        parts: Published models or weights files to start parts of the net from, by the part's name.
+        batch_size: Excerpts per step, over all processes.
+        steps: Length of the training in steps. Exactly one of `steps`, `minutes` and `epochs` must be above 0.
+        minutes: Length of the training in minutes, without validation.
+        epochs: Length of the training in epochs. An epoch is as much sound as the songs to train on hold.
+        init: Name of a model or weights file to start from, of the same net; empty for random weights.
+        parts: Names of models or weights files to start parts of the net from, by the name of the part.
         optimiser: "adamw", "adam" or "rmsprop".
-        learning_rate: Its peak, after the warm-up.
-        schedule: "cosine" lets it fall to 0 along a cosine; "plateau" cuts it whenever validation stops getting better.
-        warmup_steps: Steps over which it rises from 0.
-        plateau_validations: So many validations without a better one are a plateau.
-        plateau_factor: What a plateau leaves of the learning rate.
-        stop_validations: Ends the run after so many validations without a better one; 0 never does.
-        weight_decay: On matrices and kernels only.
-        clip: The gradient's norm is cut to this; 0 leaves it as it is.
-        ema: Decay of the running mean of the weights, which is what is validated and kept.
-        precision: Of the net's forward and backward pass: "fp32", or "bf16" or "fp16" by autocast; "auto" measures
+        learning_rate: Peak of the learning rate, after the warm-up.
+        schedule: "cosine" lowers the learning rate to 0 along a cosine; "plateau" lowers it when validation stalls.
+        warmup_steps: Steps over which the learning rate rises from 0.
+        plateau_validations: Validations without improvement that make a plateau.
+        plateau_factor: Factor on the learning rate at each plateau.
+        stop_validations: Validations without improvement that end the run; 0 never ends it.
+        weight_decay: Weight decay, on matrices and kernels only.
+        clip: Largest norm of the gradient; 0 does not clip.
+        ema: Decay of the moving average of the weights. The average is what is validated and saved.
+        precision: Precision of the forward and backward pass: "fp32", or "bf16" or "fp16" by autocast. "auto" measures
             which is fastest on this device.
         validate_minutes: Minutes between validations.
-        validate_steps: Steps between validations; above 0 it counts in place of `validate_minutes`, and a run with
-            plateaus or early stopping can be repeated exactly.
-        validate_epochs: Epochs between validations; above 0 it counts in place of `validate_minutes`, too.
-        validate_excerpts: Excerpts to a validation, rounded up to whole batches.
+        validate_steps: Steps between validations; if above 0, it replaces `validate_minutes`. Runs with plateaus or
+            early stopping are then reproducible.
+        validate_epochs: Epochs between validations; if above 0, it replaces `validate_minutes` as well.
+        validate_excerpts: Excerpts per validation, rounded up to whole batches.
         checkpoint_minutes: Minutes between checkpoints.
-        tensorboard: Whether to write the log for TensorBoard, too.
-        seed: Decides the first weights, the excerpts and the dropout.
-        skip_bad: Whether to train without recordings that are bad, rather than not at all.
+        tensorboard: Whether to write events for TensorBoard too.
+        seed: Seed of the first weights, the excerpts and the dropout.
+        skip_bad: Whether to train without bad recordings instead of refusing to start.
 
     Raises:
-        ConfigError: If the length of the run is not given once, or a value is out of range.
+        ConfigError: If the length of the run is not given exactly once, or a value is out of range.
     """
 
     batch_size: int = 16
@@ -121,11 +123,11 @@ class FitOptions:
 
     def __post_init__(self) -> None:
         if sum(getattr(self, length) > 0 for length in _LENGTHS) != 1:
-            raise ConfigError("training.steps, training.minutes or training.epochs: exactly one must be above 0")
+            raise ConfigError("exactly one of training.steps, training.minutes and training.epochs must be above 0")
         if self.batch_size < 1 or self.learning_rate <= 0 or not 0 <= self.ema < 1 or self.clip < 0:
             raise ConfigError("training needs batch_size >= 1, learning_rate > 0, clip >= 0 and ema in [0, 1)")
         if self.validate_steps and self.validate_epochs:
-            raise ConfigError("training.validate_steps or training.validate_epochs: at most one may be above 0")
+            raise ConfigError("at most one of training.validate_steps and training.validate_epochs may be above 0")
         if self.validate_excerpts < 1:
             raise ConfigError("training.validate_excerpts must be at least 1")
         if self.plateau_validations < 1 or not 0 < self.plateau_factor < 1:
@@ -142,22 +144,22 @@ class FitOptions:
             *_LENGTHS,
         ):
             if getattr(self, name) < 0:
-                raise ConfigError(f"training.{name} must not be below 0")
+                raise ConfigError(f"training.{name} must not be negative")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All that decides a training run: one TOML file.
+    """Every setting of a training.
 
     Attributes:
         net: A key of `nets.NETS`.
         options: The net's options.
-        front_end: What it looks at; its key `kind` says whether the other keys are those of `LogMel`, of `Linear`
-            or of `MFCC`.
-        excerpts: What it is shown.
-        training: The loop.
-        pools: Where the recordings lie.
-        licence: Of the weights to be, as follows from the recordings.
+        front_end: The front end of the model. Its key `kind` selects the class: "log-mel" for `LogMel`, "linear" for
+            `Linear`, "mfcc" for `MFCC`.
+        excerpts: How excerpts are made.
+        training: Settings of the loop.
+        pools: The recordings.
+        licence: Licence of the resulting weights, as it follows from the recordings.
     """
 
     net: str
@@ -169,37 +171,43 @@ class Recipe:
     licence: str = "not stated"
 
 
-def presets() -> dict[str, Path]:
-    """Names and files of the recipes that come with the package."""
+def list_presets() -> dict[str, Path]:
+    """Return the names and files of the recipes that come with the package."""
     return {path.stem: path for path in sorted((Path(__file__).parents[1] / "presets").glob("*.toml"))}
 
 
 def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Reads a preset, or a TOML file, and applies overrides.
+    """Read a preset or a TOML file, and apply overrides.
+
+    Args:
+        name: Name of a preset, or path of a TOML file.
+        overrides: Settings as ``key=value``. A new length (steps, minutes or epochs) replaces the one in the recipe.
 
     Raises:
-        ConfigError: If there is no such preset, or a setting is unknown or wrong.
+        ConfigError: If there is no such preset or file, or a setting is unknown or invalid.
     """
-    known = presets()
+    known = list_presets()
     if name not in known and not name.endswith(".toml"):
         raise ConfigError(describe_unknown("preset", name, known))
     values = config.override(config.read_toml(known.get(name, Path(name))), overrides)
     changed = {setting.partition("=")[0].strip() for setting in overrides}
     given = {length for length in _LENGTHS if f"training.{length}" in changed}
-    if given:  # how long is said anew: what the recipe says of it no longer counts
+    if given:  # a recipe has exactly one length, so the new one replaces it
         for length in set(_LENGTHS) - given:
             values["training"].pop(length, None)
     return config.build(Recipe, values)
 
 
-def single_pool(dataset: str, root: Path, split: str = "", vocals: Path | None = None) -> list[str]:
-    """Overrides that make a recipe train on one data set alone; of true songs every sixth artist is held out.
+def override_pools(dataset: str, root: Path, split: str = "", vocals: Path | None = None) -> list[str]:
+    """Return overrides that make a recipe train on one data set alone.
+
+    They hold out every sixth artist, except for "teacher", whose vocals are not true stems.
 
     Args:
         dataset: "dsd100", "mir1k", "stems" or "teacher".
         root: Its folder.
         split: As in `PoolOptions`.
-        vocals: For "teacher", the folder of its vocals.
+        vocals: For "teacher", the folder of the extracted vocals.
     """
     held = 0 if dataset == "teacher" else 6
     pool = {"layout": dataset, "root": str(root.absolute()), "hold_out": held, "split": split}

@@ -1,4 +1,4 @@
-"""What a run tells while it goes: ``log.jsonl``, the curves of it as a picture, and TensorBoard if that is wanted."""
+"""Record a run while it goes: ``log.jsonl``, its curves as a picture and, if wanted, events for TensorBoard."""
 
 from __future__ import annotations
 
@@ -15,53 +15,53 @@ LOG, CURVES, BOARD = "log.jsonl", "curves.png", "tensorboard"
 
 
 class Record:
-    """The log of a run, one JSON object to a step, and what is made of it.
+    """The log of a run, one JSON object per step, and the curves drawn from it.
 
     Args:
-        run: The run's folder.
-        step: Steps done: what was logged of later ones is taken back.
-        tensorboard: Whether to write for TensorBoard, too.
+        run: Folder of the run.
+        step: Steps done so far. Log lines of later steps are removed.
+        tensorboard: Whether to write events for TensorBoard too.
 
     Raises:
-        ConfigError: If TensorBoard is wanted and not installed.
+        ConfigError: If TensorBoard is wanted but not installed.
     """
 
     def __init__(self, run: Path, step: int, *, tensorboard: bool = False) -> None:
         self._run = run
         self._curves: dict[str, tuple[array[float], array[float]]] = {}
-        _trim(run / LOG, step)
+        _truncate(run / LOG, step)
         if (run / LOG).exists():
             for line in (run / LOG).read_text(encoding="utf-8").splitlines():
-                self._remember(json.loads(line))
+                self._extend_curves(json.loads(line))
         self._board = require_tensorboard()(str(run / BOARD), purge_step=step) if tensorboard else None
         self._log = (run / LOG).open("a", encoding="utf-8")
 
     def add(self, entry: Mapping[str, Any]) -> None:
-        """Logs a step: ``step`` and numbers by name."""
+        """Log a step: its number as ``step``, and other numbers by name."""
         self._log.write(json.dumps(entry) + "\n")
-        self._remember(entry)
+        self._extend_curves(entry)
         if self._board is not None:
             for key, value in entry.items():
                 if key != "step":
                     self._board.add_scalar(key, value, entry["step"])
 
-    def draw(self) -> None:
-        """Draws the curves so far, and brings the log to the disk."""
+    def draw_curves(self) -> None:
+        """Draw the curves so far, and flush the log."""
         self.flush()
         with files.write_atomically(self._run / CURVES) as temporary:
             plots.loss_curves(self._curves, temporary)
 
     def flush(self) -> None:
-        """Brings the log to the disk."""
+        """Write the log to the disk."""
         self._log.flush()
 
     def close(self) -> None:
-        """Ends the record."""
+        """Close the log and the event files."""
         self._log.close()
         if self._board is not None:
             self._board.close()
 
-    def _remember(self, entry: Mapping[str, Any]) -> None:
+    def _extend_curves(self, entry: Mapping[str, Any]) -> None:
         for key, value in entry.items():
             if key in ("loss", "lr") or key.startswith("validation"):
                 steps, values = self._curves.setdefault(key, (array("d"), array("d")))
@@ -69,8 +69,8 @@ class Record:
                 values.append(value)
 
 
-def _trim(log: Path, step: int) -> None:
-    """Takes back what was logged after the checkpoint, and a last line that a crash has torn."""
+def _truncate(log: Path, step: int) -> None:
+    """Remove the lines of steps after the checkpoint, and a last line that a crash has cut short."""
     if not log.exists():
         return
     kept = []
@@ -84,7 +84,7 @@ def _trim(log: Path, step: int) -> None:
 
 
 def require_tensorboard() -> Any:
-    """Torch's writer of events.
+    """Return torch's class that writes events for TensorBoard.
 
     Raises:
         ConfigError: If TensorBoard is not installed.
@@ -92,5 +92,7 @@ def require_tensorboard() -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise ConfigError("training.tensorboard: not installed; pip install tensorboard, or switch it off") from error
+        raise ConfigError(
+            "training.tensorboard needs TensorBoard: run pip install tensorboard, or set training.tensorboard=false"
+        ) from error
     return SummaryWriter

@@ -1,4 +1,4 @@
-"""What decides how far each step goes and when to stop: optimisers, learning rate, and the standing of a run."""
+"""Decide how far each step goes and when to stop: optimiser, learning rate, plateaus, early stopping."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from vocalsep.nets import Net
 from vocalsep.training.recipes import FitOptions
 
 
-def optimiser(net: Net, options: FitOptions) -> torch.optim.Optimizer:
-    """The optimiser that the options name; weight decay is for matrices and kernels only.
+def make_optimiser(net: Net, options: FitOptions) -> torch.optim.Optimizer:
+    """Make the optimiser that the options name, with weight decay on matrices and kernels only.
 
-    "adam" and "rmsprop" add the decay to the gradient, "adamw" takes it from the weights (Loshchilov and Hutter,
+    "adam" and "rmsprop" add the decay to the gradient; "adamw" subtracts it from the weights (Loshchilov and Hutter,
     "Decoupled weight decay regularization", 2019).
     """
-    many = [parameter for parameter in net.parameters() if parameter.ndim > 1]
-    few = [parameter for parameter in net.parameters() if parameter.ndim <= 1]
-    groups = [{"params": many, "weight_decay": options.weight_decay}, {"params": few, "weight_decay": 0.0}]
+    kernels = [parameter for parameter in net.parameters() if parameter.ndim > 1]
+    vectors = [parameter for parameter in net.parameters() if parameter.ndim <= 1]  # biases and norms
+    groups = [{"params": kernels, "weight_decay": options.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     kinds: dict[str, type[torch.optim.Optimizer]] = {
         "adamw": torch.optim.AdamW,
         "adam": torch.optim.Adam,
@@ -28,14 +28,14 @@ def optimiser(net: Net, options: FitOptions) -> torch.optim.Optimizer:
     return kinds[options.optimiser](groups, lr=options.learning_rate)  # type: ignore[call-arg]
 
 
-def learning_rate(options: FitOptions, step: int, progress: float, factor: float = 1.0) -> float:
-    """Warm-up, times a cosine or what the plateaus so far have left.
+def compute_learning_rate(options: FitOptions, step: int, progress: float, factor: float = 1.0) -> float:
+    """Return the learning rate of a step: a linear warm-up, times a cosine or the factor left by plateaus.
 
     Args:
-        options: The loop's settings.
-        step: Steps done.
-        progress: Share of the training that is done, in [0, 1].
-        factor: From the run's `Standing`; 1 unless the schedule is "plateau".
+        options: The settings of the loop.
+        step: Steps done so far.
+        progress: Share of the training done so far, in [0, 1].
+        factor: `ValidationHistory.factor`; ignored unless the schedule is "plateau".
     """
     rise = min(1.0, (step + 1) / max(1, options.warmup_steps))
     fall = 0.5 * (1 + math.cos(math.pi * min(1.0, progress))) if options.schedule == "cosine" else factor
@@ -43,30 +43,28 @@ def learning_rate(options: FitOptions, step: int, progress: float, factor: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
-    """How a run stands, by its validations.
+class ValidationHistory:
+    """What the validations of a run have shown so far.
 
     Attributes:
         best: The best quality so far; larger is better.
-        stale: Validations since then.
-        factor: What plateaus have left of the learning rate.
+        stale: Validations since the best one.
+        factor: Share of the learning rate that plateaus have left.
     """
 
     best: float = -math.inf
     stale: int = 0
     factor: float = 1.0
 
+    def add(self, quality: float, options: FitOptions) -> ValidationHistory:
+        """Return the history with one more validation; its `stale` is 0 if this one is the best. NaN never is."""
+        if quality > self.best:
+            return replace(self, best=quality, stale=0)
+        stale = self.stale + 1
+        plateau = options.schedule == "plateau" and stale % options.plateau_validations == 0
+        factor = self.factor * (options.plateau_factor if plateau else 1.0)
+        return ValidationHistory(best=self.best, stale=stale, factor=factor)
 
-def judged(standing: Standing, quality: float, options: FitOptions) -> Standing:
-    """The standing after one more validation; `stale` is 0 if it was the best."""
-    if quality > standing.best:
-        return replace(standing, best=quality, stale=0)
-    stale = standing.stale + 1
-    plateau = options.schedule == "plateau" and stale % options.plateau_validations == 0
-    factor = standing.factor * (options.plateau_factor if plateau else 1.0)
-    return Standing(best=standing.best, stale=stale, factor=factor)
-
-
-def gave_up(standing: Standing, options: FitOptions) -> bool:
-    """Whether early stopping ends the run."""
-    return 0 < options.stop_validations <= standing.stale
+    def stops_early(self, options: FitOptions) -> bool:
+        """Return whether early stopping ends the run."""
+        return 0 < options.stop_validations <= self.stale

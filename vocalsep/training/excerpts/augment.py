@@ -1,10 +1,10 @@
-"""Changes to the sound of excerpts: pitch, tempo, speed, equaliser, limiter, low-pass; each off unless asked for.
+"""Change the sound of excerpts: pitch, tempo, speed, equaliser, limiter, low-pass.
 
-All of them are pure functions of ``(channel, time)`` arrays and a generator; they return float32 and never change what
-they are given. Whatever is done to a mixture is done as a gain or a filter, the same for both stems, so that the
-mixture stays the sum of its stems.
+Every change is off by default. Each is a pure function of ``(channel, time)`` arrays and a random generator. It
+returns float32 and never changes its inputs. A change of the whole mixture is a gain or a filter, applied to both stems
+alike, so the mixture stays the sum of its stems.
 
-Pitch and tempo by themselves are the only dear ones: tests/bench/training.py prints what each costs.
+Only `pitch` and `tempo` on their own are expensive; tests/bench/training.py prints the cost of each change.
 """
 
 from __future__ import annotations
@@ -15,57 +15,57 @@ from dataclasses import dataclass
 
 import librosa
 import numpy as np
-import numpy.typing as npt
 import soxr
 
 from vocalsep.errors import ConfigError
+from vocalsep.shapes import Array
+from vocalsep.stft import next_fast_length
 
-Array = npt.NDArray[np.floating]
 Range = tuple[float, float]
 
-EQ_HZ = (60.0, 150.0, 400.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0)  # where the equaliser's bands lie
-_WINDOW_SECONDS = 0.064  # the phase vocoder's, rounded to a power of two samples
-_STEPS = 8  # of the limiter's gain, to the time it takes
-_ROLL_OFF = 0.25  # octaves from the low-pass's corner to nothing
-_FFT_STEP = 4_096  # FFTs of multiples of it are fast
-_PAD_SECONDS = 0.05  # of zeros, so that a filter does not wrap from an excerpt's end to its start
+EQ_HZ = (60.0, 150.0, 400.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0)  # centres of the equaliser's bands
+_WINDOW_SECONDS = 0.064  # of the phase vocoder, rounded to a power of two samples
+_STEPS = 8  # corners of the limiter's gain within `limiter_seconds`
+_ROLL_OFF = 0.25  # octaves from the low-pass's corner to full attenuation
+FFT_STEP = 4_096  # lengths are multiples of it, so that few different ones occur
+_PAD_SECONDS = 0.05  # of zeros, so that a filter does not wrap around from the end of an excerpt to its start
 
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentOptions:
-    """Which changes are made, how often, and how far. A probability of 0 switches a change off.
+    """Which changes are made, how often and how strongly. A probability of 0 turns a change off.
 
-    True pairs are changed in pitch and tempo together, vocals and accompaniment alike; stems that were drawn on their
-    own are changed on their own, each with the same probability, so that traces of the change do not tell the voice.
+    The stems of a true pair get the same change of pitch, tempo and speed. Stems drawn independently are changed
+    independently but equally often, so artefacts of the change do not give the voice away.
 
     Attributes:
-        pitch: Probability that the pitch is moved.
-        pitch_semitones: By how much.
+        pitch: Probability that the pitch is shifted.
+        pitch_semitones: Range of the shift.
         tempo: Probability that the tempo is changed.
-        tempo_ratio: New tempo over old.
-        speed: Probability that it is played faster or slower, which moves pitch, tempo and formants alike: another
-            singer, nearly.
-        speed_ratio: New speed over old.
-        compressor: Probability that the loudest parts of a lone voice are brought down.
-        compressor_db: From where on, below its loudest part.
+        tempo_ratio: Range of new tempo over old.
+        speed: Probability that the sound is sped up or slowed down, which moves pitch, tempo and formants together.
+            The result resembles another singer.
+        speed_ratio: Range of new speed over old.
+        compressor: Probability that a lone voice is compressed.
+        compressor_db: Range of the threshold, in dB below the loudest part.
         double: Probability that a lone voice is doubled, to the left and to the right.
-        double_db: Level of either double against it.
-        echo: Probability that a lone voice has an echo.
-        echo_db: Level of an echo against what it is the echo of.
-        echo_seconds: When it comes.
-        reverb: Probability that a lone voice, most of which are recorded dry and in the middle, is put into a room.
-        reverb_seconds: Time in which the room's sound falls by 60 dB.
-        reverb_db: Level of the room's sound against the voice's own.
-        eq: Probability, for either stem, of an equaliser of seven bands.
-        eq_db: Range of each band's gain, drawn on its own.
-        limiter: Probability that the mixture goes through a limiter, whose gain then applies to both stems.
-        limiter_db: By how much it lowers the mixture's peak.
-        limiter_seconds: How fast its gain moves: about 1 ms is a soft clip, 50 ms a limiter.
-        band_limit: Probability of a low-pass over the mixture, both stems alike.
-        band_limit_hz: Its corner.
+        double_db: Range of the level of each double relative to the voice.
+        echo: Probability that a lone voice gets an echo.
+        echo_db: Range of the level of each repeat relative to the one before.
+        echo_seconds: Range of the time between repeats.
+        reverb: Probability that a lone voice gets reverb. Most lone voices are recorded dry and in the middle.
+        reverb_seconds: Range of the time in which the reverb decays by 60 dB.
+        reverb_db: Range of the reverb's level relative to the voice.
+        eq: Probability, for each stem, of an equaliser with seven bands.
+        eq_db: Range of each band's gain.
+        limiter: Probability that the mixture is limited. Both stems get the limiter's gain.
+        limiter_db: Range by which the mixture's peak is lowered.
+        limiter_seconds: Range of the time in which the gain moves. About 1 ms makes a soft clipper, 50 ms a limiter.
+        band_limit: Probability of a low-pass over the mixture, applied to both stems alike.
+        band_limit_hz: Range of its corner frequency.
 
     Raises:
-        ConfigError: For values out of range.
+        ConfigError: If a value is out of range.
     """
 
     pitch: float = 0.0
@@ -95,7 +95,7 @@ class AugmentOptions:
     def __post_init__(self) -> None:
         changes = ("pitch", "tempo", "speed", "compressor", "double", "echo", "reverb", "eq", "limiter", "band_limit")
         for name in changes:
-            check_share(name, getattr(self, name))
+            check_probability(name, getattr(self, name))
         check_range("pitch_semitones", self.pitch_semitones, -12, 12)
         check_range("tempo_ratio", self.tempo_ratio, 0.5, 2)
         check_range("speed_ratio", self.speed_ratio, 0.5, 2)
@@ -111,32 +111,32 @@ class AugmentOptions:
         check_range("band_limit_hz", self.band_limit_hz, 100)
 
 
-def check_share(name: str, share: float) -> None:
-    """Refuses what is not a probability.
+def check_probability(name: str, value: float) -> None:
+    """Check that a value is a probability.
 
     Raises:
         ConfigError: If it is not in [0, 1].
     """
-    if not 0 <= share <= 1:
-        raise ConfigError(f"{name} = {share}: expected a probability, in [0, 1]")
+    if not 0 <= value <= 1:
+        raise ConfigError(f"{name} = {value}: expected a probability, in [0, 1]")
 
 
 def check_range(name: str, ends: Range, least: float = -math.inf, most: float = math.inf) -> None:
-    """Refuses a range that is not one.
+    """Check that a range has its lower end first and lies within limits.
 
     Raises:
-        ConfigError: If its ends are the wrong way round, or beyond `least` or `most`.
+        ConfigError: If the ends are the wrong way round, or below `least` or above `most`.
     """
     low, high = ends
     if low > high:
-        raise ConfigError(f"{name} = [{low}, {high}]: the lower end comes first")
+        raise ConfigError(f"{name} = [{low}, {high}]: expected the lower end first")
     if low < least or high > most:
-        raise ConfigError(f"{name} = [{low}, {high}]: expected it within {least:g} and {most:g}")
+        raise ConfigError(f"{name} = [{low}, {high}]: expected values between {least:g} and {most:g}")
 
 
-def chance(share: float, rng: np.random.Generator) -> bool:
-    """Whether what happens in this share of cases happens now. What never happens draws nothing."""
-    return share > 0 and bool(rng.random() < share)
+def happens(probability: float, rng: np.random.Generator) -> bool:
+    """Return True with the given probability. A probability of 0 draws no random number."""
+    return probability > 0 and bool(rng.random() < probability)
 
 
 @dataclass(frozen=True)
@@ -148,116 +148,121 @@ class Change:
 
     @classmethod
     def of_speed(cls, ratio: float) -> Change:
-        """One that moves pitch and tempo alike."""
+        """Return a change that moves pitch and tempo together, as playing a tape faster does."""
         return cls(ratio, ratio)
 
-    def source_samples(self, samples: int, rate: int) -> int:
-        """How much of a recording makes `samples` samples, with a window to spare at either end."""
+    def count_source_samples(self, samples: int, rate: int) -> int:
+        """Return how many samples of a recording `apply` needs for `samples`; includes a window at either end."""
         if self == Change():
             return samples
-        return math.ceil(samples * self.tempo + 2 * _window(rate) * max(self.tempo, self.pitch)) + 1
+        return math.ceil(samples * self.tempo + 2 * _window_samples(rate) * max(self.tempo, self.pitch)) + 1
 
     def apply(self, source: Array, samples: int, rate: int) -> Array:
-        """Changes a piece of a recording.
+        """Change a piece of a recording.
 
         Args:
-            source: ``(channel, time)``, at least `source_samples` long.
-            samples: Length wanted, from its middle.
-            rate: Its rate, Hz.
+            source: ``(channel, time)``, at least `count_source_samples` long.
+            samples: Samples to return, from the middle of the result.
+            rate: Sample rate, Hz.
+
+        Returns:
+            ``(channel, samples)``.
         """
-        # Played faster by the pitch, then brought to its tempo by the phase vocoder.
+        # Resampling sets the pitch and changes the tempo with it; the phase vocoder then corrects the tempo.
         played = soxr.resample(source.T.astype(np.float32), rate * self.pitch, rate).T if self.pitch != 1 else source
         speed = self.tempo / self.pitch
         if speed != 1:
-            played = librosa.effects.time_stretch(played, rate=speed, n_fft=_window(rate))
+            played = librosa.effects.time_stretch(played, rate=speed, n_fft=_window_samples(rate))
         start = (played.shape[1] - samples) // 2
         return np.ascontiguousarray(played[:, start : start + samples], dtype=np.float32)
 
 
 def draw_change(options: AugmentOptions, rng: np.random.Generator) -> Change:
-    """Draws a change of pitch, tempo and speed; often there is none."""
-    semitones = rng.uniform(*options.pitch_semitones) if chance(options.pitch, rng) else 0.0
-    tempo = rng.uniform(*options.tempo_ratio) if chance(options.tempo, rng) else 1.0
-    speed = rng.uniform(*options.speed_ratio) if chance(options.speed, rng) else 1.0
+    """Draw a change of pitch, tempo and speed, each with its probability."""
+    semitones = rng.uniform(*options.pitch_semitones) if happens(options.pitch, rng) else 0.0
+    tempo = rng.uniform(*options.tempo_ratio) if happens(options.tempo, rng) else 1.0
+    speed = rng.uniform(*options.speed_ratio) if happens(options.speed, rng) else 1.0
     return Change(2 ** (semitones / 12) * speed, tempo * speed)
 
 
 def equalise(stem: Array, rate: int, rng: np.random.Generator, options: AugmentOptions) -> Array:
-    """With probability `eq`: a gain per band, the same for all channels, that runs smoothly from band to band."""
-    if not chance(options.eq, rng):
+    """Equalise a stem with probability `eq`, by one smooth curve for all channels."""
+    if not happens(options.eq, rng):
         return stem
     gains_db = rng.uniform(*options.eq_db, size=len(EQ_HZ))
-    return filtered(stem, rate, lambda hz: 10 ** (eq_curve(hz, gains_db) / 20))
+    return apply_curve(stem, rate, lambda hz: 10 ** (interpolate_gains(hz, gains_db) / 20))
 
 
-def eq_curve(hz: Array, gains_db: Array) -> Array:
-    """Gain in dB at each frequency: straight lines over octaves through the bands' gains, level beyond them."""
+def interpolate_gains(hz: Array, gains_db: Array) -> Array:
+    """Return the equaliser's gain in dB at each frequency.
+
+    The curve is linear over octaves between the centres `EQ_HZ` of the bands, and flat below the first and above the
+    last.
+    """
     return np.asarray(np.interp(np.log2(np.maximum(hz, 1.0)), np.log2(EQ_HZ), gains_db))
 
 
 def master(
     vocals: Array, accompaniment: Array, rate: int, rng: np.random.Generator, options: AugmentOptions
 ) -> tuple[Array, Array]:
-    """What is done to the mixture as a whole: limiter, then low-pass, each with its probability.
+    """Limit the mixture, then low-pass it, each with its probability.
 
-    Both stems get the limiter's gain over the mixture, and the same filter; their sum is the mixture after both.
+    Both stems get the gain that limits the mixture, and the same filter. Their sum is the limited, filtered mixture.
     """
-    if chance(options.limiter, rng):
+    if happens(options.limiter, rng):
         peaks = np.abs(vocals + accompaniment).max(axis=0)
         ceiling = float(peaks.max()) * 10 ** (-rng.uniform(*options.limiter_db) / 20)
         seconds = math.exp(rng.uniform(*np.log(options.limiter_seconds)))
-        gain = limiter_gain(peaks, ceiling, step=max(1, round(seconds * rate / _STEPS)))
+        gain = compute_limiter_gain(peaks, ceiling, step=max(1, round(seconds * rate / _STEPS)))
         vocals, accompaniment = vocals * gain, accompaniment * gain
-    if chance(options.band_limit, rng):
+    if happens(options.band_limit, rng):
         corner = math.exp(rng.uniform(*np.log(options.band_limit_hz)))
         vocals, accompaniment = low_pass(np.stack([vocals, accompaniment]), rate, corner)
     return vocals, accompaniment
 
 
-def limiter_gain(peaks: Array, ceiling: float, step: int) -> Array:
-    """Gain that keeps ``gain * peaks`` at or under `ceiling`, and is smooth.
+def compute_limiter_gain(peaks: Array, ceiling: float, step: int) -> Array:
+    """Compute a smooth gain that keeps ``gain * peaks`` at or below `ceiling`.
 
     Args:
         peaks: ``(time,)``, magnitudes.
-        ceiling: The level; if it is 0 there is nothing to limit.
-        step: Samples from one corner of the gain to the next.
+        ceiling: The highest level allowed; 0 or below limits nothing.
+        step: Samples between corners of the gain.
+
+    Returns:
+        ``(time,)``, in (0, 1].
     """
     if ceiling <= 0:
         return np.ones(len(peaks), np.float32)
     count = -(-len(peaks) // step)
     blocks = np.pad(peaks, (0, count * step - len(peaks))).reshape(count, step).max(axis=1)
     needed = np.minimum(1.0, ceiling / np.maximum(blocks, ceiling))
-    # The least of all neighbours, then the mean of all neighbours: nowhere above what any of them needs.
-    around = np.lib.stride_tricks.sliding_window_view
-    least = around(np.pad(needed, _STEPS, constant_values=1.0), _STEPS + 1).min(axis=1)
-    smooth = around(least, _STEPS).mean(axis=1)  # one value at every corner between blocks, and at both ends
+    # A moving minimum, then a moving average of it: the result nowhere exceeds the gain that any block needs.
+    windows = np.lib.stride_tricks.sliding_window_view
+    least = windows(np.pad(needed, _STEPS, constant_values=1.0), _STEPS + 1).min(axis=1)
+    smooth = windows(least, _STEPS).mean(axis=1)  # one value per boundary between blocks, both ends included
     gain = np.interp(np.arange(len(peaks)) / step, np.arange(count + 1), smooth)
     return np.asarray(gain, np.float32)
 
 
 def low_pass(samples: Array, rate: int, corner: float) -> Array:
-    """All up to the corner (Hz) as it is, nothing from a quarter of an octave above it, without delay."""
+    """Remove everything from a quarter of an octave above the corner (Hz), and keep everything below it; no delay."""
 
     def curve(hz: Array) -> Array:
-        down = np.clip(np.log2(np.maximum(hz, 1.0) / corner) / _ROLL_OFF, 0, 1)
-        return 0.5 + 0.5 * np.cos(np.pi * down)
+        octaves = np.clip(np.log2(np.maximum(hz, 1.0) / corner) / _ROLL_OFF, 0, 1)
+        return 0.5 + 0.5 * np.cos(np.pi * octaves)
 
-    return filtered(samples, rate, curve)
+    return apply_curve(samples, rate, curve)
 
 
-def _window(rate: int) -> int:
+def _window_samples(rate: int) -> int:
     return 1 << max(4, round(math.log2(_WINDOW_SECONDS * rate)))
 
 
-def fft_length(samples: int) -> int:
-    """The next length from so many samples on whose FFTs are fast."""
-    return -(-samples // _FFT_STEP) * _FFT_STEP
-
-
-def filtered(samples: Array, rate: int, curve: Callable[[Array], Array]) -> Array:
-    """Multiplies the spectrum over `time` by a real curve over Hz: a filter without delay."""
+def apply_curve(samples: Array, rate: int, curve: Callable[[Array], Array]) -> Array:
+    """Multiply the spectrum over the last axis by a real curve over Hz: a filter without delay."""
     length = samples.shape[-1]
-    padded = fft_length(length + round(_PAD_SECONDS * rate))
+    padded = next_fast_length(length + round(_PAD_SECONDS * rate), multiple_of=FFT_STEP)
     gains = curve(np.fft.rfftfreq(padded, 1 / rate)).astype(np.float32)
     spectrum = np.fft.rfft(samples.astype(np.float32), padded) * gains
     return np.fft.irfft(spectrum, padded)[..., :length].astype(np.float32)

@@ -1,7 +1,7 @@
-"""The papers' silence cut: the stretches in which nobody sings are left out, together with their accompaniment.
+"""Cut the stretches in which nobody sings, from vocals and accompaniment alike, as the papers do.
 
-It is made by frames with cross-fades at the joins. (The UH-net paper's code deletes every single sample near zero, also
-those at the zero crossings of a sung tone.)
+The cut works on frames, with crossfades at the joins. (The UH-net paper's code deletes every single sample near zero,
+including those at the zero crossings of a sung tone.)
 """
 
 from __future__ import annotations
@@ -9,27 +9,27 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.floating]
+from vocalsep.shapes import Array
+
 Frames = npt.NDArray[np.intp]
 
 FRAME_SECONDS = 0.064
 FADE_SECONDS = 0.01
-_SECTION = 2_000  # frames looked at in one go, so that memory does not grow with the track
+_SECTION = 2_000  # frames measured at a time, so that memory does not grow with the track
 
 
-def frame_and_fade(rate: int) -> tuple[int, int]:
-    """Samples of a frame, and of the cross-fade at a join."""
+def compute_frame_and_fade(rate: int) -> tuple[int, int]:
+    """Return the length of a frame and of a crossfade, in samples."""
     return max(1, round(FRAME_SECONDS * rate)), max(1, round(FADE_SECONDS * rate))
 
 
-def sung(vocals: Array, frame: int, silence_db: float) -> Frames:
-    """Numbers of the frames that are not silent; samples after the last whole frame count for nothing.
+def find_sung_frames(vocals: Array, frame: int, silence_db: float) -> Frames:
+    """Return the numbers of the frames that are not silent. Samples after the last whole frame are ignored.
 
     Args:
         vocals: ``(channel, time)``.
-        frame: Samples of a frame.
-        silence_db: A frame is silent if its level is this far (a negative number) from the loudest frame's, or
-            further.
+        frame: Samples in a frame.
+        silence_db: Level relative to the loudest frame, negative. A frame at or below it is silent.
     """
     count = vocals.shape[1] // frame
     power = np.zeros(count)
@@ -40,20 +40,19 @@ def sung(vocals: Array, frame: int, silence_db: float) -> Frames:
     return np.flatnonzero(power > power.max(initial=0.0) * 10 ** (silence_db / 10))
 
 
-def join(stem: Array, frames: Frames, frame: int, fade: int) -> Array:
-    """Strings frames of a stem together.
+def join_frames(stem: Array, frames: Frames, frame: int, fade: int) -> Array:
+    """Join frames of a stem, with an equal-power crossfade wherever two of them are not neighbours.
 
-    Where frames are not neighbours the one before goes on beyond its end, and fades out as the next fades in (with
-    equal power).
+    At such a join the earlier frame continues past its end and fades out while the later one fades in.
 
     Args:
         stem: ``(channel, time)``.
-        frames: Rising numbers of the frames wanted, at least one.
-        frame: Samples of a frame.
-        fade: Samples of a cross-fade, at most `frame`.
+        frames: Numbers of the frames, ascending, at least one.
+        frame: Samples in a frame.
+        fade: Samples in a crossfade, at most `frame`.
 
     Returns:
-        ``(channel, time)``, as long as its frames.
+        ``(channel, time)``, as long as the frames together.
     """
     rise = np.sin(0.5 * np.pi * (np.arange(fade) + 0.5) / fade).astype(np.float32)
     joined = np.empty((stem.shape[0], len(frames) * frame), np.float32)
@@ -66,5 +65,5 @@ def join(stem: Array, frames: Frames, frame: int, fade: int) -> Array:
             piece[:, :fade] = piece[:, :fade] * rise + tail
         place += end - start
         beyond = stem[:, end : end + fade]
-        tail = beyond * rise[::-1] if beyond.shape[1] == fade else None  # else the stem ends here: no join comes
+        tail = beyond * rise[::-1] if beyond.shape[1] == fade else None  # None: the stem ends here, so does the loop
     return joined

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 import pytest
 import synthetic_songs
+from platformdirs.api import PlatformDirsABC
+from platformdirs.macos import MacOS
+from platformdirs.unix import Unix
+from platformdirs.windows import Windows
 from torch import Tensor
 
-from vocalsep.datasets.cache import cache_folder, decode
+from vocalsep.datasets.cache import decode, find_cache_folder
 from vocalsep.datasets.layouts import mir1k
 from vocalsep.datasets.layouts.stems import find as find_stems
 from vocalsep.datasets.tracks import Source, Track
@@ -19,7 +25,7 @@ from vocalsep.errors import DatasetError
 
 @pytest.fixture
 def track(stems_root: Path, tmp_path: Path) -> Track:
-    """A song of its own in a folder that a test may change."""
+    """A song in a folder that a test may change."""
     source = find_stems(stems_root).tracks[0]
     copies = [tmp_path / source.path.name for source in source.vocals + source.accompaniment]
     for original, copy in zip(source.vocals + source.accompaniment, copies, strict=True):
@@ -29,19 +35,19 @@ def track(stems_root: Path, tmp_path: Path) -> Track:
 
 @pytest.fixture
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the tracks that were read from their files, in order."""
+    """Collects the names of tracks that are read from their files."""
     names: list[str] = []
     load: Callable[[Track, int, int], dict[str, Tensor]] = Track.load
 
-    def counted(self: Track, rate: int, channels: int) -> dict[str, Tensor]:
+    def load_and_count(self: Track, rate: int, channels: int) -> dict[str, Tensor]:
         names.append(self.name)
         return load(self, rate, channels)
 
-    monkeypatch.setattr(Track, "load", counted)
+    monkeypatch.setattr(Track, "load", load_and_count)
     return names
 
 
-def test_decoded_stems_are_the_loaded_ones(track: Track) -> None:
+def test_decoded_stems_equal_the_loaded_ones(track: Track) -> None:
     cached, loaded = decode(track, 16_000, 2), track.load(16_000, 2)
     assert cached.samples == 48_000
     assert set(cached.stems) == {"vocals", "accompaniment"}
@@ -58,12 +64,12 @@ def test_a_track_is_decoded_once(track: Track, loads: list[str], cache: Path) ->
     assert len(list(cache.iterdir())) == 2
 
 
-def test_the_cached_stems_are_mapped_not_read(track: Track) -> None:
+def test_cached_stems_are_memory_mapped(track: Track) -> None:
     assert all(isinstance(samples, np.memmap) for samples in decode(track, 16_000, 2).stems.values())
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(8_000, 2), (16_000, 1)])
-def test_another_rate_or_channel_count_is_decoded_anew(
+def test_another_rate_or_channel_count_is_decoded_separately(
     track: Track, loads: list[str], rate: int, channels: int
 ) -> None:
     decode(track, 16_000, 2)
@@ -72,7 +78,7 @@ def test_another_rate_or_channel_count_is_decoded_anew(
     assert other.stems["vocals"].shape == (channels, 3 * rate)
 
 
-def test_a_changed_file_is_decoded_anew(track: Track, loads: list[str]) -> None:
+def test_a_changed_file_is_decoded_again(track: Track, loads: list[str]) -> None:
     before = np.array(decode(track, 16_000, 2).stems["vocals"])
     path, stat = track.vocals[0].path, track.vocals[0].path.stat()
     synthetic_songs.write(path, synthetic_songs.song(77)["vocals"], 44_100)
@@ -82,7 +88,7 @@ def test_a_changed_file_is_decoded_anew(track: Track, loads: list[str]) -> None:
     assert not np.array_equal(before, after)
 
 
-def test_either_channel_of_a_file_has_its_own_place_in_the_cache(mir1k_root: Path) -> None:
+def test_each_channel_of_a_file_has_its_own_place_in_the_cache(mir1k_root: Path) -> None:
     one = mir1k.find(mir1k_root).tracks[0]
     turned = replace(one, vocals=one.accompaniment, accompaniment=one.vocals)
     first, second = decode(one, 16_000, 2), decode(turned, 16_000, 2)
@@ -99,7 +105,7 @@ def test_a_missing_file_is_named(track: Track) -> None:
     assert str(track.vocals[0].path) in str(error.value)
 
 
-def test_a_cache_that_cannot_be_written_or_read_is_told_in_a_line(track: Track, cache: Path, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_or_read_is_one_line(track: Track, cache: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DatasetError, match=r"file/cache: cannot be written \(Not a directory\)"):
         decode(track, 16_000, 2, tmp_path / "file" / "cache")
@@ -116,13 +122,43 @@ def test_a_file_that_cannot_be_read_leaves_nothing_in_the_cache(track: Track, ca
     assert not cache.exists() or list(cache.iterdir()) == []
 
 
-def test_the_cache_lies_where_the_environment_says(
-    cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_the_environment_can_name_the_cache(cache: Path) -> None:
+    assert find_cache_folder() == cache
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty home folder; the environment names no cache."""
+    for variable in ("VOCALSEP_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    folder = tmp_path / "home"
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(folder))
+    return folder
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="caches lie elsewhere on other systems")
+def test_the_cache_lies_in_the_cache_folder_of_the_user(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_cache_folder() == home / ".cache" / "vocalsep"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "elsewhere"))
+    assert find_cache_folder() == home / "elsewhere" / "vocalsep"
+
+
+@pytest.mark.parametrize("system", [Unix, MacOS, Windows])
+def test_every_system_has_its_own_place_and_still_finds_an_earlier_cache(
+    home: Path, monkeypatch: pytest.MonkeyPatch, system: type[PlatformDirsABC]
 ) -> None:
-    assert cache_folder() == cache
-    monkeypatch.delenv("VOCALSEP_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "vocalsep"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert cache_folder() == tmp_path / "home" / ".cache" / "vocalsep"
+    usual = home / "where caches belong"
+    monkeypatch.setattr(system, "user_cache_dir", property(lambda _: str(usual)))
+    monkeypatch.setattr(platformdirs, "PlatformDirs", system)
+    assert find_cache_folder() == usual
+    usual.mkdir(parents=True)
+    earlier = home / ".cache" / "vocalsep"
+    earlier.mkdir(parents=True)
+    assert find_cache_folder() == earlier
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "elsewhere"))
+    assert find_cache_folder() == usual
+    (home / "elsewhere" / "vocalsep").mkdir(parents=True)
+    assert find_cache_folder() == home / "elsewhere" / "vocalsep"
+    monkeypatch.setenv("VOCALSEP_CACHE", str(home / "named"))
+    assert find_cache_folder() == home / "named"

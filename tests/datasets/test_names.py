@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vocalsep.datasets import tracks
+from vocalsep.datasets import names
 
 
 @pytest.mark.parametrize(
@@ -20,8 +20,8 @@ from vocalsep.datasets import tracks
         ("demo", "demo", "demo"),
     ],
 )
-def test_artist_and_song_of_a_name(name: str, artist: str, song: str) -> None:
-    assert tracks.artist_and_song(name) == (artist, song)
+def test_a_name_has_artist_and_song(name: str, artist: str, song: str) -> None:
+    assert names.parse_name(name) == (artist, song)
 
 
 @pytest.mark.parametrize(
@@ -35,17 +35,17 @@ def test_artist_and_song_of_a_name(name: str, artist: str, song: str) -> None:
         ("mixture.wav", ".", "mixture"),
     ],
 )
-def test_artist_and_song_of_a_recording(path: str, artist: str, song: str) -> None:
-    assert tracks.name_from_path(Path("/music") / path, Path("/music")) == (artist, song)
+def test_a_path_has_artist_and_song(path: str, artist: str, song: str) -> None:
+    assert names.parse_path(Path("/music") / path, Path("/music")) == (artist, song)
 
 
 @pytest.mark.parametrize(
     ("one", "two"), [("Ada - One", "ADA: one!"), ("001 - Ada - One", "Ada - One"), ("Motörhead", "MOTÖRHEAD")]
 )
 def test_spelling_does_not_count(one: str, two: str) -> None:
-    assert tracks.name_key(one) == tracks.name_key(two) != ""
+    assert names.normalise_name(one) == names.normalise_name(two) != ""
 
 
 @pytest.mark.parametrize("name", ["", "01", "99 - 3", "..."])
-def test_names_without_letters_tell_nothing(name: str) -> None:
-    assert tracks.name_key(name) == ""
+def test_names_without_letters_identify_nothing(name: str) -> None:
+    assert names.normalise_name(name) == ""

@@ -70,6 +70,11 @@ def write(path: Path, samples: npt.ArrayLike, rate: int, subtype: str = "PCM_16"
     return path
 
 
+def write_constant(path: Path, value: float, seconds: float, rate: int = 8_000, channels: int = 2) -> Path:
+    """Write a file in which every sample is `value`."""
+    return write(path, np.full((round(seconds * rate), channels), value), rate, "FLOAT")
+
+
 def write_dsd100(root: Path, dev: int = 6, test: int = 2, seconds: float = 3.0) -> Path:
     """A tree laid out as DSD100, 44.1 kHz stereo. Test songs come first in number, as in the real one."""
     for number in range(1, test + dev + 1):

@@ -1,4 +1,7 @@
-"""Is a data set complete and sound? Reads every file to its end, block by block, and says all that is wrong."""
+"""Check whether a data set is complete and sound: read every file to its end, block by block, and list every problem.
+
+`check_dataset` goes through the splits of a data set, `check_track` through the files of a track.
+"""
 
 from __future__ import annotations
 
@@ -20,26 +23,67 @@ from vocalsep.errors import AudioError, DatasetError
 from vocalsep.shapes import Waveform
 
 SPLITS = {"dsd100": tuple(dsd100.COMPLETE), "mir1k": tuple(mir1k.COMPLETE), "stems": ("all",)}
+"""The data sets that can be checked, and their splits."""
 _RATES = {"dsd100": dsd100.RATE, "mir1k": mir1k.RATE}
 _COMPLETE = {"dsd100": dsd100.COMPLETE, "mir1k": mir1k.COMPLETE}
+
+SUM_TOLERANCE_DB = -40.0
+"""The largest residual of a mixture that counts as the sum of its stems, relative to the mixture.
+
+Rounding to 16 bits leaves -60 dB or less; a gain that is off by 0.1 dB leaves -39 dB.
+"""
+LABEL_TOLERANCE_SECONDS = 0.5
+EXACT_DB = -200.0
+"""Stands for no residual at all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackCheck:
+    """What the check of one track found.
+
+    Attributes:
+        name: Name of the track.
+        group: Its artist or singer.
+        split: The split it belongs to.
+        seconds: Length of its longest file.
+        rates: Sample rates of its files, Hz.
+        voice_db: Level of the vocals relative to the accompaniment; None if the track lacks one of them, or if a file
+            cannot be read to its end.
+        residual_db: Level of the mixture minus the stems, relative to the mixture; None if there is no mixture, or if
+            the files do not fit together.
+        pitch: Whether it has pitch labels.
+        voicing: Whether it has voicing labels.
+        problems: What is wrong, one line each.
+    """
+
+    name: str
+    group: str
+    split: str
+    seconds: float
+    rates: tuple[int, ...]
+    voice_db: float | None
+    residual_db: float | None
+    pitch: bool
+    voicing: bool
+    problems: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Totals:
-    """Sums over a split.
+    """What the check of one split found.
 
     Attributes:
-        split: Its name.
-        tracks: Tracks whose files are all there.
-        complete: Tracks of the complete data set; None if there is no such number.
-        groups: Artists or singers.
+        split: Name of the split.
+        tracks: Number of tracks with all their files.
+        complete: Number of tracks in the complete data set; None if there is no such number.
+        groups: Number of artists or singers.
         minutes: Length of all tracks.
-        rates: Sampling rates, Hz.
-        pitch: Tracks with pitch labels.
-        voicing: Tracks with voicing labels.
-        bad: Tracks with problems, also those that lack files.
-        voice_db: Median level of the vocals against the accompaniment, over the tracks without problems.
-        voice_spread_db: Its standard deviation.
+        rates: Sample rates, Hz.
+        pitch: Number of tracks with pitch labels.
+        voicing: Number of tracks with voicing labels.
+        bad: Number of tracks with problems, including those that lack files.
+        voice_db: Median level of the vocals relative to the accompaniment, over the tracks without problems.
+        voice_spread_db: Standard deviation of that level.
         worst_residual_db: The largest residual of a mixture.
     """
 
@@ -58,16 +102,16 @@ class Totals:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
-    """What was found in a data set.
+class DatasetCheck:
+    """What the check of a data set found.
 
     Attributes:
         dataset: A key of `SPLITS`.
         root: Its folder.
-        totals: A row for each split.
+        totals: One entry per split.
         tracks: All tracks.
-        problems: Everything that is wrong, by name.
-        notes: What is missing against the complete data set, which is not wrong.
+        problems: Everything that is wrong, with the name of the track or file.
+        notes: What the complete data set has and this copy lacks, which is not wrong.
     """
 
     dataset: str
@@ -78,54 +122,57 @@ class Check:
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain values, for JSON."""
+        """Return everything as plain values, for JSON."""
         return asdict(self)
 
 
-def check(dataset: str, root: Path, progress: Callable[[str, int, int], None] = lambda *_: None) -> Check:
-    """Inspects every file of a data set, in constant memory.
+def check_dataset(
+    dataset: str, root: Path, progress: Callable[[str, int, int], None] = lambda *_: None
+) -> DatasetCheck:
+    """Check every file of a data set. Memory use does not grow with the length of the files.
 
     Args:
         dataset: A key of `SPLITS`.
         root: Its folder.
-        progress: Receives, before each track, its name, how many are done, and how many there are.
+        progress: Called before each track with its name, the number of tracks done, and the number of all tracks.
 
     Raises:
-        DatasetError: If the layout is another, so that there is nothing to inspect.
+        DatasetError: If the folder has another layout, so that there is nothing to check.
     """
-    listings, notes = _listings(dataset, root)
+    listings, notes = _list_splits(dataset, root)
     count = sum(len(listing.tracks) for listing in listings)
     tracks: list[TrackCheck] = []
     problems: list[Problem] = []
-    totals = []
+    all_totals = []
     for listing in listings:
         checked: list[TrackCheck] = []
         for track in listing.tracks:
             progress(track.name, len(tracks) + len(checked), count)
-            checked.append(inspect(track, listing.split, _RATES.get(dataset)))
+            checked.append(check_track(track, listing.split, _RATES.get(dataset)))
         tracks += checked
         problems += listing.problems
         problems += [Problem(track.name, what) for track in checked for what in track.problems]
-        row = _total(listing, checked, _COMPLETE.get(dataset, {}).get(listing.split))
-        totals.append(row)
-        if row.complete and row.tracks < row.complete:
-            notes.append(f"{row.split}: {row.tracks} of the {row.complete} tracks of the complete data set")
+        totals = _add_up(listing, checked, _COMPLETE.get(dataset, {}).get(listing.split))
+        all_totals.append(totals)
+        if totals.complete and totals.tracks < totals.complete:
+            notes.append(f"{totals.split}: {totals.tracks} of the {totals.complete} tracks of the complete data set")
         notes += [
-            f"{row.split}: {kind} labels of {number} of {row.tracks} tracks"
-            for kind, number in (("pitch", row.pitch), ("voicing", row.voicing))
-            if 0 < number < row.tracks
+            f"{totals.split}: {number} of {totals.tracks} tracks have {kind} labels"
+            for kind, number in (("pitch", totals.pitch), ("voicing", totals.voicing))
+            if 0 < number < totals.tracks
         ]
-    return Check(
+    return DatasetCheck(
         dataset=dataset,
         root=str(root),
-        totals=tuple(totals),
+        totals=tuple(all_totals),
         tracks=tuple(tracks),
-        problems=tuple(dict.fromkeys(problems)),  # a file of no known split is in the listings of all
+        problems=tuple(dict.fromkeys(problems)),  # a file that belongs to no split is a problem of every split
         notes=tuple(notes),
     )
 
 
-def _listings(dataset: str, root: Path) -> tuple[list[Listing], list[str]]:
+def _list_splits(dataset: str, root: Path) -> tuple[list[Listing], list[str]]:
+    """List the splits that are there, and note those that are not."""
     listings, notes = [], []
     errors: list[DatasetError] = []
     for split in SPLITS[dataset]:
@@ -133,20 +180,20 @@ def _listings(dataset: str, root: Path) -> tuple[list[Listing], list[str]]:
             listings.append(LAYOUTS[dataset](root, split))
         except DatasetError as error:
             errors.append(error)
-            notes.append(f"{split}: nothing of it there ({error})")
+            notes.append(f"{split}: not found ({error})")
     if not listings:
         raise errors[0]
     if dataset == "dsd100":
         notes += [
-            f"{listing.split}: no folder Mixtures/{listing.split}; sums not checked"
+            f"{listing.split}: no folder Mixtures/{listing.split}, so the sums of stems are not checked"
             for listing in listings
             if listing.tracks and not listing.tracks[0].mixture
         ]
     return listings, notes
 
 
-def _total(listing: Listing, checked: list[TrackCheck], complete: int | None) -> Totals:
-    voices = [track.voice_db for track in checked if track.voice_db is not None and not track.problems]
+def _add_up(listing: Listing, checked: list[TrackCheck], complete: int | None) -> Totals:
+    levels = [track.voice_db for track in checked if track.voice_db is not None and not track.problems]
     residuals = [track.residual_db for track in checked if track.residual_db is not None]
     bad = {track.name for track in checked if track.problems} | {problem.name for problem in listing.problems}
     return Totals(
@@ -159,85 +206,47 @@ def _total(listing: Listing, checked: list[TrackCheck], complete: int | None) ->
         pitch=sum(track.pitch for track in checked),
         voicing=sum(track.voicing for track in checked),
         bad=len(bad),
-        voice_db=round(statistics.median(voices), 1) if voices else None,
-        voice_spread_db=round(statistics.pstdev(voices), 1) if voices else None,
+        voice_db=round(statistics.median(levels), 1) if levels else None,
+        voice_spread_db=round(statistics.pstdev(levels), 1) if levels else None,
         worst_residual_db=max(residuals, default=None),
     )
 
 
-SUM_TOLERANCE_DB = -40.0
-"""A mixture is the sum of its stems if what is left of it without them lies below this, against the mixture.
-
-Rounding to 16 bits leaves -60 dB or less; a gain that is wrong by 0.1 dB leaves -39 dB.
-"""
-LABEL_TOLERANCE_SECONDS = 0.5
-EXACT_DB = -200.0  # stands for nothing left at all
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrackCheck:
-    """What was found in one track.
-
-    Attributes:
-        name: The track's.
-        group: Its artist or singer.
-        split: The part of the data set it belongs to.
-        seconds: Length of its longest file.
-        rates: Sampling rates of its files, Hz.
-        voice_db: Level of the vocals against the accompaniment; None if there are not both, or a file cannot be
-            read to its end.
-        residual_db: What is left of the mixture without the stems, against the mixture; None if there is no mixture
-            or the files do not fit together.
-        pitch: Whether there are pitch labels.
-        voicing: Whether there are voicing labels.
-        problems: What is wrong, a line each; empty if all is well.
-    """
-
-    name: str
-    group: str
-    split: str
-    seconds: float
-    rates: tuple[int, ...]
-    voice_db: float | None
-    residual_db: float | None
-    pitch: bool
-    voicing: bool
-    problems: tuple[str, ...]
-
-
-def inspect(track: Track, split: str = "all", rate: int | None = None) -> TrackCheck:
-    """Reads all files of a track, side by side.
+def check_track(track: Track, split: str = "all", rate: int | None = None) -> TrackCheck:
+    """Read all files of a track side by side, and list what is wrong with them.
 
     Args:
         track: The track.
-        split: The part of the data set it belongs to.
-        rate: The rate that its files should have, Hz; None if any will do.
+        split: The split it belongs to.
+        rate: The sample rate that its files should have, Hz; None if any will do.
     """
     sources = [*track.vocals, *track.accompaniment, *([track.mixture] if track.mixture else [])]
     files = {source.path: _File(source.path) for source in sources}
-    powers = _Powers(track)
-    for blocks in zip_longest(*(file.blocks() for file in files.values())):
+    energies = _Energies(track)
+    for blocks in zip_longest(*(file.read_blocks() for file in files.values())):
         if len({file.rate for file in files.values()}) == 1:
-            powers.add(dict(zip(files, blocks, strict=True)))
-    whole = [file for file in files.values() if not file.trouble]
-    problems = [f"{file.path}: {file.trouble}" for file in files.values() if file.trouble]
-    problems += _levels(dict.fromkeys(sources), files)
-    problems += _lengths_and_rates(whole, rate)
-    problems += _labels(track, max((file.seconds for file in whole), default=0.0))
-    voice, residual = (powers.voice_db, powers.residual_db) if len(whole) == len(files) else (None, None)
-    if residual is not None and residual > SUM_TOLERANCE_DB:
+            energies.add(dict(zip(files, blocks, strict=True)))
+    readable = [file for file in files.values() if not file.problem]
+    seconds = max((file.seconds for file in readable), default=0.0)
+    problems = [f"{file.path}: {file.problem}" for file in files.values() if file.problem]
+    problems += _check_levels(dict.fromkeys(sources), files)
+    problems += _check_lengths_and_rates(readable, rate)
+    problems += _check_labels(track, seconds)
+    all_readable = len(readable) == len(files)
+    voice_db, residual_db = (energies.voice_db, energies.residual_db) if all_readable else (None, None)
+    if residual_db is not None and residual_db > SUM_TOLERANCE_DB:
         problems.append(
-            f"the mixture is not the sum of the stems: a residual of {residual:.1f} dB; "
+            f"the mixture is not the sum of its stems: residual of {residual_db:.1f} dB; "
             f"expected at most {SUM_TOLERANCE_DB:.0f} dB"
         )
     return TrackCheck(
         name=track.name,
         group=track.group,
         split=split,
-        seconds=round(max((file.seconds for file in whole), default=0.0), 3),
-        rates=tuple(sorted({file.rate for file in whole})),
-        voice_db=None if voice is None else round(voice, 1),
-        residual_db=None if residual is None else round(residual, 1),
+        seconds=round(seconds, 3),
+        rates=tuple(sorted({file.rate for file in readable})),
+        voice_db=None if voice_db is None else round(voice_db, 1),
+        residual_db=None if residual_db is None else round(residual_db, 1),
         pitch=track.pitch is not None,
         voicing=track.voicing is not None,
         problems=tuple(problems),
@@ -246,20 +255,20 @@ def inspect(track: Track, split: str = "all", rate: int | None = None) -> TrackC
 
 @dataclass
 class _File:
-    """What is known of a file so far."""
+    """What is known about a file so far."""
 
     path: Path
     rate: int = 0
     samples: int = 0
-    peaks: list[float] = field(default_factory=list)
-    trouble: str = ""
+    peaks: list[float] = field(default_factory=list)  # one per channel
+    problem: str = ""
 
     @property
     def seconds(self) -> float:
         return self.samples / self.rate
 
-    def blocks(self) -> Iterator[Waveform]:
-        """The file's blocks; an error ends them and is noted."""
+    def read_blocks(self) -> Iterator[Waveform]:
+        """Yield the blocks of the file. An error ends them and becomes the file's problem."""
         try:
             with audio.Reader(self.path) as reader:
                 self.rate, self.peaks = reader.rate, [0.0] * reader.channels
@@ -268,35 +277,36 @@ class _File:
                     peaks = block.abs().amax(dim=-1).tolist()
                     self.peaks = [max(pair) for pair in zip(self.peaks, peaks, strict=True)]
                     if not all(map(math.isfinite, peaks)):
-                        self.trouble = "holds samples that are no finite numbers"
+                        self.problem = "contains NaN or infinite samples"
                     yield block
                 stated = None if reader.estimated else reader.samples / reader.rate
         except AudioError as error:
-            self.trouble = str(error).removeprefix(f"{self.path}: ")
+            self.problem = str(error).removeprefix(f"{self.path}: ")
             return
         if self.samples < 1:
-            self.trouble = "the recording is empty"
+            self.problem = "the recording is empty"
         elif stated is not None and abs(stated - self.seconds) > TOLERANCE_SECONDS:
-            self.trouble = f"says that it holds {stated:.2f} s, but ends after {self.seconds:.2f} s"
+            self.problem = f"header says {stated:.2f} s, but the audio ends after {self.seconds:.2f} s"
 
 
-def _levels(sources: dict[Source, None], files: dict[Path, _File]) -> Iterator[str]:
-    """Channels that are not there, and silence. A source that is taken away stands in the list as itself, too."""
+def _check_levels(sources: dict[Source, None], files: dict[Path, _File]) -> Iterator[str]:
+    """Report missing channels and silence. A source that is subtracted is also listed with a positive weight."""
     for source in sources:
         file = files[source.path]
-        if file.trouble or source.weight < 0:
+        if file.problem or source.weight < 0:
             continue
         if source.channel is not None and source.channel >= len(file.peaks):
             yield f"{source.path}: has no channel {source.channel + 1}"
             continue
         peak = max(file.peaks) if source.channel is None else file.peaks[source.channel]
         if peak < 10 ** (SILENCE_DB / 20):
-            where = "" if source.channel is None else f", channel {source.channel + 1}"
-            level = f"peak {20 * math.log10(peak):.0f} dBFS" if peak else "no sound at all"
-            yield f"{source.path}{where}: silent ({level})"
+            channel = "" if source.channel is None else f", channel {source.channel + 1}"
+            level = f"peak {20 * math.log10(peak):.0f} dBFS" if peak else "all samples are zero"
+            yield f"{source.path}{channel}: silent ({level})"
 
 
-def _lengths_and_rates(files: list[_File], rate: int | None) -> Iterator[str]:
+def _check_lengths_and_rates(files: list[_File], rate: int | None) -> Iterator[str]:
+    """Report files that differ in length or sample rate, and a rate other than `rate`."""
     if not files:
         return
     short, long = min(files, key=lambda file: file.seconds), max(files, key=lambda file: file.seconds)
@@ -311,8 +321,8 @@ def _lengths_and_rates(files: list[_File], rate: int | None) -> Iterator[str]:
         yield f"has {rates[0]} Hz; expected {rate} Hz"
 
 
-def _labels(track: Track, seconds: float) -> Iterator[str]:
-    """Labels that cannot be read, or are of another length than the recording of so many seconds."""
+def _check_labels(track: Track, seconds: float) -> Iterator[str]:
+    """Report label files that cannot be read, or do not cover a recording of this length."""
     for path in filter(None, (track.pitch, track.voicing)):
         try:
             covered = len(mir1k.read_labels(path)) * mir1k.LABEL_SECONDS
@@ -320,19 +330,19 @@ def _labels(track: Track, seconds: float) -> Iterator[str]:
             yield str(error)
             continue
         if abs(covered - seconds) > LABEL_TOLERANCE_SECONDS:
-            yield f"{path}: labels of {covered:.2f} s for a recording of {seconds:.2f} s"
+            yield f"{path}: labels cover {covered:.2f} s of a recording of {seconds:.2f} s"
 
 
-class _Powers:
-    """Powers of a track's stems, and of its mixture with and without them, summed over blocks."""
+class _Energies:
+    """Energies of the stems of a track, of its mixture and of the residual, summed over blocks."""
 
     def __init__(self, track: Track) -> None:
         self._track = track
-        self._vocals = self._accompaniment = self._mixture = self._left = 0.0
+        self._vocals = self._accompaniment = self._mixture = self._residual = 0.0
         self._ended = False
 
     def add(self, blocks: dict[Path, Waveform | None]) -> None:
-        """Takes the next block of each file; the end of the shortest file is the end."""
+        """Add the next block of each file, up to the end of the shortest file."""
         present = {path: block for path, block in blocks.items() if block is not None}
         if self._ended or len(present) < len(blocks):
             self._ended = True
@@ -340,40 +350,40 @@ class _Powers:
         samples = min(block.shape[-1] for block in present.values())
         self._ended = samples < max(block.shape[-1] for block in present.values())
         mixture = self._track.mixture
-        whole = [mixture] if mixture else [*self._track.vocals, *self._track.accompaniment]
-        channels = max(1 if source.channel is not None else len(present[source.path]) for source in whole)
+        sources = [mixture] if mixture else [*self._track.vocals, *self._track.accompaniment]
+        channels = max(1 if source.channel is not None else len(present[source.path]) for source in sources)
         pieces = {path: block[:, :samples].double() for path, block in present.items()}
 
-        def part(source: Source) -> Waveform:
-            return source.part(pieces[source.path], channels)
+        def read(source: Source) -> Waveform:
+            return source.apply_to(pieces[source.path], channels)
 
         try:
             vocals, accompaniment = (
-                sum(map(part, stem), torch.zeros(channels, samples))
+                sum(map(read, stem), torch.zeros(channels, samples))
                 for stem in (self._track.vocals, self._track.accompaniment)
             )
-        except AudioError:  # `_levels` tells of a channel that is missing
+        except AudioError:  # a missing channel, which `_check_levels` reports
             self._ended = True
             return
         self._vocals += vocals.square().sum().item()
         self._accompaniment += accompaniment.square().sum().item()
         if mixture:
-            heard = part(mixture)
-            self._mixture += heard.square().sum().item()
-            self._left += (heard - vocals - accompaniment).square().sum().item()
+            mixed = read(mixture)
+            self._mixture += mixed.square().sum().item()
+            self._residual += (mixed - vocals - accompaniment).square().sum().item()
 
     @property
     def voice_db(self) -> float | None:
-        """Level of the vocals against the accompaniment, dB; None if either is silent."""
-        if not (self._vocals > 0 and self._accompaniment > 0):  # neither where a channel is missing
+        """Level of the vocals relative to the accompaniment, dB; None if either is silent or NaN, or was not read."""
+        if not (self._vocals > 0 and self._accompaniment > 0):
             return None
         return 10 * math.log10(self._vocals / self._accompaniment)
 
     @property
     def residual_db(self) -> float | None:
-        """What is left of the mixture, against it, dB; None if there is none, or no block was complete."""
-        if not self._mixture and not self._left:
+        """Level of the mixture minus the stems, relative to the mixture, dB; None if no block had all files."""
+        if not self._mixture and not self._residual:
             return None
-        if not self._left:
+        if not self._residual:
             return EXACT_DB
-        return max(EXACT_DB, 10 * math.log10(self._left / max(self._mixture, 1e-20)))
+        return max(EXACT_DB, 10 * math.log10(self._residual / max(self._mixture, 1e-20)))

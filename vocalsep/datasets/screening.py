@@ -1,4 +1,4 @@
-"""Bad recordings, found before the first step: all of them, not the first one only."""
+"""Decode a data set before the first training step, and report every bad recording, not only the first."""
 
 from __future__ import annotations
 
@@ -9,32 +9,33 @@ from pathlib import Path
 import numpy as np
 
 from vocalsep.datasets import cache
-from vocalsep.datasets.cache import Array, Decoded
-from vocalsep.datasets.splits import Parts, shown
+from vocalsep.datasets.cache import DecodedTrack
+from vocalsep.datasets.splits import SplitDataset, join_names
 from vocalsep.datasets.tracks import Problem, Track
 from vocalsep.errors import DatasetError
+from vocalsep.shapes import Array
 
 SILENCE_DB = -60.0
-"""A recording whose peak lies below this, in dBFS, is silent."""
+"""A recording is silent if its peak lies below this level, in dBFS."""
 
 _BLOCK = 2**20
 
 
 def screen(
     tracks: Iterable[Track], rate: int, channels: int, folder: Path | None = None
-) -> tuple[list[Decoded], list[Problem]]:
-    """Decodes tracks, and sets those apart that cannot be trained on.
+) -> tuple[list[DecodedTrack], list[Problem]]:
+    """Decode tracks, and set aside those that cannot be trained on.
 
-    These are tracks that cannot be read, stems of different lengths, and silent vocals or accompaniments.
+    A track is bad if it cannot be read, if its stems differ in length, or if its vocals or accompaniment are silent.
 
     Args:
         tracks: The tracks.
-        rate: Rate of the decoded stems, Hz.
+        rate: Sample rate of the decoded stems, Hz.
         channels: Their channel count.
-        folder: The cache; `cache.cache_folder` by default.
+        folder: The cache; `cache.find_cache_folder` by default.
 
     Returns:
-        What can be used, and what is wrong with the rest, both in the order of `tracks`.
+        The good tracks, and what is wrong with the others, both in the order of `tracks`.
     """
     good, bad = [], []
     for track in tracks:
@@ -43,7 +44,7 @@ def screen(
         except DatasetError as error:
             bad.append(Problem(track.name, str(error).removeprefix(f"track {track.name!r}: ")))
             continue
-        silent = [stem for stem, samples in decoded.stems.items() if not audible(samples)]
+        silent = [stem for stem, samples in decoded.stems.items() if not is_audible(samples)]
         if silent:
             bad.append(Problem(track.name, f"silent {' and '.join(silent)} (peak below {SILENCE_DB:.0f} dBFS)"))
         else:
@@ -51,8 +52,8 @@ def screen(
     return good, bad
 
 
-def audible(samples: Array) -> bool:
-    """Whether the peak of ``(channel, time)`` samples is not below `SILENCE_DB`; reads no further than it must."""
+def is_audible(samples: Array) -> bool:
+    """Return whether the peak of ``(channel, time)`` samples reaches `SILENCE_DB`; read no more than needed."""
     floor = 10 ** (SILENCE_DB / 20)
     return any(
         np.abs(samples[:, start : start + _BLOCK]).max() >= floor for start in range(0, samples.shape[1], _BLOCK)
@@ -60,41 +61,42 @@ def audible(samples: Array) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Screened:
-    """A data set that can be trained on.
+class ScreenedDataset:
+    """A split data set, decoded and without bad tracks.
 
     Attributes:
         training: Decoded tracks to train on.
         validation: Decoded tracks held out.
-        problems: What is wrong with the rest, also with what was never a track.
+        problems: What is wrong with all others, including files that never became tracks.
     """
 
-    training: list[Decoded]
-    validation: list[Decoded]
+    training: list[DecodedTrack]
+    validation: list[DecodedTrack]
     problems: list[Problem]
 
 
-def screen_parts(parts: Parts, rate: int, channels: int) -> Screened:
-    """Screens both parts of a data set; `rate` is in Hz."""
-    training, bad = screen(parts.training, rate, channels)
-    validation, worse = screen(parts.validation, rate, channels)
-    return Screened(training=training, validation=validation, problems=[*parts.problems, *bad, *worse])
+def screen_dataset(dataset: SplitDataset, rate: int, channels: int) -> ScreenedDataset:
+    """Screen both parts of a data set; `rate` is in Hz."""
+    training, bad = screen(dataset.training, rate, channels)
+    validation, bad_validation = screen(dataset.validation, rate, channels)
+    problems = [*dataset.problems, *bad, *bad_validation]
+    return ScreenedDataset(training=training, validation=validation, problems=problems)
 
 
-def report_bad(lines: Sequence[str], *, skip: bool, report: Callable[[str], None]) -> None:
-    """Says what is bad, if anything is.
+def report_bad_tracks(lines: Sequence[str], *, skip: bool, report: Callable[[str], None]) -> None:
+    """Report bad tracks, or refuse to go on with them.
 
     Args:
-        lines: A line for each bad track.
-        skip: Whether the rest is to be used.
-        report: Receives a line in that case.
+        lines: One line for each bad track; without lines, nothing happens.
+        skip: Whether to train on the rest.
+        report: Receives one line if `skip` is true.
 
     Raises:
-        DatasetError: If there are bad tracks that are not to be skipped; names the first ten.
+        DatasetError: If there are bad tracks and `skip` is false; names the first ten.
     """
     if not lines:
         return
     count = f"{len(lines)} bad track{'s' if len(lines) > 1 else ''}"
     if not skip:
-        raise DatasetError(f"{count}: {shown(lines)}. See 'vocalsep data check'; --skip-bad trains on the rest")
-    report(f"skipped {count}: {shown(lines)}")
+        raise DatasetError(f"{count}: {join_names(lines)}. See 'vocalsep data check'; --skip-bad trains on the rest")
+    report(f"skipped {count}: {join_names(lines)}")

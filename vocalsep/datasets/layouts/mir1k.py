@@ -1,11 +1,11 @@
 """MIR-1K: a thousand clips of karaoke, sung by nineteen amateurs (Hsu and Jang, 2010).
 
-Two ways to split it:
+There are two ways to split it:
 
-- the literature's (Huang et al., 2014): abjones and amy train, the other seventeen singers test;
-- that of the deep recurrent network's paper: 70 % of the clips train, 20 % validate, 10 % test, with singers in more
-  than one part. The paper does not say which clips; here the clips of one song stay together, and the order in which
-  songs are dealt out follows from a hash of their names. Scores from it say little about singers not heard before.
+- The literature's (Huang et al., 2014): abjones and amy train, the other seventeen singers test.
+- That of the deep recurrent network's paper: 70 % of the clips train, 20 % validate, 10 % test, and splits share
+  singers. The paper does not list the clips. Here all clips of a song stay together, and a hash of the songs' names
+  decides where each song goes. Scores from this split say little about new singers.
 """
 
 from __future__ import annotations
@@ -15,37 +15,39 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from vocalsep.datasets.tracks import Listing, Problem, Source, Track, listing, recordings
+from vocalsep.datasets.layouts.folders import list_recordings
+from vocalsep.datasets.tracks import Listing, Problem, Source, Track, make_listing
 from vocalsep.errors import DatasetError
 
 RATE = 16_000
 LABEL_SECONDS = 0.02
 COMPLETE = {"train": 175, "test": 825}
+"""How many clips each split of the complete data set has."""
 TRAINING_SINGERS = ("abjones", "amy")
 DRNN_SHARES = {"drnn-train": 0.7, "drnn-validation": 0.2, "drnn-test": 0.1}
 SPLITS = (*COMPLETE, *DRNN_SHARES)
 
 
 def find(root: Path, split: str = "train") -> Listing:
-    """Lists the clips of one part. Pitch and voicing labels are noted where their folders are.
+    """List the clips of one split, with their pitch and voicing labels where these exist.
 
     Args:
-        root: The folder that holds ``Wavfile/singer_song_clip.wav``: left accompaniment, right voice; and perhaps
-            ``PitchLabel`` and ``vocal-nonvocalLabel``.
+        root: The folder that holds ``Wavfile/singer_song_clip.wav``: accompaniment left, voice right. It may also
+            hold ``PitchLabel`` and ``vocal-nonvocalLabel``.
         split: "train" or "test" of the literature's split; "drnn-train", "drnn-validation" or "drnn-test" of the
             other, which shares singers.
 
     Raises:
-        DatasetError: If the layout is another, there is no such split, or no clip in it.
+        DatasetError: If the folder has another layout, or there is no such split, or no clip in it.
     """
     if split not in SPLITS:
         raise DatasetError(f"MIR-1K has no split {split!r}; expected one of {', '.join(SPLITS)}")
     folder = root / "Wavfile"
     if not folder.is_dir():
         raise DatasetError(f"{root}: no folder Wavfile; expected the layout of MIR-1K")
-    pitch, voicing = _labels(root / "PitchLabel"), _labels(root / "vocal-nonvocalLabel")
+    pitch, voicing = _find_labels(root / "PitchLabel"), _find_labels(root / "vocal-nonvocalLabel")
     tracks, problems = [], []
-    for path in recordings(folder):
+    for path in list_recordings(folder):
         if path.stem.count("_") != 2:
             problems.append(Problem(path.stem, f"{path}: expected a name like singer_song_clip.wav"))
             continue
@@ -60,24 +62,24 @@ def find(root: Path, split: str = "train") -> Listing:
                 voicing=voicing.get(path.stem),
             )
         )
-    drnn = split in DRNN_SHARES
-    parts = deal(track.song for track in tracks) if drnn else {}
-    chosen = [track for track in tracks if (parts[track.song] if drnn else _standard(track)) == split]
-    return listing(folder, chosen, problems, split=split, shares_singers=drnn)
+    is_drnn = split in DRNN_SHARES
+    parts = assign_splits(track.song for track in tracks) if is_drnn else {}
+    chosen = [track for track in tracks if (parts[track.song] if is_drnn else _choose_split(track)) == split]
+    return make_listing(folder, chosen, problems, split=split, shares_singers=is_drnn)
 
 
-def _standard(track: Track) -> str:
+def _choose_split(track: Track) -> str:
     return "train" if track.group in TRAINING_SINGERS else "test"
 
 
-def deal(songs: Iterable[str]) -> dict[str, str]:
-    """Deals songs out to the parts of the 70/20/10 split, always in the same way.
+def assign_splits(songs: Iterable[str]) -> dict[str, str]:
+    """Assign each song to a part of the 70/20/10 split, always in the same way.
 
     Args:
         songs: The song of each clip.
 
     Returns:
-        The part of each song. Shares are of clips, and met to within about a song's clips.
+        The part of each song. Shares count clips, and are met to within about the clips of one song.
     """
     clips = Counter(songs)
     wanted = {part: share * clips.total() for part, share in DRNN_SHARES.items()}
@@ -89,18 +91,18 @@ def deal(songs: Iterable[str]) -> dict[str, str]:
 
 
 def read_labels(path: Path) -> list[float]:
-    """Reads the pitch or voicing labels of a clip: one number to a frame, frames of 40 ms every `LABEL_SECONDS`.
+    """Read the pitch or voicing labels of a clip: one number per frame; 40 ms frames, one every `LABEL_SECONDS`.
 
-    Pitch is in MIDI semitones, 0 where there is none; voicing is 1 where there is a voice, else 0.
+    Pitch is in MIDI semitones, or 0 where there is no voice; voicing is 1 where there is a voice, else 0.
 
     Raises:
-        DatasetError: If the file cannot be read or holds something else.
+        DatasetError: If the file cannot be read, or is not a list of numbers.
     """
     try:
         return [float(line) for line in path.read_text(encoding="utf-8").split()]
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: no labels, one number to a line ({error})") from error
+        raise DatasetError(f"{path}: not a label file; expected one number per line ({error})") from error
 
 
-def _labels(folder: Path) -> dict[str, Path]:
+def _find_labels(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.iterdir())} if folder.is_dir() else {}

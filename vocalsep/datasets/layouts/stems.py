@@ -1,81 +1,69 @@
-"""Recordings of one's own: songs with stems, songs with a teacher's vocals, lone voices, and instrumentals."""
+"""Recordings of your own: songs with stems, lone voices, and instrumentals."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from vocalsep.datasets.tracks import (
-    Listing,
-    Problem,
-    Source,
-    Track,
-    artist_and_song,
-    by_stem,
-    doubled,
-    listing,
-    name_from_path,
-    recordings_below,
-)
+from vocalsep.datasets.layouts.folders import describe_duplicates, find_recordings, group_by_stem
+from vocalsep.datasets.names import parse_name, parse_path
+from vocalsep.datasets.tracks import Listing, Problem, Source, Track, make_listing
 from vocalsep.errors import DatasetError
 
-_VOCALS = ".vocals"
-_OURS = (_VOCALS, ".accompaniment")  # how outputs of a separator end, before the suffix
+VOCALS_ENDING = ".vocals"
+OUTPUT_ENDINGS = (VOCALS_ENDING, ".accompaniment")
+"""How the names of a separator's outputs end, before the extension."""
 
 
 def find(root: Path, split: str = "all") -> Listing:
-    """Lists songs: folders, at any depth, with ``vocals.*`` and what tells the accompaniment.
+    """List songs: folders, at any depth, that hold ``vocals.*`` and something to make the accompaniment from.
 
-    That is ``accompaniment.*``; or else all other stems, which are summed; or else ``mixture.*``, from which the vocals
-    are taken away. Formats may differ from file to file. A folder without vocals is a song that lacks them if it has
-    an accompaniment or a mixture, and does not count otherwise.
+    The accompaniment is the first of these that the folder has:
+
+    - ``accompaniment.*``;
+    - the sum of all other stems;
+    - ``mixture.*`` minus the vocals.
+
+    Formats may differ from file to file. A folder with an accompaniment or a mixture but no vocals is reported as a
+    problem; any other folder without vocals is ignored.
 
     Args:
-        root: The folder; a song's folder may be called ``Artist - Title``.
+        root: The folder; name the folder of a song ``Artist - Title`` to tell its artist.
         split: "all".
 
     Raises:
         DatasetError: If there is no such split, or no song.
     """
-    _only_all(split)
+    refuse_other_splits(split)
     folders: dict[Path, list[Path]] = {}
-    for path in recordings_below(root):
+    for path in find_recordings(root):
         folders.setdefault(path.parent, []).append(path)
     tracks, problems = [], []
     for folder, files in sorted(folders.items()):
-        stems = by_stem(files)
+        stems = group_by_stem(files)
         name = folder.relative_to(root).as_posix() if folder != root else root.resolve().name
         if "vocals" not in stems:
-            beside = [path.name for stem in ("accompaniment", "mixture") for path in stems.get(stem, [])]
-            if beside:
-                problems.append(Problem(name, f"no vocals beside {', '.join(beside)} in {folder}"))
+            others = [path.name for stem in ("accompaniment", "mixture") for path in stems.get(stem, [])]
+            if others:
+                problems.append(Problem(name, f"no vocals beside {', '.join(others)} in {folder}"))
             continue
-        used = _backing(stems)
-        twice = doubled({"vocals": stems["vocals"], **{stem: stems[stem] for stem in used}})
-        if not used or twice:
+        backing = _choose_backing(stems)
+        duplicates = describe_duplicates({"vocals": stems["vocals"], **{stem: stems[stem] for stem in backing}})
+        if not backing or duplicates:
             lacks = f"vocals but neither accompaniment, mixture nor other stems in {folder}"
-            problems.append(Problem(name, twice or lacks))
+            problems.append(Problem(name, duplicates or lacks))
             continue
-        vocals = stems["vocals"][0]
-        artist, song = artist_and_song(folder.name)
-        backing = tuple(Source(stems[stem][0]) for stem in used)
-        if used == ["mixture"]:
-            backing += (Source(vocals, weight=-1.0),)
-        tracks.append(
-            Track(
-                name=name,
-                group=artist,
-                song=song,
-                vocals=(Source(vocals),),
-                accompaniment=backing,
-            )
-        )
-    return listing(root, tracks, problems)
+        vocals = Source(stems["vocals"][0])
+        accompaniment = tuple(Source(stems[stem][0]) for stem in backing)
+        if backing == ["mixture"]:
+            accompaniment += (Source(vocals.path, weight=-1.0),)
+        artist, song = parse_name(folder.name)
+        tracks.append(Track(name=name, group=artist, song=song, vocals=(vocals,), accompaniment=accompaniment))
+    return make_listing(root, tracks, problems)
 
 
-def _backing(stems: dict[str, list[Path]]) -> list[str]:
-    """Which stems make up the accompaniment."""
+def _choose_backing(stems: Mapping[str, list[Path]]) -> list[str]:
+    """Return the stems that make up the accompaniment."""
     if "accompaniment" in stems:
         return ["accompaniment"]
     others = [stem for stem in stems if stem not in ("vocals", "mixture") and not _is_output(stem, stems)]
@@ -83,83 +71,34 @@ def _backing(stems: dict[str, list[Path]]) -> list[str]:
 
 
 def _is_output(stem: str, stems: Mapping[str, object]) -> bool:
-    """Whether a file is what ``vocalsep extract`` has made of another one beside it."""
-    return any(stem.endswith(ending) and stem.removesuffix(ending) in stems for ending in _OURS)
+    """Return whether ``vocalsep extract`` made a file from another one in the same folder."""
+    return any(stem.endswith(ending) and stem.removesuffix(ending) in stems for ending in OUTPUT_ENDINGS)
 
 
-def taught(root: Path, split: str = "all", vocals: Path | None = None) -> Listing:
-    """Lists songs without stems, with the vocals that another separator, the teacher, has found in them.
-
-    The accompaniment is the song minus those vocals. A song ``<song>.*`` goes with ``<song>.vocals.*`` (which is what
-    ``vocalsep extract`` writes), in the folder of vocals at the place that the song has in its own, or right in it.
-
-    Args:
-        root: The folder of songs, which may have folders in it.
-        split: "all".
-        vocals: The folder of vocals; `root` by default.
-
-    Raises:
-        DatasetError: If there is no such split, or no song.
-    """
-    _only_all(split)
-    vocals = vocals or root
-    found: dict[Path, list[Path]] = {}
-    for path in recordings_below(vocals):
-        if path.stem.endswith(_VOCALS):
-            found.setdefault(_place(path, vocals, _VOCALS), []).append(path)
-    songs = [path for path in recordings_below(root) if not path.stem.endswith(_OURS)]
-    named = Counter(path.stem for path in songs)
-    tracks, problems = [], []
-    for path in songs:
-        name, place = path.relative_to(root).as_posix(), _place(path, root)
-        mine = found.get(place, [])
-        if not mine and named[path.stem] == 1:
-            mine = found.get(Path(path.stem), [])
-        if len(mine) != 1:
-            count = f"{len(mine)} files" if mine else "no file"
-            problems.append(Problem(name, f"{count} {place}{_VOCALS}.* in {vocals}; expected one"))
-            continue
-        artist, song = name_from_path(path, root)
-        tracks.append(
-            Track(
-                name=name,
-                group=artist,
-                song=song,
-                vocals=(Source(mine[0]),),
-                accompaniment=(Source(path), Source(mine[0], weight=-1.0)),
-            )
-        )
-    return listing(root, tracks, problems)
-
-
-def _place(path: Path, root: Path, ending: str = "") -> Path:
-    return path.relative_to(root).with_name(path.stem.removesuffix(ending))
-
-
-def voices(root: Path, split: str = "all") -> Listing:
-    """Lists all recordings below a folder as lone voices.
+def find_voices(root: Path, split: str = "all") -> Listing:
+    """List all recordings in a folder and its subfolders as lone voices.
 
     Raises:
         DatasetError: If there is no such split, or no recording.
     """
-    return _pool(root, split, "vocals")
+    return _list_single_stem(root, split, "vocals")
 
 
-def instrumentals(root: Path, split: str = "all") -> Listing:
-    """Lists all recordings below a folder as accompaniments without a voice.
+def find_instrumentals(root: Path, split: str = "all") -> Listing:
+    """List all recordings in a folder and its subfolders as accompaniments without a voice.
 
     Raises:
         DatasetError: If there is no such split, or no recording.
     """
-    return _pool(root, split, "accompaniment")
+    return _list_single_stem(root, split, "accompaniment")
 
 
-def _pool(root: Path, split: str, stem: str) -> Listing:
-    _only_all(split)
+def _list_single_stem(root: Path, split: str, stem: str) -> Listing:
+    refuse_other_splits(split)
     tracks = []
-    for path in recordings_below(root):
+    for path in find_recordings(root):
         sources = (Source(path),)
-        artist, song = name_from_path(path, root)
+        artist, song = parse_path(path, root)
         tracks.append(
             Track(
                 name=path.relative_to(root).as_posix(),
@@ -169,9 +108,14 @@ def _pool(root: Path, split: str, stem: str) -> Listing:
                 accompaniment=sources if stem == "accompaniment" else (),
             )
         )
-    return listing(root, tracks)
+    return make_listing(root, tracks)
 
 
-def _only_all(split: str) -> None:
+def refuse_other_splits(split: str) -> None:
+    """Refuse any split but "all", the only one that folders of your own have.
+
+    Raises:
+        DatasetError: If the split is another.
+    """
     if split != "all":
-        raise DatasetError(f"folders of your own have no split {split!r}; expected all")
+        raise DatasetError(f"your own folders have no split {split!r}; expected 'all'")

@@ -107,7 +107,7 @@ def train(
 ) -> None:
     """Train a model.
 
-    vocalsep estimates the cost first, and prints the path of the weights at the end.
+    vocalsep estimates the cost first and prints the path of the weights last.
     Ctrl-C stops after the current step; --resume continues exactly there.
     Under torchrun, several processes share the work.
     """
@@ -127,7 +127,7 @@ def train(
 
         changes = []
         if dataset:
-            changes += recipes.single_pool(dataset, layouts.find_root(dataset, root), split, vocals)
+            changes += recipes.override_pools(dataset, layouts.find_root(dataset, root), split, vocals)
         changes += settings or []
         options = {"minutes": minutes, "epochs": epochs, "skip_bad": skip_bad or None, "precision": precision}
         changes += [f"training.{key}={str(value).lower()}" for key, value in options.items() if value is not None]
@@ -140,7 +140,7 @@ def train(
                 device=weights.choose_device(device),
                 resume=resume is not None,
                 report=lambda line: stderr.print(line, markup=False),
-                stopped=should_stop,
+                should_stop=should_stop,
             )
             was_stopped = should_stop()
     if was_stopped:

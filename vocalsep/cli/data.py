@@ -11,7 +11,7 @@ from vocalsep import files
 from vocalsep.cli.common import Dataset, RootOption, exit_on_error, stderr, stdout, widen_for_tables
 
 if TYPE_CHECKING:
-    from vocalsep.datasets.check import Check
+    from vocalsep.datasets.check import DatasetCheck
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -38,7 +38,7 @@ def check_data(
 
         with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
             task = bar.add_task("reading", total=None)
-            found = check.check(
+            found = check.check_dataset(
                 dataset,
                 layouts.find_root(dataset, root),
                 progress=lambda _, done, count: bar.update(task, completed=done, total=count),
@@ -51,7 +51,7 @@ def check_data(
             raise typer.Exit(1)
 
 
-def _print_check(found: Check) -> None:
+def _print_check(found: DatasetCheck) -> None:
     """Print a row for each split, then a line for each note and problem."""
     from rich.table import Table
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 
 from vocalsep import audio, extraction, masks, weights
+from vocalsep.datasets.layouts.folders import is_recording
 from vocalsep.datasets.splits import Heard
-from vocalsep.datasets.tracks import Track, is_recording
+from vocalsep.datasets.tracks import Track
 from vocalsep.errors import AudioError, ConfigError, DatasetError
 from vocalsep.evaluation.oracle import oracle
 from vocalsep.evaluation.songs import Song

@@ -105,8 +105,8 @@ def _leaks(rows: Iterable[Row], tracks: Iterable[Track], *, shares_singers: bool
     for row in rows:
         heard = row.heard()
         for track in tracks:
-            song = splits.knows_song(heard, track)
-            if song or (not shares_singers and splits.knows_singer(heard, track)):
+            song = splits.has_heard_song(heard, track)
+            if song or (not shares_singers and splits.has_heard_singer(heard, track)):
                 what = "the song" if song else f"its singer or artist, {track.group},"
                 problem = Problem(f"{track.name}, {row.name}", f"not scored: {what} was trained on")
                 leaks[row.name, track.name] = problem

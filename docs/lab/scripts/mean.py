@@ -51,7 +51,7 @@ def main() -> None:
     parts = [part(name) for name in options.parts]
     heard = parts[0].metadata.get("heard", {})
     for model in parts[1:]:
-        heard = splits.both(heard, model.metadata.get("heard", {}))
+        heard = splits.merge_heard(heard, model.metadata.get("heard", {}))
     model = mean(parts)
     weights.save(options.out, model.net, model.front_end, model.metadata | {"heard": heard})
 

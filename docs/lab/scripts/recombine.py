@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=360)
     parser.add_argument("--hold-out", type=int, default=6)
     options = parser.parse_args()
-    tracks = splits.part("dsd100", options.root, held=options.hold_out).training
+    tracks = splits.split_dataset("dsd100", options.root, every=options.hold_out).training
     songs, rates = [], set()
     for track in tracks:
         stems = {}

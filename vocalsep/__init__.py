@@ -1,15 +1,17 @@
-"""vocalsep takes a song and gives back its vocals.
+"""vocalsep separates songs into vocals and accompaniment.
 
 ```python
 import vocalsep
 
-vocalsep.extract("song.wav", "vocals.wav")  # file to file, any length
+vocalsep.extract("song.wav", "vocals.wav")  # from file to file, any length
 
-extractor = vocalsep.Extractor(vocalsep.load_model())
-vocals, accompaniment = extractor.extract(samples, 44_100)  # numpy or torch, (time,) or (channel, time), of any type
+vocals, accompaniment = vocalsep.separate(samples, 44_100)  # numpy or torch, (time,) or (channel, time)
+
+extractor = vocalsep.Extractor(vocalsep.load_model("unet"))  # for many songs
+vocals, accompaniment = extractor.extract(samples, 44_100)
 ```
 
-The names load on first use, so that importing the package costs nothing.
+Names load on first use, so importing the package is instant. The guide is docs/python.md.
 """
 
 from __future__ import annotations
@@ -20,20 +22,27 @@ from typing import TYPE_CHECKING, Any
 from vocalsep.release import __version__
 
 if TYPE_CHECKING:
-    from vocalsep.extraction import Extractor, extract
+    from vocalsep.extraction import Extractor, extract, separate
+    from vocalsep.weights import list_models
     from vocalsep.weights import load as load_model
 
-__all__ = ["Extractor", "__version__", "extract", "load_model"]
+__all__ = ["Extractor", "__version__", "extract", "list_models", "load_model", "separate"]
 
-_HOMES = {
+_SOURCES = {
     "Extractor": ("vocalsep.extraction", "Extractor"),
     "extract": ("vocalsep.extraction", "extract"),
+    "list_models": ("vocalsep.weights", "list_models"),
     "load_model": ("vocalsep.weights", "load"),
+    "separate": ("vocalsep.extraction", "separate"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _SOURCES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _HOMES[name]
+    module, attribute = _SOURCES[name]
     return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,11 +1,11 @@
-"""Masks: the share of each time-frequency bin that is voice.
+"""Masks: the voice's share of each time-frequency bin.
 
-A mask is a function of seconds and Hz. It is estimated on a net's grid and `project`ed onto whatever grid the song
-itself is filtered on; mel to linear, 16 kHz to 44.1 kHz and mono to stereo are all this one function.
+A mask is a function of seconds and Hz. A net estimates it on its own grid, and `project` carries it to the grid on
+which the song is filtered: from mel to linear rows, from 16 kHz to 44.1 kHz, from mono to stereo.
 
-Policy above the estimated band: a net at 16 kHz knows nothing above 8 kHz. There the mask goes on with the mean of
-its top quarter of the band (6 to 8 kHz), frame by frame, since consonants that are loud at 7 kHz are loud at 10 kHz.
-Below the lowest row the mask holds that row's value.
+Above the band that a net sees, the mask continues with its mean over the top quarter of that band, frame by frame. A
+net at 16 kHz sees nothing above 8 kHz, but consonants that are loud at 7 kHz are loud at 10 kHz too. Below the net's
+lowest row the mask keeps that row's value.
 """
 
 from __future__ import annotations
@@ -17,43 +17,49 @@ from torch import Tensor
 
 from vocalsep.shapes import Mask, Spectrum, Waveform
 
-_TOP = 0.75  # the mask above the band is the mean of what lies above this share of it
+_TOP = 0.75  # rows above this share of the band give the mask above the band
 
 
 def ratio(vocals: Tensor, accompaniment: Tensor) -> Mask:
-    """Proportion mask ("how much the vocal source dominates", UH-net paper, section III.B): ``v / (v + a)``.
+    """Return the ratio mask ``v / (v + a)`` (proportion mask, UH-net paper, section III.B).
 
     Args:
         vocals: Power of the vocals, not negative.
-        accompaniment: Power of the accompaniment, of the same shape.
+        accompaniment: Power of the accompaniment, same shape.
 
     Returns:
-        In [0, 1]; 0 where both are silent. Used as a gain it is the Wiener filter.
+        The mask in [0, 1], 0 where both are silent. As a gain it is the Wiener filter.
     """
     return vocals / (vocals + accompaniment).clamp_min(torch.finfo(vocals.dtype).tiny)
 
 
 def binary(vocals: Tensor, accompaniment: Tensor) -> Mask:
-    """Binary mask: 1 where the vocals are the louder of the two (UH-net paper, section III.B)."""
+    """Return the binary mask: 1 where the vocals are louder, else 0 (UH-net paper, section III.B).
+
+    Args:
+        vocals: Power of the vocals, not negative.
+        accompaniment: Power of the accompaniment, same shape.
+    """
     return (vocals > accompaniment).to(vocals.dtype)
 
 
 def project(mask: Mask, *, rows_hz: Tensor, to_hz: Tensor, seconds: Tensor, to_seconds: Tensor) -> Mask:
-    """Carries a mask from one time-frequency grid to another: linear between rows and frames.
+    """Carry a mask from one time-frequency grid to another by linear interpolation between rows and frames.
 
     Args:
         mask: ``(..., row, frame)``.
         rows_hz: Hz of the mask's rows, ``(row,)``, ascending.
-        to_hz: Hz of the rows wanted, ``(freq,)``, ascending. Above the last of `rows_hz` the policy above holds.
-        seconds: Seconds of the mask's frames, ``(frame,)``, ascending. Before the first and after the last frame
-            the mask holds.
-        to_seconds: Seconds of the frames wanted, ascending.
+        to_hz: Hz of the rows to return, ``(freq,)``, ascending. The module's docstring says what happens above
+            and below `rows_hz`.
+        seconds: Seconds of the mask's frames, ``(frame,)``, ascending. The mask keeps its value before the first and
+            after the last frame.
+        to_seconds: Seconds of the frames to return, ascending.
 
     Returns:
-        ``(..., freq, frame wanted)``. Every value is a weighted mean of mask values: what is constant stays that
-        constant, and nothing leaves the mask's range.
+        ``(..., len(to_hz), len(to_seconds))``. Every value is a weighted mean of mask values: a constant mask stays
+        constant, and no value leaves the mask's range.
     """
-    left, share = _between(seconds, to_seconds)
+    left, share = _interpolate(seconds, to_seconds)
     right = (left + 1).clamp_max(len(seconds) - 1)
     share = share.to(mask)
     frames = mask.index_select(-1, left.to(mask.device)) * (1 - share)
@@ -62,15 +68,15 @@ def project(mask: Mask, *, rows_hz: Tensor, to_hz: Tensor, seconds: Tensor, to_s
 
 
 def spread(mask: Mask, *, rows_hz: Tensor, to_hz: Tensor) -> Mask:
-    """What `project` does along frequency, alone.
+    """Carry a mask to other rows, as `project` does, and keep its frames.
 
     Args:
         mask: ``(..., row, frame)``.
         rows_hz: Hz of the mask's rows, ``(row,)``, ascending.
-        to_hz: Hz of the rows wanted, ``(freq,)``, ascending.
+        to_hz: Hz of the rows to return, ``(freq,)``, ascending.
 
     Returns:
-        ``(..., freq, frame)``. Rows that are wanted just where they are, from the lowest on, are taken as they are.
+        ``(..., freq, frame)``.
     """
     count = len(rows_hz)
     if not torch.equal(rows_hz, to_hz[:count]):
@@ -82,8 +88,13 @@ def spread(mask: Mask, *, rows_hz: Tensor, to_hz: Tensor) -> Mask:
     return torch.cat([mask, above.expand(shape)], dim=-2)
 
 
-def _between(have: Tensor, want: Tensor) -> tuple[Tensor, Tensor]:
-    """For each wanted place the index to its left, and how far it lies towards the next: ``(1 - s) left + s right``."""
+def _interpolate(have: Tensor, want: Tensor) -> tuple[Tensor, Tensor]:
+    """Place each wanted position among those at hand.
+
+    Returns:
+        For each position the index ``i`` to its left and the share ``s``, so that the value there is
+        ``(1 - s) * value[i] + s * value[i + 1]``.
+    """
     left = (torch.searchsorted(have, want, right=True) - 1).clamp(0, max(0, len(have) - 2))
     right = (left + 1).clamp_max(len(have) - 1)
     width = (have[right] - have[left]).clamp_min(1e-12)
@@ -92,10 +103,15 @@ def _between(have: Tensor, want: Tensor) -> tuple[Tensor, Tensor]:
 
 @functools.lru_cache(maxsize=32)
 def make_row_matrix(rows_hz: tuple[float, ...], to_hz: tuple[float, ...]) -> Tensor:
-    """The matrix ``(freq, row)`` of `project` along frequency; rows sum to 1 and are not negative."""
-    with torch.inference_mode(False):  # what is kept here must serve training, too
+    """Return the matrix of `spread`, ``(freq, row)``. No element is negative, and each row sums to 1.
+
+    Args:
+        rows_hz: Hz of the mask's rows, ascending.
+        to_hz: Hz of the rows wanted, ascending.
+    """
+    with torch.inference_mode(False):  # training must be able to use the cached matrix
         have, want = torch.tensor(rows_hz, dtype=torch.float64), torch.tensor(to_hz, dtype=torch.float64)
-        left, share = _between(have, want)
+        left, share = _interpolate(have, want)
         matrix = torch.zeros(len(want), len(have), dtype=torch.float64)
         index = torch.arange(len(want))
         matrix[index, left] += 1 - share
@@ -106,34 +122,35 @@ def make_row_matrix(rows_hz: tuple[float, ...], to_hz: tuple[float, ...]) -> Ten
 
 
 def apply(mask: Mask, spectrum: Spectrum) -> Spectrum:
-    """The vocals' spectrum: the mixture's, each bin times its mask.
+    """Multiply a spectrum by a mask, bin by bin.
 
     Args:
-        mask: ``(..., channel or 1, freq, frame)``; one channel of mask serves all channels of the mixture.
+        mask: ``(..., channel or 1, freq, frame)``. A mask of one channel serves all channels of the spectrum.
         spectrum: The mixture, ``(..., channel, freq, frame)``.
 
     Returns:
-        The spectrum's shape. Not-a-number never leaves: a mask value that is not finite counts as 0.
+        The vocals' spectrum, same shape as `spectrum`. NaN and infinity in the mask count as 0.
     """
     mask = torch.nan_to_num(mask, nan=0.0, posinf=0.0, neginf=0.0)
-    return torch.view_as_complex(torch.view_as_real(spectrum) * mask.unsqueeze(-1))  # the mask need not become complex
+    return torch.view_as_complex(torch.view_as_real(spectrum) * mask.unsqueeze(-1))  # keeps the mask real
 
 
 def split_mixture(mixture: Waveform, vocals: Waveform) -> tuple[Waveform, Waveform]:
-    """Splits a mixture into vocals and accompaniment whose float32 sum is the mixture again.
+    """Split a mixture into vocals and accompaniment that add up to it exactly.
 
-    The accompaniment is the mixture minus the vocals. That difference may not fit into float32, so the vocals give
-    way by at most one rounding step. The sum is then exact, bit for bit, wherever that is possible: for every mixture
-    from a fixed-point file of up to 24 bits, and for any mixture where the vocals are not larger than it is. (Where a
-    mixture sample is finer than the float32 step of the vocals, no pair of numbers can have it as their sum; there
-    the sum is off by at most half that step.)
+    The accompaniment is ``a = mixture - vocals``, which may not fit into float32. Therefore the vocals become
+    ``mixture - a``, at most one rounding step away from those given.
+
+    The float32 sum of the two is the mixture, bit for bit, in two cases: the mixture comes from a fixed-point file of
+    up to 24 bits, or the vocals are not larger than the mixture. Otherwise no pair of float32 numbers may have that
+    sum; it is then off by at most half a rounding step of the vocals.
 
     Args:
         mixture: ``(..., channel, time)``, float32.
-        vocals: The same shape.
+        vocals: Same shape.
 
     Returns:
-        Vocals (within one rounding step of those given) and accompaniment.
+        Vocals and accompaniment, same shape.
     """
     accompaniment = mixture - vocals
     return mixture - accompaniment, accompaniment

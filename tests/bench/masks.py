@@ -36,7 +36,7 @@ def estimates(extractor: Extractor, song: songs.Song) -> tuple[Mask, Mask]:
     def chunks(signal: Tensor) -> Tensor:
         return front_end.group_channels(ChunkStream(front_end, song.rate, channels, front_end.frames).push(signal))
 
-    clusters = extractor.cluster([song.mixture], song.rate, channels) if extractor.clusters else None
+    clusters = extractor.cluster([song.mixture], song.rate, channels) if extractor.uses_clusters else None
     found = estimate_masks(net, front_end, chunks(song.mixture), extractor.device, clusters)
     ideal = masks.ratio(chunks(song.vocals), chunks(song.references[1]))
     return found.expand(ideal.shape), ideal

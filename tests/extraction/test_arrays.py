@@ -111,8 +111,8 @@ def test_views_are_read_as_they_look() -> None:
         (np.zeros(9, np.int64), 8_000, "samples of type int64; expected float, int16 or int32"),
         (torch.zeros(9, dtype=torch.complex64), 8_000, "samples of type complex64; expected float"),
         (np.array(["a"]), 8_000, "samples of type str32; expected float"),
-        (np.zeros(9), 0, "0 samples a second; expected 1000 to 4000000"),
-        (np.zeros(9), 44_100.5, "44100.5 samples a second; expected"),
+        (np.zeros(9), 0, "sample rate 0 Hz; expected 1000 to 4000000 Hz"),
+        (np.zeros(9), 44_100.5, "sample rate 44100.5 Hz; expected"),
     ],
     ids=str,
 )

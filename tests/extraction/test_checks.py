@@ -47,11 +47,11 @@ def song(tmp_path: Path) -> Path:
 def test_answers_that_are_no_numbers_are_an_error_and_leave_nothing(song: Path, value: float, after: int) -> None:
     extractor = Extractor(fake_nets.make_model(Fails(value, after), fake_nets.SMALL))
     with pytest.raises(
-        ModelError, match=rf"model 'fake': its net answers with something that is no number, for {song}"
+        ModelError, match=rf"model 'fake': its net returned NaN or infinity for {song}"
     ):
         extract(song, song.with_name("v.wav"), accompaniment=song.with_name("a.wav"), extractor=extractor)
     assert list(song.parent.glob("*.*")) == [song]
-    with pytest.raises(ModelError, match="no number, for the samples"):
+    with pytest.raises(ModelError, match="returned NaN or infinity for the samples"):
         Extractor(fake_nets.make_model(Fails(value, 0), fake_nets.SMALL)).extract(np.zeros(RATE), RATE)  # in silence, too
 
 
@@ -68,10 +68,10 @@ def test_samples_that_are_no_numbers_or_very_loud_are_not_the_models_fault(tmp_p
 def test_vocals_that_are_the_song_itself_are_an_error_and_leave_nothing(tmp_path: Path, level: float) -> None:
     song = write(tmp_path / "song.wav", fake_nets.noise(2, 4 * RATE, level=level))
     extractor = Extractor(fake_nets.constant(1, fake_nets.SMALL))
-    with pytest.raises(ModelError, match=f"model 'fake': gives {song} back as it is; choose another model"):
+    with pytest.raises(ModelError, match=f"model 'fake': returns {song} unchanged; choose another model"):
         extract(song, tmp_path / "v.wav", extractor=extractor)
     assert list(tmp_path.glob("*.*")) == [song]
-    with pytest.raises(ModelError, match="gives the samples back"):
+    with pytest.raises(ModelError, match="returns the samples unchanged"):
         extractor.extract(audio.read(song)[0], RATE)
 
 
@@ -87,7 +87,7 @@ def test_silence_gives_silence_and_is_told(tmp_path: Path) -> None:
         report = extract(song, tmp_path / "v.wav", extractor=Extractor(fake_nets.constant(value, fake_nets.SMALL)))
         assert not audio.read(tmp_path / "v.wav")[0].any()
         assert (report.vocals_db, report.voice, report.voice_share) == (None, (), 0)
-        assert report.warnings == (f"{song}: is silent, and so are the vocals",)
+        assert report.warnings == (f"{song}: the recording is silent, and so are the vocals",)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +114,6 @@ def test_levels_are_those_of_the_pieces_together() -> None:
     check = OutputCheck("m", "s")
     for part in range(3):
         cut = slice(part * 300, part * 300 + 300)
-        check.push(vocals[:, cut], mixture[:, cut] - vocals[:, cut], broken=False)
+        check.push(vocals[:, cut], mixture[:, cut] - vocals[:, cut], invalid=False)
     check.finish()
     assert check.vocals_db == pytest.approx(float(20 * torch.log10(vocals.norm() / mixture.norm())), abs=1e-4)

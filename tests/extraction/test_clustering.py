@@ -123,7 +123,7 @@ def test_nothing_pushed_has_no_clusters() -> None:
 
 
 def test_memory_does_not_grow_with_the_song(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clustering, "_SAMPLE", 500)
+    monkeypatch.setattr(clustering, "_MAX_BINS", 500)
     sample, sizes = BinSample(), []
     for seed in range(30):
         sample.push(*song(chunks=2, seed=seed)[1:])
@@ -134,7 +134,7 @@ def test_memory_does_not_grow_with_the_song(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_what_is_held_of_a_long_song_does_not_depend_on_how_it_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clustering, "_SAMPLE", 500)
+    monkeypatch.setattr(clustering, "_MAX_BINS", 500)
     _, *chunks = song(chunks=20)
     held = []
     for step in (1, 3, 100):
@@ -148,7 +148,7 @@ def test_what_is_held_of_a_long_song_does_not_depend_on_how_it_is_cut(monkeypatc
 
 
 def test_all_parts_of_a_long_song_have_the_same_chance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clustering, "_SAMPLE", 1_000)
+    monkeypatch.setattr(clustering, "_MAX_BINS", 1_000)
     sample = BinSample()
     for number in range(20):  # power tells from which part a bin is
         _, embedding, own, power = song(chunks=4)

@@ -36,7 +36,7 @@ def timeline(level: Tensor, sizes: list[int] | None = None, whole: Tensor | None
 
 
 def found(*parts: tuple[float, float]) -> list[Segment]:
-    return timeline(levels(*parts)).stretches
+    return timeline(levels(*parts)).segments
 
 
 def near(*stretches: Segment) -> Any:
@@ -81,21 +81,21 @@ def test_a_stretch_goes_on_while_the_level_is_between_both_limits_and_does_not_b
 def test_a_level_that_flickers_is_evened_out() -> None:
     flicker = levels((4, LOW))
     flicker[100:300] = torch.where(torch.arange(200) % 4 < 3, 0.0, LOW)
-    assert timeline(flicker).stretches == near((1, 3))
+    assert timeline(flicker).segments == near((1, 3))
 
 
 def test_silence_is_no_voice_whatever_the_mask_says_of_it() -> None:
     whole = torch.ones(600)
     whole[200:400] = 1e-7  # 70 dB below
-    assert timeline(levels((6, 0)), whole=whole).stretches == near((0, 2), (4, 6))
-    assert timeline(levels((6, 0)), whole=0 * whole).stretches == []
-    assert timeline(levels((6, 0)), whole=1e-9 * torch.ones(600)).stretches == near((0, 6))  # a quiet song is none
+    assert timeline(levels((6, 0)), whole=whole).segments == near((0, 2), (4, 6))
+    assert timeline(levels((6, 0)), whole=0 * whole).segments == []
+    assert timeline(levels((6, 0)), whole=1e-9 * torch.ones(600)).segments == near((0, 6))  # a quiet song is none
 
 
 def test_what_is_no_number_is_no_voice() -> None:
     bad = levels((3, 0))
     bad[100:200] = torch.nan
-    assert timeline(bad).stretches == near((0, 1), (2, 3))
+    assert timeline(bad).segments == near((0, 1), (2, 3))
 
 
 # streaming
@@ -108,7 +108,7 @@ PARTS = st.lists(st.tuples(st.floats(0.01, 1.5), st.sampled_from([LOW, -14.0, -1
 @given(parts=PARTS, sizes=st.lists(st.integers(1, 200), min_size=1, max_size=4))
 def test_cutting_changes_no_stretch(parts: list[tuple[float, float]], sizes: list[int]) -> None:
     level = levels(*parts)
-    assert timeline(level, sizes).stretches == timeline(level).stretches
+    assert timeline(level, sizes).segments == timeline(level).segments
 
 
 @settings(deadline=None, max_examples=60)
@@ -128,13 +128,13 @@ def test_stretches_are_in_order_apart_and_long_enough(parts: list[tuple[float, f
 @given(parts=PARTS)
 def test_what_is_decided_stays_and_is_decided_in_time(parts: list[tuple[float, float]]) -> None:
     level = levels(*parts)
-    whole, now = timeline(level).stretches, VoiceDetector(STEP)
+    whole, now = timeline(level).segments, VoiceDetector(STEP)
     for frame in range(len(level)):
         now.push(10 ** (level[frame : frame + 1] / 10), torch.ones(1))
-        assert frame * STEP - now.decided <= DELAY_SECONDS + 3 * STEP
-        decided = now.decided
+        assert frame * STEP - now.decided_seconds <= DELAY_SECONDS + 3 * STEP
+        decided = now.decided_seconds
         early = [(start, min(end, decided)) for start, end in whole if start < decided - 1e-9]
-        said = [(start, min(end, decided)) for start, end in reversed(now.later(-1)) if start < decided - 1e-9]
+        said = [(start, min(end, decided)) for start, end in reversed(now.list_segments_after(-1)) if start < decided - 1e-9]
         assert said == [pytest.approx(stretch) for stretch in early]
 
 
@@ -142,7 +142,7 @@ def test_only_stretches_take_memory() -> None:
     quiet = VoiceDetector(STEP)
     for _ in range(3_000):
         quiet.push(torch.full((100,), 1e-5), torch.ones(100))
-    assert quiet.stretches == []
+    assert quiet.segments == []
     assert quiet._levels is not None
     assert quiet._levels.untyped_storage().nbytes() < 3_000
     assert all(not isinstance(value, list) or len(value) < 3 for value in vars(quiet).values())
@@ -169,7 +169,7 @@ def gated(level: Tensor, samples: Tensor, sizes: list[int]) -> Tensor:
 def test_the_gate_is_open_where_there_is_a_voice_and_closed_where_there_is_none() -> None:
     level = levels((2, LOW), (2, 0), (2, LOW))
     out = gated(level, torch.ones(2, 6 * RATE), [4_000])
-    (start, end), *more = timeline(level).stretches
+    (start, end), *more = timeline(level).segments
     assert not more
     assert out.shape == (2, 6 * RATE)
     assert (out[:, round(start * RATE) : round(end * RATE)] == 1).all()

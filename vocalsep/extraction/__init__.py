@@ -1,9 +1,19 @@
-"""From songs to their vocals: streamed (the one implementation), as arrays, and from file to file."""
+"""Extraction: separate songs block by block (the one implementation), in arrays, and from file to file."""
 
 from __future__ import annotations
 
-from vocalsep.extraction.extractor import MASK_SOURCES, Extractor
+from vocalsep.extraction.extractor import MASK_SOURCES, Extractor, separate
 from vocalsep.extraction.recordings import Report, extract, measure_peak_memory_mb
 from vocalsep.extraction.streaming import Parts, StreamingSeparator, estimate_masks
 
-__all__ = ["MASK_SOURCES", "Extractor", "Parts", "Report", "StreamingSeparator", "estimate_masks", "extract", "measure_peak_memory_mb"]
+__all__ = [
+    "MASK_SOURCES",
+    "Extractor",
+    "Parts",
+    "Report",
+    "StreamingSeparator",
+    "estimate_masks",
+    "extract",
+    "measure_peak_memory_mb",
+    "separate",
+]

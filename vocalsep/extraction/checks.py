@@ -1,4 +1,4 @@
-"""What must not pass for vocals without a word: no numbers, the song itself, next to nothing."""
+"""Checks on a model's output: NaN and unchanged songs are errors, songs with hardly any vocals get a warning."""
 
 from __future__ import annotations
 
@@ -9,60 +9,62 @@ import torch
 from vocalsep.errors import ModelError
 from vocalsep.shapes import Waveform
 
-_SAME_DB = -100.0  # an accompaniment so far below the mixture is rounding
-_FAINT_DB = -50.0
+_UNCHANGED_DB = -100.0  # an accompaniment this far below the mixture is nothing but rounding
+_FAINT_DB = -50.0  # vocals this far below the mixture are hardly any
 
 
 class OutputCheck:
-    """Looks at what a model makes of a song, piece by piece.
+    """Checks the vocals and accompaniment of one song as they arrive.
 
     Args:
-        model: Name of the model.
-        song: Name of the song.
+        model: Name of the model, for messages.
+        song: Name of the song, for messages.
     """
 
     def __init__(self, model: str, song: str) -> None:
         self._model, self._song = model, song
         self._mixture = self._vocals = self._accompaniment = 0.0  # energies
 
-    def push(self, vocals: Waveform, accompaniment: Waveform, *, broken: bool) -> None:
-        """Takes the next piece, before it is used.
+    def push(self, vocals: Waveform, accompaniment: Waveform, *, invalid: bool) -> None:
+        """Check the next part of the song. Call it before the part is used.
 
         Args:
             vocals: ``(channel, time)``.
-            accompaniment: Likewise.
-            broken: Whether the net has answered with something that is no number.
+            accompaniment: ``(channel, time)``.
+            invalid: Whether the net has returned NaN or infinity; see `StreamingSeparator.has_invalid_mask`.
 
         Raises:
             ModelError: If it has.
         """
-        if broken:
-            said = "its net answers with something that is no number"
-            raise ModelError(f"model {self._model!r}: {said}, for {self._song}; the weights are broken: choose another")
-        self._mixture += _energy(vocals + accompaniment)
-        self._vocals += _energy(vocals)
-        self._accompaniment += _energy(accompaniment)
+        if invalid:
+            raise ModelError(
+                f"model {self._model!r}: its net returned NaN or infinity for {self._song}; "
+                "the weights are broken: choose another model"
+            )
+        self._mixture += _compute_energy(vocals + accompaniment)
+        self._vocals += _compute_energy(vocals)
+        self._accompaniment += _compute_energy(accompaniment)
 
     def finish(self) -> None:
-        """Ends the song.
+        """Check the song as a whole.
 
         Raises:
-            ModelError: If the vocals are the song itself. (Silence is its own vocals.)
+            ModelError: If the vocals are the song itself and the song is not silent.
         """
-        level = _level_db(self._accompaniment, self._mixture)
-        if self._mixture and (level is None or level < _SAME_DB):
-            raise ModelError(f"model {self._model!r}: gives {self._song} back as it is; choose another model")
+        level = _compute_level_db(self._accompaniment, self._mixture)
+        if self._mixture and (level is None or level < _UNCHANGED_DB):
+            raise ModelError(f"model {self._model!r}: returns {self._song} unchanged; choose another model")
 
     @property
     def vocals_db(self) -> float | None:
-        """Level of the vocals against the mixture, dB; None where either is silent."""
-        return _level_db(self._vocals, self._mixture)
+        """Level of the vocals relative to the mixture in dB, or None if either is silent."""
+        return _compute_level_db(self._vocals, self._mixture)
 
     @property
     def warning(self) -> str:
-        """Says that there are hardly any vocals, if so."""
+        """A warning if there are hardly any vocals, else an empty string."""
         if not self._mixture:
-            return f"{self._song}: is silent, and so are the vocals"
+            return f"{self._song}: the recording is silent, and so are the vocals"
         if self.vocals_db is None:
             return f"{self._song}: no voice was found; the vocals are silent"
         if self.vocals_db < _FAINT_DB:
@@ -70,9 +72,9 @@ class OutputCheck:
         return ""
 
 
-def _energy(samples: Waveform) -> float:
+def _compute_energy(samples: Waveform) -> float:
     return float(torch.linalg.vector_norm(samples, dtype=torch.float64)) ** 2
 
 
-def _level_db(part: float, whole: float) -> float | None:
+def _compute_level_db(part: float, whole: float) -> float | None:
     return 10 * math.log10(part / whole) if part and whole else None

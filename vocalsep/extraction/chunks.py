@@ -1,8 +1,12 @@
-"""Cutting a song's frames into overlapping chunks, and stitching what a net answers for each.
+"""Chunks: cut a stream of frames into overlapping chunks for a net, and stitch its masks together again.
 
 All chunks lie on one grid that starts with the song's first frame: chunk ``k`` holds the frames from ``k * hop`` on.
-The last chunk is filled up with zeros. Where chunks overlap, their answers are averaged under a window that favours
-the middle of a chunk and is divided out afterwards, so that what all chunks agree on stays as it is.
+The last chunk is padded with zeros. Where chunks overlap, their masks are averaged under the window
+
+    w[i] = sin^2(pi (i + 1/2) / frames),    mask[t] = sum_k w[t - k hop] mask_k[t - k hop]  /  sum_k w[t - k hop]
+
+which favours the middle of a chunk. What all chunks agree on stays as it is. Chunks depend on the song alone, not on
+the blocks in which it arrives.
 """
 
 from __future__ import annotations
@@ -16,11 +20,54 @@ from vocalsep.shapes import Spectrum, Waveform
 from vocalsep.stft import Analysis
 
 
-class Chunker:
-    """Cuts frames into chunks.
+class ChunkStream:
+    """Turns blocks of a song into chunks on a front end's grid.
 
     Args:
-        frames: Frames to a chunk.
+        front_end: The net's front end.
+        rate: The song's sample rate in Hz.
+        channels: The song's number of channels.
+        hop: Frames between the starts of chunks.
+    """
+
+    def __init__(self, front_end: FrontEnd, rate: int, channels: int, hop: int) -> None:
+        self._front_end = front_end
+        self._resampler = audio.Resampler(rate, front_end.rate, channels)
+        self._analysis = Analysis(front_end.grid)
+        self._chunker = Chunker(front_end.frames, hop)
+
+    def push(self, block: Waveform, *, last: bool = False) -> Tensor:
+        """Take the next block of the song and return the chunks that are complete.
+
+        Args:
+            block: ``(channel, time)``, finite.
+            last: Whether the song ends with this block.
+
+        Returns:
+            Power, ``(chunk, channel or 1, row, frame)``; see `FrontEnd.analyse`.
+        """
+        resampled = self._resampler.push(block, last=last)
+        spectrum = self._analysis.push(resampled)
+        if last:
+            spectrum = torch.cat([spectrum, self._analysis.finish()], dim=-1)
+        return self.push_spectrum(spectrum, last=last)
+
+    def push_spectrum(self, spectrum: Spectrum, *, last: bool = False) -> Tensor:
+        """Like `push`, for callers that already have the spectrum.
+
+        Args:
+            spectrum: ``(channel, freq, frame)`` on the front end's grid.
+            last: Whether the song ends with these frames.
+        """
+        chunks = self._chunker.push(self._front_end.analyse(spectrum))
+        return torch.cat([chunks, self._chunker.finish()]) if last else chunks
+
+
+class Chunker:
+    """Cuts frames into overlapping chunks.
+
+    Args:
+        frames: Frames per chunk.
         hop: Frames between the starts of chunks, at most `frames`.
     """
 
@@ -31,7 +78,7 @@ class Chunker:
         self._chunks = 0
 
     def push(self, frames: Tensor) -> Tensor:
-        """Takes the next ``(..., frame)`` frames and gives all chunks that are full, ``(chunk, ..., frame)``."""
+        """Take the next ``(..., frame)`` frames and return all chunks that are full, ``(chunk, ..., frame)``."""
         held = frames if self._held is None else torch.cat([self._held, frames], dim=-1)
         self._total += frames.shape[-1]
         count = max(0, (held.shape[-1] - self.frames) // self.hop + 1)
@@ -42,7 +89,11 @@ class Chunker:
         return held.unfold(-1, self.frames, self.hop).movedim(-2, 0)
 
     def finish(self) -> Tensor:
-        """Gives the last chunk, filled up with zeros, unless all frames are in full chunks already."""
+        """Return the last chunk, padded with zeros, or none if the full chunks hold all frames.
+
+        Raises:
+            ValueError: If nothing was pushed.
+        """
         if self._held is None:
             raise ValueError("no frames were pushed")
         covered = (self._chunks - 1) * self.hop + self.frames if self._chunks else 0
@@ -53,10 +104,10 @@ class Chunker:
 
 
 class Stitcher:
-    """Joins what was estimated for chunks into frames again.
+    """Joins the masks of overlapping chunks into the mask of the song.
 
     Args:
-        frames: Frames to a chunk.
+        frames: Frames per chunk.
         hop: Frames between the starts of chunks, at most `frames`.
     """
 
@@ -67,7 +118,7 @@ class Stitcher:
         self._weight = torch.zeros(frames)
 
     def push(self, chunks: Tensor) -> Tensor:
-        """Takes the next ``(chunk, ..., frame)`` answers and gives the ``(..., frame)`` frames that are complete."""
+        """Take the next ``(chunk, ..., frame)`` masks and return the ``(..., frame)`` frames that are complete."""
         done = []
         window = self._window.to(chunks)
         if self._sum is None:
@@ -82,7 +133,11 @@ class Stitcher:
         return torch.cat(done, dim=-1) if done else self._sum[..., :0]
 
     def finish(self) -> Tensor:
-        """Gives the frames that are left, of which the song's end decides how many count."""
+        """Return the remaining frames. They may run past the song's end, where the caller has to ignore them.
+
+        Raises:
+            ValueError: If nothing was pushed.
+        """
         if self._sum is None:
             raise ValueError("no chunks were pushed")
         left = int((self._weight > 0).sum())
@@ -90,72 +145,38 @@ class Stitcher:
 
 
 class Buffer:
-    """Frames or samples (the last axis) that wait: pushed at one end, popped at the other."""
+    """Holds frames or samples (the last axis) between the place that produces and the place that uses them.
+
+    Attributes:
+        total: Number pushed so far.
+    """
 
     def __init__(self) -> None:
         self._held: Tensor | None = None
-        self.total = 0  # pushed in all
+        self.total = 0
 
     @property
     def length(self) -> int:
-        """How many wait."""
+        """Number that the buffer holds."""
         return 0 if self._held is None else self._held.shape[-1]
 
     @property
     def start(self) -> int:
-        """Popped in all."""
+        """Number popped so far: the position in the song of the first one held."""
         return self.total - self.length
 
     def push(self, part: Tensor) -> None:
-        """Adds some at the end."""
+        """Append frames or samples."""
         self._held = part if self._held is None else torch.cat([self._held, part], dim=-1)
         self.total += part.shape[-1]
 
     def peek(self) -> Tensor:
-        """All that wait."""
+        """Return all that the buffer holds, and keep it."""
         assert self._held is not None
         return self._held
 
     def pop(self, count: int) -> Tensor:
-        """Takes away the first ones."""
+        """Remove and return the first `count`."""
         held = self.peek()
         self._held = held[..., count:]
         return held[..., :count]
-
-
-class ChunkStream:
-    """From blocks of a song to chunks on a front end's grid.
-
-    Args:
-        front_end: The net's front end.
-        rate: The song's rate, Hz.
-        channels: Its channel count.
-        hop: Frames between the starts of chunks.
-    """
-
-    def __init__(self, front_end: FrontEnd, rate: int, channels: int, hop: int) -> None:
-        self._front_end, self._channels = front_end, channels
-        self._resampler = audio.Resampler(rate, front_end.rate, channels)
-        self._analysis = Analysis(front_end.grid)
-        self._slicer = Chunker(front_end.frames, hop)
-
-    def push(self, block: Waveform, *, last: bool = False) -> Tensor:
-        """Takes the next block of the song.
-
-        Args:
-            block: ``(channel, time)``, finite.
-            last: Whether the song ends with it.
-
-        Returns:
-            Power in the chunks that are complete, ``(chunk, channel or 1, row, frame)``.
-        """
-        low = self._resampler.push(block, last=last)
-        spectrum = self._analysis.push(low)
-        if last:
-            spectrum = torch.cat([spectrum, self._analysis.finish()], dim=-1)
-        return self.push_spectrum(spectrum, last=last)
-
-    def push_spectrum(self, spectrum: Spectrum, *, last: bool = False) -> Tensor:
-        """The same, for one who has the song's spectrum on the front end's grid: ``(channel, freq, frame)``."""
-        sliced = self._slicer.push(self._front_end.analyse(spectrum))
-        return torch.cat([sliced, self._slicer.finish()]) if last else sliced

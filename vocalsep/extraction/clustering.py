@@ -1,15 +1,15 @@
-"""Clustering a song's bins by their embeddings, and finding out which cluster is the voice.
+"""Clustering: group a song's bins by their embeddings, and find out which group is the voice.
 
-K-means always finds two groups, also where there is no singer (UH-net paper, figure 11). What makes it safe here:
+K-means always finds two groups, even where nobody sings (UH-net paper, figure 11). Three rules keep that harmless:
 
-- It is fitted once for the whole song, on a sample of its loud bins: a silent bin belongs to nobody.
-- Which group is the voice, and how sure that is, is told by the mask that the net itself gives for the same bins: the
-  voice is what the net takes for voice. The order in which k-means happens to number its groups plays no part.
-- Where the net sees hardly more voice in one group than in the other, in the whole song, its mask is used in place of
-  the clusters; and so in each chunk in which it sees hardly any voice in the voice's group.
+- K-means is fitted once per song, on a sample of its loud bins. Silent bins belong to no source.
+- The net also gives a mask of its own. The voice's group is the one in which that mask is larger on average, and the
+  difference of the two averages is the confidence. The order in which k-means numbers its groups does not matter.
+- Below a confidence of `MIN_CONFIDENCE` the whole song gets the net's own mask. The same holds for each chunk in which
+  that mask finds hardly any voice in the voice's group.
 
-Source: J. R. Hershey, Z. Chen, J. Le Roux and S. Watanabe, "Deep clustering", 2016 (k-means, loud bins only). Centroids
-of unit vectors are brought to unit length afterwards, so that a bin goes to the one at the smaller angle.
+Source: J. R. Hershey, Z. Chen, J. Le Roux and S. Watanabe, "Deep clustering", 2016 (k-means on loud bins). Embeddings
+are unit vectors, so centroids are scaled to unit length, and a bin goes to the centroid at the smaller angle.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from torch import Tensor
 from vocalsep.shapes import Embedding, Mask
 
 MIN_CONFIDENCE = 0.3
-"""Clusters count from this confidence on."""
+"""Confidence from which on a song is separated by its clusters."""
 
-_SAMPLE = 40_000  # bins that k-means is fitted on
-_LOUD = 0.1  # of a chunk's mean power: bins below it are no witnesses
-_RANGE_DB = 40.0  # bins so far below the song's loudest ones are not, either
-_STARTS = 4  # of k-means, of which the best counts
+_MAX_BINS = 40_000  # that k-means is fitted on
+_LOUD = 0.1  # quieter bins than this share of their chunk's mean power are ignored
+_RANGE_DB = 40.0  # bins this far below the song's loudest bin are ignored too
+_STARTS = 4  # runs of k-means, the best of which is used
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """What was found in a song.
+    """The two clusters of a song.
 
     Attributes:
-        centroids: ``(2, dimension)``, of unit length: of the voice, of the accompaniment.
-        confidence: How much more the net takes the one group for voice than the other: the difference of the mean of
-            its mask over them, loud bins counting more, in [0, 1].
+        centroids: Of the voice and of the accompaniment, ``(2, dimension)``, unit length.
+        confidence: Mean of the net's own mask in the voice's cluster minus that in the other, in [0, 1]. Loud bins
+            count more.
     """
 
     centroids: Tensor
@@ -46,52 +46,56 @@ class Clusters:
 
     @property
     def trusted(self) -> bool:
-        """Whether the song is to be separated by them."""
+        """Whether the song is to be separated by these clusters."""
         return self.confidence >= MIN_CONFIDENCE
 
 
 class BinSample:
-    """A sample of a song's loud bins, whose size does not depend on how long the song is.
+    """A random sample of a song's loud bins, of bounded size.
 
-    All bins have the same chance, whatever comes first, and the same song gives the same sample however it is cut into
-    calls.
+    All bins have the same chance to be in it. The same song gives the same sample, however it is cut into calls.
     """
 
     def __init__(self) -> None:
         self._random = torch.Generator().manual_seed(0)
-        self._held: Tensor | None = None  # (bin, key and power and mask and embedding)
+        self._held: Tensor | None = None  # (bin, random key; power; mask; embedding)
 
     def push(self, embedding: Embedding, mask: Mask, power: Tensor) -> None:
-        """Takes chunks, in the order of the song.
+        """Take the next chunks of the song.
 
         Args:
-            embedding: ``(chunk, dimension, row, frame)``, of unit length.
-            mask: The net's own, ``(chunk, 1, row, frame)``.
-            power: Of the mixture, ``(chunk, 1, row, frame)``.
+            embedding: ``(chunk, dimension, row, frame)``, unit length.
+            mask: The net's own mask, ``(chunk, 1, row, frame)``.
+            power: Power of the mixture, ``(chunk, 1, row, frame)``.
         """
         held = [] if self._held is None else [self._held]
-        for places, share, loudness in zip(embedding.cpu(), mask.cpu(), power.cpu(), strict=True):
+        for vectors, share, loudness in zip(embedding.cpu(), mask.cpu(), power.cpu(), strict=True):
             keys = torch.rand(loudness.numel(), generator=self._random)
-            flat = torch.cat([keys[None], loudness.flatten(1), share.flatten(1), places.flatten(1)])
+            flat = torch.cat([keys[None], loudness.flatten(1), share.flatten(1), vectors.flatten(1)])
             loud = (loudness >= _LOUD * loudness.mean()) & (loudness > 0)
             held.append(flat[:, loud.flatten()].T)
         every = torch.cat(held)
-        self._held = every[every[:, 0].argsort(stable=True)[:_SAMPLE]] if len(every) > _SAMPLE else every
+        # The bins with the smallest keys so far are a uniform sample of all bins so far.
+        self._held = every[every[:, 0].argsort(stable=True)[:_MAX_BINS]] if len(every) > _MAX_BINS else every
 
     def fit(self) -> Clusters | None:
-        """K-means over the sample; none if the song has not two different loud bins."""
-        from sklearn.cluster import KMeans  # takes a second to import, and most songs need none
+        """Fit k-means to the sample.
+
+        Returns:
+            The clusters, or None if the song has no two different loud bins.
+        """
+        from sklearn.cluster import KMeans  # takes a second to import, and most models do not need it
         from threadpoolctl import threadpool_limits
 
         if self._held is None or not len(self._held):
             return None
-        power, share, places = self._held[:, 1], self._held[:, 2], self._held[:, 3:]
+        power, share, vectors = self._held[:, 1], self._held[:, 2], self._held[:, 3:]
         loud = power >= power.max() * 10 ** (-_RANGE_DB / 10)
-        weight, share, places = power[loud].sqrt(), share[loud], places[loud]
+        weight, share, vectors = power[loud].sqrt(), share[loud], vectors[loud]
         means = KMeans(2, n_init=_STARTS, random_state=0)
-        with threadpool_limits(1), warnings.catch_warnings():  # sums of several threads come in any order
-            warnings.simplefilter("ignore")  # fewer places than clusters: told below
-            group = torch.from_numpy(means.fit_predict(places.double().numpy(), sample_weight=weight.double().numpy()))
+        with threadpool_limits(1), warnings.catch_warnings():  # one thread, so that sums have a fixed order
+            warnings.simplefilter("ignore")  # of fewer different vectors than clusters, which is handled below
+            group = torch.from_numpy(means.fit_predict(vectors.double().numpy(), sample_weight=weight.double().numpy()))
         if not 0 < int(group.sum()) < len(group):
             return None
         first, second = (((weight * share)[group == i].sum() / weight[group == i].sum()).item() for i in (0, 1))
@@ -100,13 +104,13 @@ class BinSample:
 
 
 def estimate_mask(clusters: Clusters, embedding: Embedding, own: Mask, power: Tensor) -> Mask:
-    """The binary mask of the voice's cluster, chunk by chunk; the net's own where it sees no voice in that cluster.
+    """Return the binary mask of the voice's cluster, or the net's own mask in chunks where the clusters fail.
 
     Args:
-        clusters: Of the song.
+        clusters: The song's clusters.
         embedding: ``(chunk, dimension, row, frame)``.
         own: The net's own mask, ``(chunk, 1, row, frame)``.
-        power: Of the mixture, ``(chunk, 1, row, frame)``.
+        power: Power of the mixture, ``(chunk, 1, row, frame)``.
 
     Returns:
         ``(chunk, 1, row, frame)``.
@@ -116,5 +120,5 @@ def estimate_mask(clusters: Clusters, embedding: Embedding, own: Mask, power: Te
     centroids = clusters.centroids.to(embedding)
     voice = torch.einsum("bdfn,d->bfn", embedding, centroids[0] - centroids[1]).unsqueeze(1) > 0
     weight = power.sqrt() * voice
-    seen = (weight * own).sum((1, 2, 3), keepdim=True) / weight.sum((1, 2, 3), keepdim=True).clamp_min(1e-12)
-    return torch.where(seen >= MIN_CONFIDENCE, voice.to(own.dtype), own)
+    mean = (weight * own).sum((1, 2, 3), keepdim=True) / weight.sum((1, 2, 3), keepdim=True).clamp_min(1e-12)
+    return torch.where(mean >= MIN_CONFIDENCE, voice.to(own.dtype), own)

@@ -1,10 +1,13 @@
-"""From the vocals' spectrum to their sound.
+"""Inversion: turn the vocals' spectrum back into sound.
 
-Two ways: the mixture's phase, which a masked mixture spectrum carries already, needs nothing but the inverse STFT;
-Griffin-Lim throws the phase away and looks for one that fits the magnitudes (Griffin and Lim, 1984; with momentum:
-Perraudin, Balazs and Sondergaard, "A fast Griffin-Lim algorithm", 2013). Both papers used Griffin-Lim. It sounds
-phasier and scores far worse, since no phase that fits the magnitudes need be the singer's; it is here for
-comparison with them.
+There are two ways:
+
+- Mixture phase: a masked spectrum carries the phase of the mixture, so the inverse STFT is all it takes.
+- Griffin-Lim: discard the phase and search for one that fits the magnitudes (Griffin and Lim, 1984; with momentum:
+  Perraudin, Balazs and Sondergaard, "A fast Griffin-Lim algorithm", 2013).
+
+Both papers used Griffin-Lim. It sounds phasier and scores far worse, because a phase that fits the magnitudes need not
+be the singer's. It is here for comparison with the papers.
 """
 
 from __future__ import annotations
@@ -22,17 +25,17 @@ from vocalsep.stft import Grid
 
 ITERATIONS = 32
 MOMENTUM = 0.99
-_SEGMENT, _CONTEXT = 256, 32  # frames that one run of Griffin-Lim settles, and that it sees on either side
+_SEGMENT, _CONTEXT = 256, 32  # frames whose phases one run determines, and frames it sees on either side of them
 
 
 class Inversion(Protocol):
-    """Streaming inversion, as `stft.Synthesis`."""
+    """Streaming inversion: frames of the vocals' spectrum in, samples out. `stft.Synthesis` is one."""
 
     def push(self, spectrum: Spectrum) -> Waveform:
-        """Takes the next frames of the vocals' spectrum and gives the samples that are complete."""
+        """Take the next frames and return the samples that are complete."""
 
     def finish(self) -> Waveform:
-        """Gives the samples that are left."""
+        """Return the remaining samples."""
 
 
 def griffin_lim(
@@ -43,18 +46,22 @@ def griffin_lim(
     iterations: int = ITERATIONS,
     momentum: float = MOMENTUM,
 ) -> Spectrum:
-    """Looks for phases with which the magnitudes are (nearly) the STFT of a sound.
+    """Search for phases that make a spectrum of the given magnitudes (nearly) the STFT of a sound.
+
+    With ``G(X) = STFT(ISTFT(X))``, ``M`` the magnitudes and ``m`` the momentum, one round is
+
+        Y_k = G(X_k),    Z = Y_k - m / (1 + m) Y_{k-1},    X_{k+1} = M Z / |Z|
 
     Args:
         magnitude: ``(..., channel, freq, frame)``, at least two frames.
-        grid: Their grid.
-        phase: Where to start: complex numbers whose angles count, of the same shape.
-        iterations: Rounds of inverse and forward transform.
-        momentum: 0 is the method of 1984, 0.99 the fast one.
+        grid: Grid of the spectrum.
+        phase: Start of the search: complex numbers of the same shape, of which only the angles count.
+        iterations: Number of rounds.
+        momentum: 0 for the method of 1984, 0.99 for the fast one.
 
     Returns:
-        Complex spectrum with the given magnitudes. Its inverse STFT is what `librosa.griffinlim` gives for the same
-        start.
+        A complex spectrum with the given magnitudes. Its inverse STFT is the result of `librosa.griffinlim` for the
+        same start.
     """
     length = (magnitude.shape[-1] - 1) * grid.hop
     spectrum, before = _with_magnitude(phase, magnitude), None
@@ -71,60 +78,70 @@ def _with_magnitude(phase: Tensor, magnitude: Magnitude) -> Spectrum:
 
 
 class GriffinLim:
-    """Streaming Griffin-Lim, from random phases or from those that it is given.
+    """Streaming Griffin-Lim, from random phases or from those of the spectrum.
 
-    It works on segments of a fixed grid, each with the end of the one before as its context and start, so that no
-    seam is heard and the answer does not depend on how the song was cut. The random phases are the same each time.
+    It works on segments of a fixed grid. Each run also sees the end of the segment before and starts from what the run
+    before found for the frames ahead. No seam is heard, and the result does not depend on how the song was cut. The
+    random phases are the same each time.
 
     Args:
         grid: The song's grid.
-        given: Whether to start from the spectrum's own phases; in a masked mixture they are the mixture's. (The DRNN
-            paper, section 2.3, tried those of the true vocals.)
+        keep_phase: Whether to start from the spectrum's own phases, which in a masked mixture are those of the mixture.
+            (The DRNN paper, section 2.3, tried those of the true vocals.)
     """
 
-    def __init__(self, grid: Grid, *, given: bool = False) -> None:
-        self.grid, self._given = grid, given
+    def __init__(self, grid: Grid, *, keep_phase: bool = False) -> None:
+        self.grid, self._keep_phase = grid, keep_phase
         self._synthesis = stft.Synthesis(grid)
         self._generator = torch.Generator().manual_seed(0)
-        self._waiting: Tensor | None = None  # frames not yet settled, complex
-        self._settled: Tensor | None = None  # the last frames that were, complex
-        self._ahead: Tensor | None = None  # a first guess for the next ones, complex
+        self._waiting: Tensor | None = None  # frames whose phases are not yet determined, complex
+        self._before: Tensor | None = None  # the last frames whose phases are, complex
+        self._ahead: Tensor | None = None  # a first guess for the next frames, complex
 
     def push(self, spectrum: Spectrum) -> Waveform:
-        """See `Inversion.push`; without `given` only the spectrum's magnitudes count."""
+        """Take the next frames and return the samples that are complete; see `Inversion.push`.
+
+        Args:
+            spectrum: ``(channel, freq, frame)``. Without `keep_phase` only its magnitudes count.
+        """
         self._waiting = spectrum if self._waiting is None else torch.cat([self._waiting, spectrum], dim=-1)
         out = [self._synthesis.push(spectrum[..., :0])]
         while self._waiting.shape[-1] >= _SEGMENT + _CONTEXT:
-            out.append(self._synthesis.push(self._settle(_SEGMENT)))
+            out.append(self._synthesis.push(self._run(_SEGMENT)))
         return torch.cat(out, dim=-1)
 
     def finish(self) -> Waveform:
-        """See `Inversion.finish`."""
+        """Return the remaining samples; see `Inversion.finish`.
+
+        Raises:
+            ValueError: If nothing was pushed.
+        """
         if self._waiting is None:
             raise ValueError("a spectrum needs at least one frame")
-        rest = self._settle(self._waiting.shape[-1])
+        rest = self._run(self._waiting.shape[-1])
         return torch.cat([self._synthesis.push(rest), self._synthesis.finish()], dim=-1)
 
-    def _settle(self, frames: int) -> Spectrum:
+    def _run(self, frames: int) -> Spectrum:
+        """Determine the phases of the next frames and remove them from those that wait."""
         assert self._waiting is not None
         start = self._waiting[..., : frames + _CONTEXT]
         magnitude = start.abs()
-        phase = start.clone() if self._given else self._random(magnitude)
-        if self._ahead is not None and not self._given:  # what is given is not from the cut end of a segment
+        phase = start.clone() if self._keep_phase else self._draw_phases(magnitude)
+        if self._ahead is not None and not self._keep_phase:  # the spectrum's own phases are not disturbed by cuts
             known = min(self._ahead.shape[-1], phase.shape[-1])
             phase[..., :known] = self._ahead[..., :known]
-        if self._settled is not None:
-            magnitude = torch.cat([self._settled.abs(), magnitude], dim=-1)
-            phase = torch.cat([self._settled, phase], dim=-1)
-        first = 0 if self._settled is None else self._settled.shape[-1]
+        if self._before is not None:
+            magnitude = torch.cat([self._before.abs(), magnitude], dim=-1)
+            phase = torch.cat([self._before, phase], dim=-1)
+        first = 0 if self._before is None else self._before.shape[-1]
         found = griffin_lim(magnitude, self.grid, phase)
         self._waiting = self._waiting[..., frames:]
         self._ahead = found[..., first + frames :]
-        settled = found[..., first : first + frames]
-        self._settled = settled[..., -_CONTEXT:]
-        return settled
+        segment = found[..., first : first + frames]
+        self._before = segment[..., -_CONTEXT:]
+        return segment
 
-    def _random(self, magnitude: Magnitude) -> Tensor:
+    def _draw_phases(self, magnitude: Magnitude) -> Tensor:
         angle = 2 * torch.pi * torch.rand(magnitude.shape, generator=self._generator)
         return torch.polar(torch.ones_like(angle), angle).to(magnitude.device)
 
@@ -132,5 +149,5 @@ class GriffinLim:
 INVERSIONS: dict[str, Callable[[Grid], Inversion]] = {
     "phase": stft.Synthesis,
     "griffin-lim": GriffinLim,
-    "griffin-lim-phase": functools.partial(GriffinLim, given=True),
+    "griffin-lim-phase": functools.partial(GriffinLim, keep_phase=True),
 }

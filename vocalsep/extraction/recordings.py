@@ -1,4 +1,4 @@
-"""From a recording to the files of its vocals and accompaniment, and a report of what was done."""
+"""Recordings: separate a file or pipe into files or pipes, and report what was done."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ class Report:
     """What was done with one song.
 
     Attributes:
-        input: The song.
-        vocals: The file written.
-        accompaniment: The other file written, if any.
-        labels: The label track written, if any.
+        input: The song's path, or "-" for an open file.
+        vocals: Path of the vocals, or "-".
+        accompaniment: Path of the accompaniment, or "-"; None if it was not written.
+        labels: Path of the label track; None if it was not written.
         model: Name of the model.
-        audio_seconds: Length of the song.
-        taken_seconds: Time it took, without loading the model.
-        times_real_time: The former over the latter.
-        peak_memory_mb: Peak memory of this process so far, MiB; None where the system does not tell.
-        voice: Stretches of the song with a voice, as (start, end) in seconds.
-        voice_share: Share of the song that they take, in [0, 1].
-        vocals_db: Level of the vocals against the song, dB; None where either is silent.
-        cluster_confidence: See `clustering.Clusters`; None where the song was not clustered.
-        clusters_used: Whether the vocals come from clusters, and not from the net's own masks.
-        clipped_samples: Samples of all outputs that were put to full scale, since their format holds no more.
-        gain_db: Gain of all outputs, dB; 0 unless `clip` was "scale" and something had to be scaled.
-        warnings: What went wrong without harm to the sound, as tags that could not be copied; and that hardly any voice
+        audio_seconds: Length of the song in seconds.
+        taken_seconds: Seconds that the extraction took, without loading the model.
+        times_real_time: `audio_seconds` divided by `taken_seconds`.
+        peak_memory_mb: Peak memory of this process so far in MiB; None on systems that do not report it.
+        voice: Segments in which somebody sings, as (start, end) in seconds.
+        voice_share: Share of the song that these segments take, in [0, 1].
+        vocals_db: Level of the vocals relative to the song in dB; None if either is silent.
+        cluster_confidence: See `clustering.Clusters`; None if the song was not clustered.
+        clusters_used: Whether the vocals come from clusters rather than from the net's own masks.
+        clipped_samples: Number of samples in all outputs that exceeded full scale and were clamped.
+        gain_db: Gain of all outputs in dB; 0 unless `clip` was "scale" and the song had to be scaled.
+        warnings: Problems that did not harm the sound, such as tags that could not be copied, and that hardly any voice
             was found.
     """
 
@@ -77,137 +77,142 @@ def extract(
     labels: Path | str | None = None,
     raw: audio.SampleLayout | None = None,
 ) -> Report:
-    """Extracts the vocals of a recording into a file of the same rate, channel count, length and sample format.
+    """Extract the vocals of a recording into a file with the same rate, channels, length and sample format.
 
-    The song's tags go with it, with the part added to the title. Open binary files need not know their end nor go back,
-    so pipes will do: what comes from one may be of any length, and what goes to one is on its way as it is known. What
-    can be read only once is not clustered; the net's own masks are used.
+    The outputs get the song's tags, with the name of the part added to the title. Existing outputs are replaced; their
+    folders must exist.
+
+    Open binary files may be pipes: they need not be seekable, and the song may be endless. Vocals are written as soon
+    as they are known. A song that can be read only once is not clustered; it gets the net's own masks.
 
     Args:
-        song: The recording; a file, or an open one (of wav; other formats go to a temporary file first).
-        vocals: The file to write; replaced if it exists. It appears whole or not at all. An open one gets wav.
-        accompaniment: Where to write mixture minus vocals, too.
-        extractor: What to use; by default the default model.
-        progress: Is told the seconds of the song that are done since the last time.
-        subtype: Sample format of the outputs, a key of `audio.SUBTYPES`; None takes the song's where the output has it.
-        clip: What to do with samples that a fixed-point output cannot hold, one of `audio.CLIPPING`: "clamp" puts them
-            to full scale and counts them, "error" gives up, "scale" gives all outputs the gain that fits.
-        labels: Where to write the stretches with a voice, too, as a label track of Audacity.
-        raw: How the song's samples lie, if it has no header. Open outputs get none then, either.
+        song: The recording: a path, or an open binary file. A wav stream is read as it arrives; other formats go into a
+            temporary file first.
+        vocals: Where to write the vocals: a path, or an open binary file, which gets wav. A path appears only when the
+            whole file is written.
+        accompaniment: Where to write the mixture minus the vocals.
+        extractor: The extractor to use; by default one with the default model.
+        progress: Called with the seconds of the song that are done since the last call.
+        subtype: Sample format of the outputs, a key of `audio.SUBTYPES`; by default that of the song, if the output
+            format has it.
+        clip: What to do with samples that exceed full scale in a fixed-point output, one of `audio.CLIPPING`: "clamp"
+            clamps and counts them, "scale" scales all outputs by the same gain, "error" fails.
+        labels: Where to write the segments with a voice as an Audacity label track.
+        raw: Layout of the song's samples if it has no header. Open outputs have no header either then.
 
     Raises:
-        AudioError: If the song cannot be read or a file cannot be written.
-        BrokenPipeError: If the other end of an open output was closed.
-        ConfigError: If there is no such sample format or way of clipping.
-        ModelError: If the net's answers are no numbers, or the vocals the song itself (unless it is silent). No output
-            is left then.
+        AudioError: If the song cannot be read or an output cannot be written.
+        BrokenPipeError: If the reader of an open output has closed it.
+        ConfigError: If there is no such sample format or clip mode.
+        ModelError: If the net returns NaN or infinity, or the vocals are the song itself and it is not silent. No
+            output is left behind then.
     """
-    asked = None if subtype is None else audio.find_subtype(subtype)
+    chosen_subtype = None if subtype is None else audio.find_subtype(subtype)
     extractor = extractor or Extractor(weights.load())
     started = time.perf_counter()
-    source = _place(song)
-    outputs = [_place(where) for where in (vocals, accompaniment) if where is not None]
+    source = _to_path(song)
+    outputs = [_to_path(output) for output in (vocals, accompaniment) if output is not None]
     name = str(source) if isinstance(source, Path) else audio.STDIN
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(audio.open_song(source, raw))
         for path in outputs:
             if isinstance(path, Path):
                 audio.check_output(path, rate=reader.rate, channels=reader.channels, subtype=subtype)
-        track = None if labels is None else _label_track(stack, Path(labels))
-        clusters = _surveyed(reader, extractor, progress)
-        about, complaint = audio.read_tags(reader.path) if reader.path else (audio.Tags({}), "")
+        label_track = None if labels is None else _open_label_track(stack, Path(labels))
+        clusters = _cluster(reader, extractor, progress)
+        tags, tag_warning = audio.read_tags(reader.path) if reader.path else (audio.Tags({}), "")
         encoder = f"vocalsep {release.__version__}, model {extractor.model.name}"
         written = audio.Outputs(
             outputs,
             rate=reader.rate,
             channels=reader.channels,
-            subtype=asked or reader.subtype,
+            subtype=chosen_subtype or reader.subtype,
             clip=clip,
             samples=0 if reader.estimated else reader.samples,
-            tags=[about.for_part(part, encoder) for part in ("vocals", "accompaniment")],
+            tags=[tags.for_part(part, encoder) for part in ("vocals", "accompaniment")],
             raw=raw is not None,
         )
         stack.enter_context(written)
-        separation = extractor.start(reader.rate, reader.channels, clusters)
+        separator = extractor.start(reader.rate, reader.channels, clusters)
         check = OutputCheck(extractor.model.name, name)
-        share = 0.5 if extractor.clusters and reader.path else 1.0
-        for piece in _pieces(reader, separation, name, lambda seconds: progress(share * seconds)):
-            check.push(*piece, broken=separation.broken)
-            written.write(piece)
+        share = 0.5 if extractor.uses_clusters and reader.path else 1.0  # the other half was to cluster the song
+        for parts in _separate(reader, separator, name, lambda seconds: progress(share * seconds)):
+            check.push(*parts, invalid=separator.has_invalid_mask)
+            written.write(parts)
         check.finish()
-        if track:
-            lines = (f"{start:.6f}\t{end:.6f}\tvoice\n" for start, end in separation.voice)
-            track.write_text("".join(lines), encoding="utf-8")
-    complaints = (complaint, *written.warnings, reader.warning, check.warning)
+        if label_track:
+            lines = (f"{start:.6f}\t{end:.6f}\tvoice\n" for start, end in separator.voice)
+            label_track.write_text("".join(lines), encoding="utf-8")
+    warnings = (tag_warning, *written.warnings, reader.warning, check.warning)
     taken = time.perf_counter() - started
     return Report(
-        input=_told(source),
-        vocals=_told(outputs[0]),
-        accompaniment=None if accompaniment is None else _told(outputs[1]),
+        input=_describe(source),
+        vocals=_describe(outputs[0]),
+        accompaniment=None if accompaniment is None else _describe(outputs[1]),
         labels=None if labels is None else str(labels),
         model=extractor.model.name,
-        audio_seconds=round(separation.seconds, 3),
+        audio_seconds=round(separator.seconds, 3),
         taken_seconds=round(taken, 3),
-        times_real_time=round(separation.seconds / taken, 2),
+        times_real_time=round(separator.seconds / taken, 2),
         peak_memory_mb=measure_peak_memory_mb(),
-        voice=tuple((round(start, 3), round(end, 3)) for start, end in separation.voice),
-        voice_share=round(separation.voice_share, 4),
+        voice=tuple((round(start, 3), round(end, 3)) for start, end in separator.voice),
+        voice_share=round(separator.voice_share, 4),
         vocals_db=None if check.vocals_db is None else round(check.vocals_db, 2),
         cluster_confidence=round(clusters.confidence, 4) if clusters else None,
         clusters_used=clusters is not None and clusters.trusted,
         clipped_samples=written.clipped_samples,
         gain_db=round(written.gain_db, 3),
-        warnings=tuple(filter(None, complaints)),
+        warnings=tuple(filter(None, warnings)),
     )
 
 
-def _place(where: Path | str | BinaryIO) -> Path | BinaryIO:
+def _to_path(where: Path | str | BinaryIO) -> Path | BinaryIO:
     return Path(where) if isinstance(where, str) else where
 
 
-def _told(where: Path | BinaryIO) -> str:
+def _describe(where: Path | BinaryIO) -> str:
     return str(where) if isinstance(where, Path) else "-"
 
 
-def _label_track(stack: contextlib.ExitStack, path: Path) -> Path:
-    """A file that takes its name only when all is well."""
+def _open_label_track(stack: contextlib.ExitStack, path: Path) -> Path:
+    """Return a temporary file that takes its final name when `stack` closes without an error."""
     try:
         return stack.enter_context(files.write_atomically(path))
     except OSError as error:
         raise AudioError(f"{path}: cannot be written ({error.strerror})") from error
 
 
-def _surveyed(
+def _cluster(
     reader: audio.Reader | audio.Stream, extractor: Extractor, progress: Callable[[float], None]
 ) -> Clusters | None:
-    """Clusters of a recording, if they are wanted and it can be read twice: half of the work on it."""
-    if not extractor.clusters or reader.path is None:
+    """Cluster the recording if the extractor uses clusters and the recording can be read twice."""
+    if not extractor.uses_clusters or reader.path is None:
         return None
 
-    def blocks(reader: audio.Reader) -> Iterator[Waveform]:
+    def read_blocks(reader: audio.Reader) -> Iterator[Waveform]:
         for block in reader:
             yield block
-            progress(block.shape[-1] / reader.rate / 2)
+            progress(block.shape[-1] / reader.rate / 2)  # half of the work on the song
 
     with audio.Reader(reader.path) as again:
-        return extractor.cluster(blocks(again), again.rate, again.channels)
+        return extractor.cluster(read_blocks(again), again.rate, again.channels)
 
 
-def _pieces(
-    reader: audio.Reader | audio.Stream, separation: StreamingSeparator, name: str, progress: Callable[[float], None]
+def _separate(
+    reader: audio.Reader | audio.Stream, separator: StreamingSeparator, name: str, progress: Callable[[float], None]
 ) -> Iterator[Parts]:
     for block in reader:
-        yield separation.push(block)
+        yield separator.push(block)
         progress(block.shape[-1] / reader.rate)
-    if not separation.seconds:
+    if not separator.seconds:
         raise AudioError(f"{name}: the recording is empty")
-    yield separation.finish()
+    yield separator.finish()
 
 
 def measure_peak_memory_mb() -> float | None:
-    """Peak resident memory of this process so far, MiB; None on systems that do not tell."""
+    """Return the peak resident memory of this process so far in MiB, or None on systems that do not report it."""
     status = Path("/proc/self/status")
-    if status.exists():  # Linux, whose getrusage begins with what the process that started this one had
+    if status.exists():  # on Linux getrusage includes the peak of the process that started this one
         found = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(encoding="ascii", errors="replace"), re.MULTILINE)
         if found:
             return round(int(found[1]) / 1024, 1)

@@ -1,7 +1,7 @@
-"""From an STFT to the grid that a net looks at, and back: where that grid's rows lie in Hz.
+"""Front ends: from an STFT to the grid that a net sees, and from its mask back to the STFT.
 
-A front end belongs to a model; `base` says what all have in common. `LogMel` is the front end of the UH-net paper: 128
-mel bands, 128 frames to a chunk. `Linear` keeps the rows of the STFT as they are. `MFCC` is the DRNN paper's cepstrum.
+A front end belongs to a model. `base` holds what all share. `LogMel` is the front end of the UH-net paper: 128 mel
+bands and chunks of 128 frames. `Linear` keeps the rows of the STFT. `MFCC` gives the cepstrum of the DRNN paper.
 """
 
 from __future__ import annotations

@@ -1,9 +1,12 @@
-"""What all front ends have in common.
+"""The base class of all front ends.
 
-A front end has three steps because songs are streamed and have any number of channels: `analyse` works frame by frame,
-so it can run before a song is cut into chunks; `arrange` deals the channels of a song out to a net that takes a fixed
-number of them; `normalise` works on whole chunks, so that the level of the song does not matter to the net. The way
-back is `rearrange`, `spread` and `project`.
+A front end works in three steps, because songs are streamed and have any number of channels:
+
+1. `FrontEnd.analyse` works frame by frame, so it runs before a song is cut into chunks.
+2. `FrontEnd.group_channels` deals the channels of a song out to a net that takes a fixed number of them.
+3. `FrontEnd.normalise` works on whole chunks, so that the level of a song does not matter to the net.
+
+The way back goes through `FrontEnd.ungroup_channels` and `FrontEnd.project`.
 """
 
 from __future__ import annotations
@@ -22,15 +25,15 @@ from vocalsep.stft import Grid
 
 @dataclass(frozen=True, kw_only=True)
 class FrontEnd(abc.ABC):
-    """What all front ends have in common.
+    """Turns spectra into a net's input, and the net's masks into masks for spectra.
 
     Attributes:
         kind: Its name in recipes and weights files, a key of `FRONT_ENDS`.
-        rate: Sampling rate that the net works at, Hz.
-        n_fft: Window length in samples.
+        rate: Sample rate that the net works at, in Hz.
+        n_fft: FFT size and window length in samples.
         hop: Samples between frames.
-        frames: Frames to a chunk.
-        window: Of the STFT, "hann" or "hamming".
+        frames: Frames per chunk.
+        window: Window of the STFT, "hann" or "hamming".
     """
 
     kind: str
@@ -42,22 +45,22 @@ class FrontEnd(abc.ABC):
 
     @property
     def grid(self) -> Grid:
-        """The STFT grid that the net's rows are made from."""
+        """The STFT grid from which the net's rows are made."""
         return Grid(rate=self.rate, n_fft=self.n_fft, hop=self.hop, window=self.window)
 
     @property
     @abc.abstractmethod
     def band_hz(self) -> Tensor:
-        """Centre of every row in Hz, ``(row,)``, float64, ascending."""
+        """Centre of each of the net's rows in Hz, ``(row,)``, float64, ascending."""
 
     @property
     def chunk_samples(self) -> int:
-        """Samples under the frame centres of one chunk."""
+        """Samples from the first to the last frame centre of a chunk."""
         return (self.frames - 1) * self.hop
 
     @abc.abstractmethod
     def analyse(self, spectrum: Spectrum) -> Tensor:
-        """Power in each row, frame by frame.
+        """Return the power in each row, frame by frame.
 
         Args:
             spectrum: ``(..., channel, freq, frame)`` on `grid`.
@@ -67,64 +70,78 @@ class FrontEnd(abc.ABC):
         """
 
     def group_channels(self, power: Tensor) -> Tensor:
-        """Deals the channels of a song out to the net.
+        """Deal the channels of a song out to a net that takes a fixed number of them.
 
         Args:
-            power: ``(batch, channel, row, frame)`` chunks of what `analyse` gave.
+            power: Chunks of the result of `analyse`, ``(batch, channel, row, frame)``.
 
         Returns:
-            ``(batch * groups, channel of the net, row, frame)``.
+            ``(batch * groups, channel of the net, row, frame)``, the groups of one chunk side by side.
         """
         return power
 
     @abc.abstractmethod
     def normalise(self, power: Tensor, like: Tensor | None = None) -> Features:
-        """What the net sees: scaling a chunk by any gain changes nothing.
+        """Return the net's input. It does not change when a chunk is scaled by any gain.
 
         Args:
-            power: ``(batch, channel of the net, row, frame)``, as `arrange` gives them.
-            like: Power of the same shape whose level is the unit; the power itself by default.
+            power: ``(batch, channel of the net, row, frame)``, from `group_channels`.
+            like: Power of the same shape whose mean is taken as the level; `power` itself by default.
 
         Returns:
-            The same shape. Silence is a constant.
+            Same shape. Silence is a constant.
         """
 
     def ungroup_channels(self, mask: Mask, channels: int) -> Mask:  # noqa: ARG002 - not all front ends need it
-        """Gives a net's masks back to the channels of the song: what `arrange` did, undone.
+        """Give a net's masks back to the channels of the song: the inverse of `group_channels`.
 
         Args:
             mask: ``(batch * groups, channel of the net or 1, row, frame)``.
-            channels: How many channels the song has.
+            channels: Number of channels of the song.
 
         Returns:
-            ``(batch, channels or 1, row, frame)``; one channel of mask is meant for all channels of the song.
+            ``(batch, channels or 1, row, frame)``. A mask of one channel serves all channels of the song.
         """
         return mask
 
     def resolve(self, mask: Mask) -> Mask:
-        """From the net's rows to those at `mask_hz`, ``(..., row, frame)`` to ``(..., row of mask_hz, frame)``."""
+        """Carry a mask from the net's rows to rows that lie in Hz, those of `mask_hz`.
+
+        Args:
+            mask: ``(..., row, frame)``.
+
+        Returns:
+            ``(..., len(mask_hz), frame)``.
+        """
         return mask
 
     @property
     def mask_hz(self) -> Tensor:
-        """Where the rows lie that `resolve` gives, in Hz."""
+        """Centre of each row that `resolve` returns in Hz, ascending, float64."""
         return self.band_hz
 
     def spread(self, mask: Mask) -> Mask:
-        """Carries a mask from the net's rows to all rows of `grid`, ``(..., row, frame)`` to ``(..., freq, frame)``."""
+        """Carry a mask from the net's rows to all rows of `grid`.
+
+        Args:
+            mask: ``(..., row, frame)``.
+
+        Returns:
+            ``(..., freq, frame)``; see `masks.spread`.
+        """
         return masks.spread(self.resolve(mask), rows_hz=self.mask_hz, to_hz=self.grid.hz)
 
     def project(self, mask: Mask, *, start: int, grid: Grid, frames: range) -> Mask:
-        """Carries a mask from the net's grid onto the one that a song is filtered on.
+        """Carry a mask from the net's grid to the grid on which a song is filtered.
 
         Args:
-            mask: ``(..., row, frame)``, an excerpt of a song's mask.
+            mask: Part of a song's mask, ``(..., row, frame)``.
             start: Number of its first frame in the song.
             grid: The song's own grid.
-            frames: Numbers of the frames wanted, on `grid`.
+            frames: Numbers of the frames to return, on `grid`.
 
         Returns:
-            ``(..., freq, frame wanted)``, see `masks.project`.
+            ``(..., freq, len(frames))``; see `masks.project`.
         """
         if grid == self.grid:
             return self.spread(mask.narrow(-1, frames.start - start, len(frames)))
@@ -138,11 +155,16 @@ class FrontEnd(abc.ABC):
 
 
 def compute_power(spectrum: Spectrum) -> Tensor:
-    """``|X|^2``, bin by bin."""
+    """Return ``|X|^2``, bin by bin."""
     return spectrum.real.square() + spectrum.imag.square()
 
 
 def divide_by_mean(power: Tensor, like: Tensor | None = None) -> Tensor:
-    """Power against its chunk's mean, or that of `like`; 0 in a silent chunk."""
+    """Divide each chunk's power by its mean, or by that of `like`; a silent chunk gives 0.
+
+    Args:
+        power: ``(..., channel, row, frame)``.
+        like: Power of the same shape.
+    """
     level = (power if like is None else like).mean(dim=(-3, -2, -1), keepdim=True)
     return power / level.clamp_min(torch.finfo(power.dtype).tiny)

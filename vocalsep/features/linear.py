@@ -1,4 +1,9 @@
-"""Linear front end: rows of the STFT itself."""
+"""Linear front end: the net sees the rows of the STFT.
+
+With ``m`` the magnitude of a bin and ``r`` the root mean square of its chunk, the net sees
+
+    log(1 + compression * (m / r)^exponent),   or   (m / r)^exponent   when compression is 0.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +20,20 @@ from vocalsep.shapes import Features, Mask, Spectrum
 
 @dataclass(frozen=True, kw_only=True)
 class Linear(FrontEnd):
-    """Linear front end: the lowest rows of the STFT itself, as compressed magnitudes.
+    """Linear front end: the lowest rows of the STFT as compressed magnitudes.
 
-    A net of one channel sees the mean power of all channels of a song, and has one mask for them. A net of more sees
-    the channels as they are, in groups: what is missing from the last group (the other channel of a mono song) is
-    filled up with the last channel, whose mask is then the mean of those of its copies.
+    A net with one channel sees the mean power of all channels of a song, and its mask serves them all. A net with more
+    channels sees those of the song in groups. When the last group is not full, as with a mono song, it is filled with
+    copies of the last channel, whose mask is the mean of the copies' masks.
 
     Attributes:
-        freqs: Rows, from 0 Hz on; at most those of the STFT.
-        channels: Channels that the net takes at once.
-        compression: The net sees ``log(1 + compression * (magnitude / rms of the chunk) ** exponent)``; with 0 just
-            that power of the ratio.
-        exponent: See `compression`.
+        freqs: Number of rows, from 0 Hz up; at most that of the STFT.
+        channels: Number of channels that the net takes at once.
+        compression: How strongly loud bins are compressed; see the module's docstring. 0 means no logarithm.
+        exponent: Power to which magnitudes are raised, above 0 and at most 1.
 
     Raises:
-        ConfigError: For values without meaning.
+        ConfigError: If a value is out of range.
     """
 
     kind: Literal["linear"] = "linear"
@@ -52,16 +56,16 @@ class Linear(FrontEnd):
 
     @property
     def band_hz(self) -> Tensor:
-        """Centre of every row in Hz, ``(freq,)``, float64."""
+        """Centre of each row in Hz, ``(freq,)``, float64."""
         return self.grid.hz[: self.freqs]
 
     def analyse(self, spectrum: Spectrum) -> Tensor:
-        """Power of the lowest rows; for a net of one channel the mean over the song's. See `FrontEnd.analyse`."""
+        """Return the power of the lowest rows, as a mean over channels for a mono net; see `FrontEnd.analyse`."""
         rows = compute_power(spectrum[..., : self.freqs, :])
         return rows.mean(dim=-3, keepdim=True) if self.channels == 1 else rows
 
     def group_channels(self, power: Tensor) -> Tensor:
-        """See `FrontEnd.group_channels`."""
+        """Group channels and fill the last group with copies of the last channel; see `FrontEnd.group_channels`."""
         missing = -power.shape[1] % self.channels
         if missing:
             power = torch.cat([power, power[:, -1:].expand(-1, missing, -1, -1)], dim=1)
@@ -69,14 +73,14 @@ class Linear(FrontEnd):
         return power.reshape(power.shape[0] * groups, self.channels, *power.shape[2:])
 
     def normalise(self, power: Tensor, like: Tensor | None = None) -> Features:
-        """Magnitudes against the chunk's root mean square, compressed. See `compression` and `FrontEnd.normalise`."""
+        """Return magnitudes relative to the chunk's root mean square, compressed; see `FrontEnd.normalise`."""
         level = divide_by_mean(power, like).sqrt()
         if self.exponent != 1:
             level = level**self.exponent
         return torch.log1p(self.compression * level) if self.compression else level
 
     def ungroup_channels(self, mask: Mask, channels: int) -> Mask:
-        """See `FrontEnd.ungroup_channels`."""
+        """Undo the grouping and average the masks of copied channels; see `FrontEnd.ungroup_channels`."""
         if self.channels == 1:
             return mask
         groups = -(-channels // self.channels)

@@ -1,4 +1,11 @@
-"""Log-mel front end: the level in each of some mel bands, in dB."""
+"""Log-mel front end: the net sees the level of mel bands in dB.
+
+With ``p`` the power in a band and frame, ``P`` the mean power of its chunk and ``F = floor_db``, the net sees
+
+    (10 log10(p / P + 10^(F / 10)) - F / 2) / 20,
+
+which lies between about -2 and 3 for ``F = -80``.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +27,17 @@ from vocalsep.stft import Grid
 
 @dataclass(frozen=True, kw_only=True)
 class LogMel(FrontEnd):
-    """Log-mel front end: settings and maps.
+    """Log-mel front end: levels of mel bands in dB.
 
-    The power of all channels of the song is averaged before the mel bands are formed: there is one mask for all
-    channels, and opposite phases left and right cannot cancel a voice, as they would in a sum of waveforms.
+    The power is averaged over all channels of the song, so one mask serves them all. A voice with opposite phases left
+    and right remains visible, which it would not in a sum of waveforms.
 
     Attributes:
-        bands: Mel bands between 0 Hz and half the rate.
-        floor_db: What lies this far below a chunk's mean power counts as silence to the net; negative.
+        bands: Number of mel bands between 0 Hz and half the sample rate.
+        floor_db: Level relative to the chunk's mean power that the net takes for silence; negative.
 
     Raises:
-        ConfigError: For values without meaning.
+        ConfigError: If a value is out of range, or a band would contain no row of the STFT.
     """
 
     kind: Literal["log-mel"] = "log-mel"
@@ -48,43 +55,46 @@ class LogMel(FrontEnd):
 
     @property
     def band_hz(self) -> Tensor:
-        """Centre of every band in Hz, ``(band,)``, float64."""
+        """Centre of each band in Hz, ``(band,)``, float64."""
         return compute_mel_hz(self.grid, self.bands)
 
     def analyse(self, spectrum: Spectrum) -> Tensor:
-        """Mean power in each mel band, frame by frame.
+        """Return the mean power in each mel band, frame by frame.
 
         Args:
             spectrum: ``(..., channel, freq, frame)`` on `grid`.
 
         Returns:
-            ``(..., 1, band, frame)``, float32, not negative. A signal of constant power density has the same value in
-            every band.
+            ``(..., 1, band, frame)``, float32, not negative. White noise has the same expected value in every band.
         """
         mean = compute_power(spectrum).mean(dim=-3, keepdim=True)
         return make_mel_bank(self.grid, self.bands).to(mean) @ mean
 
     def normalise(self, power: Tensor, like: Tensor | None = None) -> Features:
-        """The level of each bin against its chunk's mean, in dB, scaled to about [-2, 3]. See `FrontEnd.normalise`."""
+        """Return levels relative to the chunk's mean in dB, scaled to about [-2, 3]; see `FrontEnd.normalise`."""
         floor = 10 ** (self.floor_db / 10)
         level_db = 10 * torch.log10(divide_by_mean(power, like) + floor)
         return (level_db - self.floor_db / 2) / 20
 
 
 def compute_mel_hz(grid: Grid, bands: int) -> Tensor:
-    """Centres of the mel bands between 0 Hz and half the rate, ``(band,)``, float64 (Slaney's scale, librosa)."""
+    """Return the centres of mel bands between 0 Hz and half the sample rate, ``(band,)``, float64 (Slaney's scale)."""
     return torch.from_numpy(librosa.mel_frequencies(n_mels=bands + 2, fmin=0.0, fmax=grid.rate / 2)[1:-1])
 
 
 @functools.cache
 def make_mel_bank(grid: Grid, bands: int) -> Tensor:
-    """Triangular mel weights ``(band, freq)``, each row with the sum 1 (Slaney's scale, librosa).
+    """Return triangular mel filters, ``(band, freq)``, each with the sum 1 (Slaney's scale, as librosa).
+
+    Args:
+        grid: Grid of the STFT.
+        bands: Number of filters between 0 Hz and half the sample rate.
 
     Raises:
-        ConfigError: If a band would hold no row of the STFT.
+        ConfigError: If a band would contain no row of the STFT.
     """
-    with warnings.catch_warnings(), torch.inference_mode(False):  # what is kept here must serve training, too
-        warnings.simplefilter("ignore")  # empty bands: refused below
+    with warnings.catch_warnings(), torch.inference_mode(False):  # training must be able to use the cached bank
+        warnings.simplefilter("ignore")  # librosa warns of empty bands, which are refused below
         bank = torch.from_numpy(
             librosa.filters.mel(sr=grid.rate, n_fft=grid.n_fft, n_mels=bands, norm=None, dtype=np.float64)
         )
@@ -93,5 +103,5 @@ def make_mel_bank(grid: Grid, bands: int) -> Tensor:
             return (bank / total).float()
     raise ConfigError(
         f"{bands} mel bands are too many for n_fft {grid.n_fft} at {grid.rate} Hz: "
-        "some hold no STFT row; take fewer bands or a longer n_fft"
+        "some contain no STFT row; use fewer bands or a larger n_fft"
     )

@@ -1,9 +1,14 @@
-"""Cepstral front end: mel-frequency cepstral coefficients (MFCC), all of them, as the DRNN paper has them.
+"""Cepstral front end: the net sees mel-frequency cepstral coefficients (MFCC).
 
 Source: del Castillo, Gogoulou and Lemaire, "Vocals isolation from monoaural music source with deep recurrent neural
-networks", section 2.1.1: pre-emphasis, Hamming window, power spectrum, triangular mel filters, natural logarithm,
-discrete cosine transform of type II. All coefficients are kept, so the transform can be undone; what lies between the
-filters cannot, and is found by least squares (section 2.3).
+networks", section 2.1.1. With ``p`` the power under each mel filter, ``P`` the mean power of the chunk and
+``F = floor_db``, the coefficients of a frame are
+
+    c = DCT-II(log(1 + p / (P * 10^(F / 10)))).
+
+As in the paper: pre-emphasis, Hamming window, power spectrum, triangular mel filters, natural logarithm, DCT-II. All
+coefficients are kept, so the transform can be undone. The values between the filters cannot; least squares finds
+them (section 2.3).
 """
 
 from __future__ import annotations
@@ -26,17 +31,17 @@ from vocalsep.shapes import Features, Mask, Spectrum
 
 @dataclass(frozen=True, kw_only=True)
 class MFCC(FrontEnd):
-    """Cepstral front end. The net sees coefficients; its masks' rows are the mel bands.
+    """Cepstral front end: the net sees coefficients, and the rows of its masks are mel bands.
 
-    The power of all channels of the song is averaged, as in `LogMel`.
+    The power is averaged over all channels of the song, as in `LogMel`.
 
     Attributes:
-        bands: Mel filters between 0 Hz and half the rate, and as many coefficients.
-        pre_emphasis: The filter ``y[n] = x[n] - pre_emphasis * x[n - 1]``, applied to the power spectrum.
-        floor_db: What lies this far below a chunk's mean power counts as silence to the net; negative.
+        bands: Number of mel filters between 0 Hz and half the sample rate, and of coefficients.
+        pre_emphasis: ``a`` of the filter ``y[n] = x[n] - a * x[n - 1]``, applied to the power spectrum; in [0, 1).
+        floor_db: Level relative to the chunk's mean power that the net takes for silence; negative.
 
     Raises:
-        ConfigError: For values without meaning.
+        ConfigError: If a value is out of range, or a filter would contain no row of the STFT.
     """
 
     kind: Literal["mfcc"] = "mfcc"
@@ -58,50 +63,53 @@ class MFCC(FrontEnd):
 
     @property
     def band_hz(self) -> Tensor:
-        """Centre of every mel filter in Hz, ``(band,)``, float64."""
+        """Centre of each mel filter in Hz, ``(band,)``, float64."""
         return compute_mel_hz(self.grid, self.bands)
 
     def analyse(self, spectrum: Spectrum) -> Tensor:
-        """Mean power under each mel filter after the pre-emphasis, frame by frame. See `FrontEnd.analyse`."""
+        """Return the mean power under each mel filter after pre-emphasis, frame by frame; see `FrontEnd.analyse`."""
         mean = compute_power(spectrum).mean(dim=-3, keepdim=True)
         a, angle = self.pre_emphasis, torch.pi * self.grid.hz / (self.rate / 2)
         emphasis = (1 - 2 * a * torch.cos(angle) + a * a).to(mean)  # |1 - a e^(-j angle)|^2
         return (make_mel_bank(self.grid, self.bands).to(mean) * emphasis) @ mean
 
     def normalise(self, power: Tensor, like: Tensor | None = None) -> Features:
-        """The coefficients of each frame, by their number. See `FrontEnd.normalise`.
+        """Return the coefficients of each frame, in order; see `FrontEnd.normalise`.
 
-        The logarithm is that of the power above the floor, ``log(1 + power / floor)``: silence is 0, and the first
-        coefficient is never below it.
+        Silence gives 0 in all coefficients, and the first one is never negative.
         """
         level = torch.log1p(divide_by_mean(power, like) / 10 ** (self.floor_db / 10))
         return make_dct_matrix(self.bands).to(level) @ level
 
     def resolve(self, mask: Mask) -> Mask:
-        """By least squares to the rows of the STFT.
+        """Carry a mask from the mel bands to the rows of the STFT by least squares; see `FrontEnd.resolve`.
 
-        Of all masks with these means under the filters it is the one nearest to the mask interpolated between them; it
-        is cut to [0, 1].
+        Many masks have the given means under the filters. The result is the one nearest to the mask interpolated
+        between the bands, clamped to [0, 1].
         """
-        return (_least_squares(self).to(mask) @ mask).clamp(0, 1)
+        return (_make_resolve_matrix(self).to(mask) @ mask).clamp(0, 1)
 
     @property
     def mask_hz(self) -> Tensor:
-        """Those of the STFT. See `FrontEnd.mask_hz`."""
+        """Centre of each row of the STFT in Hz; see `FrontEnd.mask_hz`."""
         return self.grid.hz
 
 
 @functools.cache
 def make_dct_matrix(size: int) -> Tensor:
-    """The discrete cosine transform, type II, as an orthonormal matrix, ``(coefficient, row)``."""
-    with torch.inference_mode(False):  # what is kept here must serve training, too
+    """Return the orthonormal matrix of the DCT-II, ``(coefficient, row)``."""
+    with torch.inference_mode(False):  # training must be able to use the cached matrix
         matrix: Tensor = torch.from_numpy(dct(np.eye(size), type=2, norm="ortho", axis=0)).float()
         return matrix
 
 
 @functools.cache
-def _least_squares(front_end: MFCC) -> Tensor:
-    """The matrix ``(freq, band)`` of `MFCC.resolve`."""
+def _make_resolve_matrix(front_end: MFCC) -> Tensor:
+    """Return the matrix of `MFCC.resolve`, ``(freq, band)``.
+
+    With ``B`` the filter bank and ``L`` the linear interpolation, the mask ``L m`` has the means ``B L m`` under the
+    filters, not ``m``. The smallest correction is ``B^+ (m - B L m)``, so the matrix is ``L + B^+ (I - B L)``.
+    """
     with torch.inference_mode(False):
         bank = make_mel_bank(front_end.grid, front_end.bands).double()
         between = masks.make_row_matrix(tuple(front_end.band_hz.tolist()), tuple(front_end.grid.hz.tolist())).double()

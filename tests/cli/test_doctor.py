@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import re
 import tempfile
@@ -20,12 +21,13 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def published(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of published models with a small one, the default."""
+    """A models folder that holds one small model, under the default name."""
     folder = tmp_path / "models"
     folder.mkdir()
     (folder / f"{weights.DEFAULT_MODEL}.safetensors").write_bytes(model.read_bytes())
-    (folder / f"{weights.DEFAULT_MODEL}.md").write_text(f"- **SHA-256**: `{weights.digest(model)}`\n", encoding="utf-8")
-    monkeypatch.setattr(weights, "models_folder", lambda: folder)
+    card = f"- **SHA-256**: `{weights.hash_file(model)}`\n"
+    (folder / f"{weights.DEFAULT_MODEL}.md").write_text(card, encoding="utf-8")
+    monkeypatch.setattr(weights, "find_models_folder", lambda: folder)
     return folder
 
 
@@ -34,9 +36,9 @@ def run(*arguments: str) -> Result:
 
 
 def findings(result: Result) -> dict[tuple[str, str], Any]:
-    told = json.loads(result.stdout)
-    assert told["ok"] == (result.exit_code == 0)
-    return {(each["group"], each["name"]): each for each in told["findings"]}
+    printed = json.loads(result.stdout)
+    assert printed["ok"] == (result.exit_code == 0)
+    return {(each["group"], each["name"]): each for each in printed["findings"]}
 
 
 def broken(result: Result) -> list[tuple[str, str]]:
@@ -44,7 +46,7 @@ def broken(result: Result) -> list[tuple[str, str]]:
     return [name for name, each in findings(result).items() if not each["ok"]]
 
 
-def test_a_sound_installation_is_found_sound(published: Path) -> None:
+def test_a_working_installation_passes_all_checks(published: Path) -> None:
     result = run("--json")
     found = findings(result)
     assert (result.exit_code, result.stderr) == (0, ""), [each for each in found.values() if not each["ok"]]
@@ -60,54 +62,85 @@ def test_a_sound_installation_is_found_sound(published: Path) -> None:
     for _, name in found:
         assert name[:20] in text.stdout
     assert "broken" not in text.stdout
+    assert text.stdout.endswith("\nEverything works.\n")
 
 
-def test_everything_that_is_needed_and_written_is_looked_at(published: Path) -> None:
+def test_every_required_package_and_written_format_is_checked(published: Path) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    needed = {re.split("[<>=]", line)[0] for line in project["dependencies"]}
+    required = {re.split("[<>=]", line)[0] for line in project["dependencies"]}
     found = findings(run("--json"))
-    assert needed <= {name for group, name in found if group == "versions"}
+    versions = {name for group, name in found if group == "versions"}
+    assert required <= versions, "vocalsep was installed before its dependencies changed; install it again"
     assert {name for group, name in found if group == "read and write"} == {f".{ending}" for ending in audio.FORMATS}
 
 
-def test_damaged_and_missing_models_are_found(published: Path) -> None:
+def test_damaged_and_missing_models_are_reported(published: Path) -> None:
     path = published / f"{weights.DEFAULT_MODEL}.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
     assert broken(run("--json")) == [("models", weights.DEFAULT_MODEL)]
     assert "does not match its card's SHA-256" in " ".join(run().stdout.replace("│", " ").split())
+    assert re.search(r"\n1 of \d+ checks failed\.\n$", run().stdout)
     path.unlink()
     assert broken(run("--json")) == [("models", weights.DEFAULT_MODEL)]
 
 
-def test_a_model_whose_answers_are_none_is_found(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_answers_nan_is_reported(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "load", lambda *_: fake_nets.constant(torch.nan))
     result = run("--json")
     assert broken(result) == [("models", weights.DEFAULT_MODEL)]
-    assert "its vocals are none" in findings(result)["models", weights.DEFAULT_MODEL]["detail"]
+    assert "its vocals contain NaN" in findings(result)["models", weights.DEFAULT_MODEL]["detail"]
 
 
-def test_a_format_that_fails_or_comes_back_otherwise_is_found(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_format_that_fails_or_changes_the_sound_is_reported(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = audio.Writer.write
 
-    def spoilt(self: audio.Writer, block: torch.Tensor) -> None:
+    def write_badly(self: audio.Writer, block: torch.Tensor) -> None:
         if self.path.suffix == ".flac":
             raise OSError(5, "no encoder")
         write(self, torch.randn_like(block) if self.path.suffix == ".mp3" else block)
 
-    monkeypatch.setattr(audio.Writer, "write", spoilt)
+    monkeypatch.setattr(audio.Writer, "write", write_badly)
     result = run("--json")
     assert broken(result) == [("read and write", ".flac"), ("read and write", ".mp3")]
     assert "no encoder" in findings(result)["read and write", ".flac"]["detail"]
-    assert "another sound came back" in findings(result)["read and write", ".mp3"]["detail"]
+    assert "read a different sound than was written" in findings(result)["read and write", ".mp3"]["detail"]
 
 
-def test_a_library_that_is_missing_is_found(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_NEEDED", ("torch", "no-such-library"))
-    assert broken(run("--json")) == [("versions", "no-such-library")]
+def test_missing_and_outdated_packages_are_reported(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["torch>=2", "no-such-library>=1", "numpy>=99", "no-such-tool; extra == 'dev'"]
+    monkeypatch.setattr(importlib.metadata, "requires", lambda _: lines)
+    result = run("--json")
+    assert broken(result) == [("versions", "no-such-library"), ("versions", "numpy")]
+    assert "vocalsep needs >=99" in findings(result)["versions", "numpy"]["detail"]
+    assert findings(result)["versions", "torch"]["ok"]
 
 
-def test_a_temporary_folder_without_room_is_found(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_ROOM", 2**80)
+def test_a_package_without_metadata_is_reported(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: str) -> None:
+        raise importlib.metadata.PackageNotFoundError
+
+    monkeypatch.setattr(importlib.metadata, "requires", fail)
+    assert broken(run("--json")) == [("versions", "packages")]
+
+
+def test_a_full_temporary_folder_is_reported(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_MIN_FREE", 2**80)
     result = run("--json")
     assert broken(result) == [("temporary folder", tempfile.gettempdir())]
     assert "set TMPDIR" in findings(result)["temporary folder", tempfile.gettempdir()]["detail"]
+
+
+def test_the_cache_folder_is_shown_and_checked(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "new" / "cache"
+    monkeypatch.setenv("VOCALSEP_CACHE", str(folder))
+    assert findings(run("--json"))["cache folder", str(folder)]["detail"].startswith("not used yet, ")
+    assert not folder.exists()
+    folder.mkdir(parents=True)
+    assert findings(run("--json"))["cache folder", str(folder)]["detail"].startswith("writable, ")
+    folder.rmdir()
+    folder.write_text("a file")
+    result = run("--json")
+    assert broken(result) == [("cache folder", str(folder))]
+    assert "set VOCALSEP_CACHE" in findings(result)["cache folder", str(folder)]["detail"]

@@ -1,4 +1,4 @@
-"""``vocalsep doctor``: is everything there, and does it work?"""
+"""``vocalsep doctor``: check that this installation works, by using each part of it once."""
 
 from __future__ import annotations
 
@@ -20,23 +20,20 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from vocalsep import files
-from vocalsep.cli.common import stdout, widen_for_tables
+from vocalsep.cli.common import count_cores, stderr, stdout, widen_for_tables
 from vocalsep.errors import AudioError, ModelError
 from vocalsep.release import __version__
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
+    from packaging.requirements import Requirement
 
     from vocalsep.audio import SampleLayout
     from vocalsep.shapes import Waveform
 
-_NEEDED = (
-    *("torch", "numpy", "scipy", "librosa", "scikit-learn", "threadpoolctl", "soundfile", "soxr", "av", "mutagen"),
-    *("safetensors", "matplotlib", "rich", "tomli-w", "typer"),
-)
 _RATE, _SECONDS, _CHUNK_SECONDS = 44_100, 0.5, 2.5
-_LIKE = 0.8  # correlation with the sound that was written
-_ROOM = 2**30  # bytes that a temporary folder should have
+_MIN_CORRELATION = 0.8  # between the sound that was written and the one that was read back
+_MIN_FREE = 2**30  # bytes in the temporary folder
 _SNDFILE = ("W64", "RF64", "CAF", "AU")
 _FFMPEG = {
     "mkv (AAC)": ("matroska", "aac", "fltp"),
@@ -49,18 +46,18 @@ _FFMPEG = {
     "wv": ("wv", "wavpack", "s16p"),
     "tta": ("tta", "tta", "s16"),
 }
-"""Formats that are read but not written: FFmpeg's container, codec and samples, to make one."""
+"""Formats that vocalsep reads but does not write: FFmpeg's container, codec and sample format for a test file."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What was found of one thing.
+    """The result of one check.
 
     Attributes:
-        group: The kind of thing.
+        group: What kind of thing was checked, such as "devices".
         name: The thing.
         ok: Whether it works.
-        detail: What there is to say.
+        detail: What the check found, or the error.
     """
 
     group: str
@@ -70,83 +67,114 @@ class Finding:
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
 ) -> None:
-    """Check versions, devices, formats, models and the temporary folder, by using them.
+    """Check that vocalsep works on this machine.
 
-    The exit status is 1 if something does not work.
+    Uses every library, device, audio format and model once, and checks the
+    folders for temporary files and decoded tracks. The exit status is 1 if
+    something is broken.
     """
-    findings = list(examine())
+    from rich.progress import Progress, TextColumn
+
+    findings = []
+    with Progress(
+        TextColumn("{task.description}"), console=stderr, transient=True, disable=not stderr.is_terminal
+    ) as bar:
+        task = bar.add_task("checking ...")
+        for finding in examine():
+            findings.append(finding)
+            bar.update(task, description=f"checking {finding.group}: {finding.name} ...")
     ok = all(finding.ok for finding in findings)
     if as_json:
-        told = {"ok": ok, "findings": [dataclasses.asdict(finding) for finding in findings]}
-        sys.stdout.write(files.dump_json(told) + "\n")
+        result = {"ok": ok, "findings": [dataclasses.asdict(finding) for finding in findings]}
+        sys.stdout.write(files.dump_json(result) + "\n")
     else:
-        _tell(findings)
+        _print_findings(findings)
     if not ok:
         raise typer.Exit(1)
 
 
 def examine() -> Iterator[Finding]:
-    """All findings, in order."""
-    yield from _versions()
-    for group, probes in (("devices", _devices()), ("read and write", _written()), ("read", _read())):
-        for name, probe in probes.items():
-            yield _found(group, name, probe)
-    yield from _models()
-    yield _found("temporary folder", tempfile.gettempdir(), _temporary)
+    """Run all checks in order."""
+    yield from _check_versions()
+    groups = {"devices": _list_devices(), "read and write": _list_written_formats(), "read": _list_read_formats()}
+    for group, checks in groups.items():
+        for name, check in checks.items():
+            yield _run(group, name, check)
+    yield from _check_models()
+    yield _run("temporary folder", tempfile.gettempdir(), _check_temporary_folder)
+    yield from _check_cache_folder()
 
 
-def _found(group: str, name: str, probe: Callable[[], str]) -> Finding:
+def _run(group: str, name: str, check: Callable[[], str]) -> Finding:
+    """Run a check, which returns a detail or raises an error."""
     try:
-        return Finding(group, name, True, probe())
-    except Exception as error:  # a broken installation breaks in any way
+        return Finding(group, name, True, check())
+    except Exception as error:  # a broken installation can raise anything
         return Finding(group, name, False, " ".join(f"{type(error).__name__}: {error}".split()))
 
 
-def _versions() -> Iterator[Finding]:
+def _check_versions() -> Iterator[Finding]:
     yield Finding("versions", "vocalsep", True, __version__)
     yield Finding("versions", "Python", True, f"{platform.python_version()}, {platform.platform()}")
-    for name in _NEEDED:
-        yield _found("versions", name, functools.partial(importlib.metadata.version, name))
-    yield _found("versions", "libsndfile", _libsndfile)
-    yield _found("versions", "FFmpeg", _ffmpeg)
+    try:
+        lines = importlib.metadata.requires("vocalsep") or []
+    except importlib.metadata.PackageNotFoundError:
+        lines = []
+        yield Finding("versions", "packages", False, "vocalsep is not installed; install it with pip")
+    from packaging.requirements import Requirement
+
+    for line in lines:
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            yield _run("versions", requirement.name, functools.partial(_check_version, requirement))
+    yield _run("versions", "libsndfile", _find_libsndfile)
+    yield _run("versions", "FFmpeg", _find_ffmpeg)
 
 
-def _libsndfile() -> str:
+def _check_version(requirement: Requirement) -> str:
+    version = importlib.metadata.version(requirement.name)
+    if not requirement.specifier.contains(version, prereleases=True):
+        raise ImportError(f"{version} is installed, but vocalsep needs {requirement.specifier}; install vocalsep again")
+    return version
+
+
+def _find_libsndfile() -> str:
     import soundfile
 
     return str(soundfile.__libsndfile_version__)
 
 
-def _ffmpeg() -> str:
+def _find_ffmpeg() -> str:
     import av
 
     return str(av.ffmpeg_version_info)
 
 
-def _devices() -> dict[str, Callable[[], str]]:
-    return {"cpu": _cpu, "cuda": _cuda, "bfloat16": _bfloat16}
+def _list_devices() -> dict[str, Callable[[], str]]:
+    return {"cpu": _describe_cpu, "cuda": _use_cuda, "bfloat16": _time_bfloat16}
 
 
-def _cpu() -> str:
+def _describe_cpu() -> str:
     import torch
 
-    return f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{count_cores()} cores, of which torch uses {threads}"
 
 
-def _cuda() -> str:
+def _use_cuda() -> str:
     import torch
 
     if not torch.cuda.is_available():
-        return "none; songs are computed on the CPU"
+        return "not available; vocalsep uses the CPU"
     names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     (torch.ones(8, 8, device="cuda") @ torch.ones(8, 8, device="cuda")).cpu()
     return ", ".join(names)
 
 
-def _bfloat16() -> str:
-    """Which of bfloat16 and float32 multiplies faster here; training asks the same question for itself."""
+def _time_bfloat16() -> str:
+    """Compare the speed of bfloat16 and float32. Training measures this for itself when its precision is auto."""
     import torch
 
     seconds = {}
@@ -158,43 +186,44 @@ def _bfloat16() -> str:
             matrix @ matrix
             tries.append(time.perf_counter() - started)
         seconds[kind] = min(tries)
-    share = seconds[torch.float32] / seconds[torch.bfloat16]
-    said = "faster than" if share > 4 / 3 else "slower than" if share < 3 / 4 else "about as fast as"
-    return f"{said} float32 on the CPU ({share:.2g} times the speed)"
+    speed = seconds[torch.float32] / seconds[torch.bfloat16]
+    return f"{speed:.2g} times the speed of float32 on the CPU"
 
 
-def _written() -> dict[str, Callable[[], str]]:
+def _list_written_formats() -> dict[str, Callable[[], str]]:
     from vocalsep import audio
 
-    return {f".{ending}": functools.partial(_roundtrip, ending) for ending in audio.FORMATS}
+    return {f".{ending}": functools.partial(_write_and_read, ending) for ending in audio.FORMATS}
 
 
-def _roundtrip(ending: str) -> str:
+def _write_and_read(ending: str) -> str:
     from vocalsep import audio
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"sound.{ending}"
         with audio.Writer(path, rate=_RATE, channels=2, subtype="PCM_16") as writer:
-            writer.write(_sound(_RATE))
+            writer.write(_make_sound(_RATE))
         raw = audio.SampleLayout(rate=_RATE, channels=2, subtype="PCM_16")
-        return _compared(path, raw if ending in ("raw", "pcm") else None)
+        return _read_back(path, raw if ending in ("raw", "pcm") else None)
 
 
-def _read() -> dict[str, Callable[[], str]]:
-    by_sndfile: dict[str, Callable[[], str]] = {name.lower(): functools.partial(_by_sndfile, name) for name in _SNDFILE}
-    return by_sndfile | {name: functools.partial(_by_ffmpeg, *made) for name, made in _FFMPEG.items()}
+def _list_read_formats() -> dict[str, Callable[[], str]]:
+    checks: dict[str, Callable[[], str]] = {
+        name.lower(): functools.partial(_read_with_libsndfile, name) for name in _SNDFILE
+    }
+    return checks | {name: functools.partial(_read_with_ffmpeg, *encoding) for name, encoding in _FFMPEG.items()}
 
 
-def _by_sndfile(name: str) -> str:
+def _read_with_libsndfile(name: str) -> str:
     import soundfile
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "sound"
-        soundfile.write(path, _sound(_RATE).numpy().T, _RATE, format=name, subtype="PCM_16")
-        return _compared(path)
+        soundfile.write(path, _make_sound(_RATE).numpy().T, _RATE, format=name, subtype="PCM_16")
+        return _read_back(path)
 
 
-def _by_ffmpeg(container: str, codec: str, kind: str) -> str:
+def _read_with_ffmpeg(container: str, codec: str, kind: str) -> str:
     import av
 
     rate = 48_000 if codec == "libopus" else _RATE
@@ -205,18 +234,18 @@ def _by_ffmpeg(container: str, codec: str, kind: str) -> str:
             stream.format, stream.codec_context.time_base = av.AudioFormat(kind), Fraction(1, rate)
             if not stream.codec_context.codec.lossless:
                 stream.bit_rate = 192_000
-            samples = _sound(rate).T.contiguous().reshape(1, -1).numpy()
+            samples = _make_sound(rate).T.contiguous().reshape(1, -1).numpy()
             if kind.startswith("s16"):
                 samples = (samples * 32_767).astype("int16")
             frame = av.AudioFrame.from_ndarray(samples, kind.removesuffix("p"), "stereo")
             frame.sample_rate, frame.pts = rate, 0
             file.mux(stream.encode(frame))
             file.mux(stream.encode(None))
-        return _compared(path)
+        return _read_back(path)
 
 
-def _sound(rate: int) -> Waveform:
-    """A rising tone, ``(channel, time)``, by which it is known again."""
+def _make_sound(rate: int) -> Waveform:
+    """Make a rising tone, ``(channel, time)``, that is easy to recognise."""
     import torch
 
     seconds = torch.arange(round(_SECONDS * rate)) / rate
@@ -224,8 +253,8 @@ def _sound(rate: int) -> Waveform:
     return torch.stack([tone, 0.7 * tone])
 
 
-def _compared(path: Path, raw: SampleLayout | None = None) -> str:
-    """Reads the sound again and says whose format it is."""
+def _read_back(path: Path, raw: SampleLayout | None = None) -> str:
+    """Read the sound back, compare it with the original and return the library that decoded it."""
     import torch
 
     from vocalsep import audio
@@ -233,58 +262,76 @@ def _compared(path: Path, raw: SampleLayout | None = None) -> str:
     with audio.open_song(path, raw) as reader:
         rate, back = reader.rate, torch.cat(list(reader), dim=-1)
         library = "FFmpeg" if isinstance(reader, audio.Reader) and reader.by_ffmpeg else "libsndfile"
-    expected = _sound(rate)
+    expected = _make_sound(rate)
     if back.shape[0] != len(expected) or back.shape[-1] < 0.8 * expected.shape[-1]:
-        raise AudioError(f"{tuple(back.shape)} came back of {tuple(expected.shape)}")
+        raise AudioError(f"wrote {tuple(expected.shape)} samples, read {tuple(back.shape)}")
     size = back.shape[-1] + expected.shape[-1]
     product = torch.fft.rfft(back[0], n=size) * torch.fft.rfft(expected[0], n=size).conj()
-    likeness = float(torch.fft.irfft(product).max() / (back[0].norm() * expected[0].norm()))
-    if not likeness > _LIKE:
-        raise AudioError(f"another sound came back (likeness {likeness:.2f})")
+    correlation = float(torch.fft.irfft(product).max() / (back[0].norm() * expected[0].norm()))
+    if not correlation > _MIN_CORRELATION:
+        raise AudioError(f"read a different sound than was written (correlation {correlation:.2f})")
     return library
 
 
-def _models() -> Iterator[Finding]:
+def _check_models() -> Iterator[Finding]:
     from vocalsep import weights
 
     published = weights.find_models()
     if weights.DEFAULT_MODEL not in published:
         folder = weights.find_models_folder()
-        yield Finding("models", weights.DEFAULT_MODEL, False, f"the default model is not in {folder}; install again")
+        yield Finding(
+            "models", weights.DEFAULT_MODEL, False, f"the default model is not in {folder}; install vocalsep again"
+        )
     for name in published:
-        yield _found("models", name, functools.partial(_model, name))
+        yield _run("models", name, functools.partial(_try_model, name))
 
 
-def _model(name: str) -> str:
-    """Loads a model, which checks its digest, and lets it hear a chunk."""
+def _try_model(name: str) -> str:
+    """Load a model, which verifies its SHA-256, and separate a short sound with it."""
     from vocalsep import extraction, weights
 
     model = weights.load(name)
-    song = extraction.Extractor(model, device="cpu").start(_RATE, 2)
-    sound = _sound(_RATE).repeat(1, math.ceil(_CHUNK_SECONDS / _SECONDS))
+    separator = extraction.Extractor(model, device="cpu").start(_RATE, 2)
+    sound = _make_sound(_RATE).repeat(1, math.ceil(_CHUNK_SECONDS / _SECONDS))
     started = time.perf_counter()
-    pieces = [song.push(sound), song.finish()]
+    pieces = [separator.push(sound), separator.finish()]
     taken = time.perf_counter() - started
-    if song.broken or sum(piece.vocals.shape[-1] for piece in pieces) != sound.shape[-1]:
-        raise ModelError("its vocals are none")
-    return f"{model.net.parameter_count:,} parameters, SHA-256 matches, heard {_CHUNK_SECONDS} s in {taken:.1f} s"
+    if separator.has_invalid_mask or sum(piece.vocals.shape[-1] for piece in pieces) != sound.shape[-1]:
+        raise ModelError("its vocals contain NaN, or have the wrong length")
+    return f"{model.net.parameter_count:,} parameters, SHA-256 matches, separates {_CHUNK_SECONDS} s in {taken:.1f} s"
 
 
-def _temporary() -> str:
+def _check_temporary_folder() -> str:
     with tempfile.TemporaryFile() as file:
         file.write(b"0" * 2**16)
     free = shutil.disk_usage(tempfile.gettempdir()).free
-    if free < _ROOM:
-        raise OSError(f"only {free / 2**30:.2f} GiB are free; set TMPDIR to a roomier folder")
-    return f"can be written, {free / 2**30:.1f} GiB free"
+    if free < _MIN_FREE:
+        raise OSError(f"only {free / 2**30:.2f} GiB are free; set TMPDIR to a folder with more space")
+    return f"writable, {free / 2**30:.1f} GiB free"
 
 
-def _tell(findings: list[Finding]) -> None:
+def _check_cache_folder() -> Iterator[Finding]:
+    from vocalsep.datasets.cache import find_cache_folder
+
+    folder = find_cache_folder()
+    yield _run("cache folder", str(folder), functools.partial(_check_folder, folder))
+
+
+def _check_folder(folder: Path) -> str:
+    """Check a folder that training may create later: its nearest existing parent must be writable."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise OSError(f"{existing} is not a writable folder; set VOCALSEP_CACHE to one")
+    free = f"{shutil.disk_usage(existing).free / 2**30:.1f} GiB free"
+    return f"writable, {free}" if existing == folder else f"not used yet, {free}"
+
+
+def _print_findings(findings: list[Finding]) -> None:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(show_edge=False, pad_edge=False)
-    for column in ("", "what", "state", "detail"):
+    for column in ("check", "what", "state", "detail"):
         table.add_column(column, overflow="fold")
     group = ""
     for finding in findings:
@@ -292,3 +339,5 @@ def _tell(findings: list[Finding]) -> None:
         table.add_row(finding.group if finding.group != group else "", Text(finding.name), state, Text(finding.detail))
         group = finding.group
     widen_for_tables(stdout).print(table)
+    failed = sum(not finding.ok for finding in findings)
+    stdout.print(f"\n{failed} of {len(findings)} checks failed." if failed else "\nEverything works.", markup=False)

@@ -131,33 +131,33 @@ def evaluate(
 ) -> None:
     """Score models and other separators on a data set.
 
-    The tables also score the unprocessed mixture, as a lower bound, and ideal masks,
-    as upper bounds. The folder of --out gets them too, with plots and the scores of
-    every track. If you stop a run, the same command continues it.
+    The tables also score the unprocessed mixture, as a lower bound, and ideal
+    masks, as upper bounds. The folder of --out gets them too, with plots and
+    the scores of every track. If you stop a run, the same command continues it.
     """
     with exit_on_error():
         from vocalsep.datasets import layouts
-        from vocalsep.evaluation import report, rows, runs, songs, summary
+        from vocalsep.evaluation import estimators, report, runs, songs, summary
 
         setup = songs.set_up(dataset, layouts.find_root(dataset, root), split, snr)
         chosen = models or ([] if estimates else [DEFAULT_MODEL])
-        compared = rows.standard(
+        compared = estimators.list_estimators(
             chosen, inversion or ["phase"], estimates or [], masks or ["auto"], [False, True] if gate else [False]
         )
         level = f"{setup.snr_db:+g}dB" if setup.snr_db else ""
         folder = out or Path("scores") / f"{setup.dataset}-{setup.split}{level}"
         with _show_progress(quiet=quiet) as progress, _start_workers(jobs or count_cores()) as executor:
             lines, problems = runs.evaluate(setup, compared, folder, limit=limit, executor=executor, progress=progress)
-        found = summary.summarise(lines, [row.name for row in compared])
-        about = report.as_json(setup, found, problems, __version__)
+        found = summary.summarise(lines, [estimator.name for estimator in compared])
+        about = report.make_json(setup, found, problems, __version__)
         try:
-            report.write(folder, setup, lines, found, about)
+            report.write_files(folder, setup, lines, found, about)
         except OSError as error:
             raise DatasetError(f"{error.filename or folder}: {error.strerror}") from error
     if as_json:
         sys.stdout.write(files.dump_json(about) + "\n")
     else:
-        for table in report.tables(found):
+        for table in report.make_tables(found):
             _print_table(table)
         sys.stdout.write(f"{folder}\n")
     for problem in problems:

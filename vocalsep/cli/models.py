@@ -44,7 +44,7 @@ def models(ctx: typer.Context) -> None:
 
 @app.command("show")
 def show(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.")]) -> None:
-    """Print a model's card: what it is, its training data, licence and scores."""
+    """Print the card of a model: training data, licence, scores and limits."""
     with exit_on_error():
         from vocalsep import weights
 

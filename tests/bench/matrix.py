@@ -1,9 +1,10 @@
-"""Prints the tables of rates, channels and formats in docs/speed.md: how fast songs are extracted, in how much memory.
+"""Print the tables of rates, channels and formats in docs/speed.md: speed and memory of the extraction.
 
     python tests/bench/matrix.py [--minutes 1] [--model uhnet-hd]
 
-Each cell is one run of the command in a process of its own: times real time, without starting Python and loading the
-model, and the process's peak memory in MiB. The song is the demo song over and over, resampled, its channels repeated.
+Each cell is one run of the command in its own process. It shows the speed in multiples of real time, without starting
+Python and loading the model, and the peak memory of the process in MiB. The song is the demo song, resampled and
+looped, with its channels repeated.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ from vocalsep.release import DEFAULT_MODEL
 
 RATES = (8_000, 16_000, 44_100, 48_000, 96_000, 192_000)
 CHANNELS = (1, 2, 6)
-USUAL = (44_100, 48_000)
+STEREO_RATES = (44_100, 48_000)
 
 
-def song(rate: int, channels: int, minutes: float) -> format_matrix.Array:
-    """``(channel, time)``, within full scale."""
+def make_song(rate: int, channels: int, minutes: float) -> format_matrix.Array:
+    """Return ``(channel, time)`` samples within full scale."""
     samples, own = soundfile.read(speed.DEMO, dtype="float32", always_2d=True)
     once = audio.resample(torch.from_numpy(samples.T), own, rate).numpy()
     count = round(minutes * 60 * rate)
@@ -42,21 +43,21 @@ def song(rate: int, channels: int, minutes: float) -> format_matrix.Array:
     return np.stack([whole[channel % len(whole)] for channel in range(channels)]).clip(-1, 1)
 
 
-def cell(path: Path | None, model: str, out: str = "wav") -> str:
-    """What extracting from a song costs; "-" where there is no such song."""
+def measure(path: Path | None, model: str, out: str = "wav") -> str:
+    """Return speed and memory of one extraction; "-" if the format does not support such a song."""
     if path is None:
         return "-"
     report, _ = speed.run(path, model, "phase", out)
     return f"{report['times_real_time']:.1f}; {report['peak_memory_mb']:.0f}"
 
 
-def line(heading: object, found: Iterable[str]) -> None:
-    print(f"| {heading} | {' | '.join(found)} |", flush=True)
+def print_row(heading: object, cells: Iterable[str]) -> None:
+    print(f"| {heading} | {' | '.join(cells)} |", flush=True)
 
 
-def head(heading: str, rates: tuple[int, ...]) -> None:
+def print_head(heading: str, rates: tuple[int, ...]) -> None:
     print()
-    line(heading, [f"{rate / 1_000:g} kHz" for rate in rates])
+    print_row(heading, [f"{rate / 1_000:g} kHz" for rate in rates])
     print("|---" * (1 + len(rates)) + "|")
 
 
@@ -68,21 +69,24 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, {platform.machine()}, {options.minutes:g} min, model {options.model}")
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "song"
-        head("wav of 16 bits, channels", RATES)
+        print_head("wav of 16 bits, channels", RATES)
         for channels in CHANNELS:
-            songs = (song(rate, channels, options.minutes) for rate in RATES)
-            made = (format_matrix.written(path, "WAV PCM_16", *pair) for pair in zip(RATES, songs, strict=True))
-            line(channels, [cell(one, options.model) for one in made])
-        stereo = {rate: song(rate, 2, options.minutes) for rate in USUAL}
-        head("read, stereo", USUAL)
-        for heading, row in format_matrix.IN.items():
-            made = (format_matrix.written(path, row.kinds[0], *pair) for pair in stereo.items())
-            line(heading, [cell(one, options.model) for one in made])
-        wavs = [format_matrix.written(path.with_name(f"{rate}"), "WAV PCM_16", rate, stereo[rate]) for rate in USUAL]
-        head("written, stereo", USUAL)
-        for heading, row in format_matrix.OUT.items():
+            songs = (make_song(rate, channels, options.minutes) for rate in RATES)
+            made = (format_matrix.write_song(path, "WAV PCM_16", *pair) for pair in zip(RATES, songs, strict=True))
+            print_row(channels, [measure(one, options.model) for one in made])
+        stereo = {rate: make_song(rate, 2, options.minutes) for rate in STEREO_RATES}
+        print_head("read, stereo", STEREO_RATES)
+        for heading, row in format_matrix.READ.items():
+            made = (format_matrix.write_song(path, row.kinds[0], *pair) for pair in stereo.items())
+            print_row(heading, [measure(one, options.model) for one in made])
+        wavs = [
+            format_matrix.write_song(path.with_name(f"{rate}"), "WAV PCM_16", rate, stereo[rate])
+            for rate in STEREO_RATES
+        ]
+        print_head("written, stereo", STEREO_RATES)
+        for heading, row in format_matrix.WRITTEN.items():
             ending = row.kinds[0].split()[0]
-            line(heading, [cell(wav, options.model, ending) for wav in wavs])
+            print_row(heading, [measure(wav, options.model, ending) for wav in wavs])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Recordings in formats that soundfile does not write, made by FFmpeg; and a signal by which to find its samples."""
+"""Recordings in formats that soundfile cannot write, made by FFmpeg, of a signal whose samples are easy to locate."""
 
 from __future__ import annotations
 
@@ -10,30 +10,29 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+CHANNEL_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
-
-USUAL = (8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000, 176_400, 192_000)
-AAC = USUAL[:10]
+USUAL_RATES = (8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000, 176_400, 192_000)
+AAC_RATES = USUAL_RATES[:10]
 
 
 class Kind(NamedTuple):
-    """A format: FFmpeg's names of container, codec and the samples that it takes; the rates and channels it has."""
+    """A format: FFmpeg's names of container, codec and sample format, its rates in Hz, its largest channel count."""
 
     muxer: str
     codec: str
     samples: str
-    rates: tuple[int, ...] = USUAL
+    rates: tuple[int, ...] = USUAL_RATES
     channels: int = 8
 
 
 KINDS = {
-    "m4a, AAC": Kind("ipod", "aac", "fltp", AAC),
+    "m4a, AAC": Kind("ipod", "aac", "fltp", AAC_RATES),
     "m4a, ALAC": Kind("ipod", "alac", "s16p", channels=6),
     "m4a, ALAC of 24 bits": Kind("ipod", "alac", "s32p", channels=6),
-    "mp4, AAC": Kind("mp4", "aac", "fltp", AAC),
+    "mp4, AAC": Kind("mp4", "aac", "fltp", AAC_RATES),
     "mov, PCM": Kind("mov", "pcm_s16le", "s16"),
-    "mkv, AAC": Kind("matroska", "aac", "fltp", AAC),
+    "mkv, AAC": Kind("matroska", "aac", "fltp", AAC_RATES),
     "mkv, FLAC": Kind("matroska", "flac", "s16"),
     "mkv, PCM of 24 bits": Kind("matroska", "pcm_s24le", "s32"),
     "mkv, PCM of 32 bits": Kind("matroska", "pcm_s32le", "s32"),
@@ -42,24 +41,27 @@ KINDS = {
     "mkv, PCM of 8 bits": Kind("matroska", "pcm_u8", "u8"),
     "webm, Opus": Kind("webm", "libopus", "flt", (8_000, 16_000, 24_000, 48_000)),
     "opus of up to 24 kHz": Kind("ogg", "libopus", "flt", (8_000, 16_000, 24_000)),
-    "wma": Kind("asf", "wmav2", "fltp", USUAL[:8], 2),
-    "aac": Kind("adts", "aac", "fltp", AAC),
+    "wma": Kind("asf", "wmav2", "fltp", USUAL_RATES[:8], 2),
+    "aac": Kind("adts", "aac", "fltp", AAC_RATES),
     "ac3": Kind("ac3", "ac3", "fltp", (32_000, 44_100, 48_000), 6),
     "wv": Kind("wv", "wavpack", "s16p"),
     "wv, float": Kind("wv", "wavpack", "fltp"),
     "tta": Kind("tta", "tta", "s16"),
-    "avi, MP3": Kind("avi", "libmp3lame", "fltp", USUAL[:8], 2),
-    "flv, AAC": Kind("flv", "aac", "fltp", AAC, 2),
+    "avi, MP3": Kind("avi", "libmp3lame", "fltp", USUAL_RATES[:8], 2),
+    "flv, AAC": Kind("flv", "aac", "fltp", AAC_RATES, 2),
 }
-"""What FFmpeg writes, and `audio.Reader` reads with its help."""
+"""Kinds of files that FFmpeg writes, and that `audio.Reader` reads through FFmpeg."""
 
 
 def pulse(rate: int, samples: int, channels: int) -> npt.NDArray[np.float32]:
-    """``(channel, time)`` on the grid of 8 bits: a tone, and a pulse halfway; each channel is quieter, bass is bass."""
+    """Return ``(channel, time)`` samples that 8 bits hold exactly: a tone with a pulse halfway.
+
+    Each channel is quieter than the one before. From six channels on, the fourth is a low tone.
+    """
     at = np.arange(samples)
     tone = 0.15 * np.sin(2 * np.pi * 0.01 * at) + 0.7 * np.exp(-0.5 * ((at - samples // 2) / 12) ** 2)
     whole = np.stack([tone * (1 - 0.1 * channel) for channel in range(channels)])
-    if channels >= 6:  # encoders leave nothing else of the channel for the bass
+    if channels >= 6:  # encoders remove everything else from the LFE channel
         whole[3] = 0.5 * np.sin(2 * np.pi * 0.002 * at)
     return (np.round(whole * 128) / 128).astype(np.float32)
 
@@ -74,18 +76,18 @@ def write(
     tags: dict[str, str] | None = None,
     video: bool = False,
 ) -> Path:
-    """Writes ``(channel, time)`` samples.
+    """Write ``(channel, time)`` samples.
 
     Args:
         path: The file.
         samples: The samples.
-        rate: Hz.
+        rate: Sample rate, Hz.
         kind: The format.
-        options: Of the muxer.
-        tags: Of the file.
-        video: Whether a picture moves, too.
+        options: FFmpeg's options of the muxer.
+        tags: Tags of the file.
+        video: Whether to add a video track.
     """
-    layout = LAYOUTS[samples.shape[0]]
+    layout = CHANNEL_LAYOUTS[samples.shape[0]]
     with av.open(str(path), "w", format=kind.muxer, options=options or {}) as container:
         container.metadata.update(tags or {})
         pictures = container.add_stream("mpeg4", rate=10, width=16, height=16, pix_fmt="yuv420p") if video else None

@@ -1,4 +1,4 @@
-"""Rates x channels x formats, by trying: each cell is a song that is extracted from file to file with a small net."""
+"""Which formats, rates and channel counts work, found by trying: each cell extracts a song from file to file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from vocalsep import audio
 from vocalsep.errors import AudioError
 from vocalsep.extraction import Extractor, extract
 
-RATES = ffmpeg_recordings.USUAL
+PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
+RATES = ffmpeg_recordings.USUAL_RATES
 CHANNELS = (1, 2, 6)
 SAMPLES = 9_003
 CORNERS = ((8_000, 1), (44_100, 2), (192_000, 6))
@@ -28,37 +29,36 @@ Array = npt.NDArray[np.float32]
 
 
 class Row(NamedTuple):
-    """A format: ways to write a song in it (the first is tried in all cells), and why some cells are empty."""
+    """A format: the kinds of files that must behave alike (the first is tried in all cells), and its limits."""
 
     kinds: tuple[str, ...]
-    why: str = ""
+    limits: str = ""
 
 
-def _sndfile(kind: str, *subtypes: str) -> tuple[str, ...]:
-    return tuple(f"{kind} {subtype}" for subtype in subtypes)
+def _combine(container: str, *subtypes: str) -> tuple[str, ...]:
+    return tuple(f"{container} {subtype}" for subtype in subtypes)
 
 
 _DEPTHS = ("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
-_TWO = "it has two channels at most"
-_TO_48 = "its rates end at 48 kHz"
-_TO_96 = "AAC ends at 96 kHz"
-_OPUS = "Opus has 48 kHz and nothing else"
+_TO_48_STEREO = "up to 48 kHz and two channels"
+_TO_96 = "AAC goes up to 96 kHz"
+_OPUS = "Opus always has 48 kHz"
 
-IN = {
+READ = {
     "wav, 8 to 32 bit, float, double": Row(
-        (*_sndfile("WAV", *_DEPTHS, "PCM_U8"), *_sndfile("WAVEX", *_DEPTHS, "PCM_U8"))
+        (*_combine("WAV", *_DEPTHS, "PCM_U8"), *_combine("WAVEX", *_DEPTHS, "PCM_U8"))
     ),
-    "aiff, 16 to 32 bit, float, double": Row(_sndfile("AIFF", *_DEPTHS)),
-    "flac, 8 to 24 bit": Row(_sndfile("FLAC", "PCM_16", "PCM_24", "PCM_S8")),
+    "aiff, 16 to 32 bit, float, double": Row(_combine("AIFF", *_DEPTHS)),
+    "flac, 8 to 24 bit": Row(_combine("FLAC", "PCM_16", "PCM_24", "PCM_S8")),
     "w64, rf64, 8 to 32 bit, float, double": Row(
-        (*_sndfile("W64", *_DEPTHS, "PCM_U8"), *_sndfile("RF64", *_DEPTHS, "PCM_U8"))
+        (*_combine("W64", *_DEPTHS, "PCM_U8"), *_combine("RF64", *_DEPTHS, "PCM_U8"))
     ),
     "caf, au, 8 to 32 bit, float, double": Row(
-        (*_sndfile("CAF", *_DEPTHS, "PCM_S8"), *_sndfile("AU", *_DEPTHS, "PCM_S8"))
+        (*_combine("CAF", *_DEPTHS, "PCM_S8"), *_combine("AU", *_DEPTHS, "PCM_S8"))
     ),
-    "ogg (Vorbis)": Row(_sndfile("OGG", "VORBIS")),
-    "ogg (Opus)": Row(_sndfile("OGG", "OPUS"), _OPUS),
-    "mp3": Row(_sndfile("MP3", "MPEG_LAYER_III"), f"{_TO_48}, and {_TWO}"),
+    "ogg (Vorbis)": Row(_combine("OGG", "VORBIS")),
+    "ogg (Opus)": Row(_combine("OGG", "OPUS"), _OPUS),
+    "mp3": Row(_combine("MP3", "MPEG_LAYER_III"), _TO_48_STEREO),
     "m4a, mp4 (AAC)": Row(("m4a, AAC", "mp4, AAC"), _TO_96),
     "m4a (ALAC)": Row(("m4a, ALAC", "m4a, ALAC of 24 bits")),
     "mov (PCM), mkv (PCM of 8 to 32 bit, float, double)": Row(
@@ -77,39 +77,39 @@ IN = {
     "wv, 16 bit, float": Row(("wv", "wv, float")),
     "tta": Row(("tta",)),
     "aac": Row(("aac",), _TO_96),
-    "flv (AAC)": Row(("flv, AAC",), f"{_TO_96}; FFmpeg does not decode the 5.1 that it writes here"),
-    "ac3": Row(("ac3",), "it has 32, 44.1 and 48 kHz"),
-    "wma": Row(("wma",), f"{_TO_48}, and {_TWO}"),
-    "avi (MP3)": Row(("avi, MP3",), f"{_TO_48}, and {_TWO}"),
+    "flv (AAC)": Row(("flv, AAC",), f"{_TO_96}; FFmpeg cannot decode the 5.1 that it writes"),
+    "ac3": Row(("ac3",), "32, 44.1 and 48 kHz only"),
+    "wma": Row(("wma",), _TO_48_STEREO),
+    "avi (MP3)": Row(("avi, MP3",), _TO_48_STEREO),
 }
-"""What is read."""
+"""Rows of the table of formats that are read."""
 
-OUT = {
+WRITTEN = {
     "wav, 8 to 32 bit, float, double": Row(tuple(f"wav {depth}" for depth in (*_DEPTHS, "PCM_U8"))),
     "aiff, 16 to 32 bit, float, double": Row(tuple(f"aiff {depth}" for depth in _DEPTHS)),
     "flac, 16, 24 bit": Row(("flac PCM_16", "flac PCM_24")),
     "raw, 8 to 32 bit, float, double": Row(tuple(f"raw {depth}" for depth in (*_DEPTHS, "PCM_U8"))),
     "ogg (Vorbis)": Row(("ogg VORBIS",)),
-    "opus": Row(("opus OPUS",), "what has another rate is resampled to 48 kHz"),
-    "mp3": Row(("mp3 MPEG_LAYER_III",), f"{_TO_48}, and {_TWO}"),
+    "opus": Row(("opus OPUS",), "other rates are resampled to 48 kHz"),
+    "mp3": Row(("mp3 MPEG_LAYER_III",), _TO_48_STEREO),
     "m4a (AAC)": Row(("m4a AAC",), _TO_96),
 }
-"""What is written."""
+"""Rows of the table of formats that are written."""
 
-Try = Callable[[Path, str, int, int], bool]
+Attempt = Callable[[Path, str, int, int], bool]
 
 
-def read(folder: Path, kind: str, rate: int, channels: int) -> bool:
-    """Whether the format has such songs; if so, its vocals are half of it, sample by sample."""
-    song = written(folder / "song", kind, rate, ffmpeg_recordings.pulse(rate, SAMPLES, channels))
+def try_reading(folder: Path, kind: str, rate: int, channels: int) -> bool:
+    """Return whether the format has such songs; if so, check that the vocals are half of the song."""
+    song = write_song(folder / "song", kind, rate, ffmpeg_recordings.pulse(rate, SAMPLES, channels))
     if song is None:
         return False
     mixture, its_rate = audio.read(song)
     assert (its_rate, mixture.shape[0]) == (rate, channels), (kind, rate, channels)
-    assert mixture.shape[-1] >= 0.5 * SAMPLES  # wma forgets the end
+    assert mixture.shape[-1] >= 0.5 * SAMPLES  # wma loses the end
     vocals = folder / "v.wav"
-    report = extract(song, vocals, extractor=_half(), subtype="float")
-    assert all("its tags cannot be read" in said for said in report.warnings), report.warnings  # mutagen, wv, 176.4 kHz
+    report = extract(song, vocals, extractor=_make_halving_extractor(), subtype="float")
+    assert all("its tags cannot be read" in text for text in report.warnings), report.warnings  # mutagen: 176.4 kHz wv
     back, back_rate = audio.read(vocals)
     assert (back_rate, back.shape) == (rate, mixture.shape)
     torch.testing.assert_close(back, mixture / 2, rtol=0, atol=1e-6)
@@ -117,8 +117,8 @@ def read(folder: Path, kind: str, rate: int, channels: int) -> bool:
     return True
 
 
-def write(folder: Path, kind: str, rate: int, channels: int) -> bool:
-    """Whether the format holds such songs, or refuses them; if it does, both parts come back as they should."""
+def try_writing(folder: Path, kind: str, rate: int, channels: int) -> bool:
+    """Return whether the format supports such songs or refuses them; if it does, check both parts."""
     ending, subtype = kind.split()
     original = ffmpeg_recordings.pulse(rate, SAMPLES, channels)
     song = folder / "song.wav"
@@ -128,10 +128,10 @@ def write(folder: Path, kind: str, rate: int, channels: int) -> bool:
         audio.check_output(paths[0], rate=rate, channels=channels)
     except AudioError:
         with pytest.raises(AudioError, match=r"choose \.wav"):
-            extract(song, paths[0], accompaniment=paths[1], extractor=_half())
+            extract(song, paths[0], accompaniment=paths[1], extractor=_make_halving_extractor())
         assert not any(path.exists() for path in paths)
         return False
-    extract(song, paths[0], accompaniment=paths[1], extractor=_half())
+    extract(song, paths[0], accompaniment=paths[1], extractor=_make_halving_extractor())
     for path in paths:
         raw = audio.SampleLayout(rate=rate, channels=channels, subtype=subtype) if ending == "raw" else None
         with audio.open_song(path, raw) as reader:
@@ -149,27 +149,36 @@ def write(folder: Path, kind: str, rate: int, channels: int) -> bool:
     return True
 
 
-def row(folder: Path, kinds: tuple[str, ...], attempt: Try) -> list[str]:
-    """A row of the table: channel counts that work, by rate. All kinds behave alike, or an assertion fails."""
+def try_row(folder: Path, kinds: tuple[str, ...], attempt: Attempt) -> list[str]:
+    """Return a row of the table: for each rate the channel counts that work. All kinds must behave alike."""
     counts = {rate: [count for count in CHANNELS if attempt(folder, kinds[0], rate, count)] for rate in RATES}
     for kind, (rate, count) in itertools.product(kinds[1:], CORNERS):
         assert attempt(folder, kind, rate, count) == (count in counts[rate]), (kind, rate, count)
-    return [" ".join(map(str, held)) or "-" for held in counts.values()]
+    return [" ".join(map(str, works)) or "-" for works in counts.values()]
 
 
-def lines(heading: str, rows: Iterable[tuple[str, list[str], str]]) -> list[str]:
-    """The table, Markdown."""
-    head = [heading, *(f"{rate / 1_000:g}" for rate in RATES), "why not"]
+def render_table(heading: str, rows: Iterable[tuple[str, list[str], str]]) -> list[str]:
+    """Return the lines of a Markdown table."""
+    head = [heading, *(f"{rate / 1_000:g}" for rate in RATES), "limits"]
     table = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    return table + [f"| {' | '.join([name, *cells, why])} |" for name, cells, why in rows]
+    return table + [f"| {' | '.join([name, *cells, limits])} |" for name, cells, limits in rows]
 
 
-def _half() -> Extractor:
+def read_table(heading: str) -> dict[str, tuple[str, ...]]:
+    """Return the rows of the table in docs/formats.md with this first column, by their first cells."""
+    lines = iter(PAGE.read_text(encoding="utf-8").splitlines())
+    next(line for line in lines if line.startswith(f"| {heading} |"))
+    next(lines)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in itertools.takewhile(str.strip, lines)]
+    return {row[0]: tuple(row[1:]) for row in rows}
+
+
+def _make_halving_extractor() -> Extractor:
     return Extractor(fake_nets.constant(0.5, fake_nets.SMALL), device="cpu")
 
 
-def written(path: Path, kind: str, rate: int, samples: Array) -> Path | None:
-    """The ``(channel, time)`` samples in a file of that format, or None if the format has none such."""
+def write_song(path: Path, kind: str, rate: int, samples: Array) -> Path | None:
+    """Write ``(channel, time)`` samples in a format; return None if the format does not support them."""
     channels = len(samples)
     if kind in ffmpeg_recordings.KINDS:
         made = ffmpeg_recordings.KINDS[kind]

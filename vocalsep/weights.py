@@ -74,6 +74,7 @@ class ModelInfo:
         description: What the model is, in one sentence.
         purpose: What to use it for.
         scores: Its scores, with metric and data set.
+        speed: Its speed relative to real time, with the processor.
         data: The data that it was trained on.
         licence: Licence of its weights.
         size_mb: Size of its weights file in MB.
@@ -84,6 +85,7 @@ class ModelInfo:
     description: str
     purpose: str
     scores: str
+    speed: str
     data: str
     licence: str
     size_mb: float
@@ -117,6 +119,7 @@ def list_models(folder: Path | None = None) -> list[ModelInfo]:
                 description=facts.get("what", ""),
                 purpose=facts.get("use it for", facts.get("what", "")),
                 scores=facts.get("scores", ""),
+                speed=facts.get("speed", ""),
                 data=facts.get("data", ""),
                 licence=facts.get("licence", ""),
                 size_mb=round(path.stat().st_size / 1e6, 1),

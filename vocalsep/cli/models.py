@@ -16,7 +16,8 @@ app = typer.Typer(invoke_without_command=True)
 def models(ctx: typer.Context) -> None:
     """List the models, or show one model's card.
 
-    The list says what each model is for, how good it is, and how you may use it.
+    The list says what each model is for, how good and how fast it is, and how
+    you may use it.
     """
     if ctx.invoked_subcommand:
         return
@@ -29,16 +30,17 @@ def models(ctx: typer.Context) -> None:
         table = Table(
             show_edge=False,
             pad_edge=False,
-            caption="To use one: vocalsep extract SONG -m NAME. To read its card: vocalsep models show NAME.",
+            caption="Speed is relative to real time, on two x86-64 cores.\n"
+            "vocalsep extract SONG -m NAME uses a model, vocalsep models show NAME prints its card.",
             caption_justify="left",
         )
-        table.add_column("name", no_wrap=True)
-        for column in ("use it for", "quality", "licence"):
-            table.add_column(column)
-        table.add_column("size", justify="right", no_wrap=True)
+        for column in ("name", "use it for", "quality", "speed", "licence"):
+            table.add_column(column, no_wrap=column in ("name", "speed"))
         for model in weights.list_models():
             name = f"{model.name}\n(default)" if model.is_default else model.name
-            table.add_row(*map(Text, (name, model.purpose, model.scores, model.licence, f"{model.size_mb:.1f} MB")))
+            speed = model.speed.partition(" on ")[0].replace(" times real time", "x")
+            row = (name, model.purpose, model.scores, speed, model.licence)
+            table.add_row(*(Text(cell.replace("`", "")) for cell in row))
         widen_for_tables(stdout).print(table)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import fake_nets
 import numpy as np
 import pytest
+import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from vocalsep.extraction import Extractor
 
 FLOATS = ("float16", "float32", "float64", ">f4", "longdouble")
 FIXED = ("int16", "int32", ">i2")
-USAGE = Path(__file__).parents[2] / "docs" / "usage.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def pcm(samples: Tensor, kind: str) -> Any:
@@ -121,12 +122,17 @@ def test_other_shapes_types_and_rates_are_refused(samples: Any, rate: int, expec
         Extractor(fake_nets.constant(1)).extract(samples, rate)
 
 
-def test_the_example_of_the_manual_runs() -> None:
-    text = USAGE.read_text(encoding="utf-8")
-    example = text.split("For arrays:\n\n```python\n")[1].split("```")[0]
+def test_the_example_in_the_guide_returns_int16_parts_that_add_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples, rate = soundfile.read(DOCS / "demo" / "orphanage.ogg", frames=2 * 44_100)
+    soundfile.write(tmp_path / "orphanage.ogg", samples, rate)
+    monkeypatch.chdir(tmp_path)
+    section = (DOCS / "python.md").read_text(encoding="utf-8").split("### The parts add up to the song\n")[1]
+    example = section.split("```python\n")[1].split("```")[0]
     names: dict[str, Any] = {}
-    exec(compile(example, str(USAGE), "exec"), names)
-    assert names["vocals"].dtype == names["samples"].dtype == np.int16
-    assert names["vocals"].shape == names["samples"].shape
-    assert np.array_equal(names["vocals"] + names["accompaniment"], names["samples"])
+    exec(compile(example, "python.md", "exec"), names)
+    assert names["vocals"].dtype == names["song"].dtype == np.int16
+    assert names["vocals"].shape == names["song"].shape
+    assert np.array_equal(names["vocals"] + names["accompaniment"], names["song"])
     assert names["vocals"].any()

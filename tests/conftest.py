@@ -59,8 +59,8 @@ def stems_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def material(dsd100_root: Path) -> Material:
-    """The small DSD100 tree as `tiny_recipes.recipe` opens it; shared, not to be changed."""
-    return open_material(tiny_recipes.recipe(dsd100_root))
+    """The small DSD100 tree as `tiny_recipes.make_recipe` opens it; shared, not to be changed."""
+    return open_material(tiny_recipes.make_recipe(dsd100_root))
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,10 @@
-"""Prints the tables of docs/training.md: how fast presets train, and what drawing their excerpts costs.
+"""Print the tables of docs/train.md: how fast presets train, and what drawing their excerpts costs.
 
     python tests/bench/training.py [--preset unet unet-tiny ...] [--precision fp32] [--seconds 10] [--threads N]
 
-Recordings are noise, so none are needed; a step takes the same time with music. The peak is that of multiplying two
-float32 matrices of 2048 x 2048, the best of ten. "GFLOP/s" counts multiplications and additions of the forward and the
-backward pass. "drawing" is one core's time to draw a step's excerpts, which goes on beside the step.
+The recordings are noise, so no data set is needed; a step takes the same time with music. The peak is measured by
+multiplying two float32 matrices of 2048 x 2048, best of ten. "GFLOP/s" counts the multiplications and additions of
+forward and backward pass. "drawing" is the time one core takes to draw the excerpts of a step, in parallel.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ ONE = (Source(Path("noise")),)
 AUGMENTATIONS = ("pitch", "tempo", "speed", "compressor", "double", "echo", "reverb", "eq", "limiter", "band_limit")
 
 
-def noise(recipe: Recipe, options: ExcerptOptions) -> ExcerptSampler:
-    """Excerpts of noise for any recipe."""
+def make_noise(recipe: Recipe, options: ExcerptOptions) -> ExcerptSampler:
+    """Make a sampler that draws noise for any recipe."""
     rng = np.random.default_rng(0)
     stems = [rng.standard_normal((2, 30 * recipe.front_end.rate)).astype(np.float16) for _ in range(2)]
     names = ("vocals", "accompaniment")
@@ -58,45 +58,45 @@ def noise(recipe: Recipe, options: ExcerptOptions) -> ExcerptSampler:
     )
 
 
-def timed(work: Callable[[], object], seconds: float) -> float:
-    """The median time of a piece of work, done for so long, after once that does not count."""
+def time_work(work: Callable[[], object], seconds: float) -> float:
+    """Return the median time of the work, repeated for some seconds after one warm-up."""
     work()
     times: list[float] = []
     started = time.perf_counter()
     while not times or time.perf_counter() - started < seconds:
-        begun = time.perf_counter()
+        before = time.perf_counter()
         work()
-        times.append(time.perf_counter() - begun)
+        times.append(time.perf_counter() - before)
     return float(np.median(times))
 
 
-def peak() -> float:
-    """FLOP/s of a large float32 matrix product."""
+def measure_peak() -> float:
+    """Measure the FLOP/s of a large float32 matrix product."""
     a, b = torch.randn(2, 2048, 2048)
-    taken = []
+    seconds = []
     for _ in range(10):
-        begun = time.perf_counter()
+        before = time.perf_counter()
         torch.mm(a, b)
-        taken.append(time.perf_counter() - begun)
-    return 2 * 2048**3 / min(taken)
+        seconds.append(time.perf_counter() - before)
+    return 2 * 2048**3 / min(seconds)
 
 
-def presets_table(names: list[str], precision: str, seconds: float) -> None:
-    most = peak()
+def print_presets(names: list[str], precision: str, seconds: float) -> None:
+    most = measure_peak()
     print(f"matrix product: {most / 1e9:.0f} GFLOP/s\n")
-    print("| preset | parameters | a step is | s a step | s of sound a second | GFLOP/s | of the peak | drawing, s |")
+    print("| preset | parameters | batch | s per step | s of sound per s | GFLOP/s | share of peak | drawing, s |")
     print("|---|---|---|---|---|---|---|---|")
     for name in names:
         recipe = recipes.read_recipe(name)
         recipe = replace(recipe, training=replace(recipe.training, precision=precision))  # type: ignore[arg-type]
-        material = Material(training=noise(recipe, recipe.excerpts), validation=None, names={}, heard={})
+        material = Material(training=make_noise(recipe, recipe.excerpts), validation=None, names={}, heard={})
         trainer = Trainer(recipe, material, Team(device=torch.device("cpu")))
-        drawn, size = trainer.draw_batch(0), recipe.training.batch_size
+        excerpts, size = trainer.draw_batch(0), recipe.training.batch_size
         counter = FlopCounterMode(display=False)
         with counter:
-            trainer.update(drawn)
-        step = timed(lambda trainer=trainer, drawn=drawn: trainer.update(drawn), seconds)
-        draw = timed(lambda trainer=trainer: trainer.draw_batch(1), seconds / 5)
+            trainer.update(excerpts)
+        step = time_work(lambda trainer=trainer, excerpts=excerpts: trainer.update(excerpts), seconds)
+        draw = time_work(lambda trainer=trainer: trainer.draw_batch(1), seconds / 5)
         sound = recipe.front_end.chunk_samples / recipe.front_end.rate
         speed = counter.get_total_flops() / step
         print(
@@ -106,7 +106,7 @@ def presets_table(names: list[str], precision: str, seconds: float) -> None:
         )
 
 
-def changes_table(seconds: float) -> None:
+def print_changes(seconds: float) -> None:
     recipe = recipes.read_recipe("unet")
     print("\n| excerpts with | ms for a true pair | ms for a remix | ms for a lone voice |")
     print("|---|---|---|---|")
@@ -118,8 +118,8 @@ def changes_table(seconds: float) -> None:
                 options = replace(options, augment=replace(options.augment, **{name: 1.0}))
             elif name == "in_key":
                 options = replace(options, in_key=1.0)
-            excerpts = noise(recipe, options)
-            cells.append(1e3 * timed(lambda excerpts=excerpts: excerpts.draw_batch(0, 4), seconds) / 4)
+            excerpts = make_noise(recipe, options)
+            cells.append(1e3 * time_work(lambda excerpts=excerpts: excerpts.draw_batch(0, 4), seconds) / 4)
         print(f"| {name} | " + " | ".join(f"{cell:.1f}" for cell in cells) + " |", flush=True)
 
 
@@ -132,8 +132,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(f"{os.cpu_count()} cores, {platform.machine()}, {options.threads} threads, {options.precision}, ", end="")
-    presets_table(options.preset, options.precision, options.seconds)
-    changes_table(options.seconds / 5)
+    print_presets(options.preset, options.precision, options.seconds)
+    print_changes(options.seconds / 5)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import synthetic_songs
 import torch
-from tiny_recipes import CPU, SMALL, recipe
+from tiny_recipes import CPU, SMALL, make_recipe
 
 from vocalsep import nets, training
 from vocalsep.datasets.layouts import dsd100
@@ -19,11 +19,6 @@ from vocalsep.training import recipes
 from vocalsep.training.excerpts.sampler import ExcerptOptions
 from vocalsep.training.material import Material, open_material
 from vocalsep.training.recipes import PoolOptions
-
-
-@pytest.fixture(autouse=True)
-def cache() -> None:
-    """The session's, in place of one for each test: most of a small run would be decoding the same songs."""
 
 
 def test_validation_tracks_and_artists_are_not_trained_on(dsd100_root: Path, material: Material) -> None:
@@ -38,11 +33,11 @@ def test_validation_tracks_and_artists_are_not_trained_on(dsd100_root: Path, mat
         assert {f"dsd100/{track.track.name}" for pool in part.songs for track in pool.tracks} == names
 
 
-def test_no_test_song_is_touched(material: Material) -> None:
+def test_no_song_of_test_is_opened(material: Material) -> None:
     assert not any("Artist" in name for names in material.names.values() for name in names)
 
 
-def test_validation_excerpts_are_true_pairs_as_they_were_recorded(material: Material) -> None:
+def test_validation_excerpts_are_unchanged_true_pairs(material: Material) -> None:
     assert material.validation is not None
     options = material.validation.options
     assert (options.remixes, options.voices, options.vocal_free) == (0, 0, 0)
@@ -50,7 +45,7 @@ def test_validation_excerpts_are_true_pairs_as_they_were_recorded(material: Mate
 
 
 def test_nothing_held_out_means_no_validation(dsd100_root: Path) -> None:
-    opened = open_material(recipe(dsd100_root, hold_out=0))
+    opened = open_material(make_recipe(dsd100_root, hold_out=0))
     assert opened.validation is None
     assert len(opened.names["training"]) == 6
     assert opened.names["pools"] == [{"layout": "dsd100", "split": "Dev", "shares_singers": False}]
@@ -71,7 +66,7 @@ def test_pools_of_all_layouts_open_together(
     }
     pools = tuple(PoolOptions(layout=layout, root=str(root)) for layout, root in roots.items())
     reports: list[str] = []
-    opened = open_material(replace(recipe(dsd100_root), excerpts=ExcerptOptions(), pools=pools), reports.append)
+    opened = open_material(replace(make_recipe(dsd100_root), excerpts=ExcerptOptions(), pools=pools), reports.append)
     found = opened.training
     assert [len(pool.tracks) for pool in found.songs] == [6, 4, 3]
     assert [len(pool.tracks) for pool in (*found.voices, *found.instrumentals)] == [1, 1]
@@ -84,7 +79,7 @@ def test_pools_of_all_layouts_open_together(
 
 def test_a_root_may_name_an_environment_variable(dsd100_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pools = (PoolOptions(layout="dsd100", root="$VOCALSEP_TEST_ROOT", hold_out=3),)
-    found = replace(recipe(dsd100_root), pools=pools)
+    found = replace(make_recipe(dsd100_root), pools=pools)
     monkeypatch.delenv("VOCALSEP_TEST_ROOT", raising=False)
     with pytest.raises(DatasetError, match=r"\$VOCALSEP_TEST_ROOT"):
         open_material(found)
@@ -94,17 +89,17 @@ def test_a_root_may_name_an_environment_variable(dsd100_root: Path, monkeypatch:
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError) as error:
-        open_material(recipe(tmp_path / "nowhere"))
+        open_material(make_recipe(tmp_path / "nowhere"))
     assert str(tmp_path / "nowhere") in str(error.value)
 
 
 def test_holding_out_everything_is_refused(dsd100_root: Path) -> None:
     with pytest.raises((ConfigError, DatasetError)):
-        open_material(recipe(dsd100_root, hold_out=1))
+        open_material(make_recipe(dsd100_root, hold_out=1))
 
 
 def copy_with_bad_songs(dsd100_root: Path, root: Path) -> Path:
-    """A copy whose Dev lacks a stem, has one that is no sound, silent vocals, and one that is too short."""
+    """Copy the tree and spoil four songs of Dev: a missing stem, one without sound, silent vocals, a short one."""
     shutil.copytree(dsd100_root / "Sources", root / "Sources")
     songs = sorted((root / "Sources" / "Dev").iterdir())
     (songs[0] / "drums.wav").unlink()
@@ -117,7 +112,7 @@ def copy_with_bad_songs(dsd100_root: Path, root: Path) -> Path:
 def test_all_bad_songs_are_named_before_the_first_step(dsd100_root: Path, tmp_path: Path) -> None:
     root = copy_with_bad_songs(dsd100_root, tmp_path / "copy")
     with pytest.raises(DatasetError) as error:
-        training.fit(recipe(root, hold_out=0), tmp_path / "run", device=CPU)
+        training.fit(make_recipe(root, hold_out=0), tmp_path / "run", device=CPU)
     message = str(error.value)
     assert "\n" not in message
     assert message.startswith("4 bad tracks: ")
@@ -127,10 +122,10 @@ def test_all_bad_songs_are_named_before_the_first_step(dsd100_root: Path, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
-def test_skip_bad_trains_on_the_rest_and_says_so(dsd100_root: Path, tmp_path: Path) -> None:
+def test_skip_bad_trains_on_the_rest_and_reports_it(dsd100_root: Path, tmp_path: Path) -> None:
     root = copy_with_bad_songs(dsd100_root, tmp_path / "copy")
     reports: list[str] = []
-    skipping = recipe(root, hold_out=5, steps=1, skip_bad=True)
+    skipping = make_recipe(root, hold_out=5, steps=1, skip_bad=True)
     training.fit(skipping, tmp_path / "run", device=CPU, report=reports.append)
     record = json.loads((tmp_path / "run" / "tracks.json").read_text(encoding="utf-8"))
     assert [name.split(" - ")[0] for name in record["training"]] == ["dsd100/007"]
@@ -138,19 +133,19 @@ def test_skip_bad_trains_on_the_rest_and_says_so(dsd100_root: Path, tmp_path: Pa
     assert [entry["track"][:10] for entry in record["skipped"]] == [f"dsd100/00{n}" for n in (3, 4, 5, 6)]
     assert all(entry["problem"] for entry in record["skipped"])
     assert reports[0].startswith("skipped 4 bad tracks: ")
-    assert recipes.read_recipe(str(tmp_path / "run" / "recipe.toml")) == skipping  # so that a resumed run skips, too
+    assert recipes.read_recipe(str(tmp_path / "run" / "recipe.toml")) == skipping  # a resumed run skips as well
 
 
-def test_only_bad_songs_are_refused_even_if_they_may_be_skipped(dsd100_root: Path, tmp_path: Path) -> None:
+def test_a_pool_with_nothing_but_bad_songs_is_refused_even_with_skip_bad(dsd100_root: Path, tmp_path: Path) -> None:
     root = copy_with_bad_songs(dsd100_root, tmp_path / "copy")
     for song in sorted((root / "Sources" / "Dev").iterdir())[4:]:
         (song / "bass.wav").unlink()
-    with pytest.raises(DatasetError, match="no track to train on"):
-        open_material(recipe(root, skip_bad=True))
+    with pytest.raises(DatasetError, match="no tracks left to train on"):
+        open_material(make_recipe(root, skip_bad=True))
 
 
-def mir1k_tree(root: Path) -> Path:
-    """Two singers, one of the training ones, with five songs of two clips each."""
+def write_mir1k(root: Path) -> Path:
+    """Write two singers, one of them a training singer, with five songs of two clips each."""
     for singer in ("amy", "bobon"):
         for song in range(1, 6):
             for clip in (1, 2):
@@ -164,9 +159,9 @@ def mir1k_tree(root: Path) -> Path:
 
 
 def test_the_drnn_split_validates_on_its_own_clips_and_is_marked(dsd100_root: Path, tmp_path: Path) -> None:
-    pools = (PoolOptions(layout="mir1k", root=str(mir1k_tree(tmp_path)), hold_out=6, split="drnn"),)
+    pools = (PoolOptions(layout="mir1k", root=str(write_mir1k(tmp_path)), hold_out=6, split="drnn"),)
     reports: list[str] = []
-    opened = open_material(replace(recipe(dsd100_root), pools=pools), reports.append)
+    opened = open_material(replace(make_recipe(dsd100_root), pools=pools), reports.append)
     assert (len(opened.names["training"]), len(opened.names["validation"])) == (14, 4)
     assert opened.names["pools"] == [{"layout": "mir1k", "split": "drnn", "shares_singers": True}]
     assert "shares singers" in reports[0]
@@ -177,29 +172,29 @@ def test_validation_on_what_another_pool_trains_on_is_refused_by_name(dsd100_roo
     folder = tmp_path / "songs" / held.song.upper()
     synthetic_songs.write(folder / "vocals.wav", np.full(8_000, 0.1), 8_000)
     synthetic_songs.write(folder / "accompaniment.wav", np.full(8_000, 0.1), 8_000)
-    found = recipe(dsd100_root, hold_out=5)
+    found = make_recipe(dsd100_root, hold_out=5)
     pools = (*found.pools, PoolOptions(layout="stems", root=str(tmp_path / "songs")))
     with pytest.raises(DatasetError, match=held.name):
         open_material(replace(found, pools=pools))
 
 
-def test_a_split_that_is_not_there_is_refused(dsd100_root: Path) -> None:
+def test_a_split_without_training_songs_is_refused(dsd100_root: Path) -> None:
     pools = (PoolOptions(layout="dsd100", root=str(dsd100_root), split="Test"),)
     with pytest.raises(DatasetError, match="no split 'Test' to train on"):
-        open_material(replace(recipe(dsd100_root), pools=pools))
+        open_material(replace(make_recipe(dsd100_root), pools=pools))
 
 
 @pytest.mark.parametrize(("weight", "hold_out"), [(-1.0, 0), (0.0, 0), (1.0, -2)])
-def test_pools_without_meaning_are_refused(dsd100_root: Path, weight: float, hold_out: int) -> None:
+def test_pool_options_out_of_range_are_refused(dsd100_root: Path, weight: float, hold_out: int) -> None:
     def use() -> None:
         pool = PoolOptions(layout="dsd100", root=str(dsd100_root), weight=weight, hold_out=hold_out)
-        open_material(replace(recipe(dsd100_root), pools=(pool,)))
+        open_material(replace(make_recipe(dsd100_root), pools=(pool,)))
 
     with pytest.raises((ConfigError, DatasetError)):
         use()
 
 
 @pytest.mark.parametrize("layout", ["voices", "instrumentals"])
-def test_lone_stems_cannot_be_validated_on(layout: Any) -> None:
-    with pytest.raises(ConfigError, match=f"pool {layout}: nothing to hold out"):
+def test_lone_stems_cannot_be_held_out(layout: Any) -> None:
+    with pytest.raises(ConfigError, match=f"pool {layout}: hold_out must be 0"):
         PoolOptions(layout=layout, root="anywhere", hold_out=2)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_recipes import CPU, recipe
+from tiny_recipes import CPU, make_recipe
 
 from vocalsep import config, nets, training
 from vocalsep.errors import ConfigError
@@ -30,7 +30,7 @@ def test_overrides_reach_a_recipe() -> None:
     assert found.pools == recipes.read_recipe("unet").pools
 
 
-def test_a_recipe_names_the_kind_of_its_front_end() -> None:
+def test_a_recipe_selects_its_front_end_by_kind() -> None:
     assert recipes.read_recipe("unet").front_end == LogMel()
     assert recipes.read_recipe("uhnet-hd").front_end == Linear()
     linear = recipes.read_recipe("unet", ["front_end={kind='linear', freqs=513, channels=1}"])
@@ -47,7 +47,7 @@ def test_a_recipe_names_the_kind_of_its_front_end() -> None:
         ("3", "front_end = 3: expected LogMel"),
     ],
 )
-def test_a_front_end_of_no_kind_is_refused(front_end: str, message: str) -> None:
+def test_an_unknown_front_end_is_refused(front_end: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         recipes.read_recipe("unet", [f"front_end={front_end}"])
 
@@ -67,7 +67,7 @@ def test_an_unknown_setting_is_refused_with_the_nearest_one(setting: str, hint: 
 
 
 @pytest.mark.parametrize("length", ["steps", "minutes", "epochs"])
-def test_a_length_that_is_said_anew_takes_the_place_of_the_old_one(length: str) -> None:
+def test_a_new_length_replaces_the_one_in_the_recipe(length: str) -> None:
     found = recipes.read_recipe("unet", [f"training.{length}=7"]).training
     assert {name: getattr(found, name) for name in ("steps", "minutes", "epochs")} == {
         "steps": 0,
@@ -80,7 +80,7 @@ def test_a_length_that_is_said_anew_takes_the_place_of_the_old_one(length: str) 
 
 
 def test_an_unknown_net_option_is_refused(dsd100_root: Path, tmp_path: Path) -> None:
-    wrong = replace(recipe(dsd100_root), options={"widht": 4})
+    wrong = replace(make_recipe(dsd100_root), options={"widht": 4})
     with pytest.raises(ConfigError, match=r"options\.width"):
         training.fit(wrong, tmp_path / "run", device=CPU)
     assert not (tmp_path / "run" / "checkpoint.pt").exists()
@@ -91,7 +91,7 @@ def test_an_unknown_preset_is_refused_with_the_nearest_one() -> None:
         recipes.read_recipe("unett")
 
 
-def test_a_recipe_that_is_not_there_or_not_toml_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_missing_or_malformed_recipe_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.toml"):
         recipes.read_recipe(str(tmp_path / "none.toml"))
     (tmp_path / "words.toml").write_text("these are words", encoding="utf-8")
@@ -119,6 +119,6 @@ def test_a_recipe_that_is_not_there_or_not_toml_is_refused_by_name(tmp_path: Pat
         {"steps": 5, "epochs": 1.0},
     ],
 )
-def test_loops_without_meaning_are_refused(options: dict[str, Any]) -> None:
+def test_loop_settings_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         FitOptions(**options)

@@ -24,7 +24,7 @@ PLATEAU = replace(STEPS, schedule="plateau", plateau_validations=2, plateau_fact
 @pytest.mark.parametrize(
     ("name", "kind"), [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam), ("rmsprop", torch.optim.RMSprop)]
 )
-def test_the_optimiser_is_the_one_that_was_named_and_holds_every_parameter(name: Any, kind: type) -> None:
+def test_the_named_optimiser_holds_every_parameter(name: Any, kind: type) -> None:
     net = nets.build("unet", {"width": 1})
     made = schedule.make_optimiser(net, replace(STEPS, optimiser=name, learning_rate=0.25, weight_decay=0.5))
     assert type(made) is kind
@@ -54,7 +54,7 @@ def test_learning_rate_lies_between_zero_and_its_peak(peak: float, warmup: int, 
     assert schedule.compute_learning_rate(options, step, progress + 0.1) <= rate
 
 
-def test_learning_rate_rises_in_a_line_and_falls_along_a_cosine() -> None:
+def test_learning_rate_rises_linearly_and_falls_along_a_cosine() -> None:
     options = FitOptions(steps=1, learning_rate=2.0, warmup_steps=4)
     rise = [schedule.compute_learning_rate(options, step, 0.0) for step in range(6)]
     assert rise == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0, 2.0])
@@ -66,55 +66,56 @@ def test_learning_rate_without_warm_up_starts_at_its_peak() -> None:
     assert schedule.compute_learning_rate(FitOptions(steps=1, learning_rate=1.0, warmup_steps=0), 0, 0.0) == 1.0
 
 
-def test_with_plateaus_the_learning_rate_follows_them_and_not_the_clock() -> None:
+def test_with_plateaus_the_learning_rate_ignores_progress() -> None:
     options = replace(PLATEAU, learning_rate=2.0, warmup_steps=4)
     assert schedule.compute_learning_rate(options, 1, 0.0) == pytest.approx(1.0)
     assert schedule.compute_learning_rate(options, 100, 0.9) == pytest.approx(2.0)
     assert schedule.compute_learning_rate(options, 100, 0.9, factor=0.25) == pytest.approx(0.5)
 
 
-def test_a_cosine_takes_no_notice_of_plateaus() -> None:
+def test_a_cosine_schedule_ignores_plateaus() -> None:
     assert schedule.compute_learning_rate(STEPS, 500, 0.3, factor=0.25) == schedule.compute_learning_rate(
         STEPS, 500, 0.3
     )
 
 
-# ValidationHistory
+# Validation history
 
 
-def course(qualities: list[float], options: FitOptions) -> list[ValidationHistory]:
-    standings, standing = [], ValidationHistory()
+def follow(qualities: list[float], options: FitOptions) -> list[ValidationHistory]:
+    """Return the history after each of these validations."""
+    histories, history = [], ValidationHistory()
     for quality in qualities:
-        standing = standing.add(quality, options)
-        standings.append(standing)
-    return standings
+        history = history.add(quality, options)
+        histories.append(history)
+    return histories
 
 
 @given(qualities=st.lists(st.floats(-100, 100), min_size=1), patience=st.integers(1, 5))
 def test_the_best_is_the_maximum_and_stale_counts_from_it(qualities: list[float], patience: int) -> None:
     options = replace(PLATEAU, plateau_validations=patience)
-    last = course(qualities, options)[-1]
+    last = follow(qualities, options)[-1]
     assert last.best == max(qualities)
     assert last.stale == len(qualities) - 1 - qualities.index(max(qualities))
 
 
-def test_the_learning_rate_is_cut_once_a_plateau() -> None:
-    found = course([1.0, 2.0, 1.5, 2.0, 1.9, 1.8, 2.1, 2.0], PLATEAU)
-    assert [standing.stale for standing in found] == [0, 0, 1, 2, 3, 4, 0, 1]
-    assert [standing.factor for standing in found] == [1.0, 1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.25]
+def test_the_learning_rate_is_cut_once_per_plateau() -> None:
+    found = follow([1.0, 2.0, 1.5, 2.0, 1.9, 1.8, 2.1, 2.0], PLATEAU)
+    assert [history.stale for history in found] == [0, 0, 1, 2, 3, 4, 0, 1]
+    assert [history.factor for history in found] == [1.0, 1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.25]
 
 
-def test_without_plateaus_nothing_is_cut() -> None:
-    assert {standing.factor for standing in course([1.0] * 20, STEPS)} == {1.0}
+def test_a_cosine_schedule_never_cuts_the_learning_rate() -> None:
+    assert {history.factor for history in follow([1.0] * 20, STEPS)} == {1.0}
 
 
-def test_a_quality_that_is_not_a_number_is_never_the_best() -> None:
-    assert course([1.0, math.nan, 0.5], STEPS)[-1] == ValidationHistory(best=1.0, stale=2)
+def test_nan_is_never_the_best_quality() -> None:
+    assert follow([1.0, math.nan, 0.5], STEPS)[-1] == ValidationHistory(best=1.0, stale=2)
 
 
-@pytest.mark.parametrize(("patience", "given_up_at"), [(0, None), (1, 2), (3, 4)])
-def test_a_run_is_given_up_after_as_many_validations_as_asked(patience: int, given_up_at: int | None) -> None:
+@pytest.mark.parametrize(("patience", "stops_at"), [(0, None), (1, 2), (3, 4)])
+def test_a_run_stops_early_after_the_stated_number_of_validations(patience: int, stops_at: int | None) -> None:
     options = replace(STEPS, stop_validations=patience)
-    standings = course([1.0, 2.0, 1.0, 1.0, 1.0, 1.0], options)
-    given_up = [place for place, standing in enumerate(standings) if standing.stops_early(options)]
-    assert (given_up[0] if given_up else None) == given_up_at
+    histories = follow([1.0, 2.0, 1.0, 1.0, 1.0, 1.0], options)
+    stops = [place for place, history in enumerate(histories) if history.stops_early(options)]
+    assert (stops[0] if stops else None) == stops_at

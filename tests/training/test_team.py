@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_recipes import CPU, recipe
+from tiny_recipes import CPU, make_recipe
 from torch import Tensor, distributed, nn
 
 from vocalsep import config, nets, training
@@ -30,24 +30,24 @@ def group() -> Iterator[None]:
     distributed.destroy_process_group()
 
 
-def test_a_process_on_its_own_is_a_team_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_process_is_a_team_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with team.join_team(CPU) as alone:
         assert (alone.rank, alone.size, alone.leads, alone.broadcast(0.3)) == (0, 1, True, 0.3)
         net = nets.build("unet", {"width": 1})
-        joined = alone.wrap_loss(net)
-        assert isinstance(joined, team.LossModule)
-        assert joined.net is net
+        module = alone.wrap_loss(net)
+        assert isinstance(module, team.LossModule)
+        assert module.net is net
         values = torch.tensor([1.0, 2.0])
         assert torch.equal(alone.average(values), values)
     assert not distributed.is_initialized()
 
 
-def test_shares_of_a_batch_are_the_batch(dsd100_root: Path) -> None:
-    material = open_material(recipe(dsd100_root, batch_size=6))
+def test_the_shares_of_all_processes_make_up_the_batch(dsd100_root: Path) -> None:
+    material = open_material(make_recipe(dsd100_root, batch_size=6))
     whole = material.training.draw_batch(3, 6)
     for rank in range(2):
-        trainer = Trainer(recipe(dsd100_root, batch_size=6), material, Team(device=CPU))
+        trainer = Trainer(make_recipe(dsd100_root, batch_size=6), material, Team(device=CPU))
         trainer.team = Team(rank=rank, size=2, device=CPU)
         share = trainer.draw_batch(3)
         assert torch.equal(share.vocals, whole.vocals[rank::2])
@@ -57,7 +57,7 @@ def test_shares_of_a_batch_are_the_batch(dsd100_root: Path) -> None:
 
 @pytest.mark.usefixtures("group")
 @pytest.mark.parametrize("shape", [(4, 3, 8, 6), (4, 3, 8), (9, 3)])
-def test_the_shared_norm_of_one_process_is_the_ordinary_one(shape: tuple[int, ...]) -> None:
+def test_with_one_process_the_shared_norm_equals_the_ordinary_one(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     kind = {4: nn.BatchNorm2d}.get(len(shape), nn.BatchNorm1d)
     plain, shared = kind(3), SharedBatchNorm(3)
@@ -81,7 +81,7 @@ def test_the_shared_norm_of_one_process_is_the_ordinary_one(shape: tuple[int, ..
     torch.testing.assert_close(shared(maps), plain(maps))
 
 
-def weights_of(run: Path) -> dict[str, Tensor]:
+def read_weights(run: Path) -> dict[str, Tensor]:
     state = torch.load(run / "checkpoint.pt", weights_only=True)
     return {key: tensor.double() for key, tensor in {**state["net"], **state["mean"]}.items()}
 
@@ -94,7 +94,7 @@ NETS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("net", NETS)
 def test_two_processes_train_as_one_does(net: str, material: Material, dsd100_root: Path, tmp_path: Path) -> None:
-    chosen = recipe(dsd100_root, steps=3, batch_size=4, validate_steps=2, ema=0.5, warmup_steps=0)
+    chosen = make_recipe(dsd100_root, steps=3, batch_size=4, validate_steps=2, ema=0.5, warmup_steps=0)
     chosen = replace(chosen, net=net, options=NETS[net])
     (tmp_path / "recipe.toml").write_text(config.dump_toml(config.to_dict(chosen)), encoding="utf-8")
     training.fit(chosen, tmp_path / "one", device=CPU)
@@ -108,7 +108,7 @@ def test_two_processes_train_as_one_does(net: str, material: Material, dsd100_ro
 
     first = Trainer(chosen, material, Team(device=CPU)).net.state_dict()
     fresh = {key: tensor.double() for key, tensor in first.items()}
-    one, two = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
+    one, two = read_weights(tmp_path / "one"), read_weights(tmp_path / "two")
     assert one.keys() == two.keys() >= fresh.keys()
     for key in one:
         moved = (one[key] - fresh[key]).norm()
@@ -127,26 +127,26 @@ def test_a_batch_that_cannot_be_shared_is_refused(
     monkeypatch.setattr(team, "join_team", lambda device: nullcontext(Team(size=2, device=device)))
     monkeypatch.setattr(Team, "broadcast", lambda _, number: number)
     with pytest.raises(ConfigError, match="multiple of 2 processes"):
-        training.fit(recipe(dsd100_root, batch_size=3), tmp_path / "run", device=CPU)
+        training.fit(make_recipe(dsd100_root, batch_size=3), tmp_path / "run", device=CPU)
     assert not (tmp_path / "run").exists()
 
 
 def test_the_others_stop_when_the_leader_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[float] = []
+    numbers: list[float] = []
 
     def broadcast(ours: Team, number: float) -> float:
-        told.append(number)
-        return told[0]
+        numbers.append(number)
+        return numbers[0]
 
     monkeypatch.setattr(Team, "broadcast", broadcast)
     leader, other = Team(size=2, device=CPU), Team(rank=1, size=2, device=CPU)
     with pytest.raises(ZeroDivisionError), leader.leader_first():
         _ = 1 / 0
-    with pytest.raises(VocalsepError, match="first process failed"), other.leader_first():
-        pytest.fail("the others went on")
-    told.clear()
+    with pytest.raises(VocalsepError, match="first process failed; see its error"), other.leader_first():
+        pytest.fail("the others ran the block")
+    numbers.clear()
     with leader.leader_first():
         pass
     with other.leader_first():
-        told.append(7.0)
-    assert told == [1.0, 0.0, 7.0]
+        numbers.append(7.0)
+    assert numbers == [1.0, 0.0, 7.0]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vocalsep.errors import ConfigError
-from vocalsep.training.excerpts import augment, silence
+from vocalsep.training.excerpts import augment
 from vocalsep.training.excerpts.augment import AugmentOptions, Change
 
 RATE = 16_000
@@ -30,23 +30,23 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def peak_hz(samples: np.ndarray) -> float:
+def find_peak_hz(samples: np.ndarray) -> float:
     spectrum = np.abs(np.fft.rfft(samples[0] * np.hanning(samples.shape[1]), 8 * samples.shape[1]))
     return float(np.argmax(spectrum) * RATE / (8 * samples.shape[1]))
 
 
-def response_db(before: np.ndarray, after: np.ndarray, hz: float) -> float:
-    """Gain between two signals in a third of an octave around a frequency, dB."""
+def measure_gain_db(before: np.ndarray, after: np.ndarray, hz: float) -> float:
+    """Measure the gain between two signals in the third of an octave around a frequency, dB."""
     freqs = np.fft.rfftfreq(before.shape[1], 1 / RATE)
     near = (freqs > hz * 2 ** (-1 / 6)) & (freqs < hz * 2 ** (1 / 6))
     powers = [np.square(np.abs(np.fft.rfft(x)))[:, near].sum() for x in (before, after)]
     return float(10 * np.log10(powers[1] / powers[0]))
 
 
-# Chance
+# Probabilities
 
 
-def test_what_never_happens_draws_nothing_and_what_always_happens_does() -> None:
+def test_a_probability_of_zero_draws_no_random_number() -> None:
     source, untouched = rng(), rng()
     assert not any(augment.happens(0.0, source) for _ in range(100))
     assert source.random() == untouched.random()
@@ -54,7 +54,7 @@ def test_what_never_happens_draws_nothing_and_what_always_happens_does() -> None
     assert 0.2 < np.mean([augment.happens(0.3, source) for _ in range(500)]) < 0.4
 
 
-def test_switched_off_nothing_changes() -> None:
+def test_nothing_changes_by_default() -> None:
     vocals, accompaniment = noise(1), noise(2)
     source, untouched = rng(), rng()
     assert augment.draw_change(OFF, source) == Change()
@@ -68,7 +68,7 @@ def test_switched_off_nothing_changes() -> None:
 # Pitch and tempo
 
 
-def test_changes_are_drawn_within_their_ranges_and_as_often_as_stated() -> None:
+def test_changes_are_drawn_within_their_ranges_and_with_their_probabilities() -> None:
     options = AugmentOptions(pitch=0.5, pitch_semitones=(-1.0, 3.0), tempo=0.25, tempo_ratio=(0.9, 1.3))
     source = rng()
     changes = [augment.draw_change(options, source) for _ in range(600)]
@@ -87,39 +87,39 @@ def test_changes_are_drawn_within_their_ranges_and_as_often_as_stated() -> None:
 def test_pitch_moves_a_sine_by_the_stated_semitones(semitones: float, tempo: float) -> None:
     change = Change(2 ** (semitones / 12), tempo)
     changed = change.apply(sine(440, change.count_source_samples(SAMPLES, RATE)), SAMPLES, RATE)
-    assert 12 * np.log2(peak_hz(changed) / 440) == pytest.approx(semitones, abs=0.03)
+    assert 12 * np.log2(find_peak_hz(changed) / 440) == pytest.approx(semitones, abs=0.03)
     inner = changed[0, 1_000:-1_000]
-    assert np.abs(inner).max() == pytest.approx(0.5, rel=0.15)  # and keeps its level
-    np.testing.assert_allclose(changed[1], 0.5 * changed[0], atol=1e-4)  # and its place between left and right
+    assert np.abs(inner).max() == pytest.approx(0.5, rel=0.15)  # the level stays
+    np.testing.assert_allclose(changed[1], 0.5 * changed[0], atol=1e-4)  # the position in the stereo image stays
 
 
 @pytest.mark.parametrize("ratio", [0.7, 1.4])
 def test_speed_moves_pitch_and_tempo_alike_and_needs_no_phase_vocoder(ratio: float) -> None:
-    """A sine of 440 Hz whose loudness beats four times a second, played at another speed."""
+    """The test sound is a sine of 440 Hz whose loudness beats four times a second."""
     options = AugmentOptions(speed=1.0, speed_ratio=(ratio, ratio))
     change = augment.draw_change(options, np.random.default_rng(0))
     assert (change.pitch, change.tempo) == (ratio, ratio)
     seconds = np.arange(change.count_source_samples(SAMPLES, RATE)) / RATE
 
-    def beating(seconds: np.ndarray, speed: float) -> np.ndarray:
+    def make_beating_sine(seconds: np.ndarray, speed: float) -> np.ndarray:
         beat = 1 + 0.5 * np.cos(2 * np.pi * 4 * speed * seconds)
         return (beat * np.sin(2 * np.pi * 440 * speed * seconds))[None].astype(np.float32)
 
-    made = change.apply(beating(seconds, 1.0), SAMPLES, RATE)[0, 500:-500]
+    made = change.apply(make_beating_sine(seconds, 1.0), SAMPLES, RATE)[0, 500:-500]
     best = max(
-        np.corrcoef(made, beating(np.arange(len(made)) / RATE + shift / RATE, ratio)[0])[0, 1]
+        np.corrcoef(made, make_beating_sine(np.arange(len(made)) / RATE + shift / RATE, ratio)[0])[0, 1]
         for shift in np.arange(0, RATE / (4 * ratio))
     )
     assert best > 0.999
 
 
 @pytest.mark.parametrize("tempo", [0.8, 1.25])
-def test_tempo_changes_how_fast_beats_follow_and_not_the_pitch(tempo: float) -> None:
+def test_tempo_changes_the_rate_of_beats_but_not_the_pitch(tempo: float) -> None:
     change = Change(tempo=tempo)
     length = change.count_source_samples(2 * SAMPLES, RATE)
     beats = 0.5 + 0.5 * np.sin(2 * np.pi * 4 * np.arange(length) / RATE)
     changed = change.apply((beats * sine(500, length)).astype(np.float32), 2 * SAMPLES, RATE)
-    assert peak_hz(changed) == pytest.approx(500, rel=0.005)
+    assert find_peak_hz(changed) == pytest.approx(500, rel=0.005)
     envelope = np.square(changed[0].astype(float))
     spectrum = np.abs(np.fft.rfft(envelope - envelope.mean(), 16 * len(envelope)))
     hz = np.arange(len(spectrum)) * RATE / (16 * len(envelope))
@@ -158,14 +158,14 @@ def test_no_change_is_the_recording_itself() -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.floats(-9, 9), min_size=7, max_size=7))
-def test_an_equaliser_stays_between_its_bands_gains_and_meets_them(gains: list[float]) -> None:
+def test_the_equaliser_curve_passes_through_the_gains_and_never_exceeds_them(gains: list[float]) -> None:
     curve = augment.interpolate_gains(np.linspace(0, 22_050, 3_000), np.array(gains))
     assert min(gains) - 1e-9 <= curve.min()
     assert curve.max() <= max(gains) + 1e-9
     np.testing.assert_allclose(augment.interpolate_gains(np.array(augment.EQ_HZ), np.array(gains)), gains)
 
 
-def test_an_equaliser_changes_bands_within_its_range_and_all_channels_alike() -> None:
+def test_the_equaliser_stays_within_its_range_and_treats_all_channels_alike() -> None:
     options, stem = AugmentOptions(eq=1.0, eq_db=(-9.0, 3.0)), noise(5)
     stem[1] = stem[0]
     found = []
@@ -174,18 +174,18 @@ def test_an_equaliser_changes_bands_within_its_range_and_all_channels_alike() ->
         np.testing.assert_array_equal(changed[0], changed[1])
         assert changed.shape == stem.shape
         assert changed.dtype == np.float32
-        found.append([response_db(stem, changed, hz) for hz in augment.EQ_HZ[1:6]])
+        found.append([measure_gain_db(stem, changed, hz) for hz in augment.EQ_HZ[1:6]])
     assert -9.5 < np.min(found) < -5
     assert 0 < np.max(found) < 3.5
 
 
-def test_an_equaliser_that_does_nothing_does_nothing() -> None:
+def test_an_equaliser_with_gains_of_zero_changes_nothing() -> None:
     stem = noise(6)
     flat = augment.equalise(stem, RATE, rng(), AugmentOptions(eq=1.0, eq_db=(0.0, 0.0)))
     np.testing.assert_allclose(flat, stem, atol=1e-6)
 
 
-# What is done to the mixture
+# Changes of the mixture
 
 
 @settings(deadline=None, max_examples=60)
@@ -204,12 +204,12 @@ def test_a_limiter_never_lets_a_peak_through(seed: int, samples: int, step: int,
     assert gain.min() > 0
     assert gain.max() <= 1
     assert (gain * peaks).max() <= ceiling * (1 + 1e-6)
-    assert np.abs(np.diff(gain)).max(initial=0) <= 1 / (8 * step) + 1e-6  # no step in it
+    assert np.abs(np.diff(gain)).max(initial=0) <= 1 / (8 * step) + 1e-6  # no jump
     if share >= 1:
         assert (gain == 1).all()
 
 
-def test_a_limiter_leaves_what_is_far_from_a_peak_alone() -> None:
+def test_a_limiter_leaves_samples_far_from_a_peak_alone() -> None:
     peaks = np.full(4_000, 0.1)
     peaks[2_000] = 1.0
     gain = augment.compute_limiter_gain(peaks, 0.5, 10)
@@ -218,7 +218,7 @@ def test_a_limiter_leaves_what_is_far_from_a_peak_alone() -> None:
     assert (gain[2_200:] == 1).all()
 
 
-def test_the_limiters_gain_over_the_mixture_goes_to_both_stems() -> None:
+def test_both_stems_get_the_gain_that_limits_the_mixture() -> None:
     vocals, accompaniment = noise(7), noise(8, level=0.2)
     options = AugmentOptions(limiter=1.0, limiter_db=(4.0, 4.0), limiter_seconds=(0.005, 0.005))
     changed = augment.master(vocals, accompaniment, RATE, rng(), options)
@@ -232,13 +232,13 @@ def test_the_limiters_gain_over_the_mixture_goes_to_both_stems() -> None:
     assert gain.max() > gain.min()
 
 
-def test_a_low_pass_takes_the_top_from_both_stems_alike() -> None:
+def test_a_low_pass_filters_both_stems_alike() -> None:
     vocals, accompaniment = noise(9), noise(10)
     options = AugmentOptions(band_limit=1.0, band_limit_hz=(4_000.0, 4_000.0))
     changed = augment.master(vocals, accompaniment, RATE, rng(), options)
     for stem, after in zip((vocals, accompaniment), changed, strict=True):
-        assert response_db(stem, after, 2_000) == pytest.approx(0, abs=0.1)
-        assert response_db(stem, after, 6_500) < -40
+        assert measure_gain_db(stem, after, 2_000) == pytest.approx(0, abs=0.1)
+        assert measure_gain_db(stem, after, 6_500) < -40
     whole = augment.low_pass(vocals + accompaniment, RATE, 4_000)
     np.testing.assert_allclose(changed[0] + changed[1], whole, atol=1e-6)
 
@@ -248,13 +248,13 @@ def test_a_low_pass_beyond_the_highest_frequency_changes_nothing() -> None:
     np.testing.assert_allclose(augment.low_pass(stem, RATE, 8_000), stem, atol=1e-6)
 
 
-# All of them
+# All changes together
 
 
 ALL = AugmentOptions(pitch=0.7, tempo=0.7, eq=0.7, limiter=0.7, band_limit=0.7)
 
 
-def everything(vocals: np.ndarray, accompaniment: np.ndarray, seed: int) -> list[np.ndarray]:
+def apply_all(vocals: np.ndarray, accompaniment: np.ndarray, seed: int) -> list[np.ndarray]:
     source = rng(seed)
     change = augment.draw_change(ALL, source)
     vocals = change.apply(vocals, 4_000, RATE)
@@ -263,15 +263,12 @@ def everything(vocals: np.ndarray, accompaniment: np.ndarray, seed: int) -> list
     return list(augment.master(vocals, accompaniment, RATE, source, ALL))
 
 
-# All
-
-
 @settings(deadline=None, max_examples=10)
 @given(st.integers(0, 999))
-def test_they_depend_on_the_generator_alone_and_leave_their_inputs_as_they_are(seed: int) -> None:
+def test_all_changes_depend_on_the_generator_alone_and_keep_their_inputs(seed: int) -> None:
     vocals, accompaniment = noise(12), noise(13)
     before = vocals.copy(), accompaniment.copy()
-    one, two = everything(vocals, accompaniment, seed), everything(vocals, accompaniment, seed)
+    one, two = apply_all(vocals, accompaniment, seed), apply_all(vocals, accompaniment, seed)
     for first, second in zip(one, two, strict=True):
         np.testing.assert_array_equal(first, second)
         assert first.dtype == np.float32
@@ -284,7 +281,7 @@ def test_they_depend_on_the_generator_alone_and_leave_their_inputs_as_they_are(s
 def test_silence_stays_silence(channels: int) -> None:
     zeros = np.zeros((channels, 20_000), np.float32)
     for seed in range(3):
-        assert not any(stem.any() for stem in everything(zeros, zeros, seed))
+        assert not any(stem.any() for stem in apply_all(zeros, zeros, seed))
 
 
 @pytest.mark.parametrize(
@@ -317,59 +314,3 @@ def test_silence_stays_silence(channels: int) -> None:
 def test_options_out_of_range_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(values))):
         replace(OFF, **values)
-
-
-# The silence cut
-
-
-def phrases() -> tuple[np.ndarray, np.ndarray]:
-    """A tone with two pauses, and its accompaniment: another tone that goes on."""
-    vocals, accompaniment = sine(440, 30_000), sine(310, 30_000, level=0.3)
-    for start, end in ((8_000, 14_000), (20_000, 22_500)):
-        vocals[:, start:end] = 0
-    return vocals, accompaniment
-
-
-def test_silent_frames_are_found_against_the_loudest() -> None:
-    vocals, _ = phrases()
-    vocals[:, 25_000:] *= 1e-4
-    frames = silence.find_sung_frames(vocals, 500, -60.0)
-    assert frames.tolist() == [*range(16), *range(28, 40), *range(45, 50)]
-    assert silence.find_sung_frames(vocals, 500, -100.0).tolist() == [*range(16), *range(28, 40), *range(45, 60)]
-    assert silence.find_sung_frames(np.zeros((2, 5_000)), 500, -60.0).size == 0
-    assert silence.find_sung_frames(vocals[:, :100], 500, -60.0).size == 0
-
-
-def test_long_tracks_are_looked_at_in_sections(monkeypatch: pytest.MonkeyPatch) -> None:
-    vocals, _ = phrases()
-    whole = silence.find_sung_frames(vocals, 500, -60.0)
-    monkeypatch.setattr(silence, "_SECTION", 7)
-    np.testing.assert_array_equal(silence.find_sung_frames(vocals, 500, -60.0), whole)
-
-
-def test_the_cut_removes_pauses_from_both_stems_without_clicks() -> None:
-    vocals, accompaniment = phrases()
-    before = vocals.copy(), accompaniment.copy()
-    frames = silence.find_sung_frames(vocals, 500, -60.0)
-    cut = [silence.join_frames(stem, frames, 500, 160) for stem in (vocals, accompaniment)]
-    for stem, original in zip(cut, before, strict=True):
-        assert stem.shape == (2, 21_500)
-        assert stem.dtype == np.float32
-        steepest = np.abs(np.diff(original[:, :8_000])).max()
-        joins = [8_000, 14_000]
-        for join in joins:
-            assert np.abs(np.diff(stem[:, join - 50 : join + 250])).max() < 1.6 * steepest
-        np.testing.assert_array_equal(stem[:, :8_000], original[:, :8_000])
-        np.testing.assert_array_equal(stem[:, 8_160:14_000], original[:, 14_160:20_000])
-        np.testing.assert_array_equal(stem[:, 14_160:], original[:, 22_660:])
-    mixture = silence.join_frames(vocals + accompaniment, frames, 500, 160)
-    np.testing.assert_allclose(cut[0] + cut[1], mixture, atol=1e-6)
-    power = np.square(cut[0][0]).reshape(-1, 500).mean(axis=1)
-    assert power.min() > 0.5 * power.max()  # nothing silent is left
-    np.testing.assert_array_equal(vocals, before[0])
-    np.testing.assert_array_equal(accompaniment, before[1])
-
-
-def test_neighbouring_frames_are_joined_as_they_are() -> None:
-    stem = noise(14, 5_000)
-    np.testing.assert_array_equal(silence.join_frames(stem, np.arange(3, 9), 500, 80), stem[:, 1_500:4_500])

@@ -1,4 +1,4 @@
-"""Nets whose parts start from weights of their own: what a part takes over, what is refused, what it has heard."""
+"""Nets, or parts of them, that start from trained weights: loading, refusals, and the songs those have heard."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import fake_nets
 import pytest
 import tiny_recipes
 import torch
+from states import are_identical, copy_state
 from tiny_recipes import CPU
-from torch import Tensor
 
 from vocalsep import config, nets, training, weights
 from vocalsep.errors import ConfigError, DatasetError, ModelError
@@ -32,23 +32,18 @@ HEARD = {
 }
 
 
-@pytest.fixture(autouse=True)
-def cache() -> None:
-    """The session's, in place of one for each test: most of a small run would be decoding the same songs."""
-
-
-def store(path: Path, net: str, options: Mapping[str, Any], seed: int = 1, **about: Any) -> str:
-    """A weights file of random numbers, exactly as they are."""
+def store(path: Path, net: str, options: Mapping[str, Any], seed: int = 1, **metadata: Any) -> str:
+    """Write a weights file with random numbers in full precision, and return its path."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         made = nets.build(net, options)
-    weights.save(path, made, tiny_recipes.SMALL, {"licence": "none", **about}, half=False)
+    weights.save(path, made, tiny_recipes.SMALL, {"licence": "none", **metadata}, half=False)
     return str(path)
 
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Weights files of the two parts: a hybrid clustering net, and a U-Net whose masks use all of [0, 1]."""
+    """Weights files of the two parts: a hybrid clustering net, and a U-Net with masks across all of [0, 1]."""
     folder, made = tmp_path_factory.mktemp("parts"), fake_nets.random_unet(tiny_recipes.SMALL)
     path = folder / "unet.safetensors"
     weights.save(path, made.net, tiny_recipes.SMALL, {"licence": "none", "heard": HEARD["unet"]}, half=False)
@@ -56,45 +51,37 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"clustering": clustering, "unet": str(path)}
 
 
-def recipe(root: Path, **fit_options: Any) -> Recipe:
-    """A tiny UH-net; of the small DSD100 tree Curie is held out, of whom neither part knows."""
-    return replace(tiny_recipes.recipe(root, **fit_options), net="uhnet", options=UHNET)
+def make_recipe(root: Path, **fit_options: Any) -> Recipe:
+    """Make the recipe of a tiny UH-net. It holds out Curie, whom neither part has heard."""
+    return replace(tiny_recipes.make_recipe(root, **fit_options), net="uhnet", options=UHNET)
 
 
-def trainer(material: Material, root: Path, **fit_options: Any) -> Trainer:
-    return Trainer(recipe(root, **fit_options), material, Team(device=CPU))
+def make_trainer(material: Material, root: Path, **fit_options: Any) -> Trainer:
+    return Trainer(make_recipe(root, **fit_options), material, Team(device=CPU))
 
 
-def state(net: torch.nn.Module) -> dict[str, Tensor]:
-    return {key: tensor.clone() for key, tensor in net.state_dict().items()}
-
-
-def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
-
-
-# what they take over
+# Loading
 
 
 def test_parts_start_from_their_weights_and_the_first_kernel_is_widened_by_zeros(
     material: Material, dsd100_root: Path, parts: dict[str, str]
 ) -> None:
-    made = trainer(material, dsd100_root, parts=parts)
+    made = make_trainer(material, dsd100_root, parts=parts)
     made.load_initial_weights()
-    clustering, unet = (state(weights.load(parts[name]).net) for name in ("clustering", "unet"))
+    clustering, unet = (copy_state(weights.load(parts[name]).net) for name in ("clustering", "unet"))
     for net in (made.net, made.averaged_net):
-        assert same(state(net.clustering), clustering)
-        found = state(net.unet)
+        assert are_identical(copy_state(net.clustering), clustering)
+        found = copy_state(net.unet)
         [(first, wide)] = [(key, held) for key, held in found.items() if held.shape != unet[key].shape]
         assert first == "down.0.0.weight"
         assert torch.equal(wide[:, :1], unet[first])
         assert wide.shape[1] == 3
         assert not wide[:, 1:].any()
-        assert same(found | {first: unet[first]}, unet)
+        assert are_identical(found | {first: unet[first]}, unet)
 
 
-def test_at_the_start_its_mask_is_the_plain_unets(material: Material, dsd100_root: Path, parts: dict[str, str]) -> None:
-    made = trainer(material, dsd100_root, parts=parts)
+def test_the_first_mask_is_that_of_the_plain_unet(material: Material, dsd100_root: Path, parts: dict[str, str]) -> None:
+    made = make_trainer(material, dsd100_root, parts=parts)
     features = torch.randn(3, 1, 64, 32, generator=torch.Generator().manual_seed(0))
     expected = weights.load(parts["unet"]).net(features)
     assert (made.averaged_net(features) - expected).abs().max() > 0.1
@@ -104,64 +91,64 @@ def test_at_the_start_its_mask_is_the_plain_unets(material: Material, dsd100_roo
     torch.testing.assert_close(made.net.eval()(features), expected, rtol=0, atol=1e-5)
 
 
-def test_the_added_maps_come_to_count_with_the_first_step(
-    material: Material, dsd100_root: Path, parts: dict[str, str]
-) -> None:
-    made = trainer(material, dsd100_root, parts=parts)
+def test_the_first_step_uses_the_added_input_maps(material: Material, dsd100_root: Path, parts: dict[str, str]) -> None:
+    made = make_trainer(material, dsd100_root, parts=parts)
     made.load_initial_weights()
-    before = state(made.net)
+    before = copy_state(made.net)
     made.update(material.training.draw_batch(0, 2))
     assert made.net.unet.down[0][0].weight[:, 1:].abs().amax(dim=(0, 2, 3)).min() > 0
     unmoved = [name for name, tensor in made.net.named_parameters() if torch.equal(tensor, before[name])]
     assert unmoved == []
 
 
-def test_a_part_alone_leaves_the_rest_as_it_is(material: Material, dsd100_root: Path, parts: dict[str, str]) -> None:
+def test_loading_one_part_leaves_the_other_unchanged(
+    material: Material, dsd100_root: Path, parts: dict[str, str]
+) -> None:
     for part, other in (("clustering", "unet"), ("unet", "clustering")):
-        made = trainer(material, dsd100_root, parts={part: parts[part]})
-        before = {name: state(made.net.get_submodule(name)) for name in (part, other)}
+        made = make_trainer(material, dsd100_root, parts={part: parts[part]})
+        before = {name: copy_state(made.net.get_submodule(name)) for name in (part, other)}
         made.load_initial_weights()
-        assert not same(state(made.net.get_submodule(part)), before[part])
-        assert same(state(made.net.get_submodule(other)), before[other])
+        assert not are_identical(copy_state(made.net.get_submodule(part)), before[part])
+        assert are_identical(copy_state(made.net.get_submodule(other)), before[other])
 
 
-def test_parts_take_the_place_of_those_of_a_whole_model(
+def test_parts_replace_those_of_a_whole_model(
     material: Material, dsd100_root: Path, parts: dict[str, str], tmp_path: Path
 ) -> None:
     whole = store(tmp_path / "whole.safetensors", "uhnet", UHNET, seed=2)
-    made = trainer(material, dsd100_root, init=whole, parts={"clustering": parts["clustering"]})
+    made = make_trainer(material, dsd100_root, init=whole, parts={"clustering": parts["clustering"]})
     made.load_initial_weights()
-    assert same(state(made.net.unet), state(weights.load(whole).net.unet))
-    assert same(state(made.net.clustering), state(weights.load(parts["clustering"]).net))
+    assert are_identical(copy_state(made.net.unet), copy_state(weights.load(whole).net.unet))
+    assert are_identical(copy_state(made.net.clustering), copy_state(weights.load(parts["clustering"]).net))
 
 
-def test_from_nothing_a_net_starts_as_it_was_made(material: Material, dsd100_root: Path) -> None:
-    made = trainer(material, dsd100_root)
-    before = state(made.net)
+def test_without_initial_weights_a_net_keeps_its_random_ones(material: Material, dsd100_root: Path) -> None:
+    made = make_trainer(material, dsd100_root)
+    before = copy_state(made.net)
     made.load_initial_weights()
-    assert same(state(made.net), before)
+    assert are_identical(copy_state(made.net), before)
 
 
-# what is refused
+# Refusals
 
 
 @pytest.mark.parametrize(
-    ("part", "told"),
+    ("part", "message"),
     [
         ("unett", "unknown part 'unett'; did you mean 'unet'?"),
         ("cluster", "unknown part 'cluster'; did you mean 'clustering'?"),
-        ("options", "unknown part 'options'; known: clustering, unet"),  # an attribute, but no part
+        ("options", "unknown part 'options'; known: clustering, unet"),  # an attribute, but not a part
         ("xyz", "unknown part 'xyz'; known: clustering, unet"),
     ],
 )
 def test_an_unknown_part_is_refused_with_the_nearest_one(
-    material: Material, dsd100_root: Path, parts: dict[str, str], part: str, told: str
+    material: Material, dsd100_root: Path, parts: dict[str, str], part: str, message: str
 ) -> None:
     name = parts["unet"]
-    made = trainer(material, dsd100_root, parts={part: name})
+    made = make_trainer(material, dsd100_root, parts={part: name})
     with pytest.raises(ConfigError) as error:
         made.load_initial_weights()
-    assert str(error.value) == f"training.parts.{part} = {name!r}: {told}"
+    assert str(error.value) == f"training.parts.{part} = {name!r}: {message}"
 
 
 @pytest.mark.parametrize(
@@ -182,64 +169,64 @@ def test_weights_of_another_net_or_of_other_options_are_refused(
     material: Material, dsd100_root: Path, tmp_path: Path, part: str, net: str, options: dict[str, Any]
 ) -> None:
     name = store(tmp_path / "other.safetensors", net, options)
-    made = trainer(material, dsd100_root, parts={part: name})
+    made = make_trainer(material, dsd100_root, parts={part: name})
     with pytest.raises(ConfigError) as error:
         made.load_initial_weights()
-    told = "its weights are of another net or of other options"
-    assert str(error.value) == f"training.parts.{part} = {name!r}: {told}"
+    message = "these weights belong to another net or to other options"
+    assert str(error.value) == f"training.parts.{part} = {name!r}: {message}"
 
 
-def test_weights_that_are_not_there_are_refused(material: Material, dsd100_root: Path, tmp_path: Path) -> None:
+def test_missing_weights_are_refused(material: Material, dsd100_root: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no such weights file"):
-        trainer(material, dsd100_root, parts={"unet": str(tmp_path / "none.safetensors")}).load_initial_weights()
+        make_trainer(material, dsd100_root, parts={"unet": str(tmp_path / "none.safetensors")}).load_initial_weights()
     with pytest.raises(ModelError, match="did you mean 'unet'"):
-        trainer(material, dsd100_root, parts={"unet": "unnet"}).load_initial_weights()
+        make_trainer(material, dsd100_root, parts={"unet": "unnet"}).load_initial_weights()
 
 
 @pytest.mark.parametrize("part", ["clustering", "unet"])
-def test_a_part_that_looks_at_another_front_end_is_refused_before_anything_is_opened(
+def test_a_part_with_another_front_end_is_refused_before_recordings_are_opened(
     dsd100_root: Path, parts: dict[str, str], tmp_path: Path, part: str
 ) -> None:
     model, path = weights.load(parts[part]), tmp_path / "other.safetensors"
     weights.save(path, model.net, replace(tiny_recipes.SMALL, hop=128), {})
-    with pytest.raises(ConfigError, match=r"other\.safetensors' to start from: its front end is another") as refused:
-        training.fit(recipe(tmp_path / "nothing", parts=parts | {part: str(path)}), tmp_path / "run", device=CPU)
+    with pytest.raises(ConfigError, match=r"cannot start from .*other\.safetensors': its front end is") as refused:
+        training.fit(make_recipe(tmp_path / "nothing", parts=parts | {part: str(path)}), tmp_path / "run", device=CPU)
     assert "hop=128" in str(refused.value).split("; the recipe's is ")[0]
     assert not (tmp_path / "run").exists()
 
 
-# what they have heard
+# Songs and singers heard
 
 
-def heard_before(root: Path, told: list[str] | None = None, **fit_options: Any) -> Mapping[str, Any]:
-    report = [] if told is None else told
-    return guards.load_heard(recipe(root, **fit_options), root / "none", report.append, resume=False)
+def load_heard(root: Path, lines: list[str] | None = None, **fit_options: Any) -> Mapping[str, Any]:
+    report = [] if lines is None else lines
+    return guards.load_heard(make_recipe(root, **fit_options), root / "none", report.append, resume=False)
 
 
-def test_what_the_parts_had_heard_is_all_that_either_had(tmp_path: Path, parts: dict[str, str]) -> None:
-    told: list[str] = []
-    assert heard_before(tmp_path) == {}
-    assert heard_before(tmp_path, told, parts={"unet": parts["unet"]}) == HEARD["unet"]
+def test_heard_songs_and_singers_are_those_of_all_parts_together(tmp_path: Path, parts: dict[str, str]) -> None:
+    lines: list[str] = []
+    assert load_heard(tmp_path) == {}
+    assert load_heard(tmp_path, lines, parts={"unet": parts["unet"]}) == HEARD["unet"]
     both = {"songs": ["adasong4", "noether", "weyl"], "singers": ["ada", "hilbert"]}
-    assert heard_before(tmp_path, told, parts=parts) == both
-    assert told == []
+    assert load_heard(tmp_path, lines, parts=parts) == both
+    assert lines == []
     whole = store(tmp_path / "whole.safetensors", "uhnet", UHNET, heard={"songs": ["zuse"], "singers": []})
-    assert heard_before(tmp_path, init=whole, parts=parts) == both | {"songs": [*both["songs"], "zuse"]}
+    assert load_heard(tmp_path, init=whole, parts=parts) == both | {"songs": [*both["songs"], "zuse"]}
 
 
-def test_parts_that_do_not_tell_what_they_heard_are_named(tmp_path: Path, parts: dict[str, str]) -> None:
-    silent, told = store(tmp_path / "silent.safetensors", "hdpcl", CLUSTERING), list[str]()
-    assert heard_before(tmp_path, told, parts=parts | {"clustering": silent}) == HEARD["unet"]
-    assert told == [f"{silent} does not tell what it was trained on; make sure that no song held out here is among it"]
+def test_parts_that_do_not_say_what_they_heard_are_named(tmp_path: Path, parts: dict[str, str]) -> None:
+    silent, lines = store(tmp_path / "silent.safetensors", "hdpcl", CLUSTERING), list[str]()
+    assert load_heard(tmp_path, lines, parts=parts | {"clustering": silent}) == HEARD["unet"]
+    assert lines == [f"{silent} does not say what it was trained on; make sure that it has not heard any held-out song"]
 
 
-def test_a_run_from_parts_hands_on_what_they_had_heard_and_goes_on_without_them(
+def test_a_run_keeps_what_its_parts_have_heard_and_resumes_without_their_files(
     material: Material, dsd100_root: Path, tmp_path: Path
 ) -> None:
     run, made = tmp_path / "run", {}
     for part, net, options in (("clustering", "hdpcl", CLUSTERING), ("unet", "unet", UNET)):
         made[part] = store(tmp_path / f"{net}.safetensors", net, options, heard=HEARD[part])
-    chosen = recipe(dsd100_root, parts=made, steps=2)
+    chosen = make_recipe(dsd100_root, parts=made, steps=2)
     training.fit(chosen, run, device=CPU, should_stop=lambda: True)
     known = weights.load(str(run / "uhnet.safetensors")).metadata["heard"]
     own = material.heard
@@ -247,8 +234,8 @@ def test_a_run_from_parts_hands_on_what_they_had_heard_and_goes_on_without_them(
     for kind in ("songs", "singers"):
         assert known[kind] == sorted({*own[kind], *HEARD["clustering"][kind], *HEARD["unet"][kind]})
     assert recipes.read_recipe(str(run / "recipe.toml")) == chosen
-    told = weights.load(str(run / "uhnet.safetensors")).metadata["recipe"]["training"]
-    assert told["parts"] == {"clustering": "hdpcl.safetensors", "unet": "unet.safetensors"}  # and not where they were
+    settings = weights.load(str(run / "uhnet.safetensors")).metadata["recipe"]["training"]
+    assert settings["parts"] == {"clustering": "hdpcl.safetensors", "unet": "unet.safetensors"}  # without their folders
 
     before = json.loads((run / "tracks.json").read_text(encoding="utf-8"))["before"]
     assert before == {"songs": ["adasong4", "noether", "weyl"], "singers": ["ada", "hilbert"]}
@@ -260,15 +247,15 @@ def test_a_run_from_parts_hands_on_what_they_had_heard_and_goes_on_without_them(
 
 
 @pytest.mark.parametrize("known", [{"songs": ["curiesong6"]}, {"singers": ["curie"]}], ids=str)
-def test_a_song_or_singer_that_a_part_knows_is_not_held_out(
+def test_a_song_or_singer_that_a_part_has_heard_cannot_be_held_out(
     dsd100_root: Path, tmp_path: Path, parts: dict[str, str], known: dict[str, list[str]]
 ) -> None:
-    knows = store(tmp_path / "knows.safetensors", "hdpcl", CLUSTERING, heard=known)
+    path = store(tmp_path / "knows.safetensors", "hdpcl", CLUSTERING, heard=known)
     with pytest.raises(DatasetError, match=r"to validate or test on are also trained on: .*Curie"):
-        training.fit(recipe(dsd100_root, parts=parts | {"clustering": knows}), tmp_path / "run", device=CPU)
+        training.fit(make_recipe(dsd100_root, parts=parts | {"clustering": path}), tmp_path / "run", device=CPU)
 
 
-# recipes
+# Recipes
 
 
 def test_recipes_name_parts(dsd100_root: Path) -> None:
@@ -282,11 +269,11 @@ def test_recipes_name_parts(dsd100_root: Path) -> None:
         recipes.read_recipe("uhnet", ["training.parts=unet"])
 
 
-def test_a_part_without_a_name_starts_from_random_weights(
+def test_a_part_with_an_empty_name_starts_from_random_weights(
     material: Material, dsd100_root: Path, parts: dict[str, str]
 ) -> None:
     plain, some = (
-        Trainer(recipe(dsd100_root, parts=given), material, Team(device=CPU))
+        Trainer(make_recipe(dsd100_root, parts=given), material, Team(device=CPU))
         for given in ({}, parts | {"clustering": ""})
     )
     some.load_initial_weights()
@@ -297,6 +284,6 @@ def test_a_part_without_a_name_starts_from_random_weights(
     assert not torch.equal(kept["unet.head.weight"], random["unet.head.weight"])
 
 
-def test_a_part_that_is_no_name_is_refused() -> None:
+def test_a_part_must_be_a_string() -> None:
     with pytest.raises(ConfigError, match=r"training\.parts\.unet = 3: expected str"):
         recipes.read_recipe("uhnet", ["training.parts.unet=3"])

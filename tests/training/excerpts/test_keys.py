@@ -25,7 +25,7 @@ CHORD = tone(220.0) + tone(277.18) + tone(329.63)  # A major
 
 @pytest.mark.parametrize("off", [-2.0, -1.0, -1 / 3, 0.0, 1 / 3, 1.0, 2.0])
 @pytest.mark.parametrize("octave", [0.5, 1.0, 2.0])
-def test_a_tone_beside_the_root_is_moved_onto_it(off: float, octave: float) -> None:
+def test_a_tone_near_the_root_is_moved_onto_it(off: float, octave: float) -> None:
     voice = tone(220.0 * octave * 2 ** (off / 12))
     lone_root = tone(220.0)
     assert semitones(keys.find_matching_ratio(voice, lone_root, RATE)) == pytest.approx(-off, abs=0.34)
@@ -46,14 +46,14 @@ def test_the_ratio_is_within_three_semitones(seed: int, samples: int, rate: int)
 
 
 @pytest.mark.parametrize("silent", ["voice", "accompaniment", "both"])
-def test_silence_suits_everything(silent: str) -> None:
+def test_silence_is_not_moved(silent: str) -> None:
     nothing = np.zeros((2, 40_000), np.float32)
     voice = nothing if silent in ("voice", "both") else tone(233.08)
     accompaniment = nothing if silent in ("accompaniment", "both") else CHORD
     assert keys.find_matching_ratio(voice, accompaniment, RATE) == 1
 
 
-def test_a_profile_has_its_peak_at_the_tones_pitch_class_whatever_the_octave() -> None:
+def test_a_profile_peaks_at_the_pitch_class_of_the_tone_in_any_octave() -> None:
     profiles = [keys.compute_profile(tone(hz), RATE) for hz in (220.0, 440.0, 880.0)]
     assert all(one.shape == (keys.STEPS,) and (one >= 0).all() for one in profiles)
     assert len({int(one.argmax()) for one in profiles}) == 1
@@ -61,7 +61,7 @@ def test_a_profile_has_its_peak_at_the_tones_pitch_class_whatever_the_octave() -
     assert (fifth.argmax() - profiles[0].argmax()) % keys.STEPS == pytest.approx(7 * keys.STEPS / 12, abs=1)
 
 
-def test_level_means_nothing() -> None:
+def test_the_ratio_does_not_depend_on_levels() -> None:
     voice = tone(246.94)
     ratios = {keys.find_matching_ratio(voice * np.float32(gain), CHORD, RATE) for gain in (1e-3, 1.0, 100.0)}
     assert len(ratios) == 1

@@ -23,7 +23,7 @@ def complex_noise(*shape: int) -> Tensor:
 
 @st.composite
 def axes(draw: st.DrawFn, most: float) -> Tensor:
-    """Ascending places, up to 12 of them, at least 1e-4 of `most` apart."""
+    """Draw up to 12 ascending positions, at least 1e-4 of `most` apart."""
     places = draw(st.lists(st.integers(0, 10_000), min_size=1, max_size=12, unique=True))
     return torch.tensor(sorted(places), dtype=torch.float64) * (most / 10_000)
 
@@ -45,7 +45,7 @@ power = st.floats(0, 2.0**100, width=32, allow_subnormal=False)
 
 @settings(deadline=None, max_examples=25)
 @given(vocals=power, accompaniment=power)
-def test_ratio_stays_in_range_and_falls_to_the_other_source(vocals: float, accompaniment: float) -> None:
+def test_ratio_stays_in_range_and_leaves_the_rest_to_the_other_source(vocals: float, accompaniment: float) -> None:
     voice, rest = torch.tensor(vocals), torch.tensor(accompaniment)
     mask, other = masks.ratio(voice, rest), masks.ratio(rest, voice)
     assert 0 <= mask <= 1
@@ -75,9 +75,9 @@ def test_project_keeps_a_constant(
     rows: Tensor, to_rows: Tensor, seconds: Tensor, to_seconds: Tensor, value: float
 ) -> None:
     mask = torch.full((2, len(rows), len(seconds)), value)
-    there = masks.project(mask, rows_hz=rows, to_hz=to_rows, seconds=seconds, to_seconds=to_seconds)
-    assert there.shape == (2, len(to_rows), len(to_seconds))
-    torch.testing.assert_close(there, torch.full_like(there, value), rtol=1e-6, atol=0)
+    projected = masks.project(mask, rows_hz=rows, to_hz=to_rows, seconds=seconds, to_seconds=to_seconds)
+    assert projected.shape == (2, len(to_rows), len(to_seconds))
+    torch.testing.assert_close(projected, torch.full_like(projected, value), rtol=1e-6, atol=0)
 
 
 @settings(deadline=None, max_examples=25)
@@ -86,17 +86,17 @@ def test_project_never_leaves_the_range_of_the_mask(
     rows: Tensor, to_rows: Tensor, seconds: Tensor, to_seconds: Tensor, seed: int
 ) -> None:
     mask = uniform(1, len(rows), len(seconds), seed=seed).round(decimals=1)
-    there = masks.project(mask, rows_hz=rows, to_hz=to_rows, seconds=seconds, to_seconds=to_seconds)
-    assert there.min() >= mask.min() - 1e-6
-    assert there.max() <= mask.max() + 1e-6
+    projected = masks.project(mask, rows_hz=rows, to_hz=to_rows, seconds=seconds, to_seconds=to_seconds)
+    assert projected.min() >= mask.min() - 1e-6
+    assert projected.max() <= mask.max() + 1e-6
 
 
 @settings(deadline=None, max_examples=25)
 @given(rows=axes(8000), seconds=axes(10), seed=st.integers(0, 99))
 def test_project_onto_its_own_grid_changes_nothing(rows: Tensor, seconds: Tensor, seed: int) -> None:
     mask = uniform(2, 1, len(rows), len(seconds), seed=seed)
-    there = masks.project(mask, rows_hz=rows, to_hz=rows, seconds=seconds, to_seconds=seconds)
-    assert torch.equal(there, mask)
+    projected = masks.project(mask, rows_hz=rows, to_hz=rows, seconds=seconds, to_seconds=seconds)
+    assert torch.equal(projected, mask)
 
 
 @settings(deadline=None, max_examples=25)
@@ -104,44 +104,44 @@ def test_project_onto_its_own_grid_changes_nothing(rows: Tensor, seconds: Tensor
 def test_project_is_linear_between_rows_and_frames(
     rows: Tensor, to_rows: Tensor, seconds: Tensor, to_seconds: Tensor, seed: int
 ) -> None:
-    to_rows = to_rows[to_rows <= rows[-1]]  # above the last row another rule holds
+    to_rows = to_rows[to_rows <= rows[-1]]  # above the last row the mask continues with a mean
     mask = uniform(len(rows), len(seconds), seed=seed)
-    there = masks.project(mask, rows_hz=rows, to_hz=to_rows, seconds=seconds, to_seconds=to_seconds)
+    projected = masks.project(mask, rows_hz=rows, to_hz=to_rows, seconds=seconds, to_seconds=to_seconds)
     frames = [np.interp(to_seconds, seconds, row) for row in mask.double().numpy()]
     columns = [np.interp(to_rows, rows, column) for column in np.array(frames).T]
     expected = np.array(columns).T.reshape(len(to_rows), len(to_seconds))
-    np.testing.assert_allclose(there.numpy(), expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(projected.numpy(), expected, rtol=0, atol=1e-6)
 
 
-def test_project_holds_before_the_first_and_after_the_last_frame_and_below_the_lowest_row() -> None:
+def test_project_keeps_the_outermost_values_before_and_after_all_frames_and_below_the_lowest_row() -> None:
     mask = uniform(9, 6)
-    there = masks.project(
+    projected = masks.project(
         mask,
         rows_hz=UP_TO_8K + 500,
         to_hz=torch.tensor([0.0, 499.0, 500.0]).double(),
         seconds=SECONDS + 1,
         to_seconds=torch.tensor([0.0, 0.9, 1.0, 1.5, 1.6, 100.0]).double(),
     )
-    torch.testing.assert_close(there, mask[0, [0, 0, 0, 5, 5, 5]].expand(3, 6), rtol=0, atol=1e-6)
+    torch.testing.assert_close(projected, mask[0, [0, 0, 0, 5, 5, 5]].expand(3, 6), rtol=0, atol=1e-6)
 
 
-def test_project_goes_on_above_the_band_with_the_mean_of_its_top_quarter() -> None:
+def test_project_continues_above_the_band_with_the_mean_of_its_top_quarter() -> None:
     mask = uniform(2, 9, 6)
     above = torch.tensor([8000.5, 9000, 22_050]).double()
-    there = masks.project(mask, rows_hz=UP_TO_8K, to_hz=above, seconds=SECONDS, to_seconds=SECONDS)
+    projected = masks.project(mask, rows_hz=UP_TO_8K, to_hz=above, seconds=SECONDS, to_seconds=SECONDS)
     expected = mask[:, 6:].mean(dim=1, keepdim=True)  # rows at 6, 7 and 8 kHz
-    torch.testing.assert_close(there, expected.expand(2, 3, 6), rtol=0, atol=1e-6)
+    torch.testing.assert_close(projected, expected.expand(2, 3, 6), rtol=0, atol=1e-6)
 
 
 # apply
 
 
-def test_mask_of_ones_gives_the_mixture() -> None:
+def test_a_mask_of_ones_returns_the_mixture() -> None:
     spectrum = complex_noise(2, 5, 4)
     assert torch.equal(masks.apply(torch.ones(2, 5, 4), spectrum), spectrum)
 
 
-def test_mask_of_zeros_gives_silence() -> None:
+def test_a_mask_of_zeros_returns_silence() -> None:
     assert masks.apply(torch.zeros(2, 5, 4), complex_noise(2, 5, 4)).abs().max() == 0
 
 
@@ -170,17 +170,17 @@ def test_one_channel_of_mask_serves_every_channel_of_the_mixture() -> None:
         assert torch.equal(vocals[:, channel], masks.apply(mask[:, 0], spectrum[:, channel]))
 
 
-# remainder
+# split_mixture
 
 
 def step(*parts: Tensor) -> np.ndarray:
-    """The float32 rounding step at the largest of `parts`."""
+    """Return the float32 rounding step at the largest of `parts`."""
     largest = np.max([part.abs().numpy() for part in parts], axis=0)
     return np.spacing(largest).astype(np.float64)
 
 
-def check_remainder(mixture: Tensor, vocals: Tensor) -> tuple[Tensor, Tensor]:
-    """What holds for all inputs; gives the parts."""
+def check_split(mixture: Tensor, vocals: Tensor) -> tuple[Tensor, Tensor]:
+    """Check what holds for all inputs, and return the parts."""
     kept, accompaniment = masks.split_mixture(mixture, vocals)
     assert kept.dtype == accompaniment.dtype == torch.float32
     moved = (kept.double() - vocals.double()).abs().numpy()
@@ -198,7 +198,7 @@ def waves(most: float) -> st.SearchStrategy[list[float]]:
 @given(levels=st.lists(st.integers(-(2**15), 2**15 - 1), min_size=20, max_size=20), vocals=waves(128))
 def test_parts_sum_to_any_16_bit_mixture_bit_for_bit(levels: list[int], vocals: list[float]) -> None:
     mixture = torch.tensor(levels) / 2**15
-    kept, accompaniment = check_remainder(mixture, torch.tensor(vocals))
+    kept, accompaniment = check_split(mixture, torch.tensor(vocals))
     assert torch.equal(kept + accompaniment, mixture)
 
 
@@ -207,24 +207,24 @@ def test_parts_sum_to_any_16_bit_mixture_bit_for_bit(levels: list[int], vocals: 
 @example(levels=[1, -1, 2**23 - 1, -(2**23)] * 5, vocals=[1.0] * 10 + [-1.0] * 10)
 def test_parts_sum_to_any_24_bit_mixture_bit_for_bit(levels: list[int], vocals: list[float]) -> None:
     mixture = torch.tensor(levels) / 2**23
-    kept, accompaniment = check_remainder(mixture, torch.tensor(vocals))
+    kept, accompaniment = check_split(mixture, torch.tensor(vocals))
     assert torch.equal(kept + accompaniment, mixture)
 
 
 @settings(deadline=None, max_examples=50)
 @given(mixture=waves(2.0**60), shares=waves(1))
-def test_parts_sum_to_any_mixture_that_is_not_smaller_than_its_vocals(
+def test_parts_sum_to_any_mixture_that_is_at_least_as_large_as_its_vocals(
     mixture: list[float], shares: list[float]
 ) -> None:
     whole = torch.tensor(mixture)
-    kept, accompaniment = check_remainder(whole, whole * torch.tensor(shares))
+    kept, accompaniment = check_split(whole, whole * torch.tensor(shares))
     assert torch.equal(kept + accompaniment, whole)
 
 
 @settings(deadline=None, max_examples=25)
 @given(mixture=waves(2.0**60), vocals=waves(2.0**60))
 def test_parts_sum_to_any_mixture_within_half_a_step(mixture: list[float], vocals: list[float]) -> None:
-    check_remainder(torch.tensor(mixture), torch.tensor(vocals))
+    check_split(torch.tensor(mixture), torch.tensor(vocals))
 
 
 @settings(deadline=None, max_examples=25)
@@ -232,10 +232,10 @@ def test_parts_sum_to_any_mixture_within_half_a_step(mixture: list[float], vocal
 def test_parts_sum_to_noise_of_any_level_within_half_a_step(seed: int, exponent: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     mixture = torch.randn(500, generator=generator)
-    check_remainder(mixture, torch.randn(500, generator=generator) * 2.0**exponent)
+    check_split(mixture, torch.randn(500, generator=generator) * 2.0**exponent)
 
 
-def test_vocals_of_nothing_and_of_everything_are_kept_exactly() -> None:
+def test_silent_vocals_and_vocals_equal_to_the_mixture_are_kept_exactly() -> None:
     mixture = uniform(2, 1000) - 0.5
     kept, accompaniment = masks.split_mixture(mixture, mixture)
     assert torch.equal(kept, mixture)
@@ -245,25 +245,25 @@ def test_vocals_of_nothing_and_of_everything_are_kept_exactly() -> None:
     assert torch.equal(accompaniment, mixture)
 
 
-# habits
+# inputs and caches
 
 
 def test_no_function_changes_its_inputs() -> None:
     mask, other, spectrum = uniform(2, 9, 6), uniform(2, 9, 6, seed=3), complex_noise(2, 9, 6)
     mask[0, 0, 0] = float("nan")
     to_seconds = SECONDS / 2
-    given_ = [mask, other, spectrum, UP_TO_8K, SECONDS, to_seconds]
-    before = [tensor.clone() for tensor in given_]
+    inputs = [mask, other, spectrum, UP_TO_8K, SECONDS, to_seconds]
+    before = [tensor.clone() for tensor in inputs]
     masks.ratio(mask, other)
     masks.binary(mask, other)
     masks.project(mask, rows_hz=UP_TO_8K, to_hz=UP_TO_8K * 2, seconds=SECONDS, to_seconds=to_seconds)
     masks.apply(mask, spectrum)
     masks.split_mixture(mask, other)
-    for tensor, kept in zip(given_, before, strict=True):
+    for tensor, kept in zip(inputs, before, strict=True):
         torch.testing.assert_close(tensor, kept, rtol=0, atol=0, equal_nan=True)
 
 
-def test_row_map_first_made_in_inference_still_serves_training() -> None:
+def test_a_row_matrix_cached_in_inference_still_serves_training() -> None:
     rows, freqs = (123.0, 456.0), (123.0, 234.0, 345.0)
     with torch.inference_mode():
         masks.make_row_matrix(rows, freqs)

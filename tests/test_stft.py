@@ -36,7 +36,7 @@ def grids(draw: st.DrawFn) -> Grid:
 
 @st.composite
 def cuts(draw: st.DrawFn, most: int) -> tuple[int, list[int]]:
-    """A length and the places where it is cut; equal places make empty pieces."""
+    """Draw a length and the places where to cut it; equal places make empty blocks."""
     length = draw(st.integers(1, most))
     places = draw(st.lists(st.integers(0, length), max_size=6))
     return length, [0, *sorted(places), length]
@@ -60,14 +60,14 @@ def test_inverse_undoes_forward_around_window_and_hop(grid: Grid, length: int) -
 
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("n_fft", [4, 256, 1_000])
-def test_window_is_scipys_periodic_one(window: Literal["hann", "hamming"], n_fft: int) -> None:
+def test_the_window_is_scipys_periodic_window(window: Literal["hann", "hamming"], n_fft: int) -> None:
     grid = Grid(rate=16_000, n_fft=n_fft, hop=n_fft // 4, window=window)
-    theirs = scipy.signal.get_window(window, n_fft, fftbins=True)
-    np.testing.assert_allclose(grid.make_window().numpy(), theirs, rtol=0, atol=1e-6)
+    reference = scipy.signal.get_window(window, n_fft, fftbins=True)
+    np.testing.assert_allclose(grid.make_window().numpy(), reference, rtol=0, atol=1e-6)
 
 
-def test_a_frame_of_a_click_at_its_centre_has_the_windows_peak_and_one_at_its_edge_the_windows_edge() -> None:
-    """Both windows are 1 in the middle; at the edge Hann's is 0 and Hamming's 0.08."""
+def test_a_click_gets_the_windows_peak_at_a_frame_centre_and_its_edge_at_a_frame_edge() -> None:
+    """Both windows are 1 in the middle. At the edge the Hann window is 0 and the Hamming window 0.08."""
     for grid, edge in ((GRID, 0.0), (HAMMING, 0.08)):
         click = torch.zeros(1, 2 * grid.n_fft)
         click[0, grid.n_fft] = 1
@@ -94,8 +94,8 @@ def test_analysis_does_not_depend_on_how_a_signal_is_cut(grid: Grid, cut: tuple[
     length, places = cut
     mixture = sound(2, length)
     analysis = stft.Analysis(grid)
-    pieces = [analysis.push(mixture[..., a:b]) for a, b in itertools.pairwise(places)]
-    streamed = torch.cat([*pieces, analysis.finish()], dim=-1)
+    parts = [analysis.push(mixture[..., a:b]) for a, b in itertools.pairwise(places)]
+    streamed = torch.cat([*parts, analysis.finish()], dim=-1)
     torch.testing.assert_close(streamed, stft.forward(mixture, grid), rtol=0, atol=1e-5)
 
 
@@ -103,16 +103,16 @@ def test_analysis_does_not_depend_on_how_a_signal_is_cut(grid: Grid, cut: tuple[
 @given(grid=grids(), cut=cuts(40))
 def test_synthesis_does_not_depend_on_how_a_spectrum_is_cut(grid: Grid, cut: tuple[int, list[int]]) -> None:
     frames, places = cut
-    parts = sound(2, 2, grid.freqs, frames)
-    spectrum = torch.complex(parts[0], parts[1])
+    real, imag = sound(2, 2, grid.freqs, frames)
+    spectrum = torch.complex(real, imag)
     length = (frames - 1) * grid.hop
     synthesis = stft.Synthesis(grid)
-    pieces = [synthesis.push(spectrum[..., a:b]) for a, b in itertools.pairwise(places)]
-    streamed = torch.cat([*pieces, synthesis.finish()], dim=-1)[..., :length]
+    parts = [synthesis.push(spectrum[..., a:b]) for a, b in itertools.pairwise(places)]
+    streamed = torch.cat([*parts, synthesis.finish()], dim=-1)[..., :length]
     torch.testing.assert_close(streamed, stft.inverse(spectrum, grid, length), rtol=0, atol=1e-5)
 
 
-def test_analysis_gives_a_frame_as_soon_as_its_last_sample_is_there() -> None:
+def test_analysis_returns_a_frame_as_soon_as_its_last_sample_arrives() -> None:
     analysis = stft.Analysis(GRID)
     assert analysis.push(sound(1, 127)).shape[-1] == 0
     assert analysis.push(sound(1, 1)).shape[-1] == 1  # frame 0 sees samples -128 to 127
@@ -122,22 +122,24 @@ def test_analysis_gives_a_frame_as_soon_as_its_last_sample_is_there() -> None:
 
 def test_streaming_keeps_no_more_than_a_window() -> None:
     analysis, synthesis = stft.Analysis(GRID), stft.Synthesis(GRID)
-    given_back = 0
-    for section in range(1, 20):
-        given_back += synthesis.push(analysis.push(sound(1, 100))).shape[-1]
-        assert 100 * section - given_back < 2 * GRID.n_fft
+    returned = 0
+    for count in range(1, 20):
+        returned += synthesis.push(analysis.push(sound(1, 100))).shape[-1]
+        assert 100 * count - returned < 2 * GRID.n_fft
 
 
 @pytest.mark.parametrize("samples", [1000, 1024, 1027])
 @pytest.mark.parametrize("hop", [64, 128])
 @pytest.mark.parametrize("window", WINDOWS)
-def test_shared_frames_are_those_of_librosa(samples: int, hop: int, window: Literal["hann", "hamming"]) -> None:
+def test_frames_equal_those_of_librosa(samples: int, hop: int, window: Literal["hann", "hamming"]) -> None:
     grid = Grid(rate=16_000, n_fft=256, hop=hop, window=window)
     mixture = sound(samples)
-    theirs = librosa.stft(mixture.numpy(), n_fft=256, hop_length=hop, window=window, center=True, pad_mode="constant")
+    reference = librosa.stft(
+        mixture.numpy(), n_fft=256, hop_length=hop, window=window, center=True, pad_mode="constant"
+    )
     ours = stft.forward(mixture[None], grid)[0].numpy()
-    assert ours.shape[-1] - theirs.shape[-1] in (0, 1)  # theirs stops at the last full hop
-    np.testing.assert_allclose(ours[:, : theirs.shape[-1]], theirs, rtol=0, atol=1e-5)
+    assert ours.shape[-1] - reference.shape[-1] in (0, 1)  # it stops at the last full hop
+    np.testing.assert_allclose(ours[:, : reference.shape[-1]], reference, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -145,21 +147,21 @@ def test_shared_frames_are_those_of_librosa(samples: int, hop: int, window: Lite
     [(GRID, torch.hann_window(GRID.n_fft)), (HAMMING, torch.hamming_window(GRID.n_fft))],
     ids=WINDOWS,
 )
-def test_inverse_is_that_of_torch_also_for_spectra_that_no_signal_has(grid: Grid, window: Tensor) -> None:
+def test_inverse_equals_torchs_even_for_spectra_that_no_signal_has(grid: Grid, window: Tensor) -> None:
     parts = sound(2, 2, grid.freqs, 20)
     spectrum = torch.complex(parts[0], parts[1])
     length = 19 * grid.hop
-    theirs = torch.istft(spectrum, grid.n_fft, grid.hop, window=window, center=True, length=length)
-    torch.testing.assert_close(stft.inverse(spectrum, grid, length), theirs, rtol=0, atol=1e-6)
+    reference = torch.istft(spectrum, grid.n_fft, grid.hop, window=window, center=True, length=length)
+    torch.testing.assert_close(stft.inverse(spectrum, grid, length), reference, rtol=0, atol=1e-6)
 
 
-def test_inverse_is_that_of_librosa() -> None:
+def test_inverse_equals_librosas() -> None:
     parts = sound(2, GRID.freqs, 20, seed=1)
     spectrum = torch.complex(parts[0], parts[1])
     length = 19 * GRID.hop
-    theirs = librosa.istft(spectrum.numpy(), hop_length=GRID.hop, window="hann", center=True, length=length)
+    reference = librosa.istft(spectrum.numpy(), hop_length=GRID.hop, window="hann", center=True, length=length)
     ours = stft.inverse(spectrum[None], GRID, length)[0]
-    np.testing.assert_allclose(ours.numpy(), theirs, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(ours.numpy(), reference, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("frame", [0, 1, 5, 9])
@@ -179,7 +181,7 @@ def test_frame_is_centred_on_frame_times_hop(frame: int) -> None:
             assert loud[column].item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_sine_stands_in_its_row() -> None:
+def test_a_sine_appears_in_its_own_row() -> None:
     row = 20
     seconds = torch.arange(4096) / GRID.rate
     sine = torch.sin(2 * torch.pi * GRID.hz[row] * seconds).float()[None]
@@ -213,7 +215,7 @@ def test_gradient_of_a_linear_function_of_the_spectrum_is_the_function() -> None
     torch.testing.assert_close((mixture.grad * other).sum(), linear(other), rtol=1e-4, atol=1e-3)
 
 
-def test_transforms_leave_their_inputs_alone() -> None:
+def test_transforms_do_not_change_their_inputs() -> None:
     mixture = sound(2, 300)
     before = mixture.clone()
     spectrum = stft.forward(mixture, GRID)
@@ -230,7 +232,7 @@ def test_a_signal_without_samples_is_refused() -> None:
         stft.Analysis(GRID).finish()
 
 
-def test_a_spectrum_that_never_came_is_refused() -> None:
+def test_a_spectrum_without_frames_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one frame"):
         stft.Synthesis(GRID).finish()
     synthesis = stft.Synthesis(GRID)
@@ -266,7 +268,7 @@ def test_at_rate_keeps_hz_seconds_and_window(
 @pytest.mark.parametrize("hop", [2, 64, 160, 240, 256, 480, 512])
 @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
 @pytest.mark.parametrize("window", WINDOWS)
-def test_at_its_own_rate_a_grid_gives_itself(hop: int, rate: int, window: Literal["hann", "hamming"]) -> None:
+def test_at_its_own_rate_a_grid_stays_the_same(hop: int, rate: int, window: Literal["hann", "hamming"]) -> None:
     grid = Grid(rate=rate, n_fft=4 * hop, hop=hop, window=window)
     assert grid.at_rate(rate) == grid
 
@@ -295,3 +297,30 @@ def test_grids_of_different_windows_are_different() -> None:
 def test_grid_without_exact_inverse_is_refused(rate: int, n_fft: int, hop: int) -> None:
     with pytest.raises(ConfigError, match=f"n_fft {n_fft}, hop {hop}"):
         Grid(rate=rate, n_fft=n_fft, hop=hop)
+
+
+def has_only_small_factors(number: int) -> bool:
+    for factor in (2, 3, 5):
+        while number % factor == 0:
+            number //= factor
+    return number == 1
+
+
+@settings(deadline=None, max_examples=50)
+@given(length=st.integers(1, 20_000), multiple_of=st.sampled_from([1, 2, 4_096]))
+def test_the_next_fast_length_is_the_smallest_that_is_long_enough(length: int, multiple_of: int) -> None:
+    found = stft.next_fast_length(length, multiple_of=multiple_of)
+    assert has_only_small_factors(found)
+    assert found % multiple_of == 0
+    smaller = range(-(-length // multiple_of) * multiple_of, found, multiple_of)
+    assert not any(map(has_only_small_factors, smaller))
+
+
+@settings(deadline=None, max_examples=50)
+@given(length=st.floats(0.1, 2_000))
+def test_no_even_fast_length_is_nearer_than_the_nearest(length: float) -> None:
+    found = stft.nearest_fast_length(length)
+    assert found % 2 == 0
+    assert has_only_small_factors(found)
+    others = [even for even in range(2, 2 * round(length) + 4, 2) if has_only_small_factors(even)]
+    assert abs(found - length) == min(abs(other - length) for other in others)

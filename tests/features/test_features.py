@@ -20,43 +20,45 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def see(front_end: LogMel, samples: Tensor) -> Tensor:
-    """What a net sees of ``(batch, channel, time)``, as one chunk."""
+def compute_features(front_end: LogMel, samples: Tensor) -> Tensor:
+    """Return a net's input for sound ``(batch, channel, time)``, as one chunk."""
     return front_end.normalise(front_end.analyse(stft.forward(samples, front_end.grid)))
 
 
 def song() -> Tensor:
-    """Noise that swells, with a pause and a tone: a chunk with some 60 dB between loud and quiet."""
+    """Return noise that swells, with a pause and a tone: a chunk with a dynamic range of some 60 dB."""
     time = torch.arange(15 * SMALL.hop)
     swell = 10 ** (-3 * (1 - time / len(time)))
     tone = torch.sin(2 * torch.pi * 440 * time / SMALL.rate)
     return (noise(2, 2, len(time)) * swell + tone) * (time > 500)
 
 
-def weights(front_end: LogMel) -> Tensor:
-    """The matrix of `analyse`, ``(band, freq)``, read off one row at a time."""
+def analysis_matrix(front_end: LogMel) -> Tensor:
+    """Return the matrix of `analyse`, ``(band, freq)``, found one row at a time."""
     spectrum = torch.eye(front_end.grid.freqs).to(torch.complex64)
     return front_end.analyse(spectrum[None])[0]
 
 
 @pytest.mark.parametrize("gain", [1e-4, 1e-2, 0.3, 7.0, 1e3])
-def test_level_of_a_chunk_does_not_matter(gain: float) -> None:
-    torch.testing.assert_close(see(SMALL, song() * gain), see(SMALL, song()), rtol=0, atol=1e-4)
+def test_the_level_of_a_chunk_does_not_matter(gain: float) -> None:
+    torch.testing.assert_close(
+        compute_features(SMALL, song() * gain), compute_features(SMALL, song()), rtol=0, atol=1e-4
+    )
 
 
-def test_chunks_of_a_batch_are_levelled_each_on_its_own() -> None:
+def test_each_chunk_of_a_batch_is_normalised_on_its_own() -> None:
     samples = song()
     samples[0] *= 100
-    together = see(SMALL, samples)
-    torch.testing.assert_close(together[1:], see(SMALL, samples[1:]), rtol=0, atol=1e-5)
-    torch.testing.assert_close(together[:1], see(SMALL, samples[:1]), rtol=0, atol=1e-5)
+    together = compute_features(SMALL, samples)
+    torch.testing.assert_close(together[1:], compute_features(SMALL, samples[1:]), rtol=0, atol=1e-5)
+    torch.testing.assert_close(together[:1], compute_features(SMALL, samples[:1]), rtol=0, atol=1e-5)
 
 
 def test_silence_is_a_finite_constant_at_the_floor() -> None:
-    features = see(SMALL, torch.zeros(1, 2, 2000))
+    features = compute_features(SMALL, torch.zeros(1, 2, 2000))
     assert (features == features[0, 0, 0, 0]).all()
     assert features[0, 0, 0, 0].item() == pytest.approx(-2, abs=1e-5)  # (floor - floor / 2) / 20
-    assert features[0, 0, 0, 0] <= see(SMALL, song()).min()
+    assert features[0, 0, 0, 0] <= compute_features(SMALL, song()).min()
 
 
 def test_bin_at_the_mean_of_its_chunk_lies_half_the_floor_above_zero() -> None:
@@ -70,7 +72,7 @@ def test_features_step_by_decibels() -> None:
     torch.testing.assert_close(features.diff() * 20, torch.tensor([10.0, 10.0]), rtol=0, atol=1e-4)
 
 
-def test_what_lies_far_below_the_mean_counts_as_silence() -> None:
+def test_bins_far_below_the_mean_count_as_silence() -> None:
     power = torch.ones(1, 1, 32, 16)
     power[0, 0, 3, 3] = 1e-12
     features = SMALL.normalise(power)
@@ -78,7 +80,7 @@ def test_what_lies_far_below_the_mean_counts_as_silence() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5])
-def test_shape(channels: int) -> None:
+def test_all_channels_share_one_row_of_features(channels: int) -> None:
     spectrum = stft.forward(noise(3, channels, 15 * SMALL.hop), SMALL.grid)
     power = SMALL.analyse(spectrum)
     assert power.shape == (3, 1, 32, 16)
@@ -87,20 +89,20 @@ def test_shape(channels: int) -> None:
     assert SMALL.normalise(power).shape == (3, 1, 32, 16)
 
 
-def test_chunk_samples_lie_under_a_chunk_of_frames() -> None:
+def test_chunk_samples_fill_a_chunk_of_frames() -> None:
     assert SMALL.grid.count_frames(SMALL.chunk_samples) == SMALL.frames
     assert LogMel().chunk_samples == 127 * 256
 
 
 @pytest.mark.parametrize("front_end", [LogMel(), SMALL], ids=["default", "small"])
 def test_bands_are_the_triangles_of_librosa_with_sum_one(front_end: LogMel) -> None:
-    bank = weights(front_end).double()
+    bank = analysis_matrix(front_end).double()
     torch.testing.assert_close(bank.sum(dim=1), torch.ones(front_end.bands).double(), rtol=0, atol=1e-6)
-    theirs = librosa.filters.mel(
+    reference = librosa.filters.mel(
         sr=front_end.rate, n_fft=front_end.n_fft, n_mels=front_end.bands, norm=None, dtype=np.float64
     )
-    theirs = theirs / theirs.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(bank.numpy(), theirs, rtol=0, atol=1e-6)
+    reference = reference / reference.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(bank.numpy(), reference, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("front_end", [LogMel(), SMALL], ids=["default", "small"])
@@ -110,24 +112,24 @@ def test_band_hz_is_the_peak_of_each_triangle(front_end: LogMel) -> None:
     assert (hz.diff() > 0).all()
     assert hz[0] > 0
     assert hz[-1] < front_end.rate / 2
-    peaks = front_end.grid.hz[weights(front_end).argmax(dim=1)]
+    peaks = front_end.grid.hz[analysis_matrix(front_end).argmax(dim=1)]
     assert ((peaks - hz).abs() <= front_end.rate / front_end.n_fft).all()
 
 
-def test_tone_stands_in_the_band_that_band_hz_says() -> None:
+def test_a_tone_appears_in_the_band_at_its_hz() -> None:
     front_end = LogMel()
     for band in (20, 64, 110):
         time = torch.arange(8 * front_end.hop) / front_end.rate
         tone = torch.sin(2 * torch.pi * front_end.band_hz[band] * time).float()
-        features = see(front_end, tone[None, None])
+        features = compute_features(front_end, tone[None, None])
         assert features[0, 0, :, 4].argmax().item() == band
 
 
 def test_opposite_phase_stereo_looks_like_stereo_in_phase_and_like_mono() -> None:
     mono = noise(1, 1, 2000)
-    in_phase = see(SMALL, torch.cat([mono, mono], dim=1))
-    assert torch.equal(see(SMALL, torch.cat([mono, -mono], dim=1)), in_phase)
-    torch.testing.assert_close(see(SMALL, mono), in_phase, rtol=0, atol=1e-5)
+    in_phase = compute_features(SMALL, torch.cat([mono, mono], dim=1))
+    assert torch.equal(compute_features(SMALL, torch.cat([mono, -mono], dim=1)), in_phase)
+    torch.testing.assert_close(compute_features(SMALL, mono), in_phase, rtol=0, atol=1e-5)
 
 
 def test_constant_power_density_gives_equal_values() -> None:
@@ -149,7 +151,7 @@ def test_analyse_works_frame_by_frame() -> None:
         torch.testing.assert_close(SMALL.analyse(spectrum[..., frame : frame + 1]), whole[..., frame : frame + 1])
 
 
-def test_inputs_are_left_alone() -> None:
+def test_inputs_are_not_changed() -> None:
     spectrum = stft.forward(noise(2, 2, 2000), SMALL.grid)
     before = spectrum.clone()
     power = SMALL.analyse(spectrum)
@@ -178,12 +180,12 @@ def test_too_many_bands_for_the_window_are_refused() -> None:
     ],
     ids=str,
 )
-def test_values_without_meaning_are_refused(settings: dict[str, Any]) -> None:
+def test_values_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         LogMel(**settings)
 
 
-def test_front_end_first_used_in_inference_still_serves_training() -> None:
+def test_a_front_end_first_used_in_inference_still_serves_training() -> None:
     front_end = LogMel(rate=8_000, n_fft=512, hop=128, bands=17)
     samples = noise(1, 2000).requires_grad_()
     with torch.inference_mode():
@@ -193,7 +195,7 @@ def test_front_end_first_used_in_inference_still_serves_training() -> None:
     assert samples.grad.abs().max() > 0
 
 
-def test_registered_by_name() -> None:
+def test_front_ends_are_registered_by_their_kind() -> None:
     assert {kind().kind: kind for kind in (LogMel, Linear, MFCC)} == FRONT_ENDS
 
 
@@ -205,15 +207,17 @@ MONO = Linear(rate=8_000, n_fft=256, hop=64, freqs=129, frames=16, channels=1)
 
 @pytest.mark.parametrize("front_end", [STEREO, MONO], ids=["stereo", "mono"])
 @pytest.mark.parametrize("gain", [1e-4, 0.3, 1e3])
-def test_linear_features_do_not_know_the_level(front_end: Linear, gain: float) -> None:
+def test_linear_features_do_not_depend_on_the_level(front_end: Linear, gain: float) -> None:
     samples = noise(2, 2, 1000)
-    torch.testing.assert_close(see(front_end, samples * gain), see(front_end, samples), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        compute_features(front_end, samples * gain), compute_features(front_end, samples), rtol=1e-3, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize(("compression", "exponent"), [(2.0, 1.0), (0.0, 0.5), (2.0, 0.25)])
 @pytest.mark.parametrize("freqs", [50, 129])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_linear_features_are_compressed_magnitudes_against_the_chunks_level(
+def test_linear_features_are_compressed_magnitudes_relative_to_the_chunks_level(
     freqs: int, channels: int, compression: float, exponent: float
 ) -> None:
     how = {"compression": compression, "exponent": exponent}
@@ -226,34 +230,34 @@ def test_linear_features_are_compressed_magnitudes_against_the_chunks_level(
 
 
 def test_linear_silence_is_zero() -> None:
-    assert not see(STEREO, torch.zeros(1, 2, 1000)).any()
+    assert not compute_features(STEREO, torch.zeros(1, 2, 1000)).any()
 
 
-def test_a_mono_net_is_shown_the_mean_power_of_all_channels() -> None:
+def test_a_mono_net_sees_the_mean_power_of_all_channels() -> None:
     spectrum = stft.forward(noise(3, 1000), MONO.grid)
     power = MONO.analyse(spectrum)
     torch.testing.assert_close(power, spectrum.abs().square().mean(dim=0, keepdim=True))
     assert MONO.group_channels(power[None]).shape == (1, 1, 129, power.shape[-1])
 
 
-def test_linear_rows_lie_where_the_stft_has_them() -> None:
+def test_linear_rows_are_those_of_the_stft() -> None:
     assert torch.equal(STEREO.band_hz, STEREO.grid.hz[:50])
     assert Linear().band_hz[-1].item() == pytest.approx(1023 * 44_100 / 4096)
 
 
 @pytest.mark.parametrize("channels", range(1, 7))
-def test_channels_are_dealt_out_in_pairs_and_their_masks_come_back(channels: int) -> None:
+def test_channels_are_grouped_in_pairs_and_their_masks_ungrouped(channels: int) -> None:
     power = noise(3, channels, 50, 16).square()
     pairs = STEREO.group_channels(power)
     assert pairs.shape == (3 * ((channels + 1) // 2), 2, 50, 16)
     torch.testing.assert_close(STEREO.ungroup_channels(pairs, channels), power)
-    first = pairs[: len(pairs) // 3]  # those of the first chunk come first
+    first = pairs[: len(pairs) // 3]  # the groups of one chunk stay together
     torch.testing.assert_close(first.flatten(0, 1)[:channels], power[0])
 
 
-def test_a_channel_shown_twice_gets_the_mean_of_its_masks() -> None:
-    masks = torch.tensor([0.1, 0.5, 0.2, 0.8]).reshape(2, 2, 1, 1).expand(-1, -1, 50, 16)
-    got = STEREO.ungroup_channels(masks, 3)
+def test_a_channel_that_the_net_sees_twice_gets_the_mean_of_its_masks() -> None:
+    pair_masks = torch.tensor([0.1, 0.5, 0.2, 0.8]).reshape(2, 2, 1, 1).expand(-1, -1, 50, 16)
+    got = STEREO.ungroup_channels(pair_masks, 3)
     torch.testing.assert_close(got[0, :, 0, 0], torch.tensor([0.1, 0.5, 0.5]))
 
 
@@ -263,12 +267,12 @@ def test_one_mask_for_both_channels_of_a_net_serves_both() -> None:
 
 
 @pytest.mark.parametrize("front_end", [SMALL, MONO], ids=["log-mel", "mono"])
-def test_one_mask_for_all_channels_stays_one(front_end: FrontEnd) -> None:
+def test_one_mask_for_all_channels_stays_one_mask(front_end: FrontEnd) -> None:
     mask = torch.rand(2, 1, 5, 3)
     assert torch.equal(front_end.ungroup_channels(mask, 2), mask)
 
 
-def test_no_chunks_are_arranged_to_none() -> None:
+def test_no_chunks_become_no_groups() -> None:
     assert STEREO.group_channels(torch.zeros(0, 3, 50, 16)).shape == (0, 2, 50, 16)
 
 
@@ -283,7 +287,7 @@ def test_on_its_own_grid_a_mask_is_projected_as_on_any_other(front_end: FrontEnd
     torch.testing.assert_close(got, expected)
 
 
-def test_on_another_grid_a_mask_is_where_it_was_in_seconds_and_hz() -> None:
+def test_on_another_grid_a_mask_keeps_its_place_in_seconds_and_hz() -> None:
     mask = torch.zeros(50, 40)
     mask[20, 10:20] = 1
     grid = Grid(rate=16_000, n_fft=1024, hop=256)
@@ -306,6 +310,6 @@ def test_on_another_grid_a_mask_is_where_it_was_in_seconds_and_hz() -> None:
     ],
     ids=str,
 )
-def test_linear_values_without_meaning_are_refused(settings: dict[str, Any]) -> None:
+def test_linear_values_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         Linear(**settings)

@@ -1,4 +1,4 @@
-"""Models that need no training: nets that answer a mask known beforehand, and a narrow U-Net of random weights."""
+"""Models that need no training: nets that return a known mask, and narrow nets with random weights."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from vocalsep.weights import Model
 
 PAPER = LogMel()  # 16 kHz, chunks of two seconds
 SMALL = LogMel(rate=8_000, n_fft=256, hop=64, bands=16, frames=32)  # chunks of a quarter of a second
-LINEAR = Linear(rate=8_000, n_fft=256, hop=64, freqs=64, frames=32)  # the same, stereo, rows up to 2 kHz
+LINEAR = Linear(rate=8_000, n_fft=256, hop=64, freqs=64, frames=32)  # the same for stereo, with rows up to 2 kHz
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoOptions:
-    """Options of a net that has none."""
+    """The options of a net without options."""
 
 
 class ConstantNet(Net):
-    """Answers the same mask whatever it is shown: one number, or one to each band."""
+    """Returns the same mask for any input: one number, or one per row."""
 
     Options = NoOptions
 
@@ -42,7 +42,7 @@ class ConstantNet(Net):
 
 
 class LowBandNet(ConstantNet):
-    """Answers 1 in the frames whose lower half of the bands is the louder one, 0 in the others."""
+    """Returns 1 in frames whose lower half of the bands is louder than the upper half, else 0."""
 
     def __init__(self) -> None:
         super().__init__(1.0)
@@ -53,7 +53,7 @@ class LowBandNet(ConstantNet):
 
 
 class FailingNet(ConstantNet):
-    """Answers 1 for a number of batches and raises an error at the next."""
+    """Returns 1 for a number of batches, then raises an error."""
 
     def __init__(self, error: BaseException, after: int = 1) -> None:
         super().__init__(1.0)
@@ -68,45 +68,45 @@ class FailingNet(ConstantNet):
 
 
 def make_model(net: Net, front_end: FrontEnd = PAPER, name: str = "fake") -> Model:
-    """A model around any net."""
+    """Make a model from any net."""
     return Model(name=name, net=net.eval().requires_grad_(False), front_end=front_end, metadata={})
 
 
 def constant(value: float | Tensor, front_end: FrontEnd = PAPER) -> Model:
-    """A model whose mask is `value` everywhere."""
+    """Make a model whose mask is `value` everywhere, or one value per row."""
     return make_model(ConstantNet(value), front_end)
 
 
 def random_unet(front_end: LogMel = SMALL, seed: int = 0) -> Model:
-    """A U-Net of width 4 that was never trained, but whose masks use all of [0, 1] and depend on what it sees."""
+    """Make an untrained U-Net of width 4 whose masks use all of [0, 1] and depend on the input."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         net = nets.build("unet", {"width": 4, "dropout": 0.0})
-        seen = torch.randn(4, 1, front_end.bands, front_end.frames)
+        inputs = torch.randn(4, 1, front_end.bands, front_end.frames)
     assert isinstance(net.head, nn.Conv2d)
-    return make_model(_lively(net, net.head, seen), front_end, name="random")
+    return make_model(_spread_masks(net, net.head, inputs), front_end, name="random")
 
 
 def random_uhnet(front_end: Linear = LINEAR, seed: int = 0) -> Model:
-    """The same of a small UH-net."""
+    """Make an untrained small UH-net whose masks use all of [0, 1] and depend on the input."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         shape = {"freqs": front_end.freqs, "sub_bands": 4, "widths": [4, 6, 8], "recurrent": 8}
         net = nets.build("uhnet-hd", shape)
-        seen = torch.randn(4, front_end.channels, front_end.freqs, front_end.frames).abs()
+        inputs = torch.randn(4, front_end.channels, front_end.freqs, front_end.frames).abs()
     assert isinstance(net.leave, nn.Conv2d)
-    return make_model(_lively(net, net.leave, seen), front_end, name="random")
+    return make_model(_spread_masks(net, net.leave, inputs), front_end, name="random")
 
 
-def _lively(net: Net, head: nn.Conv2d, seen: Tensor) -> Net:
-    """Gives batch norms their statistics, and the masks all of [0, 1]."""
+def _spread_masks(net: Net, head: nn.Conv2d, inputs: Tensor) -> Net:
+    """Fill the statistics of the batch norms, and scale the last layer so that masks use all of [0, 1]."""
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
     assert head.bias is not None
     with torch.no_grad():
-        net(seen)
-        logits = torch.logit(net.eval()(seen).double(), eps=1e-9)
+        net(inputs)
+        logits = torch.logit(net.eval()(inputs).double(), eps=1e-9)
         scale = 3 / float(logits.std())
         head.bias.sub_(float(logits.mean())).mul_(scale)
         head.weight.mul_(scale)
@@ -114,24 +114,24 @@ def _lively(net: Net, head: nn.Conv2d, seen: Tensor) -> Net:
 
 
 def noise(channels: int, samples: int, seed: int = 0, level: float = 0.2) -> Waveform:
-    """White noise, ``(channel, time)``."""
+    """Return white noise, ``(channel, time)``."""
     return level * torch.randn(channels, samples, generator=torch.Generator().manual_seed(seed))
 
 
 def tone(hz: float, rate: int, seconds: float, channels: int = 1) -> Waveform:
-    """A sine, ``(channel, time)``."""
+    """Return a sine, ``(channel, time)``."""
     phase = 2 * torch.pi * hz * torch.arange(round(seconds * rate), dtype=torch.float64) / rate
     return (0.3 * torch.sin(phase)).float().expand(channels, -1)
 
 
 def quantise(samples: Waveform, bits: int) -> Waveform:
-    """The nearest values that a fixed-point file of so many bits can hold."""
+    """Round samples to the values that a fixed-point file of this bit depth can hold."""
     scale = 2.0 ** (bits - 1)
     return ((samples.double() * scale).round().clamp(-scale, scale - 1) / scale).float()
 
 
 def split_in_blocks(samples: Tensor, sizes: list[int]) -> Iterator[Tensor]:
-    """Pieces of the last axis, of the given sizes over and over, until all is used; some size must not be 0."""
+    """Cut the last axis into blocks of the given sizes, over and over; at least one size must not be 0."""
     at = turn = 0
     while at < samples.shape[-1]:
         size = sizes[turn % len(sizes)]
@@ -139,14 +139,14 @@ def split_in_blocks(samples: Tensor, sizes: list[int]) -> Iterator[Tensor]:
         at, turn = at + size, turn + 1
 
 
-def separate_in_blocks(separation: StreamingSeparator, mixture: Waveform, sizes: list[int]) -> Parts:
-    """Pushes a song in blocks of the given sizes."""
-    pieces = [separation.push(block) for block in split_in_blocks(mixture, sizes)]
-    pieces.append(separation.finish())
-    return Parts(*(torch.cat(part, dim=-1) for part in zip(*pieces, strict=True)))
+def separate_in_blocks(separator: StreamingSeparator, mixture: Waveform, sizes: list[int]) -> Parts:
+    """Push a song in blocks of the given sizes, and return its parts."""
+    parts = [separator.push(block) for block in split_in_blocks(mixture, sizes)]
+    parts.append(separator.finish())
+    return Parts(*(torch.cat(part, dim=-1) for part in zip(*parts, strict=True)))
 
 
 def snr_db(reference: Tensor, estimate: Tensor) -> float:
-    """How far the difference lies below the reference, dB; infinite where there is none."""
+    """Return the level of the reference relative to the error in dB; infinite if there is no error."""
     error = (reference.double() - estimate.double()).square().sum()
     return float(10 * torch.log10(reference.double().square().sum() / error))

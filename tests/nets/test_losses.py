@@ -7,14 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from net_batches import noise
 from torch import Tensor
 from torch.nn import functional as F
 
 from vocalsep.nets import losses
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def complex_noise(*shape: int, seed: int = 0) -> Tensor:
@@ -44,7 +41,7 @@ def test_cross_entropy_of_known_cases(logit: float, target: float, expected: flo
     assert loss.item() == pytest.approx(expected, abs=1e-5)
 
 
-def test_cross_entropy_is_least_at_the_target() -> None:
+def test_cross_entropy_is_smallest_at_the_target() -> None:
     target = torch.tensor([0.1, 0.5, 0.8])
     logits = torch.logit(target).requires_grad_()
     losses.binary_cross_entropy(logits, target).backward()
@@ -104,7 +101,7 @@ def test_losses_leave_their_inputs_alone() -> None:
         assert torch.equal(tensor, kept)
 
 
-def test_weights_of_bins_are_the_mixtures_magnitude_against_its_mean() -> None:
+def test_weights_of_bins_are_the_mixtures_magnitude_relative_to_its_mean() -> None:
     power = torch.tensor([1.0, 4.0, 9.0, 4.0]).reshape(1, 1, 2, 2)
     torch.testing.assert_close(losses.magnitude_weight(power).flatten(), torch.tensor([0.5, 1.0, 1.5, 1.0]))
     louder = losses.magnitude_weight(torch.cat([power, 100 * power]))
@@ -120,7 +117,7 @@ def test_a_weighted_cross_entropy_counts_bins_by_their_weight() -> None:
 
 
 def test_where_the_voice_is_uncertain_cross_entropy_keeps_it_and_an_l1_distance_drops_it() -> None:
-    """Nine bins of silence to one of voice: the best constant mask is a tenth, or none."""
+    """One bin of voice, nine of silence: the best constant mask is 0.1 for cross-entropy and 0 for L1."""
     target = torch.tensor([1.0] + [0.0] * 9)
     grid = torch.linspace(0.001, 0.999, 999)
     crossed = torch.stack([losses.binary_cross_entropy(torch.logit(mask).expand(10), target) for mask in grid])
@@ -132,22 +129,22 @@ def test_where_the_voice_is_uncertain_cross_entropy_keeps_it_and_an_l1_distance_
 # deep clustering
 
 
-def unit(*shape: int, seed: int = 0) -> Tensor:
+def unit_vectors(*shape: int, seed: int = 0) -> Tensor:
     return F.normalize(noise(*shape, seed=seed), dim=-1)
 
 
 def one_hot(batch: int, bins: int, columns: int = 2, seed: int = 0) -> Tensor:
-    """Bins of either source; a single column is the voice's alone."""
+    """Assign bins to a source at random. A single column is the voice's."""
     voice = (noise(batch, bins, 1, seed=seed + 50) > 0).float()
     return torch.cat([voice, 1 - voice], dim=-1)[..., :columns]
 
 
-def positive(batch: int, bins: int, seed: int = 0) -> Tensor:
+def positive_weights(batch: int, bins: int, seed: int = 0) -> Tensor:
     return noise(batch, bins, seed=seed + 60).abs()
 
 
 def naive_affinity(embedding: Tensor, assignment: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Pair by pair of bins, in float64."""
+    """Sum over all pairs of bins, in float64."""
     v, y = embedding.double(), assignment.double()
     share = torch.ones(v.shape[:2]).double() if weight is None else weight.double()
     share = share / share.sum(dim=1, keepdim=True)
@@ -167,31 +164,32 @@ def naive_affinity(embedding: Tensor, assignment: Tensor, weight: Tensor | None 
 def test_the_factored_affinity_is_the_one_of_all_pairs_of_bins(
     batch: int, bins: int, dimensions: int, columns: int, weighted: bool, seed: int
 ) -> None:
-    embedding, assignment = unit(batch, bins, dimensions, seed=seed), one_hot(batch, bins, columns, seed)
-    weight = positive(batch, bins, seed) if weighted else None
+    embedding, assignment = unit_vectors(batch, bins, dimensions, seed=seed), one_hot(batch, bins, columns, seed)
+    weight = positive_weights(batch, bins, seed) if weighted else None
     found = losses.affinity(embedding, assignment, weight)
     torch.testing.assert_close(found.double(), naive_affinity(embedding, assignment, weight), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(("voice", "rest"), [(3, 4), (1, 1), (5, 0)])
 @pytest.mark.parametrize("dimensions", [2, 7])
-def test_affinity_is_least_where_each_source_has_a_place_at_right_angles_to_the_others(
+def test_affinity_is_smallest_when_the_sources_have_orthogonal_embeddings(
     voice: int, rest: int, dimensions: int
 ) -> None:
     assignment = torch.eye(2)[[0] * voice + [1] * rest][None]
     turn = torch.linalg.qr(noise(dimensions, dimensions))[0]
-    for places in (turn[:2], -turn[[1, 0]]):  # whichever they are
+    for places in (turn[:2], -turn[[1, 0]]):  # any orthogonal pair
         assert losses.affinity(assignment @ places, assignment).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_affinity_counts_the_pairs_that_a_bin_at_the_other_place_is_part_of() -> None:
+def test_affinity_counts_the_pairs_of_a_misplaced_bin() -> None:
     assignment = torch.eye(2)[[0] * 3 + [1] * 4][None]
     embedding = assignment.clone()
-    embedding[0, 0] = torch.tensor([0.0, 1.0])  # wrong with two of its source and with four of the other, either way
+    # The bin is wrong in its pairs with two bins of its source and four of the other, in both orders.
+    embedding[0, 0] = torch.tensor([0.0, 1.0])
     assert losses.affinity(embedding, assignment).item() == pytest.approx(2 * 6 / 7**2)
 
 
-def test_one_column_asks_bins_of_the_accompaniment_to_have_nothing_in_common_and_two_ask_for_a_cluster() -> None:
+def test_one_column_pushes_bins_of_the_accompaniment_apart_and_two_columns_form_a_cluster() -> None:
     assignment = torch.eye(2)[[0] * 3 + [1] * 4][None]
     cluster = torch.eye(5)[[0] * 3 + [1] * 4][None]
     apart = torch.eye(5)[[0] * 3 + [1, 2, 3, 4]][None]
@@ -199,26 +197,26 @@ def test_one_column_asks_bins_of_the_accompaniment_to_have_nothing_in_common_and
         [losses.affinity(embedding, assignment[..., :columns]).item() for embedding in (cluster, apart)]
         for columns in (1, 2)
     ]
-    assert found[0] == pytest.approx([4 * 4 / 7**2, 4 / 7**2])  # a bin is not at right angles to itself
+    assert found[0] == pytest.approx([4 * 4 / 7**2, 4 / 7**2])  # a bin is not orthogonal to itself
     assert found[1] == pytest.approx([0, 4 * 3 / 7**2], abs=1e-6)
 
 
-def test_bins_count_by_their_weight_and_those_of_none_not_at_all() -> None:
-    embedding, assignment = unit(1, 7, 4), one_hot(1, 7)
+def test_bins_count_by_their_weight_and_bins_without_weight_not_at_all() -> None:
+    embedding, assignment = unit_vectors(1, 7, 4), one_hot(1, 7)
     weight = torch.tensor([[3.0, 0.0, 1.0, 0.5, 2.0, 1.0, 0.1]])
     expected = losses.affinity(embedding, assignment, weight)
     moved = embedding.clone()
-    moved[0, 1] = unit(4, seed=9)  # has no weight
+    moved[0, 1] = unit_vectors(4, seed=9)  # has no weight
     torch.testing.assert_close(losses.affinity(moved, assignment, weight), expected)
-    moved[0, 0] = unit(4, seed=9)
+    moved[0, 0] = unit_vectors(4, seed=9)
     assert (losses.affinity(moved, assignment, weight) - expected).abs() > 1e-3
     twice = [torch.cat([part, part[:, :1]], dim=1) for part in (embedding, assignment, weight)]
     twice[2][0, [0, -1]] /= 2
     torch.testing.assert_close(losses.affinity(*twice), expected)
 
 
-def test_only_the_proportions_of_weights_count() -> None:
-    embedding, assignment, weight = unit(3, 20, 4), one_hot(3, 20), positive(3, 20)
+def test_only_the_proportions_of_weights_matter() -> None:
+    embedding, assignment, weight = unit_vectors(3, 20, 4), one_hot(3, 20), positive_weights(3, 20)
     expected = losses.affinity(embedding, assignment, weight)
     factors = torch.tensor([[1e-2], [1.0], [1e3]])
     torch.testing.assert_close(losses.affinity(embedding, assignment, factors * weight), expected)
@@ -227,8 +225,8 @@ def test_only_the_proportions_of_weights_count() -> None:
     assert (alike - expected).abs() > 1e-3
 
 
-def test_neither_the_order_of_bins_nor_that_of_sources_counts() -> None:
-    embedding, assignment, weight = unit(2, 30, 4), one_hot(2, 30), positive(2, 30)
+def test_the_order_of_bins_and_of_sources_does_not_matter() -> None:
+    embedding, assignment, weight = unit_vectors(2, 30, 4), one_hot(2, 30), positive_weights(2, 30)
     expected = losses.affinity(embedding, assignment, weight)
     torch.testing.assert_close(losses.affinity(embedding, assignment.flip(-1), weight), expected)
     order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
@@ -238,28 +236,28 @@ def test_neither_the_order_of_bins_nor_that_of_sources_counts() -> None:
 
 
 def test_every_excerpt_counts_the_same_whatever_its_weights() -> None:
-    parts = unit(3, 20, 4), one_hot(3, 20), positive(3, 20) * torch.tensor([[1.0], [100.0], [0.1]])
+    parts = unit_vectors(3, 20, 4), one_hot(3, 20), positive_weights(3, 20) * torch.tensor([[1.0], [100.0], [0.1]])
     each = [losses.affinity(*(part[i : i + 1] for part in parts)) for i in range(3)]
     torch.testing.assert_close(losses.affinity(*parts), torch.stack(each).mean())
 
 
-def without_voice(embedding: Tensor, assignment: Tensor, weight: Tensor) -> None:
+def remove_voice(embedding: Tensor, assignment: Tensor, weight: Tensor) -> None:
     assignment[:] = torch.tensor([0.0, 1.0])
 
 
-def silent(embedding: Tensor, assignment: Tensor, weight: Tensor) -> None:
+def remove_sound(embedding: Tensor, assignment: Tensor, weight: Tensor) -> None:
     weight[:] = 0
 
 
-def in_one_place(embedding: Tensor, assignment: Tensor, weight: Tensor) -> None:
+def collapse_embeddings(embedding: Tensor, assignment: Tensor, weight: Tensor) -> None:
     embedding[:] = embedding[:, :1].clone()
 
 
-@pytest.mark.parametrize("odd", [without_voice, silent, in_one_place])
-def test_odd_excerpts_leave_the_gradient_finite_and_that_of_others_as_it_is(
-    odd: Callable[[Tensor, Tensor, Tensor], None],
+@pytest.mark.parametrize("distort", [remove_voice, remove_sound, collapse_embeddings])
+def test_degenerate_excerpts_leave_gradients_finite_and_those_of_others_unchanged(
+    distort: Callable[[Tensor, Tensor, Tensor], None],
 ) -> None:
-    parts = unit(2, 30, 4), one_hot(2, 30), positive(2, 30)
+    parts = unit_vectors(2, 30, 4), one_hot(2, 30), positive_weights(2, 30)
 
     def gradient() -> Tensor:
         leaf = parts[0].clone().requires_grad_()
@@ -268,18 +266,18 @@ def test_odd_excerpts_leave_the_gradient_finite_and_that_of_others_as_it_is(
         return leaf.grad
 
     before = gradient()
-    odd(*(part[1:] for part in parts))
+    distort(*(part[1:] for part in parts))
     after = gradient()
     assert after.isfinite().all()
     torch.testing.assert_close(after[0], before[0])
 
 
-def test_silence_has_nothing_to_tell_apart() -> None:
-    assert losses.affinity(unit(1, 9, 3), one_hot(1, 9), torch.zeros(1, 9)) == 0
+def test_the_affinity_of_silence_is_zero() -> None:
+    assert losses.affinity(unit_vectors(1, 9, 3), one_hot(1, 9), torch.zeros(1, 9)) == 0
 
 
 def test_the_affinity_leaves_its_inputs_alone() -> None:
-    inputs = unit(2, 9, 3), one_hot(2, 9), positive(2, 9)
+    inputs = unit_vectors(2, 9, 3), one_hot(2, 9), positive_weights(2, 9)
     before = [tensor.clone() for tensor in inputs]
     losses.affinity(*inputs)
     assert all(map(torch.equal, inputs, before))

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from net_batches import make_batch, noise, set_batch_statistics
 from torch import Tensor, nn
 
 from vocalsep import nets, stft
@@ -15,11 +16,7 @@ SMALL = Linear(rate=8_000, n_fft=256, hop=64, freqs=64, frames=32)
 SHAPE = {"freqs": 64, "sub_bands": 4, "widths": [8, 12, 16], "squeeze": 4, "recurrent": 8}
 
 
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def uhnet(**options: Any) -> UHNetHD:
+def build_uhnet(**options: Any) -> UHNetHD:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = nets.build("uhnet-hd", SHAPE | options)
@@ -27,29 +24,17 @@ def uhnet(**options: Any) -> UHNetHD:
     return net
 
 
-def settled(net: UHNetHD) -> UHNetHD:
-    """The net in evaluation mode, with batch statistics of noise."""
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 1.0
-    with torch.no_grad():
-        net(noise(2, 2, 64, 32, seed=7).abs())
-    return net.eval()
+def settle(net: UHNetHD) -> UHNetHD:
+    """Give the net the batch statistics of noise, and put it in evaluation mode."""
+    return set_batch_statistics(net, noise(2, 2, 64, 32, seed=7).abs())
 
 
-def batch(channels: int = 2) -> nets.Batch:
-    """Vocals: tones that come and go, louder on the left. Accompaniment: noise."""
-    samples = nets.count_excerpt_samples(SMALL)
-    seconds = torch.arange(samples) / SMALL.rate
-    pitch = torch.tensor([500.0, 900.0, 1400.0, 1800.0]).reshape(4, 1, 1)
-    gate = torch.sin(2 * torch.pi * 8 * seconds) > 0
-    pan = torch.tensor([1.0, 0.3])[:channels].reshape(1, channels, 1)
-    return nets.make_batch(
-        SMALL, torch.sin(2 * torch.pi * pitch * seconds) * gate * pan, 0.2 * noise(4, channels, samples)
-    )
+def make_panned_batch(channels: int = 2) -> nets.Batch:
+    """Make a batch whose vocals are louder on the left."""
+    return make_batch(SMALL, channels=channels, tones_hz=(500.0, 900.0, 1400.0, 1800.0), pan=(1.0, 0.3))
 
 
-def test_the_usual_net_has_3_561_368_parameters_and_sees_all_rows_of_the_usual_front_end() -> None:
+def test_the_default_net_has_3_561_368_parameters_and_sees_all_rows_of_the_default_front_end() -> None:
     net = nets.build("uhnet-hd", {})
     assert net.parameter_count == 3_561_368
     assert isinstance(net, UHNetHD)
@@ -59,7 +44,7 @@ def test_the_usual_net_has_3_561_368_parameters_and_sees_all_rows_of_the_usual_f
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("frames", [4, 32, 36])
 def test_masks_have_the_shape_of_the_features_and_lie_in_range(frames: int, training: bool) -> None:
-    net = settled(uhnet()).train(training)
+    net = settle(build_uhnet()).train(training)
     for mask in net.estimate_masks(10 * noise(3, 2, 64, frames).abs()):
         assert mask.shape == (3, 2, 64, frames)
         assert mask.min() >= 0
@@ -67,25 +52,25 @@ def test_masks_have_the_shape_of_the_features_and_lie_in_range(frames: int, trai
         assert mask.std() > 0.01
 
 
-def test_the_cross_entropy_is_that_of_both_masks_weighted_by_the_mixtures_magnitude() -> None:
-    net, made = settled(uhnet(bce=0.5)), batch()
-    vocals, accompaniment = (SMALL.analyse(stem).double() for stem in (made.vocals, made.accompaniment))
+def test_the_cross_entropy_covers_both_masks_and_is_weighted_by_the_mixtures_magnitude() -> None:
+    net, batch = settle(build_uhnet(bce=0.5)), make_panned_batch()
+    vocals, accompaniment = (SMALL.analyse(stem).double() for stem in (batch.vocals, batch.accompaniment))
     share, weight = vocals / (vocals + accompaniment), (vocals + accompaniment).sqrt()
     weight = weight / weight.mean(dim=(1, 2, 3), keepdim=True)
     distances = [
         -(weight * (target * mask.double().log() + (1 - target) * (1 - mask.double()).log())).mean()
-        for mask, target in zip(net.estimate_masks(made.features), (share, 1 - share), strict=True)
+        for mask, target in zip(net.estimate_masks(batch.features), (share, 1 - share), strict=True)
     ]
-    terms = net.loss(made)
+    terms = net.loss(batch)
     torch.testing.assert_close(terms["bce"].double(), 0.5 * (distances[0] + distances[1]) / 2, rtol=1e-4, atol=1e-6)
-    plain = settled(uhnet()).loss(made)
+    plain = settle(build_uhnet()).loss(batch)
     assert {name: terms[name] for name in plain} == plain
 
 
 @pytest.mark.parametrize("bce", [0.0, 0.3])
 def test_every_parameter_gets_a_gradient(bce: float) -> None:
-    net = uhnet(bce=bce)
-    terms = net.loss(batch())
+    net = build_uhnet(bce=bce)
+    terms = net.loss(make_panned_batch())
     assert set(terms) == {"vocals", "accompaniment"} | ({"bce"} if bce else set())
     sum(terms.values()).backward()  # type: ignore[union-attr]
     for name, parameter in net.named_parameters():
@@ -95,21 +80,21 @@ def test_every_parameter_gets_a_gradient(bce: float) -> None:
 
 
 def test_overfits_one_batch() -> None:
-    net, made = uhnet(), batch()
+    net, batch = build_uhnet(), make_panned_batch()
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
     course = []
     for _ in range(60):
         optimiser.zero_grad()
-        loss = torch.stack(list(net.loss(made).values())).sum()
+        loss = torch.stack(list(net.loss(batch).values())).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         course.append(loss.item())
     assert course[-1] < course[0] / 3
 
 
-def test_bands_and_channels_come_back_where_they_were() -> None:
-    """A net without any mixing between rows, maps or frames answers to each bin where it is."""
-    net = settled(uhnet(widths=[8], recurrent=0))
+def test_sub_bands_and_channels_return_to_their_places() -> None:
+    """A net that mixes neither rows nor maps nor frames maps each bin to itself."""
+    net = settle(build_uhnet(widths=[8], recurrent=0))
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.zero_()
@@ -131,7 +116,7 @@ def test_bands_and_channels_come_back_where_they_were() -> None:
 
 @pytest.mark.parametrize("gain", [1e-4, 0.3, 1e3])
 def test_level_of_the_mixture_does_not_change_the_mask(gain: float) -> None:
-    net = settled(uhnet())
+    net = settle(build_uhnet())
     samples = noise(2, 2, SMALL.chunk_samples)
 
     def answer(mixture: Tensor) -> Tensor:
@@ -142,25 +127,25 @@ def test_level_of_the_mixture_does_not_change_the_mask(gain: float) -> None:
 
 
 def test_order_of_the_batch_does_not_change_the_masks() -> None:
-    net, features = settled(uhnet()), noise(4, 2, 64, 32).abs()
+    net, features = settle(build_uhnet()), noise(4, 2, 64, 32).abs()
     order = torch.tensor([2, 0, 3, 1])
     with torch.no_grad():
         torch.testing.assert_close(net(features[order]), net(features)[order], rtol=0, atol=1e-5)
 
 
-def test_recurrent_bottom_sees_the_whole_chunk() -> None:
-    net, features = settled(uhnet()), noise(1, 2, 64, 128).abs()
+def test_the_recurrent_bottom_sees_the_whole_chunk() -> None:
+    net, features = settle(build_uhnet()), noise(1, 2, 64, 128).abs()
     changed = features.clone()
     changed[..., :8] = 0
     with torch.no_grad():
         assert (net(changed) - net(features))[..., -8:].abs().max() > 1e-6
-        local = settled(uhnet(recurrent=0))
+        local = settle(build_uhnet(recurrent=0))
         assert not (local(changed) - local(features))[..., -8:].any()
 
 
-def test_dropout_is_at_the_bottom_and_in_training_alone() -> None:
-    plain, features = settled(uhnet()), noise(2, 2, 64, 32).abs()
-    net = settled(uhnet(dropout=0.5))
+def test_dropout_acts_at_the_bottom_and_in_training_only() -> None:
+    plain, features = settle(build_uhnet()), noise(2, 2, 64, 32).abs()
+    net = settle(build_uhnet(dropout=0.5))
     net.load_state_dict(plain.state_dict())
     with torch.no_grad():
         assert torch.equal(net(features), plain(features))
@@ -168,26 +153,26 @@ def test_dropout_is_at_the_bottom_and_in_training_alone() -> None:
         assert (net(features) - plain(features)).abs().max() > 1e-6
 
 
-def test_loss_does_not_hear_what_lies_above_the_rows_that_the_net_sees() -> None:
-    net, made = settled(uhnet()), batch()
-    high = made.vocals.clone()
+def test_the_loss_ignores_rows_above_those_that_the_net_sees() -> None:
+    net, batch = settle(build_uhnet()), make_panned_batch()
+    high = batch.vocals.clone()
     high[..., SMALL.freqs :, :] += 10
-    louder = nets.Batch(front_end=SMALL, features=made.features, vocals=high, accompaniment=made.accompaniment)
-    for name, term in net.loss(made).items():
+    louder = nets.Batch(front_end=SMALL, features=batch.features, vocals=high, accompaniment=batch.accompaniment)
+    for name, term in net.loss(batch).items():
         torch.testing.assert_close(net.loss(louder)[name], term)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 64, 32), (1, 2, 128, 32)])
 def test_features_of_another_front_end_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match="channels = 2 and freqs = 64"):
-        uhnet()(torch.zeros(shape))
+        build_uhnet()(torch.zeros(shape))
 
 
-def test_mono_excerpts_serve_too() -> None:
-    net, made = uhnet(), batch(channels=1)
-    assert made.features.shape == (4, 2, 64, 32)
-    assert made.apply_mask(net(made.features)).shape == made.mixture.shape
-    assert all(term.isfinite() for term in net.loss(made).values())
+def test_mono_excerpts_are_accepted() -> None:
+    net, batch = build_uhnet(), make_panned_batch(channels=1)
+    assert batch.features.shape == (4, 2, 64, 32)
+    assert batch.apply_mask(net(batch.features)).shape == batch.mixture.shape
+    assert all(term.isfinite() for term in net.loss(batch).values())
 
 
 @pytest.mark.parametrize(
@@ -205,7 +190,7 @@ def test_mono_excerpts_serve_too() -> None:
     ],
     ids=str,
 )
-def test_shapes_without_meaning_are_refused(options: dict[str, Any]) -> None:
+def test_shapes_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="a UH-net"):
         UHNetHDOptions(**options)
 
@@ -216,57 +201,57 @@ HEADS = {"affinity": 0.5, "dimensions": 5, "voicing": 0.5}
 
 
 def test_side_heads_add_their_losses_and_change_nothing_else() -> None:
-    plain, made = settled(uhnet()), batch()
-    net = settled(uhnet(**HEADS))
+    plain, batch = settle(build_uhnet()), make_panned_batch()
+    net = settle(build_uhnet(**HEADS))
     net.load_state_dict(plain.state_dict(), strict=False)
-    terms, without = net.loss(made), plain.loss(made)
+    terms, without = net.loss(batch), plain.loss(batch)
     assert {name: terms[name] for name in without} == without
     assert set(terms) - set(without) == {"affinity", "voicing"}
-    assert torch.equal(net(made.features), plain(made.features))
+    assert torch.equal(net(batch.features), plain(batch.features))
 
 
 def test_every_parameter_of_the_side_heads_gets_a_gradient() -> None:
-    net = uhnet(**HEADS)
-    sum(net.loss(batch()).values()).backward()  # type: ignore[union-attr]
+    net = build_uhnet(**HEADS)
+    sum(net.loss(make_panned_batch()).values()).backward()  # type: ignore[union-attr]
     for head in (net.embed, net.voicing):
         for parameter in head.parameters():
             assert parameter.grad is not None
             assert parameter.grad.abs().max() > 0
 
 
-def test_the_affinity_is_that_of_each_bin_of_both_channels_together() -> None:
-    net, made = settled(uhnet(**HEADS)), batch()
-    maps = net._run(made.features).maps
-    power = [SMALL.analyse(stem).sum(dim=1)[..., ::4] for stem in (made.vocals, made.accompaniment)]
-    placed = torch.tanh(net.embed(maps))[..., ::4]
+def test_the_affinity_loss_treats_both_channels_of_a_bin_as_one() -> None:
+    net, batch = settle(build_uhnet(**HEADS)), make_panned_batch()
+    maps = net._run(batch.features).maps
+    power = [SMALL.analyse(stem).sum(dim=1)[..., ::4] for stem in (batch.vocals, batch.accompaniment)]
+    embedded = torch.tanh(net.embed(maps))[..., ::4]
     naive = []
     for excerpt in range(4):
-        v = torch.stack([placed[excerpt, 5 * (freq // 16) : 5 * (freq // 16) + 5, freq % 16] for freq in range(64)])
+        v = torch.stack([embedded[excerpt, 5 * (freq // 16) : 5 * (freq // 16) + 5, freq % 16] for freq in range(64)])
         v = nn.functional.normalize(v.transpose(1, 2).reshape(-1, 5), dim=1)  # freq and frame, dimension
         voice = (power[0][excerpt] > power[1][excerpt]).float().flatten()
         weight = (power[0] + power[1])[excerpt].sqrt().flatten()
         weight = weight / weight.sum()
         same = voice[:, None] * voice + (1 - voice[:, None]) * (1 - voice)
         naive.append((weight[:, None] * weight * (v @ v.T - same).square()).sum())
-    torch.testing.assert_close(net.loss(made)["affinity"], 0.5 * torch.stack(naive).mean(), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(net.loss(batch)["affinity"], 0.5 * torch.stack(naive).mean(), rtol=1e-3, atol=1e-5)
 
 
 def test_the_voicing_head_learns_where_there_is_a_voice() -> None:
-    """Of four excerpts with a voice and four without, one batch."""
-    net, sung = uhnet(voicing=1.0), batch()
+    """The batch has four excerpts with a voice and four without."""
+    net, sung = build_uhnet(voicing=1.0), make_panned_batch()
     samples = nets.count_excerpt_samples(SMALL)
     quiet = nets.make_batch(SMALL, torch.zeros(4, 2, samples), noise(4, 2, samples, seed=3))
     parts = ("features", "vocals", "accompaniment")
-    made = nets.Batch(
+    batch = nets.Batch(
         front_end=SMALL, **{part: torch.cat([getattr(sung, part), getattr(quiet, part)]) for part in parts}
     )
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
     for _ in range(30):
-        loss = net.loss(made)["voicing"]
+        loss = net.loss(batch)["voicing"]
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    voiced = torch.sigmoid(net._run(made.features).voicing).mean(dim=(1, 2))
+    voiced = torch.sigmoid(net._run(batch.features).voicing).mean(dim=(1, 2))
     assert voiced[:4].min() > 0.6  # a quarter of their frames are pauses
     assert voiced[4:].max() < 0.1
 
@@ -274,7 +259,7 @@ def test_the_voicing_head_learns_where_there_is_a_voice() -> None:
 @pytest.mark.parametrize(("logit", "share"), [(20.0, 1.0), (0.0, 1.0), (-20.0, 0.0)])
 def test_the_gate_closes_the_vocals_where_nobody_sings(logit: float, share: float) -> None:
     features = noise(2, 2, 64, 32).abs()
-    net, open_net = settled(uhnet(**HEADS, gate=0.3)), settled(uhnet(**HEADS))
+    net, open_net = settle(build_uhnet(**HEADS, gate=0.3)), settle(build_uhnet(**HEADS))
     open_net.load_state_dict(net.state_dict())
     with torch.no_grad():
         net.voicing.weight.zero_()
@@ -284,6 +269,6 @@ def test_the_gate_closes_the_vocals_where_nobody_sings(logit: float, share: floa
 
 
 @pytest.mark.parametrize("options", [{"affinity": -1.0}, {"dimensions": 0}, {"gate": 1.0}, {"gate": 0.2}], ids=str)
-def test_heads_without_meaning_are_refused(options: dict[str, Any]) -> None:
+def test_options_of_heads_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="a UH-net needs"):
         UHNetHDOptions(**options)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from net_batches import make_batch, noise, set_batch_statistics
 from torch import Tensor, nn
 
 from vocalsep import masks, nets, stft
@@ -14,11 +15,7 @@ from vocalsep.nets.unet import UNet, UNetOptions
 SMALL = LogMel(rate=8_000, n_fft=256, hop=64, bands=16, frames=32)
 
 
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def unet(seed: int = 0, **options: Any) -> UNet:
+def build_unet(seed: int = 0, **options: Any) -> UNet:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         net = nets.build("unet", {"width": 4} | options)
@@ -26,35 +23,20 @@ def unet(seed: int = 0, **options: Any) -> UNet:
     return net
 
 
-def settled(net: UNet, *shape: int) -> UNet:
-    """The net in evaluation mode, batch statistics those of noise, so that answers differ."""
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 1.0
-    with torch.no_grad():
-        net(noise(*shape, seed=7))
-    return net.eval()
-
-
-def batch(size: int = 2, channels: int = 1, front_end: LogMel = SMALL) -> nets.Batch:
-    """Vocals: tones that come and go. Accompaniment: noise."""
-    samples = nets.count_excerpt_samples(front_end)
-    seconds = torch.arange(samples) / front_end.rate
-    pitch = torch.tensor([500.0, 900.0, 1400.0, 2300.0]).repeat(size)[:size].reshape(size, 1, 1)
-    gate = torch.sin(2 * torch.pi * 8 * seconds) > 0
-    vocals = (torch.sin(2 * torch.pi * pitch * seconds) * gate).expand(size, channels, samples)
-    return nets.make_batch(front_end, vocals, 0.2 * noise(size, channels, samples))
+def settle(net: UNet, *shape: int) -> UNet:
+    """Give the net the batch statistics of noise of a shape, and put it in evaluation mode."""
+    return set_batch_statistics(net, noise(*shape, seed=7))
 
 
 # the registry
 
 
-def test_unknown_net_is_refused_and_the_nearest_named() -> None:
+def test_an_unknown_net_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(ConfigError, match=r"unknown net 'unett'; did you mean 'unet'\?"):
         nets.build("unett", {})
 
 
-def test_unknown_option_is_refused_and_the_nearest_named() -> None:
+def test_an_unknown_option_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(ConfigError, match=r"'options.widht'; did you mean 'options.width'\?"):
         nets.build("unet", {"widht": 4})
 
@@ -71,13 +53,13 @@ def test_unknown_option_is_refused_and_the_nearest_named() -> None:
     ],
     ids=str,
 )
-def test_option_out_of_range_is_refused(options: dict[str, Any]) -> None:
+def test_an_option_out_of_range_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="a U-Net needs"):
         UNetOptions(**options)
 
 
 @pytest.mark.parametrize("name", sorted(nets.NETS))
-def test_every_net_is_built_from_its_defaults(name: str) -> None:
+def test_every_net_can_be_built_with_its_default_options(name: str) -> None:
     net = nets.NETS[name](nets.NETS[name].Options())
     assert isinstance(net, nets.Net)
     assert net.parameter_count > 0
@@ -87,33 +69,33 @@ def test_every_net_is_built_from_its_defaults(name: str) -> None:
 
 
 @pytest.mark.parametrize("parts", [2, 3, 4, 8])
-def test_batch_frames_see_only_the_excerpt(parts: int) -> None:
-    """They are the frames of the whole song; a frame that reached past the excerpt would see zeros there."""
+def test_the_frames_of_a_batch_see_only_the_excerpt(parts: int) -> None:
+    """They equal frames of the whole song; a frame that reached past the excerpt would see zeros there."""
     front_end = LogMel(rate=8_000, n_fft=64 * parts, hop=64, bands=8, frames=16)
     start, samples = 10 * front_end.hop, nets.count_excerpt_samples(front_end)
     song = noise(2, 1, 2, start + samples + 1000)
-    made = nets.make_batch(front_end, *song[..., start : start + samples])
+    batch = nets.make_batch(front_end, *song[..., start : start + samples])
     whole = stft.forward(song[0], front_end.grid)
     matches = [
         frame
         for frame in range(whole.shape[-1] - front_end.frames)
-        if torch.allclose(whole[..., frame : frame + front_end.frames], made.vocals, atol=1e-4)
+        if torch.allclose(whole[..., frame : frame + front_end.frames], batch.vocals, atol=1e-4)
     ]
     assert len(matches) == 1
 
 
-def test_batch_has_a_chunk_of_frames_and_its_mixture_is_the_sum() -> None:
+def test_a_batch_has_one_chunk_of_frames_and_its_mixture_is_the_sum() -> None:
     samples = nets.count_excerpt_samples(SMALL)
     vocals, accompaniment = noise(3, 2, samples), noise(3, 2, samples, seed=1)
-    made = nets.make_batch(SMALL, vocals, accompaniment)
-    assert made.features.shape == (3, 1, SMALL.bands, SMALL.frames)
-    assert made.vocals.shape == made.accompaniment.shape == (3, 2, SMALL.grid.freqs, SMALL.frames)
+    batch = nets.make_batch(SMALL, vocals, accompaniment)
+    assert batch.features.shape == (3, 1, SMALL.bands, SMALL.frames)
+    assert batch.vocals.shape == batch.accompaniment.shape == (3, 2, SMALL.grid.freqs, SMALL.frames)
     swapped = nets.make_batch(SMALL, accompaniment, vocals)
-    assert torch.equal(swapped.vocals, made.accompaniment)
-    torch.testing.assert_close(swapped.features, made.features)
+    assert torch.equal(swapped.vocals, batch.accompaniment)
+    torch.testing.assert_close(swapped.features, batch.features)
     alone = nets.make_batch(SMALL, vocals + accompaniment, torch.zeros_like(vocals))
-    torch.testing.assert_close(alone.vocals, made.mixture, rtol=0, atol=1e-4)
-    torch.testing.assert_close(alone.features, made.features, rtol=0, atol=1e-3)
+    torch.testing.assert_close(alone.vocals, batch.mixture, rtol=0, atol=1e-4)
+    torch.testing.assert_close(alone.features, batch.features, rtol=0, atol=1e-3)
 
 
 # the U-Net
@@ -138,7 +120,7 @@ def test_width_16_has_1_286_417_parameters() -> None:
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("shape", [(2, 1, 128, 128), (3, 1, 16, 48)])
 def test_mask_has_the_shape_of_the_features_and_lies_in_range(shape: tuple[int, ...], training: bool) -> None:
-    net = settled(unet(), *shape).train(training)
+    net = settle(build_unet(), *shape).train(training)
     mask = net(20 * noise(*shape)).detach()
     assert mask.shape == shape
     assert mask.min() >= 0
@@ -147,14 +129,14 @@ def test_mask_has_the_shape_of_the_features_and_lies_in_range(shape: tuple[int, 
 
 
 def test_mask_is_the_sigmoid_of_the_logits() -> None:
-    net, features = settled(unet(), 2, 1, 16, 32), noise(2, 1, 16, 32)
+    net, features = settle(build_unet(), 2, 1, 16, 32), noise(2, 1, 16, 32)
     torch.testing.assert_close(net(features), 1 / (1 + torch.exp(-net.compute_logits(features))))
 
 
 @pytest.mark.parametrize("weights", [{"bce": 1.0, "spectral": 0.0}, {"bce": 0.0, "spectral": 1.0}], ids=str)
 def test_every_parameter_gets_a_gradient_from_each_loss(weights: dict[str, float]) -> None:
-    net = unet(**weights)
-    (loss,) = net.loss(batch(4, channels=2)).values()
+    net = build_unet(**weights)
+    (loss,) = net.loss(make_batch(SMALL, channels=2)).values()
     loss.backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None, name
@@ -163,23 +145,23 @@ def test_every_parameter_gets_a_gradient_from_each_loss(weights: dict[str, float
 
 
 @pytest.mark.parametrize("shape", [(1, 2, 16, 32), (1, 1, 20, 32), (1, 1, 16, 30)])
-def test_features_that_do_not_fit_are_refused_in_words(shape: tuple[int, ...]) -> None:
+def test_features_that_do_not_fit_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match="multiples of 16"):
-        unet()(torch.zeros(shape))
+        build_unet()(torch.zeros(shape))
 
 
 def test_loss_terms_are_named_and_weighted() -> None:
-    made = batch()
-    single = unet(bce=1.0, spectral=1.0).eval().loss(made)
-    weighted = unet(bce=0.5, spectral=3.0).eval().loss(made)
+    batch = make_batch(SMALL, size=2)
+    single = build_unet(bce=1.0, spectral=1.0).eval().loss(batch)
+    weighted = build_unet(bce=0.5, spectral=3.0).eval().loss(batch)
     assert set(single) == set(weighted) == {"bce", "spectral"}
     torch.testing.assert_close(weighted["bce"], 0.5 * single["bce"])
     torch.testing.assert_close(weighted["spectral"], 3 * single["spectral"])
-    assert set(unet(bce=1.0, spectral=0.0).loss(made)) == {"bce"}
+    assert set(build_unet(bce=1.0, spectral=0.0).loss(batch)) == {"bce"}
 
 
-class Fixed(UNet):
-    """A U-Net whose answer is given."""
+class FixedUNet(UNet):
+    """A U-Net that returns fixed logits."""
 
     answer: Tensor
 
@@ -188,35 +170,35 @@ class Fixed(UNet):
 
 
 def test_losses_of_known_masks() -> None:
-    """Half everywhere costs log 2 and half the mixture; the truth of an all-vocal batch costs nothing."""
+    """A mask of one half costs log 2 and half the mixture; the true mask of an all-vocal batch costs nothing."""
     samples = nets.count_excerpt_samples(SMALL)
     vocals = noise(2, 1, samples)
-    made = nets.make_batch(SMALL, vocals, torch.zeros_like(vocals))
-    net = Fixed(UNetOptions(width=1, bce=1.0, spectral=1.0))
+    batch = nets.make_batch(SMALL, vocals, torch.zeros_like(vocals))
+    net = FixedUNet(UNetOptions(width=1, bce=1.0, spectral=1.0))
     net.answer = torch.tensor(0.0)
-    half = net.loss(made)
+    half = net.loss(batch)
     torch.testing.assert_close(half["bce"], torch.tensor(2.0).log())
-    parts = torch.view_as_real(made.vocals).flatten(1)
+    parts = torch.view_as_real(batch.vocals).flatten(1)
     expected = (0.5 * parts.abs().mean(1) / parts.square().mean(1).sqrt()).mean()
     torch.testing.assert_close(half["spectral"], expected)
     net.answer = torch.tensor(50.0)
-    for term in net.loss(made).values():
+    for term in net.loss(batch).values():
         assert term.item() == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize(("target", "ideal"), [("proportion", masks.ratio), ("binary", masks.binary)])
-def test_the_cross_entropy_is_with_the_mask_that_was_asked_for(target: str, ideal: Any) -> None:
-    made, net = batch(), unet(target=target).eval()
-    wanted = ideal(SMALL.analyse(made.vocals), SMALL.analyse(made.accompaniment))
-    logits = net.compute_logits(made.features)
-    expected = -(wanted * logits.sigmoid().log() + (1 - wanted) * (1 - logits.sigmoid()).log()).mean()
-    torch.testing.assert_close(net.loss(made)["bce"], expected)
-    assert ((wanted == 0) | (wanted == 1)).all() == (target == "binary")
+def test_the_cross_entropy_compares_with_the_chosen_mask(target: str, ideal: Any) -> None:
+    batch, net = make_batch(SMALL, size=2), build_unet(target=target).eval()
+    target_mask = ideal(SMALL.analyse(batch.vocals), SMALL.analyse(batch.accompaniment))
+    logits = net.compute_logits(batch.features)
+    expected = -(target_mask * logits.sigmoid().log() + (1 - target_mask) * (1 - logits.sigmoid()).log()).mean()
+    torch.testing.assert_close(net.loss(batch)["bce"], expected)
+    assert ((target_mask == 0) | (target_mask == 1)).all() == (target == "binary")
 
 
 @pytest.mark.parametrize("gain", [1e-4, 0.3, 1e3])
 def test_level_of_the_mixture_does_not_change_the_mask(gain: float) -> None:
-    net = settled(unet(), 2, 1, 16, 32)
+    net = settle(build_unet(), 2, 1, 16, 32)
     samples = noise(2, 2, SMALL.chunk_samples)
 
     def answer(mixture: Tensor) -> Tensor:
@@ -227,15 +209,15 @@ def test_level_of_the_mixture_does_not_change_the_mask(gain: float) -> None:
 
 
 def test_order_of_the_batch_does_not_change_the_masks() -> None:
-    net, features = settled(unet(), 4, 1, 32, 32), noise(4, 1, 32, 32)
+    net, features = settle(build_unet(), 4, 1, 32, 32), noise(4, 1, 32, 32)
     order = torch.tensor([2, 0, 3, 1])
     answers = net(features)
     torch.testing.assert_close(net(features[order]), answers[order], rtol=0, atol=1e-5)
     torch.testing.assert_close(net(features[1:2]), answers[1:2], rtol=0, atol=1e-5)
 
 
-def test_answers_in_evaluation_mode_repeat_and_leave_the_input_alone() -> None:
-    net, features = settled(unet(), 2, 1, 16, 32), noise(2, 1, 16, 32)
+def test_masks_in_evaluation_mode_repeat_and_leave_the_input_alone() -> None:
+    net, features = settle(build_unet(), 2, 1, 16, 32), noise(2, 1, 16, 32)
     before = features.clone()
     assert torch.equal(net(features), net(features))
     assert torch.equal(features, before)
@@ -245,30 +227,30 @@ def test_dropout_acts_in_training_only() -> None:
     features = noise(2, 1, 16, 32)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        dropping, keeping = unet(dropout=0.5), unet(dropout=0.0)
+        dropping, keeping = build_unet(dropout=0.5), build_unet(dropout=0.0)
         assert not torch.equal(dropping(features), dropping(features))
         assert torch.equal(keeping(features), keeping(features))
 
 
 def test_input_shifted_by_16_frames_shifts_the_mask_by_16_frames() -> None:
-    net = settled(unet(), 2, 1, 16, 352)
+    net = settle(build_unet(), 2, 1, 16, 352)
     features = noise(1, 1, 16, 352)
-    early, late = net(features[..., :336]), net(features[..., 16:])
-    edge = 112  # no bin sees further: 3x3 kernels at five levels, there and back, and the pooling
-    moved, stayed = early[..., 16 + edge : 336 - edge], late[..., edge : 320 - edge]
+    early_mask, late_mask = net(features[..., :336]), net(features[..., 16:])
+    edge = 112  # reach of a bin: 3x3 kernels at five levels, down and up, and the poolings
+    moved, stayed = early_mask[..., 16 + edge : 336 - edge], late_mask[..., edge : 320 - edge]
     assert moved.std() > 0.01
     torch.testing.assert_close(moved, stayed, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("axis", [-1, -2], ids=["frames", "bands"])
 def test_skips_and_decoder_show_the_same_place(axis: int) -> None:
-    """With symmetric kernels the whole net is its own mirror image; with a shifted skip it is not."""
-    net = unet()
+    """With symmetric kernels the net is its own mirror image, unless a skip is shifted."""
+    net = build_unet()
     with torch.no_grad():
         for module in net.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 module.weight.copy_(module.weight + module.weight.flip(axis))
-    settled(net, 2, 1, 32, 48)
+    settle(net, 2, 1, 32, 48)
     features = noise(2, 1, 32, 48)
     mask = net(features)
     assert (mask - mask.flip(axis)).abs().mean() > 0.01
@@ -277,34 +259,34 @@ def test_skips_and_decoder_show_the_same_place(axis: int) -> None:
 
 @pytest.mark.parametrize("level", range(4))
 def test_every_skip_reaches_the_mask(level: int) -> None:
-    net, features = settled(unet(), 2, 1, 16, 32), noise(2, 1, 16, 32)
+    net, features = settle(build_unet(), 2, 1, 16, 32), noise(2, 1, 16, 32)
     with_skip = net(features)
     first = net.merge[level][0]
     with torch.no_grad():
-        first.weight[:, : first.in_channels // 2] = 0  # the maps that come across
+        first.weight[:, : first.in_channels // 2] = 0  # the maps of the skip
     assert (net(features) - with_skip).abs().max() > 1e-3
 
 
-def entropy(mask: Tensor) -> float:
-    """Mean entropy of a mask's bins: what the cross-entropy cannot fall below."""
+def compute_entropy(mask: Tensor) -> float:
+    """Compute the mean entropy of a mask's bins, the lower bound of the cross-entropy."""
     return -(mask.xlogy(mask) + (1 - mask).xlogy(1 - mask)).mean().item()
 
 
 @pytest.mark.parametrize(("loss", "factor"), [("bce", 12), ("spectral", 3)])
 def test_overfits_one_batch(loss: str, factor: float) -> None:
-    """The spectral loss keeps what the mixture's phase and the mel grid cost, hence its smaller factor."""
-    made = batch(4)
-    net = unet(dropout=0.0, **{"bce": 0.0, "spectral": 0.0, loss: 1.0})
-    share = masks.ratio(SMALL.analyse(made.vocals), SMALL.analyse(made.accompaniment))
-    floor = entropy(share) if loss == "bce" else 0.0
+    """The mixture's phase and the mel grid limit the spectral loss, hence its smaller factor."""
+    batch = make_batch(SMALL)
+    net = build_unet(dropout=0.0, **{"bce": 0.0, "spectral": 0.0, loss: 1.0})
+    share = masks.ratio(SMALL.analyse(batch.vocals), SMALL.analyse(batch.accompaniment))
+    floor = compute_entropy(share) if loss == "bce" else 0.0
     optimiser = torch.optim.Adam(net.parameters(), lr=2e-2)
     course = []
     for _ in range(50):
         optimiser.zero_grad()
-        (term,) = net.loss(made).values()
+        (term,) = net.loss(batch).values()
         term.backward()
         optimiser.step()
         course.append(term.item() - floor)
     assert 0 < course[-1] < course[0] / factor
-    if loss == "bce":  # what was learnt holds in evaluation mode too
-        assert (net.eval()(made.features) - share).abs().mean() < 0.05
+    if loss == "bce":  # evaluation mode keeps what was learnt
+        assert (net.eval()(batch.features) - share).abs().mean() < 0.05

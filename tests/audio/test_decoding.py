@@ -1,4 +1,4 @@
-"""What FFmpeg decodes for us: where recordings begin and end, which track, and what is refused."""
+"""FFmpeg decodes from the first sample to the last, the right track, and refuses everything else."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from vocalsep.errors import AudioError
 MATROSKA = ffmpeg_recordings.KINDS["mkv, PCM of 24 bits"]
 
 
-def written(path: Path, kind: str, *, rate: int = 44_100, samples: int = 20_011, channels: int = 2) -> Path:
+def write_recording(path: Path, kind: str, *, rate: int = 44_100, samples: int = 20_011, channels: int = 2) -> Path:
     return ffmpeg_recordings.write(
         path, ffmpeg_recordings.pulse(rate, samples, channels), rate, ffmpeg_recordings.KINDS[kind]
     )
 
 
-def refusal(path: Path) -> str:
+def catch_refusal(path: Path) -> str:
     with pytest.raises(AudioError) as caught, audio.Reader(path) as reader:
         list(reader)
     message = str(caught.value)
@@ -58,7 +58,7 @@ def test_mp4_whose_packets_are_all_full_ends_where_its_edit_list_does(tmp_path: 
     path = ffmpeg_recordings.write(
         tmp_path / "x.m4a", original, 44_100, ffmpeg_recordings.KINDS["m4a, AAC"], options=options
     )
-    content = path.read_bytes()  # the table of durations says that the last packet is shorter; Apple's do not
+    content = path.read_bytes()  # FFmpeg states a shorter duration for the last packet; Apple does not
     last = (20_011 + 1_024) % 1_024
     assert content.count(last.to_bytes(4, "big")) == 1
     path.write_bytes(content.replace(last.to_bytes(4, "big"), (1_024).to_bytes(4, "big")))
@@ -66,8 +66,8 @@ def test_mp4_whose_packets_are_all_full_ends_where_its_edit_list_does(tmp_path: 
 
 
 @pytest.mark.parametrize("kind", ["m4a, ALAC", "mkv, FLAC", "wv", "webm, Opus"])
-def test_blocks_are_the_whole_recording_and_no_longer_than_they_may_be(tmp_path: Path, kind: str) -> None:
-    path = written(tmp_path / "x", kind, rate=8_000, samples=100_003)
+def test_blocks_have_the_standard_size_and_add_up_to_the_recording(tmp_path: Path, kind: str) -> None:
+    path = write_recording(tmp_path / "x", kind, rate=8_000, samples=100_003)
     with audio.Reader(path) as reader:
         blocks = list(reader)
         rate = reader.rate
@@ -89,7 +89,7 @@ with audio.Reader(Path(sys.argv[1])) as reader:
             early = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - early)
 """
-    path = written(tmp_path / "x.m4a", "m4a, ALAC", rate=8_000, samples=8_000 * 600)  # 38 MB as float
+    path = write_recording(tmp_path / "x.m4a", "m4a, ALAC", rate=8_000, samples=8_000 * 600)  # 38 MB as float
     environment = os.environ | {"PYTHONPATH": str(Path(vocalsep.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
@@ -99,7 +99,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - early)
 # which track
 
 
-def test_a_video_gives_its_sound(tmp_path: Path) -> None:
+def test_a_video_gives_its_audio_track(tmp_path: Path) -> None:
     original = ffmpeg_recordings.pulse(48_000, 48_000, 2)
     path = ffmpeg_recordings.write(tmp_path / "x.mkv", original, 48_000, MATROSKA, video=True)
     samples, rate = audio.read(path)
@@ -128,7 +128,7 @@ def test_a_video_without_sound_is_refused(tmp_path: Path) -> None:
         for _ in range(5):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), "rgb24")))
         container.mux(stream.encode(None))
-    assert "has no audio track" in refusal(path)
+    assert "has no audio track" in catch_refusal(path)
 
 
 # refusals
@@ -139,28 +139,28 @@ def test_a_video_without_sound_is_refused(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.3, 0.6])
 def test_a_recording_that_breaks_off_is_refused(tmp_path: Path, kind: str, share: float) -> None:
-    path = written(tmp_path / "x", kind, rate=48_000, samples=96_000)
+    path = write_recording(tmp_path / "x", kind, rate=48_000, samples=96_000)
     content = path.read_bytes()
     path.write_bytes(content[: round(share * len(content))])
-    message = refusal(path)
+    message = catch_refusal(path)
     assert any(reason in message for reason in ("cannot be read to its end", "not an audio file", "is empty"))
 
 
 def test_a_recording_that_breaks_off_says_where(tmp_path: Path) -> None:
-    path = written(tmp_path / "x.mkv", "mkv, PCM of 24 bits", rate=48_000, samples=96_000)
+    path = write_recording(tmp_path / "x.mkv", "mkv, PCM of 24 bits", rate=48_000, samples=96_000)
     path.write_bytes(path.read_bytes()[:-288_000])
-    assert "it breaks off after 0.9 of 2.0 seconds" in refusal(path)
+    assert "it breaks off after 0.9 of 2.0 seconds" in catch_refusal(path)
 
 
 def test_a_recording_that_changes_its_rate_is_refused(tmp_path: Path) -> None:
-    parts = [written(tmp_path / f"{rate}.aac", "aac", rate=rate) for rate in (44_100, 48_000)]
+    parts = [write_recording(tmp_path / f"{rate}.aac", "aac", rate=rate) for rate in (44_100, 48_000)]
     whole = tmp_path / "x.aac"
     whole.write_bytes(b"".join(part.read_bytes() for part in parts))
-    assert "changes from 2 x 44100 Hz to 2 x 48000 Hz" in refusal(whole)
+    assert "changes from 2 x 44100 Hz to 2 x 48000 Hz" in catch_refusal(whole)
 
 
-def test_playlists_and_pictures_are_not_audio(tmp_path: Path) -> None:
-    song = written(tmp_path / "song.m4a", "m4a, AAC")
+def test_playlists_are_not_audio(tmp_path: Path) -> None:
+    song = write_recording(tmp_path / "song.m4a", "m4a, AAC")
     texts = {
         "x.m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{song}\n#EXT-X-ENDLIST\n",
         "x.ffconcat": f"ffconcat version 1.0\nfile {song.name}\n",
@@ -168,40 +168,40 @@ def test_playlists_and_pictures_are_not_audio(tmp_path: Path) -> None:
     }
     for name, text in texts.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-        assert "not an audio file" in refusal(tmp_path / name)
+        assert "not an audio file" in catch_refusal(tmp_path / name)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
-def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_named_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.wav")
-    assert "is a pipe or a device" in refusal(tmp_path / "x.wav")
+    assert "is a pipe or a device" in catch_refusal(tmp_path / "x.wav")
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is forbidden to root")
-def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
-    path = written(tmp_path / "x.m4a", "m4a, AAC")
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_read_permission_is_refused(tmp_path: Path) -> None:
+    path = write_recording(tmp_path / "x.m4a", "m4a, AAC")
     path.chmod(0)
-    assert "Permission denied" in refusal(path)
+    assert "Permission denied" in catch_refusal(path)
 
 
 @pytest.mark.parametrize("ending", [".wav", ".mp3", ".txt", ""])
-def test_the_content_tells_the_format_not_the_ending(tmp_path: Path, ending: str) -> None:
-    path = written(tmp_path / f"song{ending}", "m4a, ALAC")
+def test_the_content_decides_the_format_not_the_extension(tmp_path: Path, ending: str) -> None:
+    path = write_recording(tmp_path / f"song{ending}", "m4a, ALAC")
     samples, _ = audio.read(path)
     assert torch.equal(samples, torch.from_numpy(ffmpeg_recordings.pulse(44_100, 20_011, 2)))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="file names are arbitrary bytes on Linux only")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux allows arbitrary bytes in file names")
 def test_a_name_that_is_not_unicode_is_read(tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"caf\xe9.m4a")
-    written(tmp_path / "x.m4a", "m4a, ALAC").rename(path)
+    write_recording(tmp_path / "x.m4a", "m4a, ALAC").rename(path)
     assert audio.read(path)[0].shape == (2, 20_011)
 
 
 # opus
 
 
-def test_opus_is_decoded_with_all_of_its_band_whatever_it_was_made_from(tmp_path: Path) -> None:
+def test_opus_is_always_decoded_with_its_full_band(tmp_path: Path) -> None:
     original = ffmpeg_recordings.pulse(16_000, 16_000, 1)
     path = ffmpeg_recordings.write(
         tmp_path / "x.opus", original, 16_000, ffmpeg_recordings.KINDS["opus of up to 24 kHz"]
@@ -214,7 +214,7 @@ def test_opus_is_decoded_with_all_of_its_band_whatever_it_was_made_from(tmp_path
 # laziness
 
 
-def test_ffmpeg_and_mutagen_are_loaded_only_where_they_are_needed(tmp_path: Path) -> None:
+def test_ffmpeg_and_mutagen_are_loaded_only_when_needed(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", np.zeros(100), 8_000)
     code = """
 import sys

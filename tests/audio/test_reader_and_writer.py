@@ -31,28 +31,28 @@ NAMES = [
 
 
 def tone(rate: int, seconds: float, channels: int = 2, hz: float = 440.0) -> Tensor:
-    """A sine that starts at phase 0, each channel quieter than the one before, ``(channel, time)``."""
+    """Return ``(channel, time)``: a sine that starts at phase 0, each channel quieter than the one before."""
     seconds_at = torch.arange(round(seconds * rate), dtype=torch.float64) / rate
-    wave = 0.3 * torch.sin(2 * torch.pi * hz * seconds_at)
-    return torch.stack([wave / (1 + channel) for channel in range(channels)]).float()
+    sine = 0.3 * torch.sin(2 * torch.pi * hz * seconds_at)
+    return torch.stack([sine / (1 + channel) for channel in range(channels)]).float()
 
 
 def noise(channels: int, samples: int, seed: int = 0) -> Tensor:
     return 0.2 * torch.randn(channels, samples, generator=torch.Generator().manual_seed(seed))
 
 
-def level_db(error: Tensor) -> float:
-    """Largest absolute value, dB below full scale."""
+def compute_peak_db(error: Tensor) -> float:
+    """Return the largest absolute value, dB relative to full scale."""
     return 20 * float(np.log10(max(1e-15, float(error.abs().max()))))
 
 
-def refusal(path: Path) -> str:
+def catch_refusal(path: Path) -> str:
     with pytest.raises(AudioError) as caught, audio.Reader(path) as reader:
         list(reader)
     return str(caught.value)
 
 
-# Reader: refusals
+# Reader: errors
 
 
 @pytest.fixture
@@ -76,32 +76,32 @@ def unreadable(tmp_path: Path) -> dict[str, Path]:
     "kind",
     ["missing", "folder", "text", "no bytes", "no samples", "headerless", "cut off", "name too long"],
 )
-def test_what_cannot_be_read_is_refused_in_one_line_that_names_the_file(kind: str, unreadable: dict[str, Path]) -> None:
-    message = refusal(unreadable[kind])
+def test_an_unreadable_file_is_a_one_line_error_with_its_name(kind: str, unreadable: dict[str, Path]) -> None:
+    message = catch_refusal(unreadable[kind])
     assert str(unreadable[kind]) in message
     assert "\n" not in message
 
 
-def test_reasons_of_refusals_differ(unreadable: dict[str, Path]) -> None:
-    assert "no such file" in refusal(unreadable["missing"])
-    assert "folder" in refusal(unreadable["folder"])
-    assert "empty" in refusal(unreadable["no samples"])
-    assert "not an audio file" in refusal(unreadable["text"])
+def test_the_error_says_why(unreadable: dict[str, Path]) -> None:
+    assert "no such file" in catch_refusal(unreadable["missing"])
+    assert "folder" in catch_refusal(unreadable["folder"])
+    assert "empty" in catch_refusal(unreadable["no samples"])
+    assert "not an audio file" in catch_refusal(unreadable["text"])
 
 
-def test_read_refuses_like_reader(unreadable: dict[str, Path]) -> None:
+def test_read_raises_the_same_errors(unreadable: dict[str, Path]) -> None:
     with pytest.raises(AudioError, match="no such file"):
         audio.read(unreadable["missing"])
     with pytest.raises(AudioError, match="empty"):
         audio.read(unreadable["no samples"])
 
 
-# Reader: what it gives
+# Reader: samples
 
 
 @pytest.mark.parametrize("channels", [1, 2, 6])
 @pytest.mark.parametrize("rate", [8_000, 44_100, 96_000])
-def test_reader_tells_rate_channels_length_and_depth(tmp_path: Path, channels: int, rate: int) -> None:
+def test_the_reader_knows_rate_channels_length_and_sample_format(tmp_path: Path, channels: int, rate: int) -> None:
     path = synthetic_songs.write(tmp_path / "x.wav", noise(channels, 777).numpy().T, rate, "PCM_24")
     with audio.Reader(path) as reader:
         facts = (reader.rate, reader.channels, reader.samples, reader.subtype, reader.path)
@@ -112,7 +112,7 @@ def test_reader_tells_rate_channels_length_and_depth(tmp_path: Path, channels: i
 
 @pytest.mark.parametrize("samples", [1, 31_999, 32_000, 32_001, 75_000])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_blocks_in_a_row_are_the_whole_recording(tmp_path: Path, samples: int, channels: int) -> None:
+def test_the_blocks_add_up_to_the_recording(tmp_path: Path, samples: int, channels: int) -> None:
     path = synthetic_songs.write(tmp_path / "x.wav", noise(channels, samples).numpy().T, 8_000)
     with audio.Reader(path) as reader:
         blocks = list(reader)
@@ -131,7 +131,7 @@ FORMATS = [
 ]
 
 
-def encoded(folder: Path, ending: str, kind: str, subtype: str, rate: int) -> Path:
+def encode(folder: Path, ending: str, kind: str, subtype: str, rate: int) -> Path:
     path = folder / f"x.{ending}"
     soundfile.write(path, tone(rate, 5.0).numpy().T, rate, format=kind, subtype=subtype)
     return path
@@ -139,7 +139,7 @@ def encoded(folder: Path, ending: str, kind: str, subtype: str, rate: int) -> Pa
 
 @pytest.mark.parametrize(("ending", "kind", "subtype", "rate"), FORMATS)
 def test_other_formats_are_read_at_full_length(tmp_path: Path, ending: str, kind: str, subtype: str, rate: int) -> None:
-    samples, read_rate = audio.read(encoded(tmp_path, ending, kind, subtype, rate))
+    samples, read_rate = audio.read(encode(tmp_path, ending, kind, subtype, rate))
     truth = tone(rate, 5.0)
     assert (read_rate, samples.shape) == (rate, truth.shape)
     middle = slice(rate, 2 * rate)
@@ -150,13 +150,13 @@ def test_other_formats_are_read_at_full_length(tmp_path: Path, ending: str, kind
 def test_blocks_of_other_formats_join_without_a_seam(
     tmp_path: Path, ending: str, kind: str, subtype: str, rate: int
 ) -> None:
-    path = encoded(tmp_path, ending, kind, subtype, rate)
+    path = encode(tmp_path, ending, kind, subtype, rate)
     whole, _ = soundfile.read(path, dtype="float32", always_2d=True)
     samples, _ = audio.read(path)
-    assert level_db(samples - torch.from_numpy(whole.T)) < -90
+    assert compute_peak_db(samples - torch.from_numpy(whole.T)) < -90
 
 
-def test_the_content_tells_the_format_not_the_ending(tmp_path: Path) -> None:
+def test_the_content_decides_the_format_not_the_extension(tmp_path: Path) -> None:
     path = synthetic_songs.write(tmp_path / "x.wav", noise(2, 500).numpy().T, 22_050).rename(tmp_path / "x.mp3")
     samples, rate = audio.read(path)
     assert (rate, samples.shape) == (22_050, (2, 500))
@@ -172,7 +172,7 @@ def test_any_unicode_name_is_read_and_written(tmp_path: Path, name: str) -> None
     assert [entry.name for entry in path.parent.iterdir()] == [name]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="file names are arbitrary bytes on Linux only")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux allows arbitrary bytes in file names")
 def test_a_name_that_is_not_unicode_is_read_or_refused(tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"caf\xe9.wav")
     synthetic_songs.write(tmp_path / "x.wav", noise(1, 100).numpy().T, 8_000, "FLOAT").rename(path)
@@ -186,14 +186,14 @@ def test_a_name_that_is_not_unicode_is_read_or_refused(tmp_path: Path) -> None:
 # Writer
 
 
-def written(path: Path, samples: Tensor, subtype: str, rate: int = 44_100) -> Path:
+def write(path: Path, samples: Tensor, subtype: str, rate: int = 44_100) -> Path:
     with audio.Writer(path, rate=rate, channels=samples.shape[0], subtype=subtype) as writer:
         writer.write(samples)
     return path
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac", "aiff", "ogg"])
-def test_file_appears_only_when_all_is_written(tmp_path: Path, ending: str) -> None:
+def test_the_file_appears_only_when_it_is_complete(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"x.{ending}"
     with audio.Writer(path, rate=8_000, channels=2, subtype="PCM_16") as writer:
         writer.write(noise(2, 5_000))
@@ -203,7 +203,7 @@ def test_file_appears_only_when_all_is_written(tmp_path: Path, ending: str) -> N
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_an_error_leaves_neither_file_nor_temporary(tmp_path: Path, error: type[BaseException]) -> None:
+def test_an_error_leaves_no_file(tmp_path: Path, error: type[BaseException]) -> None:
     def fail() -> None:
         with audio.Writer(tmp_path / "x.wav", rate=8_000, channels=2, subtype="PCM_16") as writer:
             writer.write(noise(2, 5_000))
@@ -214,8 +214,8 @@ def test_an_error_leaves_neither_file_nor_temporary(tmp_path: Path, error: type[
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_error_leaves_the_earlier_file_as_it_was(tmp_path: Path) -> None:
-    path = written(tmp_path / "x.wav", noise(2, 100), "PCM_16")
+def test_an_error_leaves_an_existing_file_unchanged(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.wav", noise(2, 100), "PCM_16")
     before = path.read_bytes()
 
     def fail() -> None:
@@ -229,27 +229,27 @@ def test_an_error_leaves_the_earlier_file_as_it_was(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_in_the_place_of_the_file_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
+def test_a_folder_of_the_same_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.wav").mkdir()
     with pytest.raises(AudioError, match=r"x\.wav"):
-        written(tmp_path / "x.wav", noise(2, 100), "PCM_16")
+        write(tmp_path / "x.wav", noise(2, 100), "PCM_16")
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.wav"]
 
 
-def test_a_missing_folder_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(AudioError) as caught:
         audio.Writer(tmp_path / "no" / "x.wav", rate=8_000, channels=1, subtype="PCM_16")
     assert str(tmp_path / "no" / "x.wav") in str(caught.value)
 
 
-def test_more_channels_than_the_format_has_are_refused_and_nothing_is_left(tmp_path: Path) -> None:
+def test_too_many_channels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match=r"x\.flac"):
         audio.Writer(tmp_path / "x.flac", rate=8_000, channels=9, subtype="PCM_16")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("ending", ["", ".mp4", ".wavv", ".txt"])
-def test_unknown_ending_is_refused_before_any_work(tmp_path: Path, ending: str) -> None:
+def test_an_unknown_extension_is_refused_before_any_work(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"song{ending}"
     with pytest.raises(AudioError) as caught:
         audio.check_output(path)
@@ -260,10 +260,10 @@ def test_unknown_ending_is_refused_before_any_work(tmp_path: Path, ending: str) 
 
 
 @pytest.mark.parametrize("ending", [".wav", ".WAV", ".flac", ".aiff", ".aif", ".ogg"])
-def test_known_endings_are_accepted_and_written(tmp_path: Path, ending: str) -> None:
+def test_known_extensions_are_written(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"song{ending}"
     audio.check_output(path)
-    written(path, noise(2, 4_000), "PCM_16")
+    write(path, noise(2, 4_000), "PCM_16")
     assert audio.read(path)[0].shape == (2, 4_000)
 
 
@@ -273,7 +273,7 @@ def test_opus_is_opus_or_refused(tmp_path: Path) -> None:
         audio.check_output(path)
     except AudioError:
         return
-    written(path, noise(2, 4_800), "PCM_16", rate=48_000)
+    write(path, noise(2, 4_800), "PCM_16", rate=48_000)
     assert soundfile.info(str(path)).subtype == "OPUS"
 
 
@@ -293,14 +293,14 @@ def test_opus_is_opus_or_refused(tmp_path: Path) -> None:
         ("ogg", "PCM_16", "VORBIS"),
     ],
 )
-def test_depth_is_kept_where_it_can_be(tmp_path: Path, ending: str, wanted: str, got: str) -> None:
-    path = written(tmp_path / f"x.{ending}", noise(2, 2_000), wanted)
+def test_the_sample_format_is_kept_if_possible(tmp_path: Path, ending: str, wanted: str, got: str) -> None:
+    path = write(tmp_path / f"x.{ending}", noise(2, 2_000), wanted)
     assert soundfile.info(str(path)).subtype == got
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A place to write to again and again; hypothesis wants no fixture of function scope."""
+    """A folder to write to repeatedly; hypothesis rejects fixtures of function scope."""
     return tmp_path_factory.mktemp("written")
 
 
@@ -313,7 +313,7 @@ def test_fixed_point_samples_come_back_bit_for_bit(folder: Path, ending: str, bi
     shape = (data.draw(st.integers(1, 3)), data.draw(st.integers(1, 40)))
     values = data.draw(hnp.arrays(np.int32, shape, elements=st.integers(-full, full - 1)))
     samples = torch.from_numpy((values / full).astype(np.float32))
-    path = written(folder / f"x{bits}.{ending}", samples, f"PCM_{bits}")
+    path = write(folder / f"x{bits}.{ending}", samples, f"PCM_{bits}")
     assert torch.equal(audio.read(path)[0], samples)
     raw, _ = soundfile.read(path, dtype="int32", always_2d=True)
     np.testing.assert_array_equal(raw.T >> (32 - bits), values)
@@ -327,42 +327,42 @@ def test_fixed_point_samples_come_back_bit_for_bit(folder: Path, ending: str, bi
         elements=st.floats(-1e6, 1e6, width=32),
     )
 )
-def test_floating_point_samples_come_back_bit_for_bit_also_above_full_scale(folder: Path, values: np.ndarray) -> None:
-    path = written(folder / "float.wav", torch.from_numpy(values), "FLOAT")
+def test_float_samples_come_back_bit_for_bit_also_above_full_scale(folder: Path, values: np.ndarray) -> None:
+    path = write(folder / "float.wav", torch.from_numpy(values), "FLOAT")
     back = audio.read(path)[0].numpy()
     np.testing.assert_array_equal(back.view(np.int32), values.view(np.int32))
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac", "aiff"])
 @pytest.mark.parametrize("bits", [16, 24])
-def test_samples_between_two_steps_go_to_the_nearer_one(tmp_path: Path, ending: str, bits: int) -> None:
+def test_samples_are_rounded_to_the_nearest_step(tmp_path: Path, ending: str, bits: int) -> None:
     step = 2.0 ** (1 - bits)
     samples = torch.tensor([[-1.6, -1.4, -0.4, -1e-4, 0.0, 1e-4, 0.4, 0.6, 1.4]], dtype=torch.float64) * step
-    back, _ = audio.read(written(tmp_path / f"x.{ending}", samples.float(), f"PCM_{bits}"))
+    back, _ = audio.read(write(tmp_path / f"x.{ending}", samples.float(), f"PCM_{bits}"))
     assert float((back.double() - samples).abs().max()) <= 0.5 * step
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac"])
 def test_fixed_point_saturates_instead_of_wrapping(tmp_path: Path, ending: str) -> None:
-    path = written(tmp_path / f"x.{ending}", torch.tensor([[1.0, 1.5, 40.0, -1.0, -1.5, -40.0]]), "PCM_16")
+    path = write(tmp_path / f"x.{ending}", torch.tensor([[1.0, 1.5, 40.0, -1.0, -1.5, -40.0]]), "PCM_16")
     raw, _ = soundfile.read(path, dtype="int16")
     assert raw.tolist() == [32_767] * 3 + [-32_768] * 3
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o000, 0o666)])
-@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX has such permissions")
 def test_permissions_follow_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
     before = os.umask(umask)
     try:
-        path = written(tmp_path / "x.wav", noise(1, 10), "PCM_16")
-        assert os.umask(umask) == umask  # it was not changed either
+        path = write(tmp_path / "x.wav", noise(1, 10), "PCM_16")
+        assert os.umask(umask) == umask  # the writer left it alone
     finally:
         os.umask(before)
     assert path.stat().st_mode & 0o777 == mode
 
 
-def test_blocks_may_be_views_and_are_not_changed(tmp_path: Path) -> None:
-    samples = noise(2, 3_000).T.contiguous().T  # (channel, time) that lies in memory the other way round
+def test_blocks_may_be_views_and_stay_unchanged(tmp_path: Path) -> None:
+    samples = noise(2, 3_000).T.contiguous().T  # stored as (time, channel)
     kept = samples.clone()
     with audio.Writer(tmp_path / "x.wav", rate=8_000, channels=2, subtype="FLOAT") as writer:
         for start in range(0, 3_000, 700):
@@ -373,11 +373,11 @@ def test_blocks_may_be_views_and_are_not_changed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["wav", "aiff"])
-def test_no_clock_enters_a_floating_point_file(tmp_path: Path, ending: str) -> None:
-    content = written(tmp_path / f"x.{ending}", noise(2, 100), "FLOAT").read_bytes()
-    place = content.find(b"PEAK")  # this chunk has a time stamp, third of its words
+def test_float_files_contain_no_time_stamp(tmp_path: Path, ending: str) -> None:
+    content = write(tmp_path / f"x.{ending}", noise(2, 100), "FLOAT").read_bytes()
+    place = content.find(b"PEAK")  # the third word of this chunk is a time stamp
     stamp = content[place + 12 : place + 16] if place >= 0 else bytes(4)
-    assert stamp == bytes(4), "same samples, other bytes a second later"
+    assert stamp == bytes(4), "the same samples give other bytes a second later"
 
 
 # Resampler
@@ -385,7 +385,7 @@ def test_no_clock_enters_a_floating_point_file(tmp_path: Path, ending: str) -> N
 RATES = [(44_100, 16_000), (16_000, 44_100), (48_000, 44_100), (8_000, 48_000), (44_100, 22_050)]
 
 
-def pieces(samples: Tensor, cuts: list[int]) -> Iterator[Tensor]:
+def split_at(samples: Tensor, cuts: list[int]) -> Iterator[Tensor]:
     places = [0, *sorted(cuts), samples.shape[-1]]
     for start, stop in itertools.pairwise(places):
         yield samples[:, start:stop]
@@ -398,19 +398,19 @@ def pieces(samples: Tensor, cuts: list[int]) -> Iterator[Tensor]:
     channels=st.integers(1, 3),
     data=st.data(),
 )
-def test_any_cutting_gives_the_same_samples(
+def test_the_resampler_gives_the_same_samples_for_any_blocks(
     rates: tuple[int, int], samples: int, channels: int, data: st.DataObject
 ) -> None:
     cuts = data.draw(st.lists(st.integers(0, samples), max_size=8))
     mixture = noise(channels, samples)
     stream = audio.Resampler(*rates, channels)
-    parts = [stream.push(piece) for piece in pieces(mixture, cuts)]
+    parts = [stream.push(piece) for piece in split_at(mixture, cuts)]
     parts.append(stream.push(mixture[:, :0], last=True))
     streamed, whole = torch.cat(parts, dim=-1), audio.resample(mixture, *rates)
     assert streamed.shape == whole.shape
     assert streamed.dtype == torch.float32
     if whole.numel():
-        assert level_db(streamed - whole) < -100
+        assert compute_peak_db(streamed - whole) < -100
     assert abs(whole.shape[-1] - samples * rates[1] / rates[0]) <= 1
 
 
@@ -420,13 +420,13 @@ def test_a_sine_stays_in_phase(rate: int, to_rate: int, hz: float) -> None:
     got, expected = audio.resample(tone(rate, 1.0, hz=hz), rate, to_rate), tone(to_rate, 1.0, hz=hz)
     assert got.shape == expected.shape
     inside = slice(to_rate // 10, -to_rate // 10)
-    assert level_db((got - expected)[:, inside]) < -90
+    assert compute_peak_db((got - expected)[:, inside]) < -90
 
 
 @pytest.mark.parametrize("to_rate", [16_000, 44_100])
-def test_what_lies_above_half_the_new_rate_is_removed(to_rate: int) -> None:
+def test_frequencies_above_half_the_new_rate_are_removed(to_rate: int) -> None:
     got = audio.resample(tone(48_000, 1.0, hz=23_000.0), 48_000, to_rate)
-    assert level_db(got[:, to_rate // 10 : -to_rate // 10]) < -90
+    assert compute_peak_db(got[:, to_rate // 10 : -to_rate // 10]) < -90
 
 
 def test_the_same_rate_changes_nothing() -> None:
@@ -437,7 +437,7 @@ def test_the_same_rate_changes_nothing() -> None:
     assert torch.equal(torch.cat(parts, dim=-1), mixture)
 
 
-def test_channels_do_not_mix_and_the_input_is_kept() -> None:
+def test_channels_do_not_mix_and_the_input_stays_unchanged() -> None:
     mixture = noise(3, 5_000)
     kept = mixture.clone()
     together = audio.resample(mixture, 44_100, 16_000)
@@ -448,7 +448,7 @@ def test_channels_do_not_mix_and_the_input_is_kept() -> None:
 
 @pytest.mark.parametrize(("rate", "to_rate"), RATES)
 @pytest.mark.parametrize("samples", [1, 2])
-def test_the_shortest_recordings_do_not_vanish(rate: int, to_rate: int, samples: int) -> None:
+def test_the_shortest_recordings_keep_a_sample(rate: int, to_rate: int, samples: int) -> None:
     assert audio.resample(noise(2, samples), rate, to_rate).shape[-1] >= 1
 
 

@@ -46,7 +46,7 @@ SONG = Tags(
         "date": ("1999-12-31",),
         "tracknumber": ("3/12",),
         "discnumber": ("1",),
-        "comment": ("said\nin two lines",),
+        "comment": ("written\nin two lines",),
         "lyrics": ("la\nla",),
         "bpm": ("120",),
         "compilation": ("1",),
@@ -58,29 +58,29 @@ SONG = Tags(
 )
 
 
-def put(path: Path, about: Tags | None, samples: Tensor | None = None) -> writer.Writer:
+def write(path: Path, song_tags: Tags | None, samples: Tensor | None = None) -> writer.Writer:
     samples = fake_nets.noise(2, 20_001) if samples is None else samples
-    with audio.Writer(path, rate=44_100, channels=2, subtype="PCM_16", tags=about) as made:
+    with audio.Writer(path, rate=44_100, channels=2, subtype="PCM_16", tags=song_tags) as made:
         made.write(samples)
     return made
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_tags_come_back_as_they_were_written(tmp_path: Path, ending: str) -> None:
-    made = put(tmp_path / f"x{ending}", SONG)
+def test_written_tags_are_read_back(tmp_path: Path, ending: str) -> None:
+    made = write(tmp_path / f"x{ending}", SONG)
     assert made.warning == ""
     assert tags.read_tags(tmp_path / f"x{ending}") == (SONG, "")
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_tags_change_no_sample_and_the_file_is_the_same_each_time(tmp_path: Path, ending: str) -> None:
+def test_tags_change_no_sample_and_give_the_same_bytes_each_time(tmp_path: Path, ending: str) -> None:
     paths = [tmp_path / f"{name}{ending}" for name in ("bare", "tagged", "again")]
-    for path, about in zip(paths, (None, SONG, SONG), strict=True):
-        put(path, about)
+    for path, song_tags in zip(paths, (None, SONG, SONG), strict=True):
+        write(path, song_tags)
     bare, tagged = (audio.read(path)[0] for path in paths[:2])
     assert torch.equal(bare, tagged)
     assert paths[0].stat().st_size < paths[1].stat().st_size
-    if ending != ".ogg":  # which carries a random number
+    if ending != ".ogg":  # ogg contains a random number
         assert paths[1].read_bytes() == paths[2].read_bytes()
 
 
@@ -89,7 +89,7 @@ def test_tags_change_no_sample_and_the_file_is_the_same_each_time(tmp_path: Path
 def test_tags_of_any_song_go_to_any_output(tmp_path: Path, source: str, target: str) -> None:
     if source in ENDINGS:
         song = tmp_path / f"song{source}"
-        put(song, SONG)
+        write(song, SONG)
         expected = dict(SONG.fields)
     else:
         song = tmp_path / "song"
@@ -113,7 +113,7 @@ def test_tags_of_any_song_go_to_any_output(tmp_path: Path, source: str, target: 
     ("ending", "key"),
     [(".flac", "encoder"), (".opus", "encoder"), (".mp3", "TSSE"), (".wav", "TSSE"), (".m4a", "\xa9too")],
 )
-def test_model_and_version_are_recorded_also_in_songs_without_tags(tmp_path: Path, ending: str, key: str) -> None:
+def test_the_outputs_of_untagged_songs_name_model_and_version(tmp_path: Path, ending: str, key: str) -> None:
     soundfile.write(tmp_path / "song.wav", np.zeros((3_000, 2)), 8_000)
     extract(
         tmp_path / "song.wav", tmp_path / f"v{ending}", extractor=Extractor(fake_nets.constant(0.5, fake_nets.SMALL))
@@ -125,14 +125,14 @@ def test_model_and_version_are_recorded_also_in_songs_without_tags(tmp_path: Pat
     assert tags.read_tags(tmp_path / f"v{ending}")[0] == Tags({})
 
 
-def test_what_tells_of_the_old_file_stays_behind(tmp_path: Path) -> None:
-    of_the_file = {"replaygain_track_gain": ("-7 dB",), "encoder": ("Old 1.0",), "encodedby": ("Me",), "title": ("T",)}
+def test_tags_that_describe_the_old_file_are_dropped(tmp_path: Path) -> None:
+    fields = {"replaygain_track_gain": ("-7 dB",), "encoder": ("Old 1.0",), "encodedby": ("Me",), "title": ("T",)}
     for ending in (".flac", ".mp3"):
-        put(tmp_path / f"x{ending}", Tags(of_the_file))
+        write(tmp_path / f"x{ending}", Tags(fields))
         assert tags.read_tags(tmp_path / f"x{ending}")[0].fields == {"title": ("T",)}
 
 
-def test_comments_that_libsndfile_knows_are_read(tmp_path: Path) -> None:
+def test_wav_comments_are_read_through_libsndfile(tmp_path: Path) -> None:
     with soundfile.SoundFile(tmp_path / "x.wav", "w", 8_000, 1, "PCM_16") as file:
         file.title, file.artist = "Tü", "A"
         file.write(np.zeros(100))
@@ -141,43 +141,43 @@ def test_comments_that_libsndfile_knows_are_read(tmp_path: Path) -> None:
 
 def test_several_pictures_give_the_front_cover(tmp_path: Path) -> None:
     path = tmp_path / "x.mp3"
-    put(path, None)
-    marks = ID3()
+    write(path, None)
+    found = ID3()
     for kind in (4, 3):  # back, front
-        marks.add(mutagen.id3.APIC(encoding=3, mime="image/png", type=kind, desc=str(kind), data=PNG + bytes([kind])))
-    marks.save(path)
+        found.add(mutagen.id3.APIC(encoding=3, mime="image/png", type=kind, desc=str(kind), data=PNG + bytes([kind])))
+    found.save(path)
     cover = tags.read_tags(path)[0].cover
     assert cover == Picture("image/png", PNG + b"\3")
 
 
-def test_covers_that_only_the_decoder_knows_are_read(tmp_path: Path) -> None:
+def test_covers_that_mutagen_cannot_read_come_from_the_decoder(tmp_path: Path) -> None:
     path = ffmpeg_recordings.write(
         tmp_path / "x.wv", ffmpeg_recordings.pulse(8_000, 900, 1), 8_000, ffmpeg_recordings.KINDS["wv"]
     )
-    marks = APEv2()
-    marks["Title"] = "T"
-    marks["Cover Art (Front)"] = APEBinaryValue(b"cover.png\0" + PNG)
-    marks.save(path)
+    found = APEv2()
+    found["Title"] = "T"
+    found["Cover Art (Front)"] = APEBinaryValue(b"cover.png\0" + PNG)
+    found.save(path)
     assert tags.read_tags(path) == (Tags({"title": ("T",)}, SONG.cover), "")
 
 
 @pytest.mark.parametrize("ending", [ending for ending in ENDINGS if ending != ".mp3"])
-def test_tags_are_read_whatever_the_ending_says(tmp_path: Path, ending: str) -> None:
-    put(tmp_path / f"song{ending}", SONG)
-    told = tags.read_tags(tmp_path / f"song{ending}")
+def test_tags_are_read_under_a_wrong_extension(tmp_path: Path, ending: str) -> None:
+    write(tmp_path / f"song{ending}", SONG)
+    found = tags.read_tags(tmp_path / f"song{ending}")
     misnamed = (tmp_path / f"song{ending}").rename(tmp_path / "song.mp3")
-    assert told[0].fields["title"] == SONG.fields["title"]
-    assert tags.read_tags(misnamed) == told
+    assert found[0].fields["title"] == SONG.fields["title"]
+    assert tags.read_tags(misnamed) == found
 
 
 @pytest.mark.parametrize(("module", "name"), [(mutagen, "File"), (tags, "_read_known")])
-def test_tags_that_cannot_be_read_do_no_harm(
+def test_unreadable_tags_give_a_warning(
     tmp_path: Path, module: object, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise ValueError("broken\ntags")
 
-    put(tmp_path / "song.wav", SONG)
+    write(tmp_path / "song.wav", SONG)
     monkeypatch.setattr(module, name, fail)
     report = extract(
         tmp_path / "song.wav", tmp_path / "v.wav", extractor=Extractor(fake_nets.constant(0.5, fake_nets.SMALL))
@@ -187,29 +187,27 @@ def test_tags_that_cannot_be_read_do_no_harm(
     assert audio.read(tmp_path / "v.wav")[0].shape == (2, 20_001)
 
 
-def test_tags_that_cannot_be_written_do_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tags_that_cannot_be_written_give_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise ValueError("too odd")
 
     monkeypatch.setattr(tags, "_fill", fail)
-    made = put(tmp_path / "x.flac", SONG)
+    made = write(tmp_path / "x.flac", SONG)
     assert made.warning == "x.flac: has no tags (too odd)"
     assert audio.read(tmp_path / "x.flac")[0].shape == (2, 20_001)
 
 
-def test_a_disk_that_fills_up_while_tags_are_written_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_while_tags_are_written_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(tags, "_fill", fail)
     with pytest.raises(AudioError, match=r"x\.flac: cannot be written \(No space left"):
-        put(tmp_path / "x.flac", SONG)
+        write(tmp_path / "x.flac", SONG)
     assert not list(tmp_path.iterdir())
 
 
-def test_rf64_has_no_tags_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writing_tags_to_rf64_gives_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "_LONG_BYTES", 10)
     with audio.Writer(tmp_path / "x.wav", rate=8_000, channels=1, subtype="PCM_16", samples=99, tags=SONG) as made:
         made.write(torch.zeros(1, 99))
@@ -217,15 +215,15 @@ def test_rf64_has_no_tags_and_says_so(tmp_path: Path, monkeypatch: pytest.Monkey
     assert audio.read(tmp_path / "x.wav")[0].shape == (1, 99)
 
 
-def test_old_id3_is_read(tmp_path: Path) -> None:
+def test_id3_version_2_3_is_read(tmp_path: Path) -> None:
     path = tmp_path / "x.mp3"
-    put(path, None)
-    marks = ID3()
-    marks.add(TIT2(encoding=1, text=["Tïtle"]))
-    marks.save(path, v2_version=3)
+    write(path, None)
+    found = ID3()
+    found.add(TIT2(encoding=1, text=["Tïtle"]))
+    found.save(path, v2_version=3)
     assert tags.read_tags(path)[0].fields == {"title": ("Tïtle",)}
 
 
-def test_a_long_wav_has_no_tags_and_no_complaint(tmp_path: Path) -> None:
+def test_reading_tags_from_rf64_gives_none_and_no_warning(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", np.zeros(99), 8_000, format="RF64")
     assert tags.read_tags(tmp_path / "x.wav") == (Tags({}), "")

@@ -8,6 +8,7 @@ from typing import Any
 
 from vocalsep import nets
 from vocalsep.datasets import screening, splits
+from vocalsep.datasets.screening import ScreenedDataset
 from vocalsep.datasets.splits import Heard, SplitDataset
 from vocalsep.errors import DatasetError
 from vocalsep.training.excerpts.sampler import ExcerptOptions, ExcerptSampler, Pool
@@ -52,54 +53,57 @@ def open_material(
             recordings are bad and the recipe does not skip them.
     """
     rate = recipe.front_end.rate
-    pools_by_kind: dict[str, list[Pool]] = {"songs": [], "voices": [], "instrumentals": []}
-    held_out: list[Pool] = []
-    names: dict[str, list[Any]] = {"training": [], "validation": [], "pools": [], "skipped": []}
-    found = [_find_parts(pool) for pool in recipe.pools]
-    trained = [track for parts in found for track in parts.training]
-    for parts in found:
-        splits.refuse_leaks(trained, parts.validation, shares_singers=parts.shares_singers, before=before)
-    screened = [screening.screen_dataset(parts, rate, CHANNELS) for parts in found]
-    bad = [(pool.layout, one) for pool, parts in zip(recipe.pools, screened, strict=True) for one in parts.problems]
-    lines = [f"{layout}/{problem}" for layout, problem in bad]
+    datasets = [_split_pool(pool) for pool in recipe.pools]
+    trained = [track for dataset in datasets for track in dataset.training]
+    for dataset in datasets:
+        splits.refuse_leaks(trained, dataset.validation, shares_singers=dataset.shares_singers, before=before)
+    screened = [screening.screen_dataset(dataset, rate, CHANNELS) for dataset in datasets]
+    bad = [
+        (f"{pool.layout}/{problem.name}", problem.what)
+        for pool, usable in zip(recipe.pools, screened, strict=True)
+        for problem in usable.problems
+    ]
+    lines = [f"{track}: {what}" for track, what in bad]
     screening.report_bad_tracks(lines, skip=recipe.training.skip_bad, report=report)
-    names["skipped"] = [{"track": f"{layout}/{problem.name}", "problem": problem.what} for layout, problem in bad]
-    for pool, parts, usable in zip(recipe.pools, found, screened, strict=True):
+
+    pools: dict[str, list[Pool]] = {"songs": [], "voices": [], "instrumentals": []}
+    held_out: list[Pool] = []
+    names: dict[str, Any] = {"training": [], "validation": [], "pools": []}
+    for pool, dataset, usable in zip(recipe.pools, datasets, screened, strict=True):
         if not usable.training:
             raise DatasetError(f"pool {pool.layout}: no tracks left to train on (hold_out = {pool.hold_out})")
-        pools_by_kind[pool.layout if pool.layout in pools_by_kind else "songs"].append(
-            Pool(usable.training, pool.weight, pool.balanced, pool.remixed)
-        )
+        kind = pool.layout if pool.layout in pools else "songs"
+        pools[kind].append(Pool(usable.training, pool.weight, pool.balanced, pool.remixed))
         if usable.validation:
             held_out.append(Pool(usable.validation, pool.weight))
         names["training"] += [f"{pool.layout}/{decoded.track.name}" for decoded in usable.training]
         names["validation"] += [f"{pool.layout}/{decoded.track.name}" for decoded in usable.validation]
-        names["pools"].append({"layout": pool.layout, "split": parts.split, "shares_singers": parts.shares_singers})
-        minutes = sum(decoded.samples for decoded in usable.training + usable.validation) / rate / 60
-        report(
-            f"{pool.layout}: {len(usable.training)} tracks to train on, {len(usable.validation)} held out, "
-            f"{minutes:.1f} minutes" + (" (the split shares singers)" if parts.shares_singers else "")
-        )
+        names["pools"].append({"layout": pool.layout, "split": dataset.split, "shares_singers": dataset.shares_singers})
+        report(_describe_pool(pool, usable, rate) + (" (the split shares singers)" if dataset.shares_singers else ""))
+    names["skipped"] = [{"track": track, "problem": what} for track, what in bad]
+    names["before"] = before or {}
+
     samples = nets.count_excerpt_samples(recipe.front_end)
+    training = ExcerptSampler(**pools, samples=samples, rate=rate, options=recipe.excerpts, seed=recipe.training.seed)
+    validation = None
+    if held_out:
+        validation = ExcerptSampler(songs=held_out, samples=samples, rate=rate, options=_UNCHANGED, seed=1)
     return Material(
-        training=ExcerptSampler(
-            songs=pools_by_kind["songs"],
-            voices=pools_by_kind["voices"],
-            instrumentals=pools_by_kind["instrumentals"],
-            samples=samples,
-            rate=rate,
-            options=recipe.excerpts,
-            seed=recipe.training.seed,
-        ),
-        validation=ExcerptSampler(songs=held_out, samples=samples, rate=rate, options=_UNCHANGED, seed=1)
-        if held_out
-        else None,
-        names={**names, "before": before or {}},
+        training=training,
+        validation=validation,
+        names=names,
         heard=splits.collect_heard((decoded.track for usable in screened for decoded in usable.training), before),
     )
 
 
-def _find_parts(pool: PoolOptions) -> SplitDataset:
+def _split_pool(pool: PoolOptions) -> SplitDataset:
     root = splits.expand_root(pool.root, pool.layout)
     vocals = splits.expand_root(pool.vocals, pool.layout) if pool.vocals else None
     return splits.split_dataset(pool.layout, root, pool.split, pool.hold_out, vocals)
+
+
+def _describe_pool(pool: PoolOptions, usable: ScreenedDataset, rate: int) -> str:
+    count = len(usable.training)
+    minutes = sum(decoded.samples for decoded in usable.training + usable.validation) / rate / 60
+    tracks = f"{count} track{'s' if count > 1 else ''} to train on"
+    return f"{pool.layout}: {tracks}, {len(usable.validation)} held out, {minutes:.1f} minutes"

@@ -1,0 +1,51 @@
+"""The command line as tests call it: in this process or in another, and what its output says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from typer.testing import CliRunner, Result
+
+import vocalsep
+from vocalsep.cli import app
+
+SOURCE = Path(vocalsep.__file__).parents[1]
+
+
+def run(*arguments: str | Path) -> Result:
+    """Run ``vocalsep`` with these arguments in this process."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def run_python(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run Python with these arguments in a process of its own, as a user does."""
+    environment = os.environ | {"PYTHONPATH": str(SOURCE), "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, check=False)
+
+
+def read_error(result: Result) -> str:
+    """Return the single line of an expected failure."""
+    assert result.exit_code == 1, result.output
+    assert isinstance(result.exception, SystemExit)
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("vocalsep: ")
+    return lines[0].removeprefix("vocalsep: ")
+
+
+def read_misuse(result: Result) -> str:
+    """Return the message about a misuse, without its frame and line breaks."""
+    assert result.exit_code == 2, result.output
+    assert isinstance(result.exception, SystemExit)
+    assert result.stdout == ""
+    return " ".join(result.stderr.replace("│", " ").split())
+
+
+def list_files(folder: Path) -> list[str]:
+    """List everything below a folder, including hidden files."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))

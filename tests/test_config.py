@@ -41,13 +41,13 @@ class Plan:
     widths: tuple[int, ...] = (1, 2)
     note: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
-    made: int = field(default=7, init=False)
+    computed: int = field(default=7, init=False)
 
 
 # build
 
 
-def test_fields_that_are_missing_keep_their_default() -> None:
+def test_missing_fields_keep_their_defaults() -> None:
     assert config.build(Plan, {"name": "a"}) == Plan(name="a")
 
 
@@ -75,7 +75,7 @@ def test_nested_tables_and_lists_of_tables_become_dataclasses() -> None:
     assert isinstance(plan.widths, tuple)
 
 
-def test_whole_number_serves_for_a_float_and_becomes_one() -> None:
+def test_an_integer_is_accepted_for_a_float_and_becomes_one() -> None:
     loop = config.build(Loop, {"learning_rate": 1, "betas": [0, 1]})
     assert (loop.learning_rate, loop.betas) == (1.0, (0.0, 1.0))
     assert {type(value) for value in (loop.learning_rate, *loop.betas)} == {float}
@@ -93,11 +93,11 @@ def test_whole_number_serves_for_a_float_and_becomes_one() -> None:
             {"name": "a", "folders": [{"root": "x"}, {"rot": "x"}]},
             r"'folders\[1\].rot'; did you mean 'folders\[1\].root'\?",
         ),
-        ({"name": "a", "made": 8}, "unknown setting 'made'"),
+        ({"name": "a", "computed": 8}, "unknown setting 'computed'"),
         ({"name": "a", "qqqq": 8}, "unknown setting 'qqqq'; known: folders, loop"),
     ],
 )
-def test_unknown_setting_is_refused_and_the_nearest_named(values: dict[str, Any], message: str) -> None:
+def test_an_unknown_setting_is_refused_with_the_nearest_name(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config.build(Plan, values)
 
@@ -119,7 +119,7 @@ def test_unknown_setting_is_refused_and_the_nearest_named(values: dict[str, Any]
         ({"betas": [0.9, "x"]}, r"^loop.betas\[1\] = 'x': expected float$"),
     ],
 )
-def test_wrong_type_is_refused_by_name(values: dict[str, Any], message: str) -> None:
+def test_a_value_of_the_wrong_type_is_refused_by_name(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config.build(Plan, {"name": "a", "loop": values})
 
@@ -139,7 +139,7 @@ def test_wrong_type_is_refused_by_name(values: dict[str, Any], message: str) -> 
         ({"name": "a", "options": [1]}, r"^options = \[1\]: expected dict"),
     ],
 )
-def test_wrong_shape_is_refused_by_name(values: dict[str, Any], message: str) -> None:
+def test_a_value_of_the_wrong_shape_is_refused_by_name(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config.build(Plan, values)
 
@@ -151,12 +151,12 @@ def test_wrong_shape_is_refused_by_name(values: dict[str, Any], message: str) ->
         ({"name": "a", "folders": [{"root": "x"}, {}]}, r"^setting folders\[1\].root is missing$"),
     ],
 )
-def test_missing_setting_is_refused_by_name(values: dict[str, Any], message: str) -> None:
+def test_a_missing_setting_is_refused_by_name(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config.build(Plan, values)
 
 
-def test_value_that_the_class_refuses_is_refused() -> None:
+def test_a_value_that_the_class_rejects_is_refused() -> None:
     with pytest.raises(ConfigError, match="steps >= 1"):
         config.build(Plan, {"name": "a", "loop": {"steps": 0}})
 
@@ -208,7 +208,7 @@ def test_settings_survive_a_file(tmp_path: Path) -> None:
     assert config.build(Plan, config.read_toml(path)) == plan
 
 
-def test_plain_values_leave_out_none_and_what_is_not_a_setting() -> None:
+def test_plain_values_leave_out_none_and_fields_that_are_not_settings() -> None:
     plain = config.to_dict(Plan(name="a", folders=(Folder(root="x"),)))
     assert plain == {
         "name": "a",
@@ -221,14 +221,14 @@ def test_plain_values_leave_out_none_and_what_is_not_a_setting() -> None:
 
 
 @pytest.mark.parametrize("content", [b"a = ", b"a = 1\na = 2", b"a = '\xff'"])
-def test_file_that_is_not_toml_is_refused_by_name(content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_not_toml_is_refused_by_name(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "broken.toml"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"broken\.toml: not a valid TOML file"):
         config.read_toml(path)
 
 
-def test_file_that_is_missing_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent\.toml: cannot read this TOML file"):
         config.read_toml(tmp_path / "absent.toml")
 
@@ -253,19 +253,19 @@ def test_file_that_is_missing_is_refused_by_name(tmp_path: Path) -> None:
         ("", ""),
     ],
 )
-def test_override_is_toml_or_else_a_string(override: str, value: object) -> None:
+def test_the_value_of_an_override_is_toml_or_else_a_string(override: str, value: object) -> None:
     changed = config.override({}, [f"key={override}"])["key"]
     assert changed == value
     assert type(changed) is type(value)
 
 
-def test_override_reaches_into_tables_and_makes_them() -> None:
+def test_an_override_reaches_into_tables_and_creates_them() -> None:
     values = {"name": "a", "loop": {"steps": 1, "resume": False}}
     changed = config.override(values, ["loop.steps=2", "new.table.key=3", " name = b"])
     assert changed == {"name": "b", "loop": {"steps": 2, "resume": False}, "new": {"table": {"key": 3}}}
 
 
-def test_later_override_wins() -> None:
+def test_a_later_override_wins() -> None:
     assert config.override({"a": 0}, ["a=1", "a=2"]) == {"a": 2}
 
 
@@ -275,18 +275,18 @@ def test_no_overrides_give_the_same_values() -> None:
 
 
 @pytest.mark.parametrize("override", ["loop.steps", "", "=3", " =3"])
-def test_override_without_key_or_value_is_refused(override: str) -> None:
+def test_an_override_without_key_or_value_is_refused(override: str) -> None:
     with pytest.raises(ConfigError, match="expected key=value"):
         config.override({"loop": {"steps": 1}}, [override])
 
 
 @pytest.mark.parametrize("override", ["name.first=3", "loop.steps.more=3", "folders.root=x"])
-def test_override_through_a_plain_value_is_refused(override: str) -> None:
+def test_an_override_through_a_plain_value_is_refused(override: str) -> None:
     with pytest.raises(ConfigError, match="is a value, not a table"):
         config.override({"name": "a", "loop": {"steps": 1}, "folders": [{"root": "y"}]}, [override])
 
 
-def test_override_leaves_its_input_alone() -> None:
+def test_an_override_leaves_its_input_alone() -> None:
     values = {"name": "a", "loop": {"steps": 1, "deep": {"er": 1}}, "widths": [1, 2]}
     before = copy.deepcopy(values)
     changed = config.override(values, ["loop.steps=2", "loop.deep.er=2", "loop.deep.new=3", "widths=[3]", "b.c=1"])
@@ -294,7 +294,7 @@ def test_override_leaves_its_input_alone() -> None:
     assert changed["loop"]["deep"] == {"er": 2, "new": 3}
 
 
-def test_overrides_and_settings_meet() -> None:
+def test_overrides_apply_to_the_plain_values_of_settings() -> None:
     plan = Plan(name="a")
     values = config.override(config.to_dict(plan), ["loop.learning_rate=1", "note=fast"])
     expected = dataclasses.replace(plan, note="fast", loop=Loop(learning_rate=1.0))

@@ -13,10 +13,10 @@ from vocalsep import errors
         ("unet", [], "unknown net 'unet'; known: none"),
     ],
 )
-def test_unknown_name_is_answered_with_the_nearest_or_all(name: str, known: list[str], expected: str) -> None:
+def test_an_unknown_name_is_described_with_the_nearest_name_or_all(name: str, known: list[str], expected: str) -> None:
     assert errors.describe_unknown("net", name, known) == expected
 
 
-def test_every_error_can_be_caught_as_one() -> None:
+def test_every_error_is_a_vocalsep_error() -> None:
     for kind in (errors.AudioError, errors.ConfigError, errors.ModelError, errors.DatasetError):
         assert issubclass(kind, errors.VocalsepError)

@@ -34,7 +34,7 @@ class Trainer:
     random generator has to be saved.
 
     Args:
-        recipe: The recipe, with a settled precision (not "auto").
+        recipe: The recipe. Its precision must not be "auto".
         material: The recordings.
         team: The processes that share the work, including this one.
     """

@@ -22,7 +22,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def pcm(samples: Tensor, kind: str) -> Any:
-    """Samples as an array of a numpy type."""
+    """Return samples as an array of a numpy type."""
     if np.dtype(kind).kind == "f":
         return samples.numpy().astype(kind)
     full = 2.0 ** (8 * np.dtype(kind).itemsize - 1)
@@ -31,7 +31,7 @@ def pcm(samples: Tensor, kind: str) -> Any:
 
 @pytest.mark.parametrize("kind", [*FLOATS, *FIXED])
 @pytest.mark.parametrize("channels", [0, 1, 2, 6])
-def test_arrays_come_back_in_their_own_shape_and_kind(kind: str, channels: int) -> None:
+def test_arrays_come_back_in_their_own_shape_and_type(kind: str, channels: int) -> None:
     noise = fake_nets.noise(max(1, channels), 4_000).clamp(-1, 1)
     samples = pcm(noise if channels else noise[0], kind)
     before = samples.copy()
@@ -62,7 +62,7 @@ def test_tensors_come_back_as_tensors(kind: str) -> None:
     assert torch.equal(parts[0] + parts[1], before)
 
 
-def test_floats_and_pcm_of_a_song_give_the_vocals_of_a_call() -> None:
+def test_floats_and_pcm_give_the_same_vocals_as_a_tensor() -> None:
     extractor, song = Extractor(fake_nets.random_unet()), fake_nets.quantise(fake_nets.noise(2, 9_000), 16)
     expected = extractor(song, 8_000)
     floats = extractor.extract(song.numpy(), 8_000)
@@ -86,7 +86,7 @@ def test_fixed_point_parts_always_add_up(kind: str, value: float, level: float, 
 
 
 @pytest.mark.parametrize("kind", FLOATS)
-def test_extremes_make_no_numbers_that_are_none(kind: str) -> None:
+def test_extreme_values_give_finite_parts(kind: str) -> None:
     largest = np.finfo(kind).max
     song = np.array([[0, largest, -largest, np.nan, np.inf, largest, 1, 0] * 200], dtype=kind)
     for value in (-1.0, 0.5, 2.0):
@@ -94,7 +94,7 @@ def test_extremes_make_no_numbers_that_are_none(kind: str) -> None:
             assert np.isfinite(part).all()
 
 
-def test_views_are_read_as_they_look() -> None:
+def test_views_give_the_same_parts_as_copies() -> None:
     extractor, song = Extractor(fake_nets.random_unet()), fake_nets.noise(2, 5_000).numpy()
     expected = extractor.extract(song, 8_000)[0]
     assert np.array_equal(extractor.extract(np.asfortranarray(song), 8_000)[0], expected)

@@ -18,8 +18,8 @@ from vocalsep.extraction.checks import OutputCheck
 RATE = 8_000
 
 
-class Fails(fake_nets.ConstantNet):
-    """Answers a half, and after some batches with a value that is no number in one bin."""
+class InvalidNet(fake_nets.ConstantNet):
+    """Returns 0.5, and after some batches NaN or infinity in one bin."""
 
     def __init__(self, value: float, after: int = 1) -> None:
         super().__init__(0.5)
@@ -44,18 +44,18 @@ def song(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf], ids=str)
 @pytest.mark.parametrize("after", [0, 2])
-def test_answers_that_are_no_numbers_are_an_error_and_leave_nothing(song: Path, value: float, after: int) -> None:
-    extractor = Extractor(fake_nets.make_model(Fails(value, after), fake_nets.SMALL))
-    with pytest.raises(
-        ModelError, match=rf"model 'fake': its net returned NaN or infinity for {song}"
-    ):
+def test_nan_and_infinity_in_masks_are_an_error_and_leave_no_file(song: Path, value: float, after: int) -> None:
+    extractor = Extractor(fake_nets.make_model(InvalidNet(value, after), fake_nets.SMALL))
+    with pytest.raises(ModelError, match=rf"model 'fake': its net returned NaN or infinity for {song}"):
         extract(song, song.with_name("v.wav"), accompaniment=song.with_name("a.wav"), extractor=extractor)
     assert list(song.parent.glob("*.*")) == [song]
     with pytest.raises(ModelError, match="returned NaN or infinity for the samples"):
-        Extractor(fake_nets.make_model(Fails(value, 0), fake_nets.SMALL)).extract(np.zeros(RATE), RATE)  # in silence, too
+        Extractor(fake_nets.make_model(InvalidNet(value, 0), fake_nets.SMALL)).extract(
+            np.zeros(RATE), RATE
+        )  # even in silence
 
 
-def test_samples_that_are_no_numbers_or_very_loud_are_not_the_models_fault(tmp_path: Path) -> None:
+def test_nan_and_huge_values_in_a_song_are_not_blamed_on_the_model(tmp_path: Path) -> None:
     samples = fake_nets.noise(1, 3 * RATE)
     samples[:, 5_000:5_100] = torch.nan
     samples[:, 9_000] = 3e38
@@ -65,7 +65,7 @@ def test_samples_that_are_no_numbers_or_very_loud_are_not_the_models_fault(tmp_p
 
 
 @pytest.mark.parametrize("level", [1e-3, 0.1])
-def test_vocals_that_are_the_song_itself_are_an_error_and_leave_nothing(tmp_path: Path, level: float) -> None:
+def test_vocals_equal_to_the_song_are_an_error_and_leave_no_file(tmp_path: Path, level: float) -> None:
     song = write(tmp_path / "song.wav", fake_nets.noise(2, 4 * RATE, level=level))
     extractor = Extractor(fake_nets.constant(1, fake_nets.SMALL))
     with pytest.raises(ModelError, match=f"model 'fake': returns {song} unchanged; choose another model"):
@@ -75,13 +75,13 @@ def test_vocals_that_are_the_song_itself_are_an_error_and_leave_nothing(tmp_path
         extractor.extract(audio.read(song)[0], RATE)
 
 
-def test_a_song_that_is_nearly_all_voice_is_none(song: Path) -> None:
+def test_a_song_that_is_nearly_all_voice_is_no_error(song: Path) -> None:
     report = extract(song, song.with_name("v.wav"), extractor=Extractor(fake_nets.constant(0.9999, fake_nets.SMALL)))
     assert report.warnings == ()
     assert report.vocals_db == pytest.approx(0, abs=0.01)
 
 
-def test_silence_gives_silence_and_is_told(tmp_path: Path) -> None:
+def test_silence_gives_silence_and_a_warning(tmp_path: Path) -> None:
     song = write(tmp_path / "song.wav", torch.zeros(2, 2 * RATE))
     for value in (0.0, 1.0):
         report = extract(song, tmp_path / "v.wav", extractor=Extractor(fake_nets.constant(value, fake_nets.SMALL)))
@@ -99,7 +99,7 @@ def test_silence_gives_silence_and_is_told(tmp_path: Path) -> None:
         (0.0033, -49.63, None),
     ],
 )
-def test_hardly_any_vocals_are_written_and_told(
+def test_hardly_any_vocals_are_written_with_a_warning(
     song: Path, value: float, level: float | None, warning: str | None
 ) -> None:
     vocals = song.with_name("v.flac")
@@ -109,7 +109,7 @@ def test_hardly_any_vocals_are_written_and_told(
     assert report.warnings == ((f"{song}: {warning}",) if warning else ())
 
 
-def test_levels_are_those_of_the_pieces_together() -> None:
+def test_levels_are_those_of_all_parts_together() -> None:
     mixture, vocals = fake_nets.noise(2, 900), fake_nets.noise(2, 900, seed=1, level=0.05)
     check = OutputCheck("m", "s")
     for part in range(3):

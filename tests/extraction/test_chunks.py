@@ -15,70 +15,70 @@ SIZES = st.lists(st.integers(0, 40), min_size=1, max_size=6).filter(any)
 
 @st.composite
 def shapes(draw: st.DrawFn) -> tuple[int, int]:
-    """Frames to a chunk, and their hop."""
+    """Draw the frames per chunk and the hop."""
     frames = draw(st.integers(1, 24))
     return frames, draw(st.integers(1, frames))
 
 
 def song(length: int, seed: int = 0) -> Tensor:
-    """Frames of two channels and three bands."""
+    """Return frames of two channels and three bands."""
     return torch.randn(2, 3, length, generator=torch.Generator().manual_seed(seed))
 
 
-def sliced(frames: Tensor, size: int, hop: int, sizes: list[int]) -> Tensor:
-    slicer = Chunker(size, hop)
-    chunks = [slicer.push(part) for part in fake_nets.split_in_blocks(frames, sizes)]
-    return torch.cat([*chunks, slicer.finish()])
+def cut_into_chunks(frames: Tensor, size: int, hop: int, sizes: list[int]) -> Tensor:
+    chunker = Chunker(size, hop)
+    chunks = [chunker.push(part) for part in fake_nets.split_in_blocks(frames, sizes)]
+    return torch.cat([*chunks, chunker.finish()])
 
 
-def stitched(chunks: Tensor, stitcher: Stitcher, sizes: list[int]) -> Tensor:
+def stitch(chunks: Tensor, stitcher: Stitcher, sizes: list[int]) -> Tensor:
     parts = [stitcher.push(part.movedim(-1, 0)) for part in fake_nets.split_in_blocks(chunks.movedim(0, -1), sizes)]
     return torch.cat([*parts, stitcher.finish()], dim=-1)
 
 
 @settings(deadline=None, max_examples=60)
 @given(length=LENGTHS, shape=shapes(), sizes=SIZES, batches=SIZES)
-def test_what_is_sliced_and_stitched_is_the_song_again(
+def test_chunks_stitched_together_are_the_song_again(
     length: int, shape: tuple[int, int], sizes: list[int], batches: list[int]
 ) -> None:
     frames = song(length)
-    back = stitched(sliced(frames, *shape, sizes), Stitcher(*shape), batches)
-    assert back.shape[-1] >= length
-    torch.testing.assert_close(back[..., :length], frames, rtol=1e-5, atol=1e-6)
+    restored = stitch(cut_into_chunks(frames, *shape, sizes), Stitcher(*shape), batches)
+    assert restored.shape[-1] >= length
+    torch.testing.assert_close(restored[..., :length], frames, rtol=1e-5, atol=1e-6)
 
 
 @settings(deadline=None, max_examples=60)
 @given(length=LENGTHS, shape=shapes(), sizes=SIZES)
-def test_chunks_lie_on_one_grid_that_starts_with_the_song_and_end_with_zeros(
+def test_chunks_lie_on_one_grid_from_the_songs_start_and_are_padded_with_zeros(
     length: int, shape: tuple[int, int], sizes: list[int]
 ) -> None:
     size, hop = shape
     frames = song(length)
     count = 1 + max(0, -(-(length - size) // hop))
-    filled = torch.nn.functional.pad(frames, (0, (count - 1) * hop + size - length))
-    grid = torch.stack([filled[..., k * hop : k * hop + size] for k in range(count)])
-    assert torch.equal(sliced(frames, size, hop, sizes), grid)
+    padded = torch.nn.functional.pad(frames, (0, (count - 1) * hop + size - length))
+    grid = torch.stack([padded[..., k * hop : k * hop + size] for k in range(count)])
+    assert torch.equal(cut_into_chunks(frames, size, hop, sizes), grid)
 
 
-def test_the_last_chunk_is_filled_with_zeros_and_given_once() -> None:
-    slicer = Chunker(4, 2)
-    assert slicer.push(torch.ones(1, 7)).tolist() == [[[1, 1, 1, 1]], [[1, 1, 1, 1]]]
-    assert slicer.finish().tolist() == [[[1, 1, 1, 0]]]
+def test_the_last_chunk_is_padded_with_zeros_and_returned_once() -> None:
+    chunker = Chunker(4, 2)
+    assert chunker.push(torch.ones(1, 7)).tolist() == [[[1, 1, 1, 1]], [[1, 1, 1, 1]]]
+    assert chunker.finish().tolist() == [[[1, 1, 1, 0]]]
 
 
-def test_a_song_that_ends_with_a_full_chunk_has_no_other() -> None:
-    slicer = Chunker(4, 2)
-    assert slicer.push(torch.ones(1, 6)).shape == (2, 1, 4)
-    assert slicer.finish().shape == (0, 1, 4)
+def test_a_song_that_ends_with_a_full_chunk_needs_no_padded_one() -> None:
+    chunker = Chunker(4, 2)
+    assert chunker.push(torch.ones(1, 6)).shape == (2, 1, 4)
+    assert chunker.finish().shape == (0, 1, 4)
 
 
-def test_a_chunk_is_given_as_soon_as_it_is_full() -> None:
-    slicer = Chunker(4, 2)
-    given = [len(slicer.push(torch.ones(1, 1))) for _ in range(9)]
-    assert given == [0, 0, 0, 1, 0, 1, 0, 1, 0]
+def test_a_chunk_is_returned_as_soon_as_it_is_full() -> None:
+    chunker = Chunker(4, 2)
+    returned = [len(chunker.push(torch.ones(1, 1))) for _ in range(9)]
+    assert returned == [0, 0, 0, 1, 0, 1, 0, 1, 0]
 
 
-def test_frames_are_complete_as_soon_as_no_other_chunk_holds_them() -> None:
+def test_frames_are_returned_as_soon_as_no_later_chunk_holds_them() -> None:
     stitcher = Stitcher(4, 2)
     assert [stitcher.push(torch.ones(n, 1, 4)).shape[-1] for n in (0, 1, 0, 3)] == [0, 2, 0, 6]
     assert stitcher.finish().shape[-1] == 2
@@ -91,7 +91,7 @@ def test_frames_are_complete_as_soon_as_no_other_chunk_holds_them() -> None:
     shape=shapes(),
     seed=st.integers(0, 2**31),
 )
-def test_what_is_constant_stays_constant_whatever_the_window(
+def test_a_constant_stays_constant_under_any_window(
     value: float, count: int, shape: tuple[int, int], seed: int
 ) -> None:
     size, hop = shape
@@ -99,24 +99,24 @@ def test_what_is_constant_stays_constant_whatever_the_window(
     other = Stitcher(size, hop)
     other._window = torch.rand(size, generator=torch.Generator().manual_seed(seed)) + 1e-3
     for stitcher in (Stitcher(size, hop), other):
-        whole = stitched(chunks, stitcher, [count])
+        whole = stitch(chunks, stitcher, [count])
         assert whole.shape == (2, (count - 1) * hop + size)
         torch.testing.assert_close(whole, torch.full_like(whole, value), rtol=1e-5, atol=1e-6)
 
 
 @settings(deadline=None, max_examples=30)
 @given(shape=shapes(), count=st.integers(1, 9), batches=SIZES)
-def test_how_chunks_are_grouped_changes_nothing(shape: tuple[int, int], count: int, batches: list[int]) -> None:
+def test_frames_do_not_depend_on_how_chunks_are_batched(shape: tuple[int, int], count: int, batches: list[int]) -> None:
     chunks = torch.rand(count, 3, shape[0], generator=torch.Generator().manual_seed(1))
-    one_by_one = stitched(chunks, Stitcher(*shape), [1])
-    assert torch.equal(stitched(chunks, Stitcher(*shape), batches), one_by_one)
+    one_by_one = stitch(chunks, Stitcher(*shape), [1])
+    assert torch.equal(stitch(chunks, Stitcher(*shape), batches), one_by_one)
     assert one_by_one.min() >= 0
     assert one_by_one.max() <= 1 + 1e-6
 
 
-def test_where_chunks_disagree_the_one_whose_middle_is_nearer_counts_more() -> None:
+def test_where_chunks_disagree_the_one_with_the_nearer_middle_counts_more() -> None:
     chunks = torch.stack([torch.zeros(1, 16), torch.ones(1, 16)])
-    seam = stitched(chunks, Stitcher(16, 8), [2])[0, 8:16]
+    seam = stitch(chunks, Stitcher(16, 8), [2])[0, 8:16]
     assert (seam.diff() > 0).all()
     torch.testing.assert_close(seam, 1 - seam.flip(0))
 
@@ -124,14 +124,14 @@ def test_where_chunks_disagree_the_one_whose_middle_is_nearer_counts_more() -> N
 def test_inputs_are_not_changed() -> None:
     frames = song(21)
     before = frames.clone()
-    chunks = sliced(frames, 8, 4, [5])
+    chunks = cut_into_chunks(frames, 8, 4, [5])
     held = chunks.clone()
-    stitched(chunks, Stitcher(8, 4), [2])
+    stitch(chunks, Stitcher(8, 4), [2])
     assert torch.equal(frames, before)
     assert torch.equal(chunks, held)
 
 
-def test_nothing_pushed_cannot_be_finished() -> None:
+def test_finishing_without_a_push_is_an_error() -> None:
     with pytest.raises(ValueError, match="no frames"):
         Chunker(4, 2).finish()
     with pytest.raises(ValueError, match="no chunks"):

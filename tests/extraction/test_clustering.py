@@ -29,8 +29,8 @@ def unit(vectors: Tensor) -> Tensor:
     return torch.nn.functional.normalize(vectors, dim=1)
 
 
-def places(group: Tensor, seed: int = 0, spread: float = 0.1) -> Embedding:
-    """Embeddings near one of two axes, ``(chunk, D, row, frame)``, from the number of each bin's group."""
+def embed_groups(group: Tensor, seed: int = 0, spread: float = 0.1) -> Embedding:
+    """Return embeddings near the axis of each bin's group, ``(chunk, D, row, frame)``."""
     axes = torch.eye(D)[group.long()].movedim(-1, 1)
     return unit(axes + spread * noise(*axes.shape, seed=seed))
 
@@ -38,22 +38,22 @@ def places(group: Tensor, seed: int = 0, spread: float = 0.1) -> Embedding:
 def song(
     chunks: int = 6, seed: int = 0, voice: float = 0.9, rest: float = 0.1
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Groups, embeddings, own masks and power of chunks; bins of group 0 are the voice, a third of all."""
+    """Return groups, embeddings, own masks and power of chunks; a third of the bins, group 0, are the voice."""
     random = torch.Generator().manual_seed(seed)
     group = (torch.rand((chunks, ROWS, FRAMES), generator=random) > 1 / 3).float()
     own = torch.where(group == 0, voice, rest).unsqueeze(1)
     power = 1 + torch.rand((chunks, 1, ROWS, FRAMES), generator=random)
-    return group, places(group, seed), own, power
+    return group, embed_groups(group, seed), own, power
 
 
-def fitted(embedding: Tensor, own: Tensor, power: Tensor, step: int = 100) -> Clusters | None:
+def fit(embedding: Tensor, own: Tensor, power: Tensor, step: int = 100) -> Clusters | None:
     sample = BinSample()
     for parts in zip(*(torch.split(part, step) for part in (embedding, own, power)), strict=True):
         sample.push(*parts)
     return sample.fit()
 
 
-def surely(found: Clusters | None) -> Clusters:
+def require(found: Clusters | None) -> Clusters:
     assert found is not None
     return found
 
@@ -61,9 +61,9 @@ def surely(found: Clusters | None) -> Clusters:
 # clusters
 
 
-def test_clusters_are_found_and_the_voice_is_what_the_net_takes_for_voice() -> None:
+def test_the_voices_cluster_is_the_one_that_the_net_takes_for_voice() -> None:
     group, embedding, own, power = song()
-    found = surely(fitted(embedding, own, power))
+    found = require(fit(embedding, own, power))
     assert found.centroids[0] @ torch.eye(D)[0] > 0.98
     assert found.centroids[1] @ torch.eye(D)[1] > 0.98
     torch.testing.assert_close(found.centroids.norm(dim=1), torch.ones(2))
@@ -71,54 +71,54 @@ def test_clusters_are_found_and_the_voice_is_what_the_net_takes_for_voice() -> N
     assert torch.equal(clustering.estimate_mask(found, embedding, own, power)[:, 0], 1 - group)
 
 
-def test_the_order_of_clusters_plays_no_part() -> None:
-    """Whichever group k-means meets first: with the axes exchanged, and with what is voice exchanged."""
+def test_the_order_of_clusters_does_not_matter() -> None:
+    """Neither with the axes swapped nor with the voice swapped."""
     group, _, own, power = song()
-    exchanged = surely(fitted(places(1 - group), own, power))
-    assert exchanged.centroids[0] @ torch.eye(D)[1] > 0.98
-    other = surely(fitted(places(group), 1 - own, power))
+    swapped = require(fit(embed_groups(1 - group), own, power))
+    assert swapped.centroids[0] @ torch.eye(D)[1] > 0.98
+    other = require(fit(embed_groups(group), 1 - own, power))
     assert other.centroids[0] @ torch.eye(D)[1] > 0.98
 
 
-def test_the_same_song_has_the_same_clusters_however_it_is_cut() -> None:
+def test_clusters_do_not_depend_on_how_the_song_is_cut() -> None:
     _, embedding, own, power = song(chunks=7)
-    found = [surely(fitted(embedding, own, power, step)) for step in (1, 3, 100)]
+    found = [require(fit(embedding, own, power, step)) for step in (1, 3, 100)]
     for other in found[1:]:
         assert torch.equal(other.centroids, found[0].centroids)
         assert other.confidence == found[0].confidence
-    assert torch.equal(surely(fitted(embedding, own, power)).centroids, found[2].centroids)
+    assert torch.equal(require(fit(embedding, own, power)).centroids, found[2].centroids)
 
 
-def test_quiet_bins_have_no_say() -> None:
-    """Two thirds of the bins lie 60 dB down, on a third axis: with a say they would be a cluster of their own."""
+def test_quiet_bins_are_ignored() -> None:
+    """Two thirds of the bins lie 60 dB down on a third axis. If they counted, they would form a cluster."""
     group, embedding, own, power = song(chunks=12)
     quiet = torch.rand(power.shape, generator=torch.Generator().manual_seed(5)) > 1 / 3
-    strange = places(torch.full_like(group, 2), seed=3)
-    embedding = torch.where(quiet, strange, embedding)
-    found = surely(fitted(embedding, torch.where(quiet, 0.5, own), torch.where(quiet, 1e-6, power)))
+    third_axis = embed_groups(torch.full_like(group, 2), seed=3)
+    embedding = torch.where(quiet, third_axis, embedding)
+    found = require(fit(embedding, torch.where(quiet, 0.5, own), torch.where(quiet, 1e-6, power)))
     assert found.centroids[0] @ torch.eye(D)[0] > 0.98
     assert found.centroids[1] @ torch.eye(D)[1] > 0.98
 
 
-def test_quiet_chunks_have_no_say() -> None:
-    """A fade-out 50 dB below the song: loud against itself, not against the song."""
+def test_quiet_chunks_are_ignored() -> None:
+    """A fade-out 50 dB below the song has loud bins relative to itself, but not relative to the song."""
     group, embedding, own, power = song(chunks=12)
     end = torch.arange(12) >= 4
-    strange = places(torch.full_like(group, 2), seed=3)
-    embedding[end], own[end], power[end] = strange[end], 0.5, 1e-5 * power[end]
-    found = surely(fitted(embedding, own, power))
+    third_axis = embed_groups(torch.full_like(group, 2), seed=3)
+    embedding[end], own[end], power[end] = third_axis[end], 0.5, 1e-5 * power[end]
+    found = require(fit(embedding, own, power))
     assert found.centroids[0] @ torch.eye(D)[0] > 0.98
 
 
 @pytest.mark.parametrize("loud", [0, 1])
-def test_there_are_no_clusters_of_silence_or_of_a_single_place(loud: int) -> None:
+def test_silence_and_a_single_embedding_have_no_clusters(loud: int) -> None:
     embedding = torch.zeros(2, D, ROWS, FRAMES)
     embedding[:, 0] = 1
     power = loud * torch.ones(2, 1, ROWS, FRAMES)
-    assert fitted(embedding, torch.ones(2, 1, ROWS, FRAMES), power) is None
+    assert fit(embedding, torch.ones(2, 1, ROWS, FRAMES), power) is None
 
 
-def test_nothing_pushed_has_no_clusters() -> None:
+def test_an_empty_sample_has_no_clusters() -> None:
     assert BinSample().fit() is None
 
 
@@ -130,10 +130,10 @@ def test_memory_does_not_grow_with_the_song(monkeypatch: pytest.MonkeyPatch) -> 
         assert sample._held is not None
         sizes.append(len(sample._held))
     assert max(sizes) == sizes[-1] == 500
-    assert surely(sample.fit()).centroids[0] @ torch.eye(D)[0] > 0.98
+    assert require(sample.fit()).centroids[0] @ torch.eye(D)[0] > 0.98
 
 
-def test_what_is_held_of_a_long_song_does_not_depend_on_how_it_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sample_of_a_long_song_does_not_depend_on_how_it_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clustering, "_MAX_BINS", 500)
     _, *chunks = song(chunks=20)
     held = []
@@ -147,34 +147,34 @@ def test_what_is_held_of_a_long_song_does_not_depend_on_how_it_is_cut(monkeypatc
     assert all(other is not None and torch.equal(other, held[0]) for other in held[1:])
 
 
-def test_all_parts_of_a_long_song_have_the_same_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_parts_of_a_long_song_are_sampled_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clustering, "_MAX_BINS", 1_000)
     sample = BinSample()
-    for number in range(20):  # power tells from which part a bin is
+    for number in range(20):  # the power of a bin says from which part it comes
         _, embedding, own, power = song(chunks=4)
         sample.push(embedding, own, torch.full_like(power, 1 + number))
     assert sample._held is not None
     counts = torch.bincount(sample._held[:, 1].round().long() - 1, minlength=20)
-    assert counts.min() > 25  # 50 each on average, with a spread of 7
+    assert counts.min() > 25  # the mean is 50, the standard deviation 7
     assert counts.max() < 80
 
 
 # masks
 
 
-def test_a_song_that_the_net_hears_no_voice_in_keeps_the_nets_mask() -> None:
-    """Figure 11 of the UH-net paper: two groups there are always, but none need be the voice."""
+def test_a_song_without_voice_keeps_the_nets_mask() -> None:
+    """K-means always finds two groups, but neither need be the voice (UH-net paper, figure 11)."""
     _, embedding, own, power = song(voice=0.05, rest=0.01)
-    found = surely(fitted(embedding, own, power))
+    found = require(fit(embedding, own, power))
     assert found.confidence == pytest.approx(0.04, abs=1e-5)
     assert not found.trusted
     assert torch.equal(clustering.estimate_mask(found, embedding, own, power), own)
 
 
-def test_a_chunk_that_the_net_hears_no_voice_in_keeps_the_nets_mask() -> None:
+def test_a_chunk_without_voice_keeps_the_nets_mask() -> None:
     group, embedding, own, power = song()
     own[2] = 0.02
-    found = surely(fitted(embedding, own, power))
+    found = require(fit(embedding, own, power))
     mask = clustering.estimate_mask(found, embedding, own, power)
     assert found.trusted
     assert torch.equal(mask[2], own[2])
@@ -186,11 +186,11 @@ def test_a_chunk_that_the_net_hears_no_voice_in_keeps_the_nets_mask() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class NoOptions:
-    """Options of a net that has none."""
+    """The options of a net without options."""
 
 
-class Halves(ClusteringNet):
-    """Lower and upper half of the bands lie at different places; the net's own mask is given for each half."""
+class HalvesNet(ClusteringNet):
+    """Embeds the lower and upper half of the bands apart; its own mask has one value for each half."""
 
     Options = NoOptions
 
@@ -205,19 +205,19 @@ class Halves(ClusteringNet):
     def embed(self, features: Features) -> tuple[Embedding, Mask]:
         group = (torch.arange(features.shape[-2]) >= features.shape[-2] // 2).float()
         group = group[:, None].expand(len(features), -1, features.shape[-1])
-        return places(group, spread=0.0), self(features)
+        return embed_groups(group, spread=0.0), self(features)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         raise NotImplementedError
 
 
-class Aside(Halves):
-    """The same, for nets whose clusters are beside the point."""
+class HalvesByMask(HalvesNet):
+    """The same net, made for its own mask rather than for clusters."""
 
     clusters_by_default = False
 
 
-def extracted(net: ClusteringNet, mixture: Waveform, **options: Any) -> Parts:
+def extract_array(net: ClusteringNet, mixture: Waveform, **options: Any) -> Parts:
     return Extractor(fake_nets.make_model(net, fake_nets.SMALL), **options)(mixture, 8_000)
 
 
@@ -225,63 +225,65 @@ def mixture() -> Waveform:
     return fake_nets.noise(2, 9_000)
 
 
-def test_clusters_take_the_place_of_the_nets_mask() -> None:
-    """The net is 60 % sure of the lower half: its cluster is taken whole, and nothing of the other."""
+def test_clusters_replace_the_nets_mask() -> None:
+    """The net's mask is 0.6 in the lower half. Its cluster counts fully, and the other not at all."""
     song = mixture()
     model = fake_nets.make_model(fake_nets.ConstantNet(torch.tensor([1.0] * 8 + [0.0] * 8)), fake_nets.SMALL)
     expected = Extractor(model)(song, 8_000).vocals
-    torch.testing.assert_close(extracted(Halves(0.6, 0.2), song).vocals, expected, rtol=0, atol=1e-5)
-    own = extracted(Halves(0.6, 0.2), song, masks_from="net").vocals
+    torch.testing.assert_close(extract_array(HalvesNet(0.6, 0.2), song).vocals, expected, rtol=0, atol=1e-5)
+    own = extract_array(HalvesNet(0.6, 0.2), song, masks_from="net").vocals
     assert fake_nets.snr_db(own, expected) < 20
 
 
-@pytest.mark.parametrize(("net", "by_default"), [(Halves(0.6, 0.2), True), (Aside(0.6, 0.2), False)])
-def test_a_net_says_whether_clusters_are_what_it_is_for(net: ClusteringNet, by_default: bool) -> None:
+@pytest.mark.parametrize(("net", "by_default"), [(HalvesNet(0.6, 0.2), True), (HalvesByMask(0.6, 0.2), False)])
+def test_auto_uses_whichever_masks_the_net_is_made_for(net: ClusteringNet, by_default: bool) -> None:
     song = mixture()
-    auto = extracted(net, song).vocals
-    assert torch.equal(auto, extracted(net, song, masks_from="clusters" if by_default else "net").vocals)
-    assert not torch.equal(auto, extracted(net, song, masks_from="net" if by_default else "clusters").vocals)
+    auto = extract_array(net, song).vocals
+    assert torch.equal(auto, extract_array(net, song, masks_from="clusters" if by_default else "net").vocals)
+    assert not torch.equal(auto, extract_array(net, song, masks_from="net" if by_default else "clusters").vocals)
 
 
-def test_a_song_without_a_singer_is_not_split_in_two() -> None:
-    """Clusters there are, but the net takes none of them for voice: what is left is what its own mask lets through."""
+def test_a_song_without_a_singer_is_not_split() -> None:
+    """There are clusters, but the net takes neither for voice, so its own mask decides."""
     song = mixture()
-    vocals = extracted(Halves(0.03, 0.0), song).vocals
+    vocals = extract_array(HalvesNet(0.03, 0.0), song).vocals
     assert 10 * torch.log10(vocals.square().sum() / song.square().sum()) < -30
 
 
 @pytest.mark.parametrize(("high", "used"), [(0.2, True), (0.5, False)])
-def test_a_report_says_how_sure_the_clusters_were(tmp_path: Path, high: float, used: bool) -> None:
-    extractor = Extractor(fake_nets.make_model(Halves(0.6, high), fake_nets.SMALL))
+def test_the_report_has_the_confidence_of_the_clusters(tmp_path: Path, high: float, used: bool) -> None:
+    extractor = Extractor(fake_nets.make_model(HalvesNet(0.6, high), fake_nets.SMALL))
     song = synthetic_songs.write(tmp_path / "song.wav", (0.1 * mixture()).clamp(-1, 1).numpy().T, 8_000)
     report = extract(song, tmp_path / "vocals.wav", extractor=extractor)
     assert report.cluster_confidence == pytest.approx(0.6 - high, abs=1e-3)
     assert report.clusters_used is used
     found, _ = audio.read(tmp_path / "vocals.wav")
-    expected = extracted(Halves(0.6, high), audio.read(song)[0], masks_from="clusters" if used else "net").vocals
+    expected = extract_array(HalvesNet(0.6, high), audio.read(song)[0], masks_from="clusters" if used else "net").vocals
     assert fake_nets.snr_db(found, expected) > 40
 
 
 @pytest.mark.parametrize("samples", [1, 100, 5_000])
-def test_silence_and_short_songs_come_through(samples: int) -> None:
-    quiet = extracted(Halves(0.6, 0.2), torch.zeros(1, samples))
+def test_silence_and_short_songs_work(samples: int) -> None:
+    quiet = extract_array(HalvesNet(0.6, 0.2), torch.zeros(1, samples))
     assert not quiet.vocals.any()
     song = fake_nets.quantise(mixture(), 16)[:, :samples]
-    piece = extracted(Halves(0.6, 0.2), song)
-    assert torch.equal(piece.vocals + piece.accompaniment, song)
+    parts = extract_array(HalvesNet(0.6, 0.2), song)
+    assert torch.equal(parts.vocals + parts.accompaniment, song)
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025])
-def test_blocks_of_any_size_find_the_same_clusters(rate: int) -> None:
-    extractor, song = Extractor(fake_nets.make_model(Halves(0.6, 0.2), fake_nets.SMALL)), mixture()
-    found = [extractor.cluster(fake_nets.split_in_blocks(song, sizes), rate, 2) for sizes in ([9_000], [1_000, 7, 0], [333])]
+def test_blocks_of_any_size_give_the_same_clusters(rate: int) -> None:
+    extractor, song = Extractor(fake_nets.make_model(HalvesNet(0.6, 0.2), fake_nets.SMALL)), mixture()
+    found = [
+        extractor.cluster(fake_nets.split_in_blocks(song, sizes), rate, 2) for sizes in ([9_000], [1_000, 7, 0], [333])
+    ]
     for other in found:
-        torch.testing.assert_close(surely(other).centroids, surely(found[0]).centroids, rtol=0, atol=1e-5)
-        assert surely(other).confidence == pytest.approx(0.4, abs=1e-4)
+        torch.testing.assert_close(require(other).centroids, require(found[0]).centroids, rtol=0, atol=1e-5)
+        assert require(other).confidence == pytest.approx(0.4, abs=1e-4)
 
 
-def test_a_song_of_no_blocks_has_no_clusters() -> None:
-    assert Extractor(fake_nets.make_model(Halves(0.6, 0.2), fake_nets.SMALL)).cluster([], 8_000, 2) is None
+def test_a_song_without_blocks_has_no_clusters() -> None:
+    assert Extractor(fake_nets.make_model(HalvesNet(0.6, 0.2), fake_nets.SMALL)).cluster([], 8_000, 2) is None
 
 
 def test_clusters_of_a_net_that_does_not_cluster_are_refused() -> None:

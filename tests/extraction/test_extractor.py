@@ -19,7 +19,7 @@ from torch import Tensor
 from vocalsep import audio
 from vocalsep.errors import AudioError, ConfigError
 from vocalsep.evaluation.metrics import sdr
-from vocalsep.evaluation.oracle import oracle
+from vocalsep.evaluation.oracle import apply_ideal_mask
 from vocalsep.extraction import Extractor, StreamingSeparator, extract
 from vocalsep.features import FrontEnd, Linear, LogMel
 from vocalsep.shapes import Waveform
@@ -29,46 +29,46 @@ RATES = (8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000)
 
 
 @pytest.fixture(scope="module", params=["unet", "uhnet-hd"])
-def looking(request: pytest.FixtureRequest) -> Extractor:
-    """An untrained net on a small front end, 8 kHz, mel or linear and stereo; its masks use all of [0, 1]."""
+def random_extractor(request: pytest.FixtureRequest) -> Extractor:
+    """An extractor with an untrained net at 8 kHz, mel or linear stereo, whose masks use all of [0, 1]."""
     return Extractor(fake_nets.random_unet() if request.param == "unet" else fake_nets.random_uhnet())
 
 
-def power_db(samples: Waveform, rate: int, low_hz: float, high_hz: float = 1e9) -> float:
-    """Power between two frequencies, dB."""
+def compute_power_db(samples: Waveform, rate: int, low_hz: float, high_hz: float = 1e9) -> float:
+    """Return the power between two frequencies in dB."""
     spectrum = torch.fft.rfft(samples.double()).abs().square()
     hz = torch.fft.rfftfreq(samples.shape[-1], 1 / rate)
     return float(10 * torch.log10(spectrum[..., (hz >= low_hz) & (hz < high_hz)].sum()))
 
 
-# what a net says is what happens
+# masks
 
 
 @pytest.mark.parametrize(
     "front_end", [fake_nets.PAPER, fake_nets.SMALL, fake_nets.LINEAR], ids=["paper", "small", "linear"]
 )
 @pytest.mark.parametrize("rate", RATES)
-def test_a_net_that_answers_1_everywhere_returns_the_song(rate: int, front_end: FrontEnd) -> None:
+def test_a_mask_of_ones_returns_the_song(rate: int, front_end: FrontEnd) -> None:
     mixture = fake_nets.noise(2, rate // 2 + 77)
-    piece = Extractor(fake_nets.constant(1, front_end))(mixture, rate)
-    assert float((piece.vocals - mixture).abs().max()) < 2e-6
-    assert float(piece.accompaniment.abs().max()) < 2e-6
+    parts = Extractor(fake_nets.constant(1, front_end))(mixture, rate)
+    assert float((parts.vocals - mixture).abs().max()) < 2e-6
+    assert float(parts.accompaniment.abs().max()) < 2e-6
 
 
 @pytest.mark.parametrize("value", [0.0, torch.nan, torch.inf], ids=str)
-def test_a_net_that_answers_0_or_no_number_gives_digital_silence(value: float) -> None:
+def test_a_mask_of_zeros_nan_or_infinity_gives_digital_silence(value: float) -> None:
     mixture = fake_nets.noise(2, 30_000)
-    piece = Extractor(fake_nets.constant(value))(mixture, 44_100)
-    assert not piece.vocals.any()
-    assert torch.equal(piece.accompaniment, mixture)
+    parts = Extractor(fake_nets.constant(value))(mixture, 44_100)
+    assert not parts.vocals.any()
+    assert torch.equal(parts.accompaniment, mixture)
 
 
 @pytest.mark.parametrize("rate", [16_000, 44_100])
-def test_a_net_that_answers_half_gives_half_the_song(rate: int) -> None:
+def test_a_mask_of_one_half_gives_half_the_song(rate: int) -> None:
     mixture = fake_nets.noise(2, rate)
-    piece = Extractor(fake_nets.constant(0.5))(mixture, rate)
-    torch.testing.assert_close(piece.vocals, mixture / 2, rtol=0, atol=1e-6)
-    torch.testing.assert_close(piece.accompaniment, mixture / 2, rtol=0, atol=1e-6)
+    parts = Extractor(fake_nets.constant(0.5))(mixture, rate)
+    torch.testing.assert_close(parts.vocals, mixture / 2, rtol=0, atol=1e-6)
+    torch.testing.assert_close(parts.accompaniment, mixture / 2, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("rate", [11_025, 48_000])
@@ -80,26 +80,26 @@ def test_vocals_are_not_shifted_in_time(rate: int) -> None:
 
 
 @pytest.mark.parametrize("rate", [8_000, 22_050, 44_100])
-def test_the_mask_lands_where_and_when_the_net_meant_it_also_late_in_the_song(rate: int) -> None:
-    start, end = 10.3, 10.6  # of a low tone over a high one
+def test_the_mask_lands_at_the_right_time_even_late_in_the_song(rate: int) -> None:
+    start, end = 10.3, 10.6  # of a low tone over a high tone
     mixture = 0.01 * fake_nets.tone(3_500, rate, 12.0, channels=2)
     mixture[:, round(start * rate) : round(end * rate)] += fake_nets.tone(500, rate, 12.0)[:, : round(0.3 * rate)]
     vocals = Extractor(fake_nets.make_model(fake_nets.LowBandNet(), fake_nets.SMALL))(mixture, rate).vocals
     inside = slice(round((start + 0.01) * rate), round((end - 0.01) * rate))
     assert fake_nets.snr_db(mixture[:, inside], vocals[:, inside]) > 60
-    # a window of the net and one of the song, 32 ms each, and a frame of either see the tone from afar
+    # The windows of net and song, 32 ms each, and a frame of either reach the tone from afar.
     assert float(vocals[:, : round((start - 0.06) * rate)].abs().max()) < 1e-6
     assert float(vocals[:, round((end + 0.06) * rate) :].abs().max()) < 1e-6
 
 
-def test_the_mask_lands_on_the_hz_that_the_net_meant() -> None:
+def test_the_mask_lands_at_the_right_hz() -> None:
     hz = fake_nets.PAPER.band_hz
     vocals_hz, other_hz = 1_000.0, 4_000.0
     wanted, other = (fake_nets.tone(f, 44_100, 1.0) for f in (vocals_hz, other_hz))
-    piece = Extractor(fake_nets.constant(((hz > 800) & (hz < 1_250)).float()))(wanted + other, 44_100)
+    parts = Extractor(fake_nets.constant(((hz > 800) & (hz < 1_250)).float()))(wanted + other, 44_100)
     inner = slice(4_410, -4_410)
-    assert fake_nets.snr_db(wanted[:, inner], piece.vocals[:, inner]) > 40
-    assert fake_nets.snr_db(other[:, inner], piece.accompaniment[:, inner]) > 40
+    assert fake_nets.snr_db(wanted[:, inner], parts.vocals[:, inner]) > 40
+    assert fake_nets.snr_db(other[:, inner], parts.accompaniment[:, inner]) > 40
 
 
 def test_a_net_at_16_khz_keeps_the_bandwidth_of_the_song() -> None:
@@ -107,25 +107,25 @@ def test_a_net_at_16_khz_keeps_the_bandwidth_of_the_song() -> None:
     for value, expected in ((1.0, 0.0), (0.5, -6.0206)):
         vocals = Extractor(fake_nets.constant(value))(mixture, 48_000).vocals
         for low in (8_000, 20_000):
-            change = power_db(vocals, 48_000, low) - power_db(mixture, 48_000, low)
+            change = compute_power_db(vocals, 48_000, low) - compute_power_db(mixture, 48_000, low)
             assert change == pytest.approx(expected, abs=1e-3)
 
 
-def test_above_its_band_a_net_is_taken_to_mean_what_it_says_of_its_highest_bands() -> None:
+def test_above_its_band_a_net_applies_the_mask_of_its_highest_bands() -> None:
     mixture = fake_nets.noise(1, 48_000)
     top = (fake_nets.PAPER.band_hz > 5_500).float()
     vocals = Extractor(fake_nets.constant(top))(mixture, 48_000).vocals
-    high = power_db(vocals, 48_000, 8_200) - power_db(mixture, 48_000, 8_200)
-    low = power_db(vocals, 48_000, 0, 5_000) - power_db(mixture, 48_000, 0, 5_000)
+    high = compute_power_db(vocals, 48_000, 8_200) - compute_power_db(mixture, 48_000, 8_200)
+    low = compute_power_db(vocals, 48_000, 0, 5_000) - compute_power_db(mixture, 48_000, 0, 5_000)
     assert high == pytest.approx(0, abs=0.01)
     assert low < -40
 
 
-# channels, for a net that takes two at once
+# channels, for a net that takes two at a time
 
 
-class Panned(fake_nets.ConstantNet):
-    """Answers 1 for the louder of its two channels and 0 for the other; for equal ones 0.25 and 0.75."""
+class PannedNet(fake_nets.ConstantNet):
+    """Returns 1 for the louder of its two channels and 0 for the other; 0.25 and 0.75 for equal ones."""
 
     def forward(self, features: Tensor) -> Tensor:
         level = features.mean(dim=(-2, -1), keepdim=True)
@@ -134,37 +134,37 @@ class Panned(fake_nets.ConstantNet):
         return torch.where(level == level.flip(1), tied, louder).expand(features.shape)
 
 
-def panned(levels: list[float], rate: int = 8_000) -> tuple[Waveform, Waveform]:
-    """A song with these levels in its channels, and its vocals by the net above."""
+def separate_panned(levels: list[float], rate: int = 8_000) -> tuple[Waveform, Waveform]:
+    """Return a song with these levels in its channels, and the vocals that `PannedNet` finds."""
     mixture = fake_nets.noise(1, 9_000) * torch.tensor(levels)[:, None]
-    return mixture, Extractor(fake_nets.make_model(Panned(0.0), fake_nets.LINEAR))(mixture, rate).vocals
+    return mixture, Extractor(fake_nets.make_model(PannedNet(0.0), fake_nets.LINEAR))(mixture, rate).vocals
 
 
 def test_each_channel_of_a_stereo_song_has_its_own_mask() -> None:
-    mixture, vocals = panned([0.2, 1.0])
+    mixture, vocals = separate_panned([0.2, 1.0])
     assert float(vocals[0].abs().max()) < 1e-6
     torch.testing.assert_close(vocals[1], mixture[1], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("rate", [8_000, 44_100])
-def test_a_mono_song_is_shown_twice_and_gets_the_mean_of_both_masks(rate: int) -> None:
-    mixture, vocals = panned([1.0], rate)
+def test_a_mono_song_fills_both_channels_and_gets_the_mean_of_both_masks(rate: int) -> None:
+    mixture, vocals = separate_panned([1.0], rate)
     torch.testing.assert_close(vocals, mixture / 2, rtol=0, atol=1e-5)
 
 
-def test_channels_are_taken_in_pairs_and_an_odd_last_one_alone() -> None:
-    mixture, vocals = panned([0.2, 1.0, 1.0, 0.2, 0.5])
+def test_channels_go_in_pairs_and_an_odd_last_one_alone() -> None:
+    mixture, vocals = separate_panned([0.2, 1.0, 1.0, 0.2, 0.5])
     expected = mixture * torch.tensor([0.0, 1.0, 1.0, 0.0, 0.5])[:, None]
     torch.testing.assert_close(vocals, expected, rtol=0, atol=1e-5)
 
 
-def test_above_its_rows_a_linear_net_is_taken_to_mean_what_it_says_of_its_highest() -> None:
+def test_above_its_rows_a_linear_net_applies_the_mask_of_its_highest_rows() -> None:
     mixture = fake_nets.noise(2, 16_000)
     top = (fake_nets.LINEAR.band_hz > 1_400).float()  # its rows end at 2 kHz
-    for rate in (8_000, 11_025):  # on its own grid, and projected
+    for rate in (8_000, 11_025):  # on the net's own grid, and projected
         vocals = Extractor(fake_nets.constant(top, fake_nets.LINEAR))(mixture, rate).vocals
-        high = power_db(vocals, rate, 2_100) - power_db(mixture, rate, 2_100)
-        low = power_db(vocals, rate, 0, 1_300) - power_db(mixture, rate, 0, 1_300)
+        high = compute_power_db(vocals, rate, 2_100) - compute_power_db(mixture, rate, 2_100)
+        low = compute_power_db(vocals, rate, 0, 1_300) - compute_power_db(mixture, rate, 0, 1_300)
         assert high == pytest.approx(0, abs=0.01)
         assert low < -40
 
@@ -184,20 +184,20 @@ def test_vocals_and_accompaniment_add_up_to_the_mixture_bit_for_bit(
     bits: int, value: float, level: float, samples: int, seed: int
 ) -> None:
     mixture = fake_nets.quantise(fake_nets.noise(2, samples, seed, level), bits)
-    piece = Extractor(fake_nets.constant(value, fake_nets.SMALL))(mixture, 8_000)
-    assert torch.equal(piece.vocals + piece.accompaniment, mixture)
+    parts = Extractor(fake_nets.constant(value, fake_nets.SMALL))(mixture, 8_000)
+    assert torch.equal(parts.vocals + parts.accompaniment, mixture)
 
 
 @pytest.mark.parametrize("bits", [16, 24])
 @pytest.mark.parametrize("inversion", ["phase", "griffin-lim"])
 @pytest.mark.parametrize("model", [fake_nets.random_unet, fake_nets.random_uhnet])
-def test_they_add_up_with_a_net_that_looks_and_with_every_inversion(
+def test_parts_add_up_with_random_nets_and_every_inversion(
     bits: int, inversion: str, model: Callable[[], Model]
 ) -> None:
     mixture = fake_nets.quantise(fake_nets.noise(2, 9_000, level=0.5), bits)
-    piece = Extractor(model(), inversion=inversion)(mixture, 11_025)
-    assert float(piece.vocals.abs().max()) > 0.1
-    assert torch.equal(piece.vocals + piece.accompaniment, mixture)
+    parts = Extractor(model(), inversion=inversion)(mixture, 11_025)
+    assert float(parts.vocals.abs().max()) > 0.1
+    assert torch.equal(parts.vocals + parts.accompaniment, mixture)
 
 
 # shape
@@ -216,21 +216,21 @@ def test_output_has_the_shape_of_the_song(
     rate: int, channels: int, seconds: float, samples: int, short: bool, front_end: FrontEnd
 ) -> None:
     mixture = fake_nets.noise(channels, samples if short else round(seconds * rate) + samples)
-    piece = Extractor(fake_nets.constant(0.25, front_end))(mixture, rate)
-    for part in piece:
+    parts = Extractor(fake_nets.constant(0.25, front_end))(mixture, rate)
+    for part in parts:
         assert part.shape == mixture.shape
         assert part.dtype == torch.float32
         assert part.isfinite().all()
-    torch.testing.assert_close(piece.vocals, mixture / 4, rtol=0, atol=1e-6)
+    torch.testing.assert_close(parts.vocals, mixture / 4, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("samples", [1, 2, 100, 2_879, 2_881])
 @pytest.mark.parametrize("inversion", ["phase", "griffin-lim"])
-def test_songs_shorter_than_a_window_or_a_chunk_are_songs(samples: int, inversion: str) -> None:
+def test_songs_shorter_than_a_window_or_a_chunk_work(samples: int, inversion: str) -> None:
     mixture = fake_nets.noise(2, samples)
-    piece = Extractor(fake_nets.random_unet(fake_nets.PAPER), inversion=inversion)(mixture, 44_100)
-    assert piece.vocals.shape == piece.accompaniment.shape == mixture.shape
-    assert piece.vocals.isfinite().all()
+    parts = Extractor(fake_nets.random_unet(fake_nets.PAPER), inversion=inversion)(mixture, 44_100)
+    assert parts.vocals.shape == parts.accompaniment.shape == mixture.shape
+    assert parts.vocals.isfinite().all()
 
 
 # cutting
@@ -239,37 +239,37 @@ def test_songs_shorter_than_a_window_or_a_chunk_are_songs(samples: int, inversio
 @pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100])
 @settings(deadline=None, max_examples=6)
 @given(sizes=st.lists(st.integers(0, 9_000), min_size=1, max_size=5).filter(lambda sizes: max(sizes) > 1_000))
-def test_how_a_song_is_cut_changes_nothing(looking: Extractor, rate: int, sizes: list[int]) -> None:
+def test_vocals_do_not_depend_on_how_the_song_is_cut(random_extractor: Extractor, rate: int, sizes: list[int]) -> None:
     mixture = fake_nets.noise(2, round(0.9 * rate), seed=3)
-    whole = looking(mixture, rate)
+    whole = random_extractor(mixture, rate)
     assert 0.1 < float(whole.vocals.norm() / mixture.norm()) < 0.9
-    cut = fake_nets.separate_in_blocks(looking.start(rate, 2), mixture, sizes)
+    cut = fake_nets.separate_in_blocks(random_extractor.start(rate, 2), mixture, sizes)
     assert cut.vocals.shape == mixture.shape
     assert fake_nets.snr_db(whole.vocals, cut.vocals) >= 60
 
 
 @pytest.mark.parametrize("rate", [8_000, 44_100])
-def test_no_seam_is_heard_where_blocks_meet(looking: Extractor, rate: int) -> None:
+def test_blocks_leave_no_seams(random_extractor: Extractor, rate: int) -> None:
     mixture = fake_nets.noise(2, 3 * rate, seed=6)
-    whole = fake_nets.separate_in_blocks(looking.start(rate, 2), mixture, [mixture.shape[-1]]).vocals
+    whole = fake_nets.separate_in_blocks(random_extractor.start(rate, 2), mixture, [mixture.shape[-1]]).vocals
     moment = rate // 50
     for seconds in (audio.PIPE_BLOCK_SECONDS, 0.1):
-        cut = fake_nets.separate_in_blocks(looking.start(rate, 2), mixture, [round(seconds * rate)]).vocals
+        cut = fake_nets.separate_in_blocks(random_extractor.start(rate, 2), mixture, [round(seconds * rate)]).vocals
         here, error = (x.unfold(-1, moment, moment).square().sum(dim=-1) for x in (whole, cut - whole))
-        assert float(10 * torch.log10(error / here).max()) < -60  # in each 20 ms, not on average only
+        assert float(10 * torch.log10(error / here).max()) < -60  # in each 20 ms, not just on average
 
 
 @pytest.mark.parametrize(("rate", "size"), [(8_000, 50), (44_100, 441), (48_000, 480)])
-def test_tiny_blocks_give_the_vocals_of_the_whole_song(looking: Extractor, rate: int, size: int) -> None:
+def test_tiny_blocks_give_the_vocals_of_the_whole_song(random_extractor: Extractor, rate: int, size: int) -> None:
     mixture = fake_nets.noise(1, round(1.1 * rate), seed=4)
-    cut = fake_nets.separate_in_blocks(looking.start(rate, 1), mixture, [size])
-    assert fake_nets.snr_db(looking(mixture, rate).vocals, cut.vocals) >= 60
+    cut = fake_nets.separate_in_blocks(random_extractor.start(rate, 1), mixture, [size])
+    assert fake_nets.snr_db(random_extractor(mixture, rate).vocals, cut.vocals) >= 60
 
 
-def test_a_first_block_of_one_sample_is_a_block(looking: Extractor) -> None:
+def test_the_first_block_may_have_a_single_sample(random_extractor: Extractor) -> None:
     mixture = fake_nets.noise(1, 30_000)
-    cut = fake_nets.separate_in_blocks(looking.start(44_100, 1), mixture, [1, 29_999])
-    assert fake_nets.snr_db(looking(mixture, 44_100).vocals, cut.vocals) >= 60
+    cut = fake_nets.separate_in_blocks(random_extractor.start(44_100, 1), mixture, [1, 29_999])
+    assert fake_nets.snr_db(random_extractor(mixture, 44_100).vocals, cut.vocals) >= 60
 
 
 @pytest.mark.parametrize("inversion", ["phase", "griffin-lim"])
@@ -277,21 +277,21 @@ def test_blocks_longer_than_the_readers_give_the_same_vocals(inversion: str) -> 
     extractor = Extractor(fake_nets.random_unet(fake_nets.PAPER), inversion=inversion)
     mixture = torch.from_numpy(synthetic_songs.voice(1, 9.0, 8_000)).float()[
         None
-    ]  # the reader's blocks last four seconds
+    ]  # blocks of the reader last four seconds
     once = fake_nets.separate_in_blocks(extractor.start(8_000, 1), mixture, [mixture.shape[-1]])
     assert fake_nets.snr_db(once.vocals, extractor(mixture, 8_000).vocals) >= 60
 
 
-# silence, level, numbers that are none
+# silence, level, NaN and infinity
 
 
 @pytest.mark.parametrize("inversion", ["phase", "griffin-lim"])
 @pytest.mark.parametrize("rate", [8_000, 44_100])
 def test_silence_in_silence_out(rate: int, inversion: str) -> None:
     song = Extractor(fake_nets.random_unet(), inversion=inversion).start(rate, 2)
-    piece = fake_nets.separate_in_blocks(song, torch.zeros(2, rate), [rate // 2])
-    assert not piece.vocals.any()
-    assert not piece.accompaniment.any()
+    parts = fake_nets.separate_in_blocks(song, torch.zeros(2, rate), [rate // 2])
+    assert not parts.vocals.any()
+    assert not parts.accompaniment.any()
     assert song.voice_share == 0
 
 
@@ -313,21 +313,24 @@ def test_samples_that_are_not_finite_count_as_silence(bad: float, inversion: str
 
 
 @pytest.mark.parametrize("peak", [1e-44, 1e-20, 1e12, 1e20, 3e38], ids=str)
-def test_no_level_makes_numbers_that_are_none(looking: Extractor, peak: float) -> None:
+def test_no_level_gives_nan_or_infinity(random_extractor: Extractor, peak: float) -> None:
     mixture = fake_nets.noise(2, 6_000, level=1.0).clamp(-1, 1) * peak
     assert mixture.isfinite().all()
-    for part in looking(mixture, 16_000):
+    for part in random_extractor(mixture, 16_000):
         assert part.isfinite().all()
 
 
 @pytest.mark.parametrize("gain", [1e-3, 1e3])
 @pytest.mark.parametrize("rate", [8_000, 44_100])
-def test_vocals_scale_with_the_song(looking: Extractor, rate: int, gain: float) -> None:
+def test_vocals_scale_with_the_song(random_extractor: Extractor, rate: int, gain: float) -> None:
     mixture = fake_nets.noise(2, rate, seed=5)
-    assert fake_nets.snr_db(looking(mixture, rate).vocals, looking(mixture * gain, rate).vocals / gain) > 60
+    assert (
+        fake_nets.snr_db(random_extractor(mixture, rate).vocals, random_extractor(mixture * gain, rate).vocals / gain)
+        > 60
+    )
 
 
-def test_with_one_mask_for_all_channels_equal_ones_stay_equal_and_silent_ones_silent() -> None:
+def test_with_one_mask_for_all_channels_equal_channels_stay_equal_and_silent_ones_silent() -> None:
     left = fake_nets.noise(1, 20_000)
     vocals = Extractor(fake_nets.random_unet())(torch.cat([left, left, 0 * left]), 16_000).vocals
     assert torch.equal(vocals[0], vocals[1])
@@ -335,16 +338,16 @@ def test_with_one_mask_for_all_channels_equal_ones_stay_equal_and_silent_ones_si
     assert not vocals[2].any()
 
 
-# no traces
+# side effects
 
 
 @pytest.mark.parametrize("inversion", ["phase", "griffin-lim"])
-def test_inputs_and_global_state_are_left_alone(inversion: str) -> None:
+def test_inputs_and_global_state_do_not_change(inversion: str) -> None:
     extractor = Extractor(fake_nets.random_unet(), inversion=inversion)
     mixture = fake_nets.noise(2, 12_000)
     before = mixture.clone()
     weights = {name: tensor.clone() for name, tensor in extractor.model.net.state_dict().items()}
-    np.random.seed(1)  # noqa: NPY002 - the old global generator is what is looked after
+    np.random.seed(1)  # noqa: NPY002 - the old global generator must not change
     state = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[union-attr] # noqa: NPY002
     switches = torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled()
     extractor(mixture, 22_050)
@@ -361,36 +364,36 @@ def test_the_same_song_gives_the_same_bytes(inversion: str) -> None:
     mixture = fake_nets.noise(2, 15_000)
     extractor = Extractor(fake_nets.random_unet(), inversion=inversion)
     first = extractor(mixture, 22_050)
-    extractor(fake_nets.noise(1, 3_000), 8_000)  # another song leaves nothing behind
+    extractor(fake_nets.noise(1, 3_000), 8_000)  # another song in between
     again, anew = extractor(mixture, 22_050), Extractor(fake_nets.random_unet(), inversion=inversion)(mixture, 22_050)
     for parts in zip(first, again, anew, strict=True):
         assert len({part.numpy().tobytes() for part in parts}) == 1
 
 
-def test_two_songs_at_a_time_do_not_disturb_each_other(looking: Extractor) -> None:
+def test_two_songs_at_a_time_do_not_affect_each_other(random_extractor: Extractor) -> None:
     songs = [fake_nets.noise(1, 12_000, seed) for seed in (1, 2)]
-    separations = [looking.start(8_000, 1) for _ in songs]
+    separators = [random_extractor.start(8_000, 1) for _ in songs]
     got: list[list[Tensor]] = [[], []]
     for parts in zip(*(song.split(3_000, dim=-1) for song in songs), strict=True):
-        for vocals, separation, part in zip(got, separations, parts, strict=True):
-            vocals.append(separation.push(part).vocals)
-    for vocals, separation, song in zip(got, separations, songs, strict=True):
-        alone = fake_nets.separate_in_blocks(looking.start(8_000, 1), song, [3_000]).vocals
-        assert torch.equal(torch.cat([*vocals, separation.finish().vocals], dim=-1), alone)
+        for vocals, separator, part in zip(got, separators, parts, strict=True):
+            vocals.append(separator.push(part).vocals)
+    for vocals, separator, song in zip(got, separators, songs, strict=True):
+        alone = fake_nets.separate_in_blocks(random_extractor.start(8_000, 1), song, [3_000]).vocals
+        assert torch.equal(torch.cat([*vocals, separator.finish().vocals], dim=-1), alone)
 
 
-def test_a_song_that_lies_in_memory_the_other_way_round_is_the_same_song(looking: Extractor) -> None:
+def test_the_memory_layout_of_a_song_does_not_matter(random_extractor: Extractor) -> None:
     mixture = fake_nets.noise(2, 8_000)
     view = mixture.T.contiguous().T
     assert not view.is_contiguous()
-    assert torch.equal(looking(view, 11_025).vocals, looking(mixture, 11_025).vocals)
+    assert torch.equal(random_extractor(view, 11_025).vocals, random_extractor(mixture, 11_025).vocals)
 
 
 # memory
 
 
-def held_bytes(thing: Any, seen: set[int]) -> int:
-    """Bytes of all tensors that an object holds, directly or through its attributes."""
+def count_bytes(thing: Any, seen: set[int]) -> int:
+    """Count the bytes of all tensors that an object holds, directly or through its attributes."""
     if id(thing) in seen:
         return 0
     seen.add(id(thing))
@@ -400,55 +403,57 @@ def held_bytes(thing: Any, seen: set[int]) -> int:
         seen.add(storage.data_ptr())
         return storage.nbytes() if new else 0
     if isinstance(thing, dict | list | tuple):
-        return sum(held_bytes(entry, seen) for entry in (thing.values() if isinstance(thing, dict) else thing))
-    return held_bytes(vars(thing), seen) if type(thing).__module__.startswith("vocalsep") else 0
+        return sum(count_bytes(entry, seen) for entry in (thing.values() if isinstance(thing, dict) else thing))
+    return count_bytes(vars(thing), seen) if type(thing).__module__.startswith("vocalsep") else 0
 
 
-def walk(song: StreamingSeparator, rate: int, seconds: float, block: Waveform) -> tuple[list[int], list[int]]:
-    """Pushes the same block until the song is so long; gives the bytes held and the samples owed after each."""
-    held, owed, pushed, got = [], [], 0, 0
+def push_repeatedly(
+    song: StreamingSeparator, rate: int, seconds: float, block: Waveform
+) -> tuple[list[int], list[int]]:
+    """Push the same block over and over; return the bytes held and the samples missing after each push."""
+    held, missing, pushed, got = [], [], 0, 0
     while pushed < seconds * rate:
         got += song.push(block).vocals.shape[-1]
         pushed += block.shape[-1]
-        held.append(held_bytes(song, set()))
-        owed.append(pushed - got)
+        held.append(count_bytes(song, set()))
+        missing.append(pushed - got)
     assert got + song.finish().vocals.shape[-1] == pushed
-    return held, owed
+    return held, missing
 
 
-@pytest.mark.parametrize(("inversion", "n_fft", "minutes"), [("phase", 512, 20), ("griffin-lim", 128, 1)])
-def test_what_is_held_of_a_song_does_not_grow_with_it(inversion: str, n_fft: int, minutes: int) -> None:
+@pytest.mark.parametrize(("inversion", "n_fft", "minutes"), [("phase", 512, 10), ("griffin-lim", 128, 1)])
+def test_memory_does_not_grow_with_the_song(inversion: str, n_fft: int, minutes: int) -> None:
     coarse = LogMel(rate=4_000, n_fft=n_fft, hop=n_fft // 2, bands=8, frames=32)
     song = Extractor(fake_nets.constant(0.5, coarse), inversion=inversion).start(8_000, 1)
-    held, owed = walk(song, 8_000, minutes * 60, fake_nets.noise(1, 40_000))
-    for amounts in (held, owed):
+    held, missing = push_repeatedly(song, 8_000, minutes * 60, fake_nets.noise(1, 40_000))
+    for amounts in (held, missing):
         early, late = amounts[: len(amounts) // 2], amounts[len(amounts) // 2 :]
         assert max(late) < 1.5 * max(early)
-    assert max(held) < 6e6  # 20 minutes are 38 MB
+    assert max(held) < 6e6  # 10 minutes are 19 MB
 
 
 @pytest.mark.parametrize("rate", [16_000, 44_100])
 @pytest.mark.parametrize("front_end", [fake_nets.PAPER, Linear()], ids=["log-mel", "linear"])
-def test_at_full_size_little_is_held_and_vocals_come_within_seconds(rate: int, front_end: FrontEnd) -> None:
+def test_at_full_size_memory_is_small_and_vocals_come_within_seconds(rate: int, front_end: FrontEnd) -> None:
     song = Extractor(fake_nets.constant(0.5, front_end)).start(rate, 2)
-    held, owed = walk(song, rate, 40, fake_nets.noise(2, 4 * rate))
+    held, missing = push_repeatedly(song, rate, 40, fake_nets.noise(2, 4 * rate))
     assert max(held[5:]) < 1.5 * max(held[:5])
     assert max(held) < 40e6
-    assert max(owed) <= 6 * rate
+    assert max(missing) <= 6 * rate
 
 
 # voice_share
 
 
 @pytest.mark.parametrize(("value", "expected"), [(0.0, 0.0), (0.2, 0.0), (0.3, 1.0), (1.0, 1.0)])
-def test_voice_share_is_0_without_voice_and_1_where_all_is_voice(value: float, expected: float) -> None:
+def test_voice_share_is_0_without_voice_and_1_with_voice_throughout(value: float, expected: float) -> None:
     song = Extractor(fake_nets.constant(value)).start(16_000, 2)
     assert song.voice_share == 0
     fake_nets.separate_in_blocks(song, fake_nets.noise(2, 20_000), [7_000])
     assert song.voice_share == expected
 
 
-def test_voice_share_counts_pauses_as_pauses() -> None:
+def test_voice_share_does_not_count_pauses() -> None:
     song = Extractor(fake_nets.constant(1.0)).start(16_000, 1)
     mixture = fake_nets.noise(1, 160_000)
     mixture[:, 40_000:] = 0
@@ -460,52 +465,52 @@ def test_voice_share_counts_pauses_as_pauses() -> None:
 
 
 @pytest.mark.parametrize("shape", [(10,), (0, 10), (2, 0), (1, 2, 10)])
-def test_a_mixture_of_another_shape_is_refused(looking: Extractor, shape: tuple[int, ...]) -> None:
+def test_a_mixture_of_another_shape_is_refused(random_extractor: Extractor, shape: tuple[int, ...]) -> None:
     with pytest.raises(AudioError, match=r"expected \(channel, time\)"):
-        looking(torch.zeros(shape), 8_000)
+        random_extractor(torch.zeros(shape), 8_000)
 
 
-def test_a_song_needs_a_sample_and_ends_once(looking: Extractor) -> None:
+def test_a_song_needs_a_sample_and_ends_once(random_extractor: Extractor) -> None:
     with pytest.raises(AudioError, match="at least one sample"):
-        looking.start(8_000, 1).finish()
-    song = looking.start(8_000, 1)
+        random_extractor.start(8_000, 1).finish()
+    song = random_extractor.start(8_000, 1)
     song.push(torch.zeros(1, 0))
     with pytest.raises(AudioError, match="at least one sample"):
         song.finish()
-    song = looking.start(8_000, 1)
+    song = random_extractor.start(8_000, 1)
     song.push(torch.zeros(1, 1))
     song.finish()
     with pytest.raises(AudioError, match="ends once"):
         song.finish()
 
 
-def test_an_unknown_inversion_is_refused_and_the_nearest_named() -> None:
+def test_an_unknown_inversion_is_refused_and_the_nearest_suggested() -> None:
     with pytest.raises(ConfigError, match="unknown inversion 'griffinlim'; did you mean 'griffin-lim'"):
         Extractor(fake_nets.constant(1), inversion="griffinlim")
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
-def test_a_device_that_is_not_there_is_refused() -> None:
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_a_missing_device_is_refused() -> None:
     with pytest.raises(ConfigError, match="use --device cpu"):
         Extractor(fake_nets.constant(1), device="cuda")
 
 
-# oracle
+# ideal masks
 
 
 @pytest.fixture(scope="module")
 def stems() -> tuple[Waveform, Waveform]:
-    """A mixture and its vocals, ``(2, time)``, 44.1 kHz."""
+    """A mixture and its vocals, ``(2, time)``, at 44.1 kHz."""
     parts = {name: torch.from_numpy(part.T / 32_768).float() for name, part in synthetic_songs.song(4, 3.0).items()}
     return torch.stack(list(parts.values())).sum(dim=0), parts["vocals"]
 
 
-def test_the_ideal_mask_is_a_ceiling_finer_grids_are_higher_and_the_mixture_is_the_floor(
+def test_ideal_masks_score_higher_on_finer_grids_and_far_above_the_mixture(
     stems: tuple[Waveform, Waveform],
 ) -> None:
     mixture, vocals = stems
-    linear = sdr(vocals, oracle(mixture, vocals, 44_100).vocals)
-    mel = sdr(vocals, oracle(mixture, vocals, 44_100, fake_nets.PAPER).vocals)
+    linear = sdr(vocals, apply_ideal_mask(mixture, vocals, 44_100).vocals)
+    mel = sdr(vocals, apply_ideal_mask(mixture, vocals, 44_100, fake_nets.PAPER).vocals)
     floor = sdr(vocals, mixture)
     assert linear > mel + 0.5
     assert mel > floor + 5
@@ -513,24 +518,24 @@ def test_the_ideal_mask_is_a_ceiling_finer_grids_are_higher_and_the_mixture_is_t
 
 
 @pytest.mark.parametrize("front_end", [None, fake_nets.PAPER], ids=["linear", "mel"])
-def test_the_ideal_masks_outputs_add_up_and_have_the_songs_shape(
+def test_the_parts_of_an_ideal_mask_add_up_and_have_the_songs_shape(
     stems: tuple[Waveform, Waveform], front_end: LogMel | None
 ) -> None:
     mixture, vocals = stems
     before = mixture.clone(), vocals.clone()
-    piece = oracle(mixture, vocals, 44_100, front_end)
-    assert piece.vocals.shape == mixture.shape
-    assert torch.equal(piece.vocals + piece.accompaniment, mixture)
+    parts = apply_ideal_mask(mixture, vocals, 44_100, front_end)
+    assert parts.vocals.shape == mixture.shape
+    assert torch.equal(parts.vocals + parts.accompaniment, mixture)
     assert torch.equal(mixture, before[0])
     assert torch.equal(vocals, before[1])
 
 
 @pytest.mark.parametrize("front_end", [None, fake_nets.PAPER], ids=["linear", "mel"])
-def test_the_ideal_mask_of_vocals_alone_is_1_and_of_none_0(front_end: LogMel | None) -> None:
+def test_the_ideal_mask_is_1_for_vocals_alone_and_0_for_no_vocals(front_end: LogMel | None) -> None:
     mixture = fake_nets.noise(2, 20_000)
-    alone = oracle(mixture, mixture, 22_050, front_end)
+    alone = apply_ideal_mask(mixture, mixture, 22_050, front_end)
     assert fake_nets.snr_db(mixture, alone.vocals) > 100
-    none = oracle(mixture, torch.zeros_like(mixture), 22_050, front_end)
+    none = apply_ideal_mask(mixture, torch.zeros_like(mixture), 22_050, front_end)
     assert not none.vocals.any()
 
 
@@ -576,7 +581,7 @@ def test_files_have_the_songs_rate_channels_length_and_sample_format(
     ("ending", "subtype", "bits"),
     [("wav", "PCM_16", 16), ("flac", "PCM_16", 16), ("wav", "PCM_24", 24), ("flac", "PCM_24", 24)],
 )
-def test_file_by_file_too_the_net_that_answers_half_gives_half_the_song(
+def test_in_files_too_a_mask_of_one_half_gives_half_the_song(
     tmp_path: Path, ending: str, subtype: str, bits: int
 ) -> None:
     even = fake_nets.quantise(fake_nets.noise(2, 5_003), bits - 1).numpy()
@@ -584,11 +589,11 @@ def test_file_by_file_too_the_net_that_answers_half_gives_half_the_song(
     vocals = tmp_path / f"vocals.{ending}"
     extract(song, vocals, extractor=Extractor(fake_nets.constant(0.5, fake_nets.SMALL)))
     steps = (2 * audio.read(vocals)[0] - audio.read(song)[0]) * 2 ** (bits - 1)
-    assert float(steps.abs().max()) <= (0 if bits == 16 else 6)  # float32 knows 24 bits just so
+    assert float(steps.abs().max()) <= (0 if bits == 16 else 6)  # float32 just holds 24 bits
     assert abs(float(steps.mean())) < 0.05
 
 
-def test_file_by_file_too_vocals_and_accompaniment_add_up(tmp_path: Path) -> None:
+def test_in_files_too_vocals_and_accompaniment_add_up(tmp_path: Path) -> None:
     song = write_song(tmp_path / "song.wav", subtype="FLOAT")
     paths = [tmp_path / "v.wav", tmp_path / "a.wav"]
     extract(song, paths[0], accompaniment=paths[1], extractor=Extractor(fake_nets.constant(0.3, fake_nets.SMALL)))
@@ -596,27 +601,27 @@ def test_file_by_file_too_vocals_and_accompaniment_add_up(tmp_path: Path) -> Non
     torch.testing.assert_close(vocals + accompaniment, mixture, rtol=0, atol=2**-24)
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux alone tells")
-def test_peak_memory_is_that_of_the_process_itself_not_of_the_one_that_started_it() -> None:
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux reports it")
+def test_peak_memory_is_that_of_the_process_itself_not_of_its_parent() -> None:
     ours = np.ones(700 * 2**20, dtype=np.uint8)
     code = "from vocalsep.extraction import measure_peak_memory_mb; print(measure_peak_memory_mb())"
-    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert 10 < float(told.stdout) < ours.nbytes / 2**20
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert 10 < float(done.stdout) < ours.nbytes / 2**20
 
 
 def test_the_report_says_what_was_done(tmp_path: Path) -> None:
     song = write_song(tmp_path / "song.wav", samples=80_000)
-    told: list[float] = []
+    seconds: list[float] = []
     extractor = Extractor(fake_nets.constant(0.9))
     report = extract(
-        str(song), tmp_path / "v.wav", accompaniment=tmp_path / "a.wav", extractor=extractor, progress=told.append
+        str(song), tmp_path / "v.wav", accompaniment=tmp_path / "a.wav", extractor=extractor, progress=seconds.append
     )
     assert (report.input, report.vocals) == (str(song), str(tmp_path / "v.wav"))
     assert report.accompaniment == str(tmp_path / "a.wav")
     assert report.model == "fake"
     assert report.audio_seconds == 10
-    assert sum(told) == pytest.approx(10)
-    assert len(told) == 3
+    assert sum(seconds) == pytest.approx(10)
+    assert len(seconds) == 3
     assert report.taken_seconds > 0
     assert report.times_real_time == pytest.approx(10 / report.taken_seconds, rel=0.1)
     assert (report.voice, report.voice_share) == (((0, 10),), 1)
@@ -626,7 +631,7 @@ def test_the_report_says_what_was_done(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, AudioError])
-def test_failing_midway_leaves_nothing_behind(tmp_path: Path, error: type[BaseException]) -> None:
+def test_an_error_midway_leaves_no_file(tmp_path: Path, error: type[BaseException]) -> None:
     song = write_song(tmp_path / "song.wav", samples=80_000)
     old = tmp_path / "v.wav"
     old.write_bytes(b"older vocals")
@@ -638,7 +643,7 @@ def test_failing_midway_leaves_nothing_behind(tmp_path: Path, error: type[BaseEx
     assert old.read_bytes() == b"older vocals"
 
 
-def test_a_song_that_breaks_off_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_truncated_song_leaves_no_file(tmp_path: Path) -> None:
     song = write_song(tmp_path / "song.flac", samples=80_000)
     song.write_bytes(song.read_bytes()[:-40_000])
     with pytest.raises(AudioError, match="cannot be read to its end"):
@@ -646,7 +651,7 @@ def test_a_song_that_breaks_off_leaves_nothing_behind(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["song.flac"]
 
 
-def test_a_second_output_that_cannot_be_written_takes_the_first_with_it(tmp_path: Path) -> None:
+def test_if_one_output_cannot_be_written_neither_is(tmp_path: Path) -> None:
     song = write_song(tmp_path / "song.wav")
     with pytest.raises(AudioError, match="unknown output format"):
         extract(
@@ -675,17 +680,17 @@ def test_the_vocals_do_not_depend_on_the_number_of_workers(rate: int) -> None:
         assert torch.equal(other.accompaniment, others[0].accompaniment)
 
 
-def test_with_workers_the_answer_follows_at_a_bounded_distance() -> None:
+def test_with_workers_vocals_lag_by_a_bounded_time() -> None:
     song = Extractor(fake_nets.random_unet(), workers=2).start(8_000, 1)
-    behind, most = 0, 0
+    lag, longest = 0, 0
     for _ in range(60):
-        behind += 4_000 - song.push(fake_nets.noise(1, 4_000)).vocals.shape[-1]
-        most = max(most, behind)
-    assert 0 < most < 12_000
-    assert song.finish().vocals.shape[-1] == behind
+        lag += 4_000 - song.push(fake_nets.noise(1, 4_000)).vocals.shape[-1]
+        longest = max(longest, lag)
+    assert 0 < longest < 12_000
+    assert song.finish().vocals.shape[-1] == lag
 
 
-def test_what_goes_wrong_in_a_worker_is_told() -> None:
+def test_an_error_in_a_worker_reaches_the_caller() -> None:
     extractor = Extractor(fake_nets.make_model(fake_nets.FailingNet(RuntimeError("out of order"), after=3)), workers=2)
     with pytest.raises(RuntimeError, match="out of order"):
         extractor(fake_nets.noise(1, 160_000), 16_000)

@@ -24,7 +24,7 @@ OVERLAP = GRID.n_fft // GRID.hop
 
 
 def song(seconds: float) -> Waveform:
-    """A voice with accompaniment, ``(1, time)``, float64."""
+    """Return a voice with accompaniment, ``(1, time)``, float64."""
     rate = GRID.rate
     return torch.from_numpy(
         synthetic_songs.voice(1, seconds, rate) + sum(synthetic_songs.backing(1, seconds, rate).values())
@@ -40,21 +40,21 @@ def random_phase(magnitude: Magnitude) -> Tensor:
     return torch.polar(torch.ones_like(angle), angle)
 
 
-def convergence(spectrum: Spectrum, magnitude: Magnitude) -> float:
-    """How far the magnitudes of the sound are from those wanted, as a share of these."""
+def relative_error(spectrum: Spectrum, magnitude: Magnitude) -> float:
+    """Return the distance of a sound's magnitudes from the wanted ones, relative to these."""
     samples = (magnitude.shape[-1] - 1) * GRID.hop
     made = stft.forward(stft.inverse(spectrum, GRID, samples), GRID).abs()
     return float((made - magnitude).norm() / magnitude.norm())
 
 
-def streamed(spectrum: Spectrum, sizes: list[int], grid: Grid = GRID, name: str = "griffin-lim") -> Waveform:
+def stream(spectrum: Spectrum, sizes: list[int], grid: Grid = GRID, name: str = "griffin-lim") -> Waveform:
     inversion = INVERSIONS[name](grid)
     parts = [inversion.push(part) for part in fake_nets.split_in_blocks(spectrum, sizes)]
     return torch.cat([*parts, inversion.finish()], dim=-1)
 
 
-def inconsistent(channels: int, frames: int) -> Spectrum:
-    """A spectrum on `TINY` that no sound has."""
+def noise_spectrum(channels: int, frames: int) -> Spectrum:
+    """Return a spectrum on `TINY` that is the STFT of no sound."""
     parts = torch.randn(2, channels, TINY.freqs, frames, generator=torch.Generator().manual_seed(0))
     return torch.complex(parts[0], parts[1])
 
@@ -64,11 +64,11 @@ def inconsistent(channels: int, frames: int) -> Spectrum:
 
 @pytest.mark.parametrize("iterations", [1, 16])
 @pytest.mark.parametrize("momentum", [0.0, 0.99])
-def test_griffin_lim_is_librosas_for_the_same_start(momentum: float, iterations: int) -> None:
+def test_griffin_lim_equals_librosas_for_the_same_start(momentum: float, iterations: int) -> None:
     magnitude = stft.forward(song(1.0), GRID).abs()
     found = griffin_lim(magnitude, GRID, same_phase(magnitude), iterations=iterations, momentum=momentum)
     ours = stft.inverse(found, GRID, (magnitude.shape[-1] - 1) * GRID.hop)[0]
-    theirs = librosa.griffinlim(
+    reference = librosa.griffinlim(
         magnitude[0].numpy(),
         n_iter=iterations,
         hop_length=GRID.hop,
@@ -77,18 +77,18 @@ def test_griffin_lim_is_librosas_for_the_same_start(momentum: float, iterations:
         init=None,  # all phases 0
         pad_mode="constant",
     )
-    assert ours.shape == theirs.shape
+    assert ours.shape == reference.shape
     inside = slice(GRID.n_fft, -GRID.n_fft)
-    np.testing.assert_allclose(ours[inside], theirs[inside], atol=1e-4)
-    np.testing.assert_allclose(ours, theirs, atol=1e-3)
-    assert fake_nets.snr_db(torch.from_numpy(theirs), ours) > 60
+    np.testing.assert_allclose(ours[inside], reference[inside], atol=1e-4)
+    np.testing.assert_allclose(ours, reference, atol=1e-3)
+    assert fake_nets.snr_db(torch.from_numpy(reference), ours) > 60
 
 
 def test_griffin_lim_comes_nearer_with_every_round() -> None:
     magnitude = stft.forward(song(1.0), GRID).abs()
     start = random_phase(magnitude)
     found = [griffin_lim(magnitude, GRID, start, iterations=n, momentum=0.0) for n in (1, 2, 4, 8, 16)]
-    errors = [convergence(start * magnitude, magnitude), *(convergence(each, magnitude) for each in found)]
+    errors = [relative_error(start * magnitude, magnitude), *(relative_error(each, magnitude) for each in found)]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 0.5 * errors[0]
 
@@ -97,7 +97,7 @@ def test_griffin_lim_with_momentum_comes_nearer_than_without() -> None:
     magnitude = stft.forward(song(1.0), GRID).abs()
     start = random_phase(magnitude)
     slow, fast = (griffin_lim(magnitude, GRID, start, iterations=32, momentum=m) for m in (0.0, 0.99))
-    assert convergence(fast, magnitude) < convergence(slow, magnitude)
+    assert relative_error(fast, magnitude) < relative_error(slow, magnitude)
 
 
 def test_griffin_lim_keeps_the_magnitudes_and_its_inputs() -> None:
@@ -110,7 +110,7 @@ def test_griffin_lim_keeps_the_magnitudes_and_its_inputs() -> None:
     assert torch.equal(start, before[1])
 
 
-def test_griffin_lim_leaves_the_right_phase_as_it_is() -> None:
+def test_griffin_lim_keeps_a_phase_that_fits() -> None:
     spectrum = stft.forward(song(0.5)[:, : 60 * GRID.hop], GRID)
     found = griffin_lim(spectrum.abs(), GRID, spectrum, iterations=8, momentum=0.0)
     assert fake_nets.snr_db(torch.view_as_real(spectrum), torch.view_as_real(found)) > 80
@@ -125,38 +125,38 @@ def test_griffin_lim_of_silence_is_silence() -> None:
 
 
 @pytest.mark.parametrize("name", ["griffin-lim", "griffin-lim-phase"])
-def test_any_cut_of_the_pushes_gives_the_same_samples(name: str) -> None:
-    spectrum = inconsistent(2, 700)  # two segments and a rest
+def test_samples_do_not_depend_on_how_the_spectrum_is_cut(name: str) -> None:
+    spectrum = noise_spectrum(2, 700)  # two segments and a rest
 
     @settings(deadline=None, max_examples=4)
     @given(sizes=st.lists(st.integers(0, 400), min_size=1, max_size=4).filter(lambda s: max(s) > 30))
     def check(sizes: list[int]) -> None:
-        assert torch.equal(streamed(spectrum, sizes, TINY, name), whole)
+        assert torch.equal(stream(spectrum, sizes, TINY, name), whole)
 
-    whole = streamed(spectrum, [spectrum.shape[-1]], TINY, name)
+    whole = stream(spectrum, [spectrum.shape[-1]], TINY, name)
     check()
 
 
 @pytest.mark.parametrize("frames", [2, 3, 255, 256, 257, 287, 288, 289, 600])
 @pytest.mark.parametrize("name", ["griffin-lim", "griffin-lim-phase"])
-def test_streaming_gives_as_many_samples_as_the_plain_inverse(frames: int, name: str) -> None:
+def test_streaming_returns_as_many_samples_as_the_plain_inverse(frames: int, name: str) -> None:
     spectrum = torch.ones(1, TINY.freqs, frames, dtype=torch.complex64)
     plain = stft.Synthesis(TINY)
     expected = plain.push(spectrum).shape[-1] + plain.finish().shape[-1]
-    out = streamed(spectrum, [100], TINY, name)
+    out = stream(spectrum, [100], TINY, name)
     assert out.shape == (1, expected)
     assert out.isfinite().all()
 
 
-def test_samples_come_while_the_song_goes_on() -> None:
+def test_samples_arrive_while_the_song_goes_on() -> None:
     inversion = GriffinLim(TINY)
     spectrum = stft.forward(fake_nets.noise(1, 1_000 * TINY.hop), TINY)
-    given_so_far = [inversion.push(part).shape[-1] for part in spectrum.split(250, dim=-1)]
-    assert sum(given_so_far[:3]) > 400 * TINY.hop
+    returned = [inversion.push(part).shape[-1] for part in spectrum.split(250, dim=-1)]
+    assert sum(returned[:3]) > 400 * TINY.hop
 
 
-def seam_and_inside(samples: Waveform, magnitude: Magnitude) -> tuple[float, float]:
-    """Error of the magnitudes, as a share of their power, within a window of the seams and away from them."""
+def errors_at_seams_and_elsewhere(samples: Waveform, magnitude: Magnitude) -> tuple[float, float]:
+    """Return the relative error of the magnitudes, within a window of the seams and away from them."""
     frames = magnitude.shape[-1]
     made = stft.forward(samples[..., : (frames - 1) * GRID.hop], GRID).abs()
     error, power = ((x).square().sum(dim=(0, 1)) for x in (made - magnitude, magnitude))
@@ -171,29 +171,29 @@ def seam_and_inside(samples: Waveform, magnitude: Magnitude) -> tuple[float, flo
 def test_seams_between_segments_are_hardly_worse_than_the_rest() -> None:
     spectrum = stft.forward(song(6.0).float(), GRID)
     magnitude = spectrum.abs()
-    seam, inside = seam_and_inside(streamed(spectrum, [300]), magnitude)
+    seam, inside = errors_at_seams_and_elsewhere(stream(spectrum, [300]), magnitude)
     assert seam < 2.5 * inside
     apart = [griffin_lim(part, GRID, random_phase(part)) for part in magnitude.split(256, dim=-1)]
-    hard_seam, _ = seam_and_inside(
+    hard_seam, _ = errors_at_seams_and_elsewhere(
         stft.inverse(torch.cat(apart, dim=-1), GRID, spectrum.shape[-1] * GRID.hop), magnitude
     )
     assert seam < 0.5 * hard_seam
 
 
-def test_streaming_is_near_the_magnitudes_asked_for() -> None:
+def test_streaming_comes_near_the_wanted_magnitudes() -> None:
     mixture = song(3.0).float()
-    samples = streamed(stft.forward(mixture, GRID), [50])[..., : mixture.shape[-1]]
+    samples = stream(stft.forward(mixture, GRID), [50])[..., : mixture.shape[-1]]
     magnitude = stft.forward(mixture, GRID).abs()
     assert (stft.forward(samples, GRID).abs() - magnitude).norm() < 0.15 * magnitude.norm()
 
 
-def test_only_the_magnitudes_count() -> None:
+def test_without_a_given_phase_only_the_magnitudes_count() -> None:
     magnitude = stft.forward(song(0.5).float(), GRID).abs()
-    one, other = (streamed(torch.complex(*parts), [20]) for parts in _pairs(magnitude))
+    one, other = (stream(torch.complex(*parts), [20]) for parts in with_two_phases(magnitude))
     assert torch.equal(one, other)
 
 
-def _pairs(magnitude: Magnitude) -> list[tuple[Tensor, Tensor]]:
+def with_two_phases(magnitude: Magnitude) -> list[tuple[Tensor, Tensor]]:
     nothing = torch.zeros_like(magnitude)
     return [(magnitude, nothing), (nothing, -magnitude)]
 
@@ -202,67 +202,67 @@ def test_streaming_is_the_same_each_time_and_leaves_torchs_generator_alone() -> 
     spectrum = stft.forward(fake_nets.noise(1, 320 * TINY.hop), TINY)
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    one = streamed(spectrum, [64], TINY)
+    one = stream(spectrum, [64], TINY)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
-    assert torch.equal(streamed(spectrum, [64], TINY), one)
+    assert torch.equal(stream(spectrum, [64], TINY), one)
 
 
-# from given phases
+# from the spectrum's own phases
 
 
 @pytest.mark.parametrize("window", ["hann", "hamming"])
 @pytest.mark.parametrize("seconds", [0.5, 6.0])
-def test_from_its_own_phase_a_spectrum_gives_its_sound_back(seconds: float, window: Literal["hann", "hamming"]) -> None:
-    """Whether it is settled in one segment or in several: at their ends there is nothing to be found, either."""
+def test_from_its_own_phase_a_spectrum_returns_its_sound(seconds: float, window: Literal["hann", "hamming"]) -> None:
+    """This holds in one segment and in several: the ends of segments need no correction."""
     mixture, grid = song(seconds).float(), replace(GRID, window=window)
     spectrum = stft.forward(mixture, grid)
     assert (spectrum.shape[-1] > 2 * 256) == (seconds > 1)
-    own, random = (streamed(spectrum, [100], grid, name) for name in ("griffin-lim-phase", "griffin-lim"))
+    own, random = (stream(spectrum, [100], grid, name) for name in ("griffin-lim-phase", "griffin-lim"))
     assert fake_nets.snr_db(mixture, own[..., : mixture.shape[-1]]) > 90
     assert fake_nets.snr_db(mixture, random[..., : mixture.shape[-1]]) < 0
 
 
 @pytest.mark.parametrize("frames", [2, 50, 287])
-def test_a_short_song_is_settled_in_one_run_from_the_phases_given(frames: int) -> None:
-    spectrum = inconsistent(2, frames)
+def test_a_short_song_takes_one_run_from_its_own_phases(frames: int) -> None:
+    spectrum = noise_spectrum(2, frames)
     found = griffin_lim(spectrum.abs(), TINY, spectrum)
     expected = stft.inverse(found, TINY, (frames - 1) * TINY.hop)
-    ours = streamed(spectrum, [20], TINY, "griffin-lim-phase")
+    ours = stream(spectrum, [20], TINY, "griffin-lim-phase")
     assert torch.equal(ours[..., : expected.shape[-1]], expected)
-    assert not torch.equal(ours, streamed(spectrum, [20], TINY))
+    assert not torch.equal(ours, stream(spectrum, [20], TINY))
 
 
-def test_given_phases_count_up_to_a_turn_of_them_all() -> None:
+def test_own_phases_count_up_to_a_common_rotation() -> None:
     spectrum = stft.forward(song(0.5).float(), GRID)
-    one, turned = (streamed(x, [20], name="griffin-lim-phase") for x in (spectrum, -spectrum))
+    one, turned = (stream(x, [20], name="griffin-lim-phase") for x in (spectrum, -spectrum))
     torch.testing.assert_close(turned, -one, rtol=0, atol=1e-6)
-    other = streamed(spectrum.conj().resolve_conj(), [20], name="griffin-lim-phase")
+    other = stream(spectrum.conj().resolve_conj(), [20], name="griffin-lim-phase")
     assert fake_nets.snr_db(one, other) < 3
 
 
-def test_given_spectra_are_left_alone() -> None:
-    spectrum = inconsistent(1, 700)
+def test_pushed_spectra_are_not_changed() -> None:
+    spectrum = noise_spectrum(1, 700)
     before = spectrum.clone()
-    streamed(spectrum, [700], TINY, "griffin-lim-phase")
+    stream(spectrum, [700], TINY, "griffin-lim-phase")
     assert torch.equal(spectrum, before)
 
 
-def test_from_the_mixtures_phase_masked_vocals_come_nearer_to_the_singer_than_from_a_random_one() -> None:
+def test_griffin_lim_from_the_mixtures_phase_beats_random_phases_and_loses_to_the_phase_itself() -> None:
     stems = [synthetic_songs.voice(1, 3.0, GRID.rate), sum(synthetic_songs.backing(1, 3.0, GRID.rate).values())]
     vocals, backing = (torch.from_numpy(stem).float()[None] for stem in stems)
     spectra = [stft.forward(stem, GRID) for stem in (vocals, backing)]
     masked = masks.apply(masks.ratio(*(x.abs().square() for x in spectra)), spectra[0] + spectra[1])
-    ways = {name: streamed(masked, [100], name=name)[..., : vocals.shape[-1]] for name in INVERSIONS}
+    ways = {name: stream(masked, [100], name=name)[..., : vocals.shape[-1]] for name in INVERSIONS}
     found = {name: fake_nets.snr_db(vocals, samples) for name, samples in ways.items()}
     assert found["griffin-lim"] < 0 < found["griffin-lim-phase"] < found["phase"]
 
 
-# all
+# all inversions
 
 
 @pytest.mark.parametrize("name", sorted(INVERSIONS))
-def test_every_inversion_takes_pushes_without_frames_and_needs_one(name: str) -> None:
+def test_every_inversion_accepts_empty_pushes_but_needs_one_frame(name: str) -> None:
     inversion = INVERSIONS[name](TINY)
     empty = torch.zeros(2, TINY.freqs, 0, dtype=torch.complex64)
     assert inversion.push(empty).shape == (2, 0)
@@ -274,7 +274,7 @@ def test_every_inversion_takes_pushes_without_frames_and_needs_one(name: str) ->
 
 
 @pytest.mark.parametrize("name", sorted(INVERSIONS))
-def test_every_inversion_makes_silence_of_silence(name: str) -> None:
+def test_every_inversion_turns_silence_into_silence(name: str) -> None:
     inversion = INVERSIONS[name](TINY)
     silence = torch.zeros(1, TINY.freqs, 300, dtype=torch.complex64)
     samples = torch.cat([inversion.push(silence), inversion.finish()], dim=-1)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vocalsep.extraction import Extractor
-from vocalsep.extraction import voice as rules
+from vocalsep.extraction import voice as voice_module
 from vocalsep.extraction.voice import DELAY_SECONDS, OFF_DB, ON_DB, Gate, Segment, VoiceDetector
 
 STEP = 0.01
@@ -19,83 +19,86 @@ RATE = 8_000
 
 
 def levels(*parts: tuple[float, float]) -> Tensor:
-    """Levels in dB, frame by frame, of (seconds, dB)."""
+    """Return levels in dB, frame by frame, from pairs of (seconds, dB)."""
     return torch.cat([torch.full((round(seconds / STEP),), float(level)) for seconds, level in parts])
 
 
-def timeline(level: Tensor, sizes: list[int] | None = None, whole: Tensor | None = None) -> VoiceDetector:
-    """What is found in frames of these levels."""
+def detect(level: Tensor, sizes: list[int] | None = None, whole: Tensor | None = None) -> VoiceDetector:
+    """Run a detector over frames of these levels."""
     whole = torch.ones(len(level)) if whole is None else whole
     found, voice = VoiceDetector(STEP), 10 ** (level / 10) * whole
     for cut in zip(
-        fake_nets.split_in_blocks(voice, sizes or [len(level)]), fake_nets.split_in_blocks(whole, sizes or [len(level)]), strict=True
+        fake_nets.split_in_blocks(voice, sizes or [len(level)]),
+        fake_nets.split_in_blocks(whole, sizes or [len(level)]),
+        strict=True,
     ):
         found.push(*cut)
     found.finish((len(level) - 1) * STEP)  # the last frame is at the end
     return found
 
 
-def found(*parts: tuple[float, float]) -> list[Segment]:
-    return timeline(levels(*parts)).segments
+def find_segments(*parts: tuple[float, float]) -> list[Segment]:
+    return detect(levels(*parts)).segments
 
 
-def near(*stretches: Segment) -> Any:
-    return [pytest.approx(stretch, abs=0.06) for stretch in stretches]
+def near(*segments: Segment) -> Any:
+    return [pytest.approx(segment, abs=0.06) for segment in segments]
 
 
 LOW = -40.0
 
-# what is a stretch
+# segments
 
 
-def test_a_stretch_is_where_the_voice_is() -> None:
-    assert found((2, LOW), (3, -3), (2, LOW)) == near((2, 5))
-    assert found((2, LOW), (1, -3), (2, LOW), (1, -3)) == near((2, 3), (5, 6))
+def test_segments_are_where_the_voice_is() -> None:
+    assert find_segments((2, LOW), (3, -3), (2, LOW)) == near((2, 5))
+    assert find_segments((2, LOW), (1, -3), (2, LOW), (1, -3)) == near((2, 3), (5, 6))
 
 
-def test_all_voice_is_one_stretch_of_the_whole_song_and_none_is_none() -> None:
-    assert found((4.01, ON_DB + 0.1)) == [(0, 4)]
-    assert found((4, ON_DB - 0.1)) == []
-    assert found((4, LOW)) == []
+def test_a_voice_throughout_is_one_segment_and_no_voice_is_no_segment() -> None:
+    assert find_segments((4.01, ON_DB + 0.1)) == [(0, 4)]
+    assert find_segments((4, ON_DB - 0.1)) == []
+    assert find_segments((4, LOW)) == []
 
 
-def test_a_breath_parts_nothing_and_a_pause_does() -> None:
-    assert found((1, LOW), (1, 0), (0.2, LOW), (1, 0)) == near((1, 3.2))
-    assert len(found((1, 0), (0.5, LOW), (1, 0))) == 2
+def test_a_pause_ends_a_segment_and_a_breath_does_not() -> None:
+    assert find_segments((1, LOW), (1, 0), (0.2, LOW), (1, 0)) == near((1, 3.2))
+    assert len(find_segments((1, 0), (0.5, LOW), (1, 0))) == 2
 
 
-def test_what_is_shorter_than_a_syllable_is_none() -> None:
-    assert found((1, LOW), (0.08, 0), (1, LOW)) == []
-    assert len(found((1, LOW), (0.3, 0), (1, LOW))) == 1
-    assert found((1, LOW), (0.08, 0), (0.2, LOW), (0.08, 0), (1, LOW)) == near((1, 1.36))  # two with a breath are one
+def test_segments_shorter_than_a_syllable_are_dropped() -> None:
+    assert find_segments((1, LOW), (0.08, 0), (1, LOW)) == []
+    assert len(find_segments((1, LOW), (0.3, 0), (1, LOW))) == 1
+    # two with a breath between them are one
+    assert find_segments((1, LOW), (0.08, 0), (0.2, LOW), (0.08, 0), (1, LOW)) == near((1, 1.36))
 
 
-def test_a_stretch_goes_on_while_the_level_is_between_both_limits_and_does_not_begin_there() -> None:
+def test_between_both_thresholds_a_segment_continues_but_does_not_start() -> None:
     between = (2 * ON_DB + OFF_DB) / 3
-    assert found((2, LOW), (1, 0), (4, between), (2, LOW)) == near((2, 7))
-    assert found((2, LOW), (4, between), (2, LOW)) == []
-    assert found((2, LOW), (0.2, between), (1, 0), (1, LOW)) == near((2, 3.2))
-    assert found((2, LOW), (2, between), (1, 0), (1, LOW)) == near((3.7, 5))  # so far it reaches back, and no farther
+    assert find_segments((2, LOW), (1, 0), (4, between), (2, LOW)) == near((2, 7))
+    assert find_segments((2, LOW), (4, between), (2, LOW)) == []
+    assert find_segments((2, LOW), (0.2, between), (1, 0), (1, LOW)) == near((2, 3.2))
+    assert find_segments((2, LOW), (2, between), (1, 0), (1, LOW)) == near((3.7, 5))  # it starts at most 0.3 s early
 
 
-def test_a_level_that_flickers_is_evened_out() -> None:
+def test_a_flickering_level_is_averaged() -> None:
     flicker = levels((4, LOW))
     flicker[100:300] = torch.where(torch.arange(200) % 4 < 3, 0.0, LOW)
-    assert timeline(flicker).segments == near((1, 3))
+    assert detect(flicker).segments == near((1, 3))
 
 
-def test_silence_is_no_voice_whatever_the_mask_says_of_it() -> None:
+def test_silence_is_no_voice_whatever_the_mask() -> None:
     whole = torch.ones(600)
     whole[200:400] = 1e-7  # 70 dB below
-    assert timeline(levels((6, 0)), whole=whole).segments == near((0, 2), (4, 6))
-    assert timeline(levels((6, 0)), whole=0 * whole).segments == []
-    assert timeline(levels((6, 0)), whole=1e-9 * torch.ones(600)).segments == near((0, 6))  # a quiet song is none
+    assert detect(levels((6, 0)), whole=whole).segments == near((0, 2), (4, 6))
+    assert detect(levels((6, 0)), whole=0 * whole).segments == []
+    assert detect(levels((6, 0)), whole=1e-9 * torch.ones(600)).segments == near((0, 6))  # a quiet song is not silent
 
 
-def test_what_is_no_number_is_no_voice() -> None:
+def test_nan_is_no_voice() -> None:
     bad = levels((3, 0))
     bad[100:200] = torch.nan
-    assert timeline(bad).segments == near((0, 1), (2, 3))
+    assert detect(bad).segments == near((0, 1), (2, 3))
 
 
 # streaming
@@ -106,39 +109,41 @@ PARTS = st.lists(st.tuples(st.floats(0.01, 1.5), st.sampled_from([LOW, -14.0, -1
 
 @settings(deadline=None, max_examples=60)
 @given(parts=PARTS, sizes=st.lists(st.integers(1, 200), min_size=1, max_size=4))
-def test_cutting_changes_no_stretch(parts: list[tuple[float, float]], sizes: list[int]) -> None:
+def test_segments_do_not_depend_on_how_frames_are_cut(parts: list[tuple[float, float]], sizes: list[int]) -> None:
     level = levels(*parts)
-    assert timeline(level, sizes).segments == timeline(level).segments
+    assert detect(level, sizes).segments == detect(level).segments
 
 
 @settings(deadline=None, max_examples=60)
 @given(parts=PARTS)
-def test_stretches_are_in_order_apart_and_long_enough(parts: list[tuple[float, float]]) -> None:
-    stretches = found(*parts)
+def test_segments_are_ordered_separate_and_long_enough(parts: list[tuple[float, float]]) -> None:
+    segments = find_segments(*parts)
     length = sum(len(levels(part)) for part in parts) * STEP
-    for start, end in stretches:
+    for start, end in segments:
         assert 0 <= start < end <= length + 1e-9
-    for (_, end), (start, _) in itertools.pairwise(stretches):
-        assert start - end >= rules._BREATH_SECONDS - STEP
-    for start, end in stretches[:-1]:
-        assert end - start >= rules._SYLLABLE_SECONDS - STEP
+    for (_, end), (start, _) in itertools.pairwise(segments):
+        assert start - end >= voice_module._BREATH_SECONDS - STEP
+    for start, end in segments[:-1]:
+        assert end - start >= voice_module._SYLLABLE_SECONDS - STEP
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=12)
 @given(parts=PARTS)
-def test_what_is_decided_stays_and_is_decided_in_time(parts: list[tuple[float, float]]) -> None:
+def test_decisions_are_final_and_come_in_time(parts: list[tuple[float, float]]) -> None:
     level = levels(*parts)
-    whole, now = timeline(level).segments, VoiceDetector(STEP)
+    whole, now = detect(level).segments, VoiceDetector(STEP)
     for frame in range(len(level)):
         now.push(10 ** (level[frame : frame + 1] / 10), torch.ones(1))
         assert frame * STEP - now.decided_seconds <= DELAY_SECONDS + 3 * STEP
         decided = now.decided_seconds
         early = [(start, min(end, decided)) for start, end in whole if start < decided - 1e-9]
-        said = [(start, min(end, decided)) for start, end in reversed(now.list_segments_after(-1)) if start < decided - 1e-9]
-        assert said == [pytest.approx(stretch) for stretch in early]
+        listed = [
+            (start, min(end, decided)) for start, end in reversed(now.list_segments_after(-1)) if start < decided - 1e-9
+        ]
+        assert listed == [pytest.approx(segment) for segment in early]
 
 
-def test_only_stretches_take_memory() -> None:
+def test_only_segments_take_memory() -> None:
     quiet = VoiceDetector(STEP)
     for _ in range(3_000):
         quiet.push(torch.full((100,), 1e-5), torch.ones(100))
@@ -148,28 +153,28 @@ def test_only_stretches_take_memory() -> None:
     assert all(not isinstance(value, list) or len(value) < 3 for value in vars(quiet).values())
 
 
-# the gate
+# gate
 
 
-def gated(level: Tensor, samples: Tensor, sizes: list[int]) -> Tensor:
-    """Samples behind a gate that is told of the levels as the sound goes by."""
-    told = VoiceDetector(STEP)
-    gate, frames, out = Gate(RATE, told), 0, []
+def run_gate(level: Tensor, samples: Tensor, sizes: list[int]) -> Tensor:
+    """Return samples behind a gate whose detector gets the levels as the sound goes by."""
+    detector = VoiceDetector(STEP)
+    gate, frames, out = Gate(RATE, detector), 0, []
     for block in fake_nets.split_in_blocks(samples, sizes):
         ready = min(len(level), frames + int(block.shape[-1] / RATE / STEP) + 1)
-        told.push(10 ** (level[frames:ready] / 10), torch.ones(ready - frames))
+        detector.push(10 ** (level[frames:ready] / 10), torch.ones(ready - frames))
         frames = ready
         out.append(gate.push(block))
-    told.push(10 ** (level[frames:] / 10), torch.ones(len(level) - frames))
-    told.finish(samples.shape[-1] / RATE)
+    detector.push(10 ** (level[frames:] / 10), torch.ones(len(level) - frames))
+    detector.finish(samples.shape[-1] / RATE)
     out.append(gate.push(samples[:, :0]))
     return torch.cat(out, dim=-1)
 
 
-def test_the_gate_is_open_where_there_is_a_voice_and_closed_where_there_is_none() -> None:
+def test_the_gate_is_open_where_somebody_sings_and_closed_elsewhere() -> None:
     level = levels((2, LOW), (2, 0), (2, LOW))
-    out = gated(level, torch.ones(2, 6 * RATE), [4_000])
-    (start, end), *more = timeline(level).segments
+    out = run_gate(level, torch.ones(2, 6 * RATE), [4_000])
+    (start, end), *more = detect(level).segments
     assert not more
     assert out.shape == (2, 6 * RATE)
     assert (out[:, round(start * RATE) : round(end * RATE)] == 1).all()
@@ -183,16 +188,16 @@ def test_the_gate_is_open_where_there_is_a_voice_and_closed_where_there_is_none(
 
 @settings(deadline=None, max_examples=30)
 @given(parts=PARTS, sizes=st.lists(st.integers(0, 9_000), min_size=1, max_size=4).filter(lambda sizes: max(sizes) > 99))
-def test_cutting_changes_nothing_behind_the_gate(parts: list[tuple[float, float]], sizes: list[int]) -> None:
+def test_gated_samples_do_not_depend_on_how_the_song_is_cut(parts: list[tuple[float, float]], sizes: list[int]) -> None:
     level = levels(*parts)
     samples = fake_nets.noise(1, round(len(level) * STEP * RATE))
-    once, cut = gated(level, samples, [samples.shape[-1]]), gated(level, samples, sizes)
+    once, cut = run_gate(level, samples, [samples.shape[-1]]), run_gate(level, samples, sizes)
     assert once.shape == cut.shape == samples.shape
     torch.testing.assert_close(once, cut, rtol=0, atol=1e-6)
 
 
-def sung(rate: int) -> Tensor:
-    """A high tone all the time, and low ones from second 3 to 5 and 8 to 9, which `fake_nets.LowBandNet` takes for voice."""
+def song_with_voice(rate: int) -> Tensor:
+    """Return a high tone throughout, and low ones from second 3 to 5 and 8 to 9, a voice to `LowBandNet`."""
     mixture = 0.01 * fake_nets.tone(3_500, rate, 12.0, channels=2)
     for start, end in ((3, 5), (8, 9)):
         mixture[:, start * rate : end * rate] += fake_nets.tone(500, rate, 1.0 * (end - start))
@@ -200,24 +205,24 @@ def sung(rate: int) -> Tensor:
 
 
 @pytest.mark.parametrize("rate", [8_000, 44_100])
-def test_a_songs_stretches_are_those_of_its_mask(rate: int) -> None:
+def test_a_songs_segments_are_those_of_its_mask(rate: int) -> None:
     song = Extractor(fake_nets.make_model(fake_nets.LowBandNet(), fake_nets.SMALL)).start(rate, 2)
-    fake_nets.separate_in_blocks(song, sung(rate), [5_000])
+    fake_nets.separate_in_blocks(song, song_with_voice(rate), [5_000])
     assert song.voice == near((3, 5), (8, 9))
     assert song.voice_share == pytest.approx(0.25, abs=0.01)
 
 
 @pytest.mark.parametrize("inversion", ["phase", "griffin-lim"])
 @pytest.mark.parametrize("rate", [8_000, 11_025])
-def test_gated_vocals_are_silent_between_stretches_and_the_accompaniment_is_the_rest(rate: int, inversion: str) -> None:
+def test_gated_vocals_are_silent_between_segments_and_the_rest_is_accompaniment(rate: int, inversion: str) -> None:
     mixture = 0.1 * fake_nets.tone(3_500, rate, 6.0, channels=2)
     mixture[:, 2 * rate : 4 * rate] += fake_nets.tone(500, rate, 2.0)
 
-    class Leaks(fake_nets.LowBandNet):
+    class LeakyNet(fake_nets.LowBandNet):
         def forward(self, features: Tensor) -> Tensor:
             return super().forward(features).clamp_min(0.05)
 
-    model = fake_nets.make_model(Leaks(), fake_nets.SMALL)
+    model = fake_nets.make_model(LeakyNet(), fake_nets.SMALL)
     plain, closed = (Extractor(model, inversion=inversion, gate=gate)(mixture, rate) for gate in (False, True))
     inside, outside = slice(round(2.1 * rate), round(3.9 * rate)), slice(round(4.3 * rate), None)
     torch.testing.assert_close(closed.vocals[:, inside], plain.vocals[:, inside], rtol=0, atol=1e-6)
@@ -228,8 +233,11 @@ def test_gated_vocals_are_silent_between_stretches_and_the_accompaniment_is_the_
 
 
 @pytest.mark.parametrize("rate", [8_000, 44_100])
-def test_how_a_song_is_cut_changes_nothing_behind_the_gate(rate: int) -> None:
-    extractor, mixture = Extractor(fake_nets.make_model(fake_nets.LowBandNet(), fake_nets.SMALL), gate=True), sung(rate)
+def test_gated_vocals_do_not_depend_on_how_the_song_is_cut(rate: int) -> None:
+    extractor, mixture = (
+        Extractor(fake_nets.make_model(fake_nets.LowBandNet(), fake_nets.SMALL), gate=True),
+        song_with_voice(rate),
+    )
     whole = extractor(mixture, rate)
     cut = fake_nets.separate_in_blocks(extractor.start(rate, 2), mixture, [700, 0, 9_001])
     assert whole.vocals.any()

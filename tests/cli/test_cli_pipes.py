@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 import vocalsep
 from vocalsep import audio, weights
 from vocalsep.cli import app
+from vocalsep.cli.batch import work
 
 RATE = 8_000
 
@@ -46,7 +47,7 @@ def environment() -> dict[str, str]:
 
 
 def sound(content: bytes) -> torch.Tensor:
-    with audio.opened(io.BytesIO(content)) as reader:
+    with audio.open_song(io.BytesIO(content)) as reader:
         assert isinstance(reader, audio.Stream)
         return torch.cat(list(reader), dim=-1)
 
@@ -125,7 +126,7 @@ def test_a_stream_that_breaks_off_is_told(song: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "expected"),
-    [(b"", "standard input: nothing came"), (b"words" * 99, "standard input: not an audio file")],
+    [(b"", "standard input: is empty"), (b"words" * 99, "standard input: not an audio file")],
 )
 def test_what_is_no_sound_is_one_line_and_nothing_goes_out(content: bytes, expected: str) -> None:
     result = run("-", "-o", "-", stdin=content)
@@ -140,8 +141,8 @@ def test_a_net_that_clusters_says_once_that_it_does_not(song: Path, monkeypatch:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = nets.build("hdpcl", {"bands": 16, "units": 8, "layers": 1, "dimensions": 2})
-    monkeypatch.setattr(weights, "load", lambda *_: fake_nets.wrap(net, fake_nets.SMALL))
-    told = "vocalsep: what is read once (raw samples, wav from a pipe) is not clustered; the net's own masks are used\n"
+    monkeypatch.setattr(weights, "load", lambda *_: fake_nets.make_model(net, fake_nets.SMALL))
+    told = f"vocalsep: {work.READ_ONCE}\n"
     result = run("-", "-o", "-", "--masks", "clusters", stdin=song.read_bytes())
     assert (result.exit_code, result.stderr) == (0, told)
     own = run("-", "-o", "-", "--masks", "net", stdin=song.read_bytes())
@@ -155,7 +156,7 @@ def test_files_are_looked_after_as_ever(song: Path, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert f"{old}: exists already" in result.stderr
     result = run(song, "-o", "-", "--accompaniment", song)
-    assert f"{song}: is a song to be read" in result.stderr
+    assert f"{song}: is one of the input songs" in result.stderr
     assert "unknown output format '.xyz'" in run("-", "-o", "v.xyz", stdin=song.read_bytes()).stderr
     assert old.read_bytes() == b"older"
     assert run("-", "-o", old, "--overwrite", "--format", "wav", stdin=song.read_bytes()).exit_code == 0
@@ -165,20 +166,20 @@ def test_files_are_looked_after_as_ever(song: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["-"], "where to?"),
-        (["-", "x.wav", "-o", "out"], "one at a time"),
+        (["-"], "where should the vocals go?"),
+        (["-", "x.wav", "-o", "out"], "one song at a time"),
         (["-", "-o", "-", "--accompaniment", "-"], "cannot both go to standard output"),
         (["-", "-o", "-", "--accompaniment"], "need a path"),
         (["-", "-o", "-", "--labels"], "need a path"),
-        (["-", "-o", "-", "--labels", "-"], "labels need a file"),
-        (["x.wav", "--labels", "-"], "labels need a file"),
-        (["-", "-o", "-", "--clip", "scale"], "scale needs the whole song"),
+        (["-", "-o", "-", "--labels", "-"], "labels needs a file"),
+        (["x.wav", "--labels", "-"], "labels needs a file"),
+        (["-", "-o", "-", "--clip", "scale"], "scale has to see the whole song"),
         (["-", "-o", "-", "--format", "flac"], "-o - (wav) and --format flac are two formats"),
         (["-", "-o", "v.flac", "--accompaniment", "a.wav", "--format", "flac"], "a.wav and --format flac are two"),
-        (["-", "-o", "-", "--jobs", "2"], "pipes and --raw are for one song"),
+        (["-", "-o", "-", "--jobs", "2"], "pipes and --raw take one song at a time"),
         (["-", "-o", "v.wav", "--accompaniment", "./v.wav"], "written twice"),
         (["-", "-o", "-", "--raw", "44100,2"], "expected rate,channels,format"),
-        (["x.wav", "y.wav", "-o", "out", "--raw", "44100,2,s16le"], "one at a time"),
+        (["x.wav", "y.wav", "-o", "out", "--raw", "44100,2,s16le"], "one song at a time"),
     ],
     ids=" ".join,
 )

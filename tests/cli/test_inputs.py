@@ -87,12 +87,12 @@ def test_a_file_that_is_missing_is_a_song_that_will_fail(tree: Path) -> None:
 
 
 def test_what_gives_nothing_is_told(tree: Path) -> None:
-    assert problem("music/e") == "music/e: holds no recordings; -r looks in the folders below, too"
-    assert problem("music/e", recursive=True) == "music/e: holds no recordings"
-    assert problem("*.mid") == "*.mid: there is no file of that name, and none that it fits as a pattern"
-    assert problem("") == "'': is no file's name"
+    assert problem("music/e") == "music/e: no recordings in this folder; add -r to search its subfolders too"
+    assert problem("music/e", recursive=True) == "music/e: no recordings in this folder or its subfolders"
+    assert problem("*.mid") == "*.mid: no such file, and no file matches it as a pattern"
+    assert problem("") == "'': not a file name"
     songs, problems = inputs.find([], ["a\0b"])
-    assert (songs, [str(each) for each in problems]) == ([], ["'a\\x00b': is no file's name"])
+    assert (songs, [str(each) for each in problems]) == ([], ["'a\\x00b': not a file name"])
 
 
 def test_a_folder_that_cannot_be_listed_is_told_and_the_rest_is_taken(
@@ -118,5 +118,5 @@ def test_lists_are_read_from_files_and_from_standard_input(tree: Path, monkeypat
     assert inputs.read_list("list.txt") == expected
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
     assert inputs.read_list("-") == expected
-    with pytest.raises(AudioError, match=r"no\.txt: no list of songs that can be read \(No such file"):
+    with pytest.raises(AudioError, match=r"no\.txt: cannot be read as a list of songs \(No such file"):
         inputs.read_list("no.txt")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer
@@ -13,7 +13,7 @@ from vocalsep.audio.formats import FORMATS
 from vocalsep.cli.batch import plan
 from vocalsep.cli.batch.inputs import Song
 from vocalsep.cli.batch.plan import FIELDS, Naming
-from vocalsep.cli.extract import Ending
+from vocalsep.cli.extract import OutputFormat
 
 NAMES = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=8) | st.sampled_from(
     ["..", ".", "...", "...wav", "..wav", "{song}", "{", "a.b.wav", "~", "-x", "C:"]
@@ -29,7 +29,7 @@ def named(place: str | None, accompaniment: str | None = None, **options: Any) -
 
 
 def outputs(naming: Naming, song: str, folder: str = "") -> list[str]:
-    job = naming.job(Song(path=Path(song), folder=folder))
+    job = naming.plan_job(Song(path=Path(song), folder=folder))
     assert not job.refusal
     return [path.as_posix() for path in job.outputs.values()]
 
@@ -39,7 +39,7 @@ def found(*paths: Path) -> list[Song]:
 
 
 def test_every_field_is_filled() -> None:
-    naming = named("out/{model}/{folder}/{song} ({stem}).{ext}", "", ending="flac")
+    naming = named("out/{model}/{folder}/{song} ({stem}).{ext}", "", extension="flac")
     expected = [f"out/unet/cd 1/a/So.ng ({stem}).flac" for stem in ("vocals", "accompaniment")]
     assert outputs(naming, "music/cd 1/a/So.ng.mp3", "cd 1/a") == expected
     assert outputs(named("{{{song}}}.wav"), "x.wav") == ["{x}.wav"]
@@ -68,14 +68,14 @@ def test_the_accompaniment_has_a_name_of_its_own(place: str | None, accompanimen
 @given(TEMPLATES, NAMES, st.lists(NAMES.filter(lambda name: name not in (".", "..")), max_size=3))
 def test_no_name_leads_out_of_the_folder_that_the_template_names(template: str, name: str, folder: list[str]) -> None:
     song = Song(path=Path("music", *folder, name), folder="/".join(folder))
-    job = named(f"out/sub/{template}{{song}}.wav").job(song)
+    job = named(f"out/sub/{template}{{song}}.wav").plan_job(song)
     if job.refusal:
         assert str(song.path) in job.refusal
         return
     (path,) = job.outputs.values()
     assert os.path.normpath(path) == str(path)
     assert path.parts[:2] == ("out", "sub")
-    for relative in named(f"{{folder}}/{template}{{song}}").job(song).outputs.values():
+    for relative in named(f"{{folder}}/{template}{{song}}").plan_job(song).outputs.values():
         assert not relative.is_absolute()
 
 
@@ -87,10 +87,10 @@ def test_no_name_leads_out_of_the_folder_that_the_template_names(template: str, 
         ("{0}.wav", "unknown field '0'"),
         ("{song.__class__}.wav", "unknown field"),
         ("{song[0]}.wav", "unknown field"),
-        ("{song!r}.wav", "a field is its name alone, as in {song}"),
-        ("{song:>99}.wav", "a field is its name alone"),
-        ("{song.wav", "braces that are meant literally are doubled"),
-        ("song}.wav", "braces that are meant literally are doubled"),
+        ("{song!r}.wav", "write a field as its name alone, as in {song}"),
+        ("{song:>99}.wav", "write a field as its name alone"),
+        ("{song.wav", "write {{ and }} for literal braces"),
+        ("song}.wav", "write {{ and }} for literal braces"),
     ],
 )
 def test_a_template_that_cannot_be_filled_is_misuse(template: str, expected: str) -> None:
@@ -119,29 +119,29 @@ def test_what_a_call_writes_itself_is_not_taken_from_a_folder(tmp_path: Path) ->
         return [str(job.song.relative_to(tmp_path)) for job in jobs]
 
     assert kept(named(None), found(*paths)) == ["x.wav", "x.vocals.flac", "out/x.vocals.wav"]
-    assert kept(named(None, ending="flac"), found(*paths[:4])) == ["x.wav", "x.vocals.wav", "x.accompaniment.wav"]
+    assert kept(named(None, extension="flac"), found(*paths[:4])) == ["x.wav", "x.vocals.wav", "x.accompaniment.wav"]
     assert kept(named(str(tmp_path / "out"), many=True), found(*paths[::4])) == ["x.wav"]
     assert kept(named(None), [Song(path=path) for path in paths[:2]]) == ["x.wav", "x.vocals.wav"]
     own = named(str(tmp_path / "{song}.wav"))  # each is its own output: told, and not left out
     (job,) = plan.make(found(paths[0]), own, existing="overwrite")
-    assert "is a song to be read" in job.refusal
+    assert "is one of the input songs" in job.refusal
 
 
 def test_what_exists_decides_what_is_done(tmp_path: Path) -> None:
     song = Song(path=tmp_path / "x.wav")
     both = named(None, "")
 
-    def judged(existing: str) -> tuple[str, bool]:
+    def decide(existing: str) -> tuple[str, bool]:
         (job,) = plan.make([song], both, existing=existing)
-        assert job.is_open == (not job.refusal and not job.skipped)
+        assert job.is_pending == (not job.refusal and not job.skipped)
         return job.refusal.partition(": ")[2], job.skipped
 
-    assert [judged(existing) for existing in ("refuse", "skip", "overwrite")] == [("", False)] * 3
+    assert [decide(existing) for existing in ("refuse", "skip", "overwrite")] == [("", False)] * 3
     (tmp_path / "x.vocals.wav").touch()
     refused = ("exists already; choose another output, or add --overwrite or --skip-existing", False)
-    assert [judged(existing) for existing in ("refuse", "skip", "overwrite")] == [refused, ("", False), ("", False)]
+    assert [decide(existing) for existing in ("refuse", "skip", "overwrite")] == [refused, ("", False), ("", False)]
     (tmp_path / "x.accompaniment.wav").touch()
-    assert [judged(existing) for existing in ("refuse", "skip", "overwrite")] == [refused, ("", True), ("", False)]
+    assert [decide(existing) for existing in ("refuse", "skip", "overwrite")] == [refused, ("", True), ("", False)]
 
 
 def test_names_that_no_disk_takes_are_refusals(tmp_path: Path) -> None:
@@ -151,20 +151,20 @@ def test_names_that_no_disk_takes_are_refusals(tmp_path: Path) -> None:
 
 def test_a_format_and_a_name_must_not_say_different_things(tmp_path: Path) -> None:
     for naming in (
-        named(None, ending="flac"),
-        named(f"{tmp_path}", ending="flac"),
-        named("v.FLAC", "", ending="flac"),
-        named("new", ending="flac", many=True),
-        named("{song}.{ext}", ending="flac"),
+        named(None, extension="flac"),
+        named(f"{tmp_path}", extension="flac"),
+        named("v.FLAC", "", extension="flac"),
+        named("new", extension="flac", many=True),
+        named("{song}.{ext}", extension="flac"),
     ):
-        plan.check_ending(naming)
+        plan.check_format(naming)
     with pytest.raises(typer.BadParameter, match=r"-o v\.wav and --format flac are two formats"):
-        plan.check_ending(named("v.wav", ending="flac"))
-    plan.check_ending(named("v.aif", ending="aiff"))  # two endings of one format
+        plan.check_format(named("v.wav", extension="flac"))
+    plan.check_format(named("v.aif", extension="aiff"))  # two endings of one format
     with pytest.raises(typer.BadParameter, match=r"--accompaniment \{song\}\.flac has no \{ext\}"):
-        plan.check_ending(named("{song}.{ext}", "{song}.flac", ending="flac"))
+        plan.check_format(named("{song}.{ext}", "{song}.flac", extension="flac"))
 
 
 def test_every_format_can_be_asked_for_by_its_usual_ending() -> None:
-    assert {ending.value for ending in Ending} == FORMATS.keys() - {"aif", "oga", "raw", "pcm"}
+    assert set(get_args(OutputFormat)) == FORMATS.keys() - {"aif", "oga", "raw", "pcm"}
     assert set(FIELDS) == {"stem", "song", "folder", "model", "ext"}

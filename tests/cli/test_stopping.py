@@ -23,7 +23,7 @@ from typer.testing import CliRunner, Result
 import vocalsep
 from vocalsep import files
 from vocalsep.cli import app
-from vocalsep.cli.batch import processes
+from vocalsep.cli import signals
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes where Linux lists them")
 
@@ -181,12 +181,12 @@ def test_a_signal_that_is_lost_in_a_function_that_c_calls_is_raised_again_and_no
         told.append(what.exc_value)
 
     monkeypatch.setattr(sys, "unraisablehook", hook)
-    with processes.heeded(signal.SIGINT, signal.SIGTERM) as heed:
-        heed()
+    with signals.raise_on_signal(signal.SIGINT, signal.SIGTERM) as check_signals:
+        check_signals()
         sort(compare)
         assert told == []
         with pytest.raises(expected):
-            heed()
+            check_signals()
         sort(fail)
         assert [type(error) for error in told] == [ValueError]
     assert sys.unraisablehook is hook

@@ -2,83 +2,34 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vocalsep.cli import pipes
 from vocalsep.cli.batch import inputs, plan, processes, work
 from vocalsep.cli.batch import progress as reporting
-from vocalsep.cli.batch.work import Ended
-from vocalsep.cli.common import DEVICE_HELP, Device, count_cores, stderr
-from vocalsep.errors import AudioError, VocalsepError
+from vocalsep.cli.common import DEVICE_HELP, Device, Inversion, MasksFrom, count_cores, stderr
+from vocalsep.errors import AudioError, ConfigError, VocalsepError
 from vocalsep.release import DEFAULT_MODEL
 
+if TYPE_CHECKING:
+    from vocalsep.audio import SampleLayout
 
-class InversionName(StrEnum):
-    """How spectra become sound."""
+OutputFormat = Literal["wav", "flac", "aiff", "ogg", "opus", "mp3", "m4a"]
+Subtype = Literal["pcm16", "pcm24", "pcm32", "float"]
+Clip = Literal["clamp", "scale", "error"]
+Progress = Literal["auto", "bar", "json", "none"]
 
-    PHASE = "phase"
-    GRIFFIN_LIM = "griffin-lim"
-    GRIFFIN_LIM_PHASE = "griffin-lim-phase"
-
-
-class MasksFrom(StrEnum):
-    """Where a clustering net's masks come from."""
-
-    AUTO = "auto"
-    NET = "net"
-    CLUSTERS = "clusters"
-
-
-class Subtype(StrEnum):
-    """Sample formats of the outputs."""
-
-    PCM16 = "pcm16"
-    PCM24 = "pcm24"
-    PCM32 = "pcm32"
-    FLOAT = "float"
-
-
-class Clip(StrEnum):
-    """What to do with samples that a fixed-point output cannot hold."""
-
-    CLAMP = "clamp"
-    SCALE = "scale"
-    ERROR = "error"
-
-
-class Ending(StrEnum):
-    """Formats of outputs that are not named in full."""
-
-    WAV = "wav"
-    FLAC = "flac"
-    AIFF = "aiff"
-    OGG = "ogg"
-    OPUS = "opus"
-    MP3 = "mp3"
-    M4A = "m4a"
-
-
-class Progress(StrEnum):
-    """How to tell how far the work is."""
-
-    AUTO = "auto"
-    BAR = "bar"
-    JSON = "json"
-    NONE = "none"
-
-
-_OUTPUTS, _SOUND, _BATCH, _TOLD = "Outputs", "Model and sound", "Many songs", "What is told"
+_OUTPUTS, _SOUND, _MANY, _REPORT = "Outputs", "Model and sound", "Many songs", "Progress and results"
 
 
 def extract(
     songs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="SONG", help="Recordings (wav, flac, mp3, m4a, mkv, ...), folders of them, patterns, or -."
+            metavar="SONG",
+            help="Audio or video files, folders, or patterns such as '*.flac'. - reads standard input.",
         ),
     ] = None,
     output: Annotated[
@@ -87,8 +38,9 @@ def extract(
             "-o",
             "--output",
             metavar="PATH",
-            help="A file for one song, a folder for several, or a name for each with {stem}, {song}, {folder}, {model} "
-            "and {ext} in it. Default: <song>.vocals.wav beside each song.",
+            help="Output file for one song, folder for several, or a template with the fields {stem}, {song}, "
+            "{folder}, {model} and {ext}. - writes to standard output.",
+            show_default="SONG.vocals.wav beside each song",
             rich_help_panel=_OUTPUTS,
         ),
     ] = None,
@@ -96,7 +48,8 @@ def extract(
         str | None,
         typer.Option(
             metavar="[PATH]",
-            help="Also write the mixture minus the vocals. PATH as for -o; without it, as the vocals.",
+            help="Also write the accompaniment, for karaoke. PATH works as for -o; without it, the file goes beside "
+            "the vocals.",
             show_default=False,
             rich_help_panel=_OUTPUTS,
         ),
@@ -105,71 +58,83 @@ def extract(
         str | None,
         typer.Option(
             metavar="[PATH]",
-            help="Also write where there is a voice, as a label track of Audacity. PATH as for -o; without it, as the "
-            "vocals.",
+            help="Also write an Audacity label track that marks where someone sings. PATH works as for -o; without "
+            "it, the file goes beside the vocals.",
             show_default=False,
             rich_help_panel=_OUTPUTS,
         ),
     ] = None,
-    ending: Annotated[
-        Ending | None,
+    output_format: Annotated[
+        OutputFormat | None,
         typer.Option(
-            "--format", help="Of outputs that -o does not name in full. Default: wav.", rich_help_panel=_OUTPUTS
+            "--format",
+            metavar="FORMAT",
+            help="Output format when -o gives no file extension: wav, flac, aiff, ogg, opus, mp3 or m4a.",
+            show_default="wav",
+            rich_help_panel=_OUTPUTS,
         ),
     ] = None,
     subtype: Annotated[
         Subtype | None,
         typer.Option(
-            help="Sample format of the outputs. Default: the song's.", show_default=False, rich_help_panel=_OUTPUTS
+            metavar="TYPE",
+            help="Sample format of the outputs: pcm16, pcm24, pcm32 or float.",
+            show_default="as in the song",
+            rich_help_panel=_OUTPUTS,
         ),
     ] = None,
     clip: Annotated[
         Clip,
         typer.Option(
-            help="Samples beyond full scale, in fixed-point outputs: put them to full scale, or scale all outputs of "
-            "the song by the gain that fits, or give the song up.",
+            help="What to do when an output exceeds full scale: clamp the samples, scale the whole song, or fail with "
+            "an error.",
             rich_help_panel=_OUTPUTS,
         ),
-    ] = Clip.CLAMP,
+    ] = "clamp",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace outputs that exist.", rich_help_panel=_OUTPUTS)
     ] = False,
     skip_existing: Annotated[
         bool,
-        typer.Option("--skip-existing", help="Leave out songs whose outputs all exist.", rich_help_panel=_OUTPUTS),
+        typer.Option("--skip-existing", help="Skip songs whose outputs all exist.", rich_help_panel=_OUTPUTS),
     ] = False,
     model: Annotated[
         str,
         typer.Option(
             "-m",
             "--model",
-            help="A model's name (see 'vocalsep models') or weights file.",
+            metavar="MODEL",
+            help="Model name (see 'vocalsep models') or weights file.",
             rich_help_panel=_SOUND,
         ),
     ] = DEFAULT_MODEL,
     inversion: Annotated[
-        InversionName,
+        Inversion,
         typer.Option(
-            help="From spectra to sound: the mixture's phase, or Griffin-Lim from random phases or from it.",
+            metavar="METHOD",
+            help="How to turn the masked spectrogram back into audio. phase keeps the song's phase; griffin-lim "
+            "estimates the phase from scratch; griffin-lim-phase estimates it starting from the song's.",
             rich_help_panel=_SOUND,
         ),
-    ] = InversionName.PHASE,
+    ] = "phase",
     masks: Annotated[
         MasksFrom,
         typer.Option(
-            help="dpcl, hdpcl: the net's own masks or the song's clusters; auto: what it is for.",
+            help="Where dpcl and hdpcl models take their masks from: the net's output, or clusters found in the song. "
+            "auto uses what the model is made for.",
             rich_help_panel=_SOUND,
         ),
-    ] = MasksFrom.AUTO,
+    ] = "auto",
     gate: Annotated[
         bool,
-        typer.Option("--gate/--no-gate", help="Fade the vocals out where there is no voice.", rich_help_panel=_SOUND),
+        typer.Option("--gate/--no-gate", help="Fade the vocals out where nobody sings.", rich_help_panel=_SOUND),
     ] = False,
     raw: Annotated[
         str | None,
         typer.Option(
-            metavar="RATE,CHANNELS,FORMAT",
-            help="The song has no header: samples in u8, s16le, s24le, s32le, f32le or f64le. Nor has what goes to -.",
+            metavar="LAYOUT",
+            help="Read SONG as samples without a header. LAYOUT is rate,channels,format, as in 44100,2,s16le; formats "
+            "are u8, s16le, s24le, s32le, f32le and f64le. Output to stdout has no header either.",
             show_default=False,
             rich_help_panel=_SOUND,
         ),
@@ -179,123 +144,129 @@ def extract(
         int | None,
         typer.Option(
             min=1,
-            help="Threads to a song. Default: the cores, shared among jobs.",
+            metavar="N",
+            help="Threads per song.",
+            show_default="all cores, divided among the jobs",
             rich_help_panel=_SOUND,
         ),
     ] = None,
     recursive: Annotated[
-        bool, typer.Option("-r", "--recursive", help="Of folders take those below, too.", rich_help_panel=_BATCH)
+        bool, typer.Option("-r", "--recursive", help="Also search subfolders.", rich_help_panel=_MANY)
     ] = False,
     from_file: Annotated[
         str | None,
         typer.Option(
             "--from-file",
             metavar="FILE",
-            help="Also take the songs and folders in this list, one a line; - is standard input.",
-            rich_help_panel=_BATCH,
+            help="Also process the songs and folders listed in FILE, one per line. - reads the list from standard "
+            "input.",
+            rich_help_panel=_MANY,
         ),
     ] = None,
     jobs: Annotated[
-        int, typer.Option(min=1, help="Songs at once, each in a process of its own.", rich_help_panel=_BATCH)
+        int,
+        typer.Option(
+            min=1, metavar="N", help="Songs to process at a time, each in its own process.", rich_help_panel=_MANY
+        ),
     ] = 1,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only print what would be done.", rich_help_panel=_BATCH)
+        bool, typer.Option("--dry-run", help="Print what would be done, without doing it.", rich_help_panel=_MANY)
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per song.", rich_help_panel=_TOLD)
+        bool, typer.Option("--json", help="Print one JSON object per song.", rich_help_panel=_REPORT)
     ] = False,
     progress: Annotated[
         Progress,
         typer.Option(
-            help="How to tell how far the work is; json: an object a line, on stderr. auto: bars on a terminal.",
-            rich_help_panel=_TOLD,
+            help="Progress display on stderr: bars, JSON with one object per line, or none. auto draws bars on a "
+            "terminal.",
+            rich_help_panel=_REPORT,
         ),
-    ] = Progress.AUTO,
+    ] = "auto",
     quiet: Annotated[
-        bool, typer.Option("-q", "--quiet", help="As --progress none; no summary either.", rich_help_panel=_TOLD)
+        bool,
+        typer.Option("-q", "--quiet", help="Print only results, warnings and errors.", rich_help_panel=_REPORT),
     ] = False,
 ) -> None:
     """Extract the vocals of one or more songs.
 
-    The vocals have the song's sampling rate, channels, length and tags; its level is not touched. - as the SONG is
-    standard input (wav as it comes, of any length; other formats when they have ended), as PATH standard output (wav).
+    The vocals keep the song's sample rate, channels, length, level and tags.
+    Files that exist stay as they are unless you add --overwrite.
     """
     if not songs and from_file is None:
-        raise typer.BadParameter("which songs? Give recordings or folders, or --from-file with a list of them")
+        raise typer.BadParameter("which songs? Give files or folders, or a list of them with --from-file")
     if overwrite and skip_existing:
         raise typer.BadParameter("--overwrite and --skip-existing exclude each other")
-    if quiet and progress in (Progress.BAR, Progress.JSON):
-        raise typer.BadParameter(f"--quiet and --progress {progress.value} exclude each other")
-    settings = work.Settings(
-        model=model,
-        device=device,
-        inversion=inversion.value,
-        masks=masks.value,
-        subtype=subtype,
-        clip=clip.value,
-        gate=gate,
-        threads=threads or max(1, count_cores() // jobs),
-        mute=progress is Progress.JSON,
-    )
-    if pipes.asked(songs or [], raw, output, accompaniment, labels):
-        many = from_file or recursive or skip_existing or dry_run or jobs > 1
-        if many or progress in (Progress.BAR, Progress.JSON):
-            raise typer.BadParameter("pipes and --raw are for one song, without options for many, and without progress")
-        pipes.extract(
-            songs or [],
-            output,
-            accompaniment,
-            labels,
-            settings=settings,
-            ending=ending and ending.value,
-            raw=raw,
-            overwrite=overwrite,
-            as_json=as_json,
-        )
-        return
+    if quiet and progress in ("bar", "json"):
+        raise typer.BadParameter(f"--quiet and --progress {progress} exclude each other")
     listed: list[str] = []
     problems: list[VocalsepError] = []
     try:
         listed = inputs.read_list(from_file) if from_file is not None else []
     except AudioError as error:
         problems.append(error)
-    found, others_wrong = inputs.find(songs or [], listed, recursive=recursive)
+    found, unfound = inputs.find(songs or [], listed, recursive=recursive)
     others = {"accompaniment": accompaniment, plan.LABELS: labels}
     naming = plan.Naming(
-        places={"vocals": output} | {stem: place for stem, place in others.items() if place is not None},
-        ending=(ending or Ending.WAV).value,
+        places={"vocals": output or None} | {stem: place for stem, place in others.items() if place is not None},
+        extension=output_format or "wav",
         model=Path(model).stem if model.endswith(".safetensors") else model,
         many=len(found) > 1 or from_file is not None or not all(song.named for song in found),
     )
-    if ending:
-        plan.check_ending(naming)
+    if output_format:
+        plan.check_format(naming)
+    plan.check_pipes(found, naming, raw=raw is not None, clip=clip, processes=jobs)
     existing = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
     todo = plan.make(found, naming, existing=existing, subtype=subtype)
-    shown = progress is not Progress.NONE and not quiet and not dry_run
-    with _kind(progress, shown=shown)(todo, naming.model, as_json=as_json, summary=shown) as teller:
-        for problem in problems + others_wrong:
-            teller.report_error(problem)
+    settings = work.Settings(
+        model=model,
+        device=device,
+        inversion=inversion,
+        masks=masks,
+        subtype=subtype,
+        clip=clip,
+        gate=gate,
+        raw=None if raw is None else _parse_raw(raw),
+        threads=threads or max(1, count_cores() // jobs),
+        mute=progress == "json",
+    )
+    verbose = progress != "none" and not quiet and not dry_run
+    kind = _choose_reporter(progress, todo) if verbose or progress == "json" else reporting.Reporter
+    with kind(todo, naming.model, as_json=as_json, summary=verbose) as reporter:
+        for problem in problems + unfound:
+            reporter.report_error(problem)
         if dry_run:
-            reporting.tell_plan(todo, teller, as_json=as_json)
+            reporting.report_plan(todo, reporter, as_json=as_json)
         else:
-            _do(todo, settings, jobs, teller)
-    if teller.failed:
+            _run(todo, settings, jobs, reporter)
+    if reporter.failed:
         raise typer.Exit(1)
 
 
-def _kind(progress: Progress, *, shown: bool) -> type[reporting.Teller]:
-    if progress is Progress.JSON:
-        return reporting.Lines
-    bars = shown and (progress is Progress.BAR or stderr.is_terminal)
-    return reporting.Bars if bars else reporting.Teller
+def _parse_raw(text: str) -> SampleLayout:
+    from vocalsep import audio
 
-
-def _do(jobs: list[plan.Job], settings: work.Settings, at_once: int, teller: reporting.Teller) -> None:
-    """Does what there is to do; what speaks against the rest is told at once."""
-    for index, job in enumerate(jobs):
-        if not job.is_open:
-            teller(Ended(index=index, error=job.refusal))
     try:
-        processes.run([(index, job) for index, job in enumerate(jobs) if job.is_open], settings, at_once, teller)
+        return audio.parse_sample_layout(text)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _choose_reporter(progress: Progress, jobs: list[plan.Job]) -> type[reporting.Reporter]:
+    """Return the reporter that --progress asks for. auto leaves the terminal to the other programs of a pipe."""
+    if progress == "json":
+        return reporting.JsonLines
+    automatic = stderr.is_terminal and not any(job.uses_pipe for job in jobs)
+    return reporting.ProgressBars if progress == "bar" or automatic else reporting.Reporter
+
+
+def _run(jobs: list[plan.Job], settings: work.Settings, at_a_time: int, reporter: reporting.Reporter) -> None:
+    """Run the jobs that the plan accepts, after reporting those that it refuses."""
+    for index, job in enumerate(jobs):
+        if not job.is_pending:
+            reporter(work.Finished(index=index, error=job.refusal))
+    pending = [(index, job) for index, job in enumerate(jobs) if job.is_pending]
+    try:
+        processes.run(pending, settings, at_a_time, reporter)
     except work.SetupError as error:
-        teller.report_error(error)
+        reporter.report_error(error)

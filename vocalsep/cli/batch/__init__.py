@@ -1,1 +1,1 @@
-"""Many songs in one call: which they are (inputs), where they go (plan), the work, and what is told of it."""
+"""The songs of one call: find them (inputs), plan their outputs, process them (work, processes), report (progress)."""

@@ -1,18 +1,24 @@
-"""Which recordings a call is about: files, patterns, folders and lists of them; each file once, in the order given."""
+"""Find the songs of a call: files, patterns, folders and lists, each file once and in the order given."""
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import glob
 import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, Literal
 
 from vocalsep import files
 from vocalsep.audio.formats import SUFFIXES
 from vocalsep.errors import AudioError, VocalsepError
+
+PIPE: Final = "-"
+Place = Path | Literal["-"]
+"""A file, or `PIPE`: standard input for a song, standard output for what is written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,100 +26,119 @@ class Song:
     """A recording to extract from.
 
     Attributes:
-        path: The file, which need not be there.
-        folder: Its folder, seen from the folder of the call that it was found in; empty if that is the same.
-        named: Whether the call names the file itself, and not a folder or a pattern that it was found by.
+        path: The file, which need not exist, or `PIPE`.
+        folder: For a song found in a folder: its subfolder, relative to that folder. Empty for all others.
+        named: Whether the call names the song itself, rather than a folder or pattern that leads to it.
     """
 
-    path: Path
+    path: Place
     folder: str = ""
     named: bool = True
+
+    @property
+    def name(self) -> str:
+        """The name that outputs are derived from."""
+        return self.path.stem if isinstance(self.path, Path) else "stdin"
 
 
 def find(
     arguments: Iterable[str], listed: Iterable[str] = (), *, recursive: bool = False
 ) -> tuple[list[Song], list[VocalsepError]]:
-    """Finds the songs of a call.
+    """Find the songs of a call.
+
+    In folders, a recording is recognised by its file extension; hidden files are left out.
 
     Args:
-        arguments: Files, patterns (where there is no file of that name), folders.
-        listed: Files and folders.
-        recursive: Whether to look in the folders below a folder, too.
+        arguments: Files, folders, `PIPE`, and patterns. An argument is a pattern only if no file has that name.
+        listed: Files and folders, taken literally.
+        recursive: Whether to search subfolders too.
 
     Returns:
-        The songs, and what is wrong with arguments that gave none. Recordings in folders are known by their endings;
-        hidden ones are left out.
+        The songs, and an error for each argument that yields none.
     """
     problems: list[VocalsepError] = []
     songs: dict[str, Song] = {}
-    given = [*((text, True) for text in arguments), *((text, False) for text in listed)]
-    for text, is_pattern in given:
+    given = [*((text, False) for text in arguments), *((text, True) for text in listed)]
+    for text, literal in given:
         try:
-            found = _expand(text, problems, is_pattern=is_pattern, recursive=recursive)
+            found = _expand(text, problems, literal=literal, recursive=recursive)
         except AudioError as error:
             problems.append(error)
             continue
         for song in found:
-            first = songs.setdefault(os.path.realpath(song.path), song)
+            key = os.path.realpath(song.path) if isinstance(song.path, Path) else PIPE
+            first = songs.setdefault(key, song)
             if song.named and not first.named:
-                songs[os.path.realpath(song.path)] = dataclasses.replace(first, named=True)
+                songs[key] = dataclasses.replace(first, named=True)
     return list(songs.values()), problems
 
 
 def read_list(name: str) -> list[str]:
-    """Reads a list of paths, one a line.
+    """Read a list of paths, one per line.
 
     Args:
-        name: A text file, or "-" for standard input.
+        name: A text file, or `PIPE` for standard input.
 
     Raises:
-        AudioError: If there is no such file.
+        AudioError: If the file cannot be read.
     """
     try:
-        content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        content = sys.stdin.buffer.read() if name == PIPE else Path(name).read_bytes()
     except (OSError, ValueError) as error:
-        raise AudioError(f"{name}: no list of songs that can be read ({getattr(error, 'strerror', error)})") from error
+        reason = getattr(error, "strerror", error)
+        raise AudioError(f"{name}: cannot be read as a list of songs ({reason})") from error
     lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     return [os.fsdecode(line) for line in (line.rstrip(b"\r") for line in lines) if line]
 
 
-def _expand(text: str, problems: list[VocalsepError], *, is_pattern: bool, recursive: bool) -> list[Song]:
+def describe_missing(path: Path) -> str:
+    """Return an error message for a song that does not exist, with the most similar name in its folder."""
+    try:
+        names = [name for name in os.listdir(path.parent) if Path(name).suffix.lower() in SUFFIXES]  # noqa: PTH208
+    except OSError:
+        names = []
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.7)
+    return f"{path}: no such file" + (f". Did you mean {path.with_name(near[0])}?" if near else "")
+
+
+def _expand(text: str, problems: list[VocalsepError], *, literal: bool, recursive: bool) -> list[Song]:
+    if text == PIPE and not literal:
+        return [Song(path=PIPE)]
     if not text or "\0" in text:
-        raise AudioError(f"{text!r}: is no file's name")
+        raise AudioError(f"{text!r}: not a file name")
     if _is_folder(text):
-        return _in_folder(Path(text), problems, recursive=recursive)
-    if not is_pattern or os.path.lexists(text) or not glob.has_magic(text):
+        return _search(Path(text), problems, recursive=recursive)
+    if literal or os.path.lexists(text) or not glob.has_magic(text):
         return [Song(path=Path(text))]
     songs = []
     for name in sorted(glob.glob(text, recursive=True)):  # noqa: PTH207 - patterns may be absolute
         if _is_folder(name):
-            songs += _in_folder(Path(name), problems, recursive=recursive)
+            songs += _search(Path(name), problems, recursive=recursive)
         else:
             songs.append(Song(path=Path(name), named=False))
     if not songs:
-        raise AudioError(f"{text}: there is no file of that name, and none that it fits as a pattern")
+        raise AudioError(f"{text}: no such file, and no file matches it as a pattern")
     return songs
 
 
 def _is_folder(name: str) -> bool:
-    return os.path.isdir(name)  # noqa: PTH112 - Path's raises errors for names that are too long
+    return os.path.isdir(name)  # noqa: PTH112 - Path.is_dir raises errors for names that are too long
 
 
-def _in_folder(root: Path, problems: list[VocalsepError], *, recursive: bool) -> list[Song]:
-    """Recordings in a folder: first its own, then those of the folders below, each by name."""
+def _search(root: Path, problems: list[VocalsepError], *, recursive: bool) -> list[Song]:
+    """Return the recordings in a folder, then those in its subfolders, each sorted by name."""
     songs: list[Song] = []
     before = len(problems)
 
-    def complain(error: OSError) -> None:
+    def record(error: OSError) -> None:
         problems.append(AudioError(f"{error.filename}: cannot be listed ({error.strerror})"))
 
-    for folder, names in files.walk(root, recursive=recursive, onerror=complain):
+    for folder, names in files.walk(root, recursive=recursive, onerror=record):
         below = folder.relative_to(root)
-        for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
-                at = "" if below == Path() else below.as_posix()
-                songs.append(Song(path=folder / name, folder=at, named=False))
+        relative = "" if below == Path() else below.as_posix()
+        recordings = (name for name in names if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES)
+        songs += [Song(path=folder / name, folder=relative, named=False) for name in recordings]
     if not songs and len(problems) == before:
-        more = "" if recursive else "; -r looks in the folders below, too"
-        raise AudioError(f"{root}: holds no recordings{more}")
+        hint = " or its subfolders" if recursive else "; add -r to search its subfolders too"
+        raise AudioError(f"{root}: no recordings in this folder{hint}")
     return songs

@@ -1,4 +1,4 @@
-"""Where the parts of each song go, and what speaks against that. Nothing is opened, and torch is not needed."""
+"""Decide where the outputs of each song go, and refuse what cannot work, before any file is opened or torch loaded."""
 
 from __future__ import annotations
 
@@ -14,121 +14,137 @@ from pathlib import Path
 import typer
 
 from vocalsep.audio.formats import FORMATS, check_output
-from vocalsep.cli.batch.inputs import Song
+from vocalsep.cli.batch.inputs import PIPE, Place, Song
 from vocalsep.errors import AudioError, VocalsepError, describe_unknown
 
 FIELDS = ("stem", "song", "folder", "model", "ext")
-"""What names of outputs may be made from."""
+"""Fields that a template for output names may contain."""
 
-LABELS = "labels"  # the one output that is no sound
-PIPE = "-"
+LABELS = "labels"  # the only output that is not a recording
 _OPTIONS = {"vocals": "-o", "accompaniment": "--accompaniment", LABELS: "--labels"}
-_SAME_LETTERS = os.name == "nt" or sys.platform == "darwin"  # file systems that do not tell a from A
+_IGNORES_CASE = os.name == "nt" or sys.platform == "darwin"  # file systems that do not tell a from A
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is to be done with one song.
+    """One song to process.
 
     Attributes:
         song: The recording.
-        outputs: The files to be, by stem.
-        refusal: Why it is not done; empty if nothing speaks against it.
-        skipped: Whether it needs not be done, since its outputs exist.
+        outputs: Where each output goes, by stem.
+        refusal: Why vocalsep refuses the job; empty if it accepts it.
+        skipped: Whether all outputs exist and may stay as they are.
     """
 
-    song: Path
-    outputs: dict[str, Path]
+    song: Place
+    outputs: dict[str, Place]
     refusal: str = ""
     skipped: bool = False
 
     @property
-    def sounds(self) -> list[Path]:
-        """The outputs that are recordings."""
-        return [path for stem, path in self.outputs.items() if stem != LABELS]
+    def label(self) -> str:
+        """The song's name in messages."""
+        return "standard input" if self.song == PIPE else str(self.song)
 
     @property
-    def is_open(self) -> bool:
+    def files(self) -> list[Path]:
+        """The outputs that are files."""
+        return [path for path in self.outputs.values() if isinstance(path, Path)]
+
+    @property
+    def recordings(self) -> list[Path]:
+        """The outputs that are files with sound in them."""
+        return [path for stem, path in self.outputs.items() if isinstance(path, Path) and stem != LABELS]
+
+    @property
+    def uses_pipe(self) -> bool:
+        """Whether sound comes from standard input or goes to standard output."""
+        return PIPE in (self.song, *self.outputs.values())
+
+    @property
+    def is_pending(self) -> bool:
         """Whether there is something to do."""
         return not self.refusal and not self.skipped
 
 
 @dataclass(frozen=True, kw_only=True)
 class Naming:
-    """How outputs are called.
+    """The rules by which outputs are named.
 
     Attributes:
-        places: What the options say for each stem that is wanted: a file, a folder, a template (a path with fields in
-            braces), an empty text for a place beside the vocals, or None for one beside the song.
-        ending: Of files that are not named in full, without its dot.
+        places: What the options say for each wanted stem: a file, a folder, a template (a path with fields in braces),
+            `PIPE`, an empty text for a place beside the vocals, or None for one beside the song.
+        extension: File extension of outputs whose option does not name a file, without the dot.
         model: Name of the model.
-        many: Whether there may be several songs, so that a file cannot be meant.
+        many: Whether there may be several songs, so that no option can name a file.
 
     Raises:
-        typer.BadParameter: If a template has no such field, or several songs would go to something that is a file.
+        typer.BadParameter: If a template has an unknown field, or several songs would go to an existing file.
     """
 
     places: dict[str, str | None]
-    ending: str = "wav"
+    extension: str = "wav"
     model: str = ""
     many: bool = False
 
     def __post_init__(self) -> None:
         for stem, place in self.places.items():
-            if not place:
+            if not place or place == PIPE:
                 continue
             if is_template(place):
                 _check_template(place, _OPTIONS[stem])
             elif self.many and Path(place).is_file():
                 raise typer.BadParameter(f"{_OPTIONS[stem]} {place} is a file; several songs need a folder")
 
-    def job(self, song: Song) -> Job:
-        """Names the outputs of a song."""
-        outputs: dict[str, Path] = {}
+    def plan_job(self, song: Song) -> Job:
+        """Return the job of a song, with its outputs named."""
+        outputs: dict[str, Place] = {}
         try:
             for stem, place in self.places.items():
-                outputs[stem] = self._place(song, stem, place, outputs)
+                outputs[stem] = self._name_output(song, stem, place, outputs)
         except AudioError as error:
             return Job(song=song.path, outputs={}, refusal=str(error))
         return Job(song=song.path, outputs=outputs)
 
-    def _place(self, song: Song, stem: str, place: str | None, outputs: dict[str, Path]) -> Path:
-        name = f"{song.path.stem}.{stem}.{self._ending(stem)}"
+    def _name_output(self, song: Song, stem: str, place: str | None, outputs: dict[str, Place]) -> Place:
+        if place == PIPE:
+            return PIPE
+        name = f"{song.name}.{stem}.{self._choose_extension(stem)}"
         if place == "":
-            place = self.places["vocals"]
-            if place is not None and "stem" not in _fields(place):
-                return outputs["vocals"].with_name(name)
+            place, vocals = self.places["vocals"], outputs["vocals"]
+            if place is not None and "stem" not in _list_fields(place) and isinstance(vocals, Path):
+                return vocals.with_name(name)
         if place is None:
-            return song.path.with_name(name)
+            return song.path.with_name(name) if isinstance(song.path, Path) else Path(name)
         if is_template(place):
-            return self._filled(song, stem, place)
+            return self._fill_template(song, stem, place)
         path = Path(place)
         if self.many or path.is_dir() or place.endswith(("/", os.sep)):
             return path / name
         return path
 
-    def _ending(self, stem: str) -> str:
-        return "txt" if stem == LABELS else self.ending
+    def _choose_extension(self, stem: str) -> str:
+        return "txt" if stem == LABELS else self.extension
 
-    def _filled(self, song: Song, stem: str, template: str) -> Path:
-        """A template with its fields, part by part, so that none can lead to another folder than it says."""
-        values = (stem, song.path.stem, song.folder, self.model, self._ending(stem))
+    def _fill_template(self, song: Song, stem: str, template: str) -> Path:
+        """Fill a template part by part, so that no song's name can lead into another folder."""
+        values = (stem, song.name, song.folder, self.model, self._choose_extension(stem))
         fields = dict(zip(FIELDS, values, strict=True))
         parts = []
         for part in Path(template).parts:
             filled = part.format(**fields)
             if filled != part and {".", ".."} & set(filled.split("/")):
-                raise AudioError(f"{song.path}: with such a name {template} would lead elsewhere; give it another name")
+                raise AudioError(f"{song.path}: its name would lead {template} into another folder; rename the song")
             parts.append(filled)
         return Path(*filter(None, parts))
 
 
 def is_template(place: str) -> bool:
-    """Whether a place has fields in it."""
+    """Return whether a place has fields in it."""
     return "{" in place or "}" in place
 
 
-def _fields(place: str) -> set[str]:
+def _list_fields(place: str) -> set[str]:
     return {field for _, field, _, _ in string.Formatter().parse(place) if field is not None}
 
 
@@ -136,103 +152,130 @@ def _check_template(template: str, option: str) -> None:
     try:
         parsed = [piece for piece in string.Formatter().parse(template) if piece[1] is not None]
     except ValueError as error:
-        message = f"{option} {template}: {error}; braces that are meant literally are doubled"
+        message = f"{option} {template}: {error}; write {{{{ and }}}} for literal braces"
         raise typer.BadParameter(message) from error
     for _, field, form, conversion in parsed:
         if field not in FIELDS:
             raise typer.BadParameter(f"{option} {template}: {describe_unknown('field', str(field), FIELDS)}")
         if form or conversion:
-            raise typer.BadParameter(f"{option} {template}: a field is its name alone, as in {{{field}}}")
+            raise typer.BadParameter(f"{option} {template}: write a field as its name alone, as in {{{field}}}")
 
 
-def check_ending(naming: Naming) -> None:
-    """Makes sure that a format which is asked for is not said otherwise by a name.
+def check_format(naming: Naming) -> None:
+    """Check that no output's name contradicts the format that --format asks for.
 
     Raises:
-        typer.BadParameter: If a file is named with another ending, or a template without ``{ext}``.
+        typer.BadParameter: If a file name has another extension, a template lacks ``{ext}``, or standard output, which
+            gets wav, should get something else.
     """
     for stem, place in naming.places.items():
         if stem == LABELS or not place or place.endswith(("/", os.sep)) or Path(place).is_dir():
             continue
         if is_template(place):
-            if "ext" not in _fields(place):
-                raise typer.BadParameter(f"{_OPTIONS[stem]} {place} has no {{ext}} for the format that --format names")
+            if "ext" not in _list_fields(place):
+                raise typer.BadParameter(f"{_OPTIONS[stem]} {place} has no {{ext}} for --format to fill in")
         elif not naming.many:
-            check_name(_OPTIONS[stem], place, naming.ending)
+            extension = "wav" if place == PIPE else Path(place).suffix.lower().removeprefix(".")
+            if FORMATS.get(extension) is not FORMATS[naming.extension]:
+                what = f"{_OPTIONS[stem]} {place}" + (" (wav)" if place == PIPE else "")
+                raise typer.BadParameter(f"{what} and --format {naming.extension} are two formats; give one")
 
 
-def check_name(option: str, name: str, ending: str) -> None:
-    """Makes sure that the name of an output does not say another format than the one that is asked for.
+def check_pipes(songs: Sequence[Song], naming: Naming, *, raw: bool, clip: str, processes: int) -> None:
+    """Check that a call asks nothing of pipes, or of samples without a header, that they cannot do.
 
     Args:
-        option: The option that the name was given to.
-        name: The file, or `PIPE`: what goes there is wav.
-        ending: The format that is asked for.
+        songs: The songs.
+        naming: How outputs are named.
+        raw: Whether the song is samples without a header.
+        clip: What to do with samples beyond full scale; see `audio.CLIPPING`.
+        processes: Number of songs at a time.
 
     Raises:
-        typer.BadParameter: If they are two.
+        typer.BadParameter: If it asks for more.
     """
-    suffix = "wav" if name == PIPE else Path(name).suffix.lower().removeprefix(".")
-    if FORMATS.get(suffix) is not FORMATS[ending]:
-        said = f"{name} (wav)" if name == PIPE else name
-        raise typer.BadParameter(f"{option} {said} and --format {ending} are two formats; give one")
+    from_stdin = any(song.path == PIPE for song in songs)
+    to_stdout = [stem for stem, place in naming.places.items() if place == PIPE]
+    if LABELS in to_stdout:
+        raise typer.BadParameter("--labels needs a file; standard output is for sound")
+    if not (from_stdin or to_stdout or raw):
+        return
+    if naming.many or processes > 1:
+        raise typer.BadParameter("pipes and --raw take one song at a time; give one SONG, and no --from-file or --jobs")
+    if from_stdin and naming.places["vocals"] is None:
+        raise typer.BadParameter("where should the vocals go? Give -o PATH, or -o - for standard output")
+    if naming.places["vocals"] == PIPE and "" in naming.places.values():
+        raise typer.BadParameter("--accompaniment and --labels need a path when -o is standard output")
+    if len(to_stdout) > 1:
+        raise typer.BadParameter("vocals and accompaniment cannot both go to standard output")
+    if to_stdout and clip == "scale":
+        raise typer.BadParameter("--clip scale has to see the whole song first, but standard output does not wait")
+    if to_stdout and sys.stdout.isatty():
+        raise typer.BadParameter("standard output is a terminal; send the sound to a program or a file")
+    if from_stdin and sys.stdin.isatty():
+        raise typer.BadParameter("standard input is a terminal; send sound to it")
 
 
 def make(songs: Sequence[Song], naming: Naming, *, existing: str = "refuse", subtype: str | None = None) -> list[Job]:
-    """Decides what becomes of each song.
+    """Make the plan: one job for each song.
+
+    Songs that were found in a folder and are outputs of other songs are left out.
 
     Args:
-        songs: The songs, each once. One that was found in a folder and is an output of another is left out.
-        naming: How outputs are called.
-        existing: What to do where outputs exist: "refuse", "overwrite", or "skip" songs that have all of them.
-        subtype: Sample format of the outputs, if one is asked for.
+        songs: The songs, each once.
+        naming: How outputs are named.
+        existing: What to do about outputs that exist: "refuse", "overwrite", or "skip" songs that have all of them.
+        subtype: Sample format of the outputs, a key of `audio.SUBTYPES`; None if the user chose none.
 
     Raises:
         typer.BadParameter: If two outputs would go to one file.
     """
-    key = functools.cache(_key)
-    songs = _without_outputs(songs, naming, key)
-    jobs = [naming.job(song) for song in songs]
-    taken: dict[str, Path] = {}
+    identify = functools.cache(_identify)
+    songs = _leave_out_outputs(songs, naming, identify)
+    jobs = [naming.plan_job(song) for song in songs]
+    taken: dict[str, Place] = {}
     for job in jobs:
         for path in job.outputs.values():
-            if taken.setdefault(key(path), path) is not path:
+            if taken.setdefault(identify(path), path) is not path:
                 hint = "as with -o 'out/{folder}/{song}.{stem}.{ext}'"
                 raise typer.BadParameter(f"{path} would be written twice; give the outputs different names, {hint}")
-    inputs = {key(song.path) for song in songs}
-    judged = []
+    inputs = {identify(song.path) for song in songs}
+    checked = []
     for job in jobs:
-        own = [path for path in job.outputs.values() if key(path) in inputs]
-        judged.append(_judged(job, own, existing=existing, subtype=subtype))
-    return judged
+        own = [path for path in job.files if identify(path) in inputs]
+        checked.append(_check(job, own, existing=existing, subtype=subtype))
+    return checked
 
 
-def _without_outputs(songs: Sequence[Song], naming: Naming, key: Callable[[Path], str]) -> list[Song]:
-    """The songs but for those that were found and not named, and are what this call makes, or would with both stems."""
+def _leave_out_outputs(songs: Sequence[Song], naming: Naming, identify: Callable[[Place], str]) -> list[Song]:
+    """Return the songs without those that were found, not named, and that this call would write.
+
+    A call without --accompaniment also leaves out accompaniments, which an earlier call may have written.
+    """
     if all(song.named for song in songs):
         return list(songs)
     both = dataclasses.replace(naming, places=naming.places | {"accompaniment": naming.places.get("accompaniment", "")})
-    makers: dict[str, set[Path]] = {}
+    makers: dict[str, set[Place]] = {}
     for song in songs:
-        for path in both.job(song).outputs.values():
-            makers.setdefault(key(path), set()).add(song.path)
-    return [song for song in songs if song.named or makers.get(key(song.path), set()) <= {song.path}]
+        for path in both.plan_job(song).outputs.values():
+            makers.setdefault(identify(path), set()).add(song.path)
+    return [song for song in songs if song.named or makers.get(identify(song.path), set()) <= {song.path}]
 
 
-def _judged(job: Job, own: list[Path], *, existing: str, subtype: str | None) -> Job:
-    """A job with what speaks against it; `own` are outputs that are songs of the call."""
+def _check(job: Job, own: list[Path], *, existing: str, subtype: str | None) -> Job:
+    """Return a job with its refusal, if any; `own` are those of its outputs that are songs of the call."""
     if job.refusal:
         return job
     try:
-        for path in job.sounds:
+        for path in job.recordings:
             check_output(path, subtype=subtype)
-        for path in job.outputs.values():
+        for path in job.files:
             if path in own:
-                raise AudioError(f"{path}: is a song to be read; choose another output")
-        there = [path for path in job.outputs.values() if path.exists()]
+                raise AudioError(f"{path}: is one of the input songs; choose another output")
+        there = [path for path in job.files if path.exists()]
     except VocalsepError as error:
         return dataclasses.replace(job, refusal=str(error))
-    except OSError as error:  # names that are too long, folders that may not be entered
+    except OSError as error:  # the name is too long, or the folder may not be entered
         return dataclasses.replace(job, refusal=f"{error.filename}: cannot be written ({error.strerror})")
     if there and existing == "refuse":
         choice = "choose another output, or add --overwrite or --skip-existing"
@@ -240,7 +283,9 @@ def _judged(job: Job, own: list[Path], *, existing: str, subtype: str | None) ->
     return dataclasses.replace(job, skipped=existing == "skip" and len(there) == len(job.outputs))
 
 
-def _key(path: Path) -> str:
-    """The same for all spellings of a path."""
+def _identify(path: Place) -> str:
+    """Return the same text for all spellings of a path."""
+    if path == PIPE:
+        return PIPE
     real = os.path.realpath(path)
-    return real.casefold() if _SAME_LETTERS else real
+    return real.casefold() if _IGNORES_CASE else real

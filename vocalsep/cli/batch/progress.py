@@ -1,7 +1,7 @@
-"""What is told of the work: results on stdout in the order of the plan, all else on stderr when it happens.
+"""Report the events of a call: results on stdout in the order of the plan, everything else on stderr as it happens.
 
-`Teller` tells results and complaints. `Bars` draws as well how far the songs are, and `Lines` tells everything as JSON
-(the contract stands in docs/usage.md).
+`Reporter` prints results, warnings and errors. `ProgressBars` also draws a bar for each song. `JsonLines` writes all
+events as JSON; scripts depend on its fields, so their names and meanings stay.
 """
 
 from __future__ import annotations
@@ -12,36 +12,40 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from vocalsep import files
+from vocalsep.cli.batch.inputs import PIPE
 from vocalsep.cli.batch.plan import Job
-from vocalsep.cli.batch.work import Begun, Ended, Event, Moved
+from vocalsep.cli.batch.work import Event, Finished, Progressed, Started, Warned
 from vocalsep.cli.common import escape_controls, report_error, report_warning, stderr, widen_for_tables
 from vocalsep.errors import AudioError, VocalsepError
 
-_WRITTEN = ("vocals", "accompaniment", "labels")  # files that a report names
+_STEMS = ("vocals", "accompaniment", "labels")  # fields of a report that name files
 
 
-class Teller:
-    """Tells of a call. A context manager: the end is told when it is left normally.
+class Reporter:
+    """Prints results, warnings and errors. A context manager, which ends the report unless the call was stopped.
+
+    If sound goes to stdout, results as JSON go to stderr, and the paths of written files are not printed.
 
     Args:
         jobs: The plan.
         model: Name of the model.
-        as_json: Whether results are JSON objects, and not the written paths.
-        summary: Whether a table stands at the end, where there are several songs.
+        as_json: Whether to print a JSON object for each song rather than the paths of the written files.
+        summary: Whether to print a table at the end if there are several songs.
     """
 
     def __init__(self, jobs: Sequence[Job], model: str = "", *, as_json: bool = False, summary: bool = False) -> None:
         self.jobs, self.model, self._as_json, self._summary = jobs, model, as_json, summary
-        self._ended: dict[int, Ended] = {}
-        self._written = 0  # songs of the plan whose results are on stdout, if they have any
-        self._started = time.perf_counter()
+        self._sound_on_stdout = any(PIPE in job.outputs.values() for job in jobs)
+        self._finished: dict[int, Finished] = {}
+        self._printed = 0  # jobs at the start of the plan whose results, if any, are printed
+        self._start_time = time.perf_counter()
         self.failed = False
 
     def __enter__(self) -> Self:
@@ -54,67 +58,81 @@ class Teller:
             self.end()
 
     def __call__(self, event: Event) -> None:
-        """Tells of an event."""
-        if isinstance(event, Begun):
-            self.begun(event)
-        elif isinstance(event, Moved):
-            self.moved(event)
+        """Report an event."""
+        if isinstance(event, Started):
+            self.on_started(event)
+        elif isinstance(event, Progressed):
+            self.on_progressed(event)
+        elif isinstance(event, Warned):
+            with self.hide_bars():
+                self.on_warned(event)
         else:
-            self._ended[event.index] = event
+            self._finished[event.index] = event
             self.failed = self.failed or bool(event.error)
-            with self.aside():
-                self._write()  # first: who is told that a song is done may stop the call
-                self.ended(event)
+            with self.hide_bars():
+                self._print_results()  # first, because a reader of the event may stop the call
+                self.on_finished(event)
 
     def report_error(self, error: VocalsepError) -> None:
-        """Tells what is wrong with the call, and with no song in particular."""
+        """Report an error that concerns the call rather than one song."""
         self.failed = True
         report_error(error)
 
-    def begun(self, event: Begun) -> None:
-        """Tells that a song is begun."""
+    def on_started(self, event: Started) -> None:
+        """Report that work on a song starts."""
 
-    def moved(self, event: Moved) -> None:
-        """Tells how far a song is."""
+    def on_progressed(self, event: Progressed) -> None:
+        """Report how much of a song is done."""
 
-    def ended(self, event: Ended) -> None:
-        """Tells what became of a song, but for its results."""
+    def on_warned(self, event: Warned) -> None:
+        """Report a warning about a song."""
+        report_warning(event.message)
+
+    def on_finished(self, event: Finished) -> None:
+        """Report what became of a song, except for its results."""
         if event.trace:
             sys.stderr.write(event.trace)
         if event.error:
             report_error(AudioError(event.error))
-        for text in remarks(event.report) if event.report else ():
+        for text in list_warnings(event.report) if event.report else ():
             report_warning(text)
 
     def end(self) -> None:
-        """Tells that all is over."""
+        """Report that the call is over."""
         if self._summary and len(self.jobs) > 1:
-            table = summary_table(self.jobs, self._ended, time.perf_counter() - self._started)
+            table = build_summary(self.jobs, self._finished, time.perf_counter() - self._start_time)
             widen_for_tables(stderr).print(table)
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
-        """Room for lines between what is drawn."""
+    def hide_bars(self) -> Iterator[None]:
+        """Make room for lines among the progress bars."""
         yield
 
-    def outcomes(self) -> dict[str, int]:
-        """How many songs there are of each outcome."""
+    def count_outcomes(self) -> dict[str, int]:
+        """Return the number of songs for each outcome."""
         counts = dict.fromkeys(("done", "skipped", "failed"), 0)
-        for event in self._ended.values():
-            counts[outcome(event)] += 1
+        for event in self._finished.values():
+            counts[name_outcome(event)] += 1
         return counts
 
-    def _write(self) -> None:
-        while self._written in self._ended:
-            report = self._ended[self._written].report
-            self._written += 1
-            if report:
-                sys.stdout.write(result(report, as_json=self._as_json))
-                sys.stdout.flush()
+    def _print_results(self) -> None:
+        while self._printed in self._finished:
+            report = self._finished[self._printed].report
+            self._printed += 1
+            stream = self._choose_stream()
+            if report and stream:
+                stream.write(format_result(report, as_json=self._as_json))
+                stream.flush()
+
+    def _choose_stream(self) -> TextIO | None:
+        """Return where results go. `silence_c_libraries` replaces sys.stderr, so this is decided each time."""
+        if not self._sound_on_stdout:
+            return sys.stdout
+        return sys.stderr if self._as_json else None
 
 
-class Bars(Teller):
-    """Tells with bars: one for each song at work, and one for all songs where there are several."""
+class ProgressBars(Reporter):
+    """Also draws a progress bar for each song in progress, and one for the whole call if there are several songs."""
 
     def __enter__(self) -> Self:
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -127,149 +145,162 @@ class Bars(Teller):
         )
         console = stderr if stderr.is_terminal else Console(stderr=True, force_terminal=True, emoji=False)
         # stdout is not redirected: it may be a file, and results belong there
-        self._bar = Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
-        self._songs: dict[int, Any] = {}
-        self._all = self._bar.add_task("", total=len(self.jobs), visible=len(self.jobs) > 1)
-        self._bar.start()
+        self._progress = Progress(
+            *columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False
+        )
+        self._bars: dict[int, Any] = {}
+        self._total = self._progress.add_task("", total=len(self.jobs), visible=len(self.jobs) > 1)
+        self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        self._progress.stop()
         super().__exit__(kind, error, trace)
 
-    def begun(self, event: Begun) -> None:
-        """Draws a bar."""
-        name = escape_controls(self.jobs[event.index].song.name)
-        self._songs[event.index] = self._bar.add_task(name, total=event.seconds)
+    def on_started(self, event: Started) -> None:
+        """Draw a bar."""
+        job = self.jobs[event.index]
+        name = job.label if job.song == PIPE else job.song.name
+        self._bars[event.index] = self._progress.add_task(escape_controls(name), total=event.seconds)
 
-    def moved(self, event: Moved) -> None:
-        """Moves it."""
-        self._bar.update(self._songs[event.index], completed=event.seconds)
+    def on_progressed(self, event: Progressed) -> None:
+        """Move the bar of a song."""
+        self._progress.update(self._bars[event.index], completed=event.seconds)
 
-    def ended(self, event: Ended) -> None:
-        """Takes it away."""
-        if event.index in self._songs:
-            self._bar.remove_task(self._songs.pop(event.index))
-        count = len(self._ended)
-        self._bar.update(self._all, completed=count, description=f"{count} of {len(self.jobs)} songs")
-        super().ended(event)
+    def on_finished(self, event: Finished) -> None:
+        """Remove the bar of a song, and move the bar of the call."""
+        if event.index in self._bars:
+            self._progress.remove_task(self._bars.pop(event.index))
+        count = len(self._finished)
+        description = f"{count} of {len(self.jobs)} songs"
+        self._progress.update(self._total, completed=count, description=description)
+        super().on_finished(event)
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
-        """Takes the bars away meanwhile."""
-        self._bar.stop()
+    def hide_bars(self) -> Iterator[None]:
+        """Remove the bars for the length of a ``with`` block."""
+        self._progress.stop()
         yield
-        self._bar.start()
+        self._progress.start()
 
 
-class Lines(Teller):
-    """Tells everything on stderr as JSON, an object a line."""
+class JsonLines(Reporter):
+    """Writes all events to stderr as JSON, one object per line."""
 
     def __enter__(self) -> Self:
         self._lengths: dict[int, float | None] = {}
-        self._line("start", songs=len(self.jobs), model=self.model)
+        self._write("start", songs=len(self.jobs), model=self.model)
         return super().__enter__()
 
     def report_error(self, error: VocalsepError) -> None:
-        """Tells what is wrong with the call."""
+        """Write an error that concerns the call rather than one song."""
         self.failed = True
-        self._line("error", message=str(error))
+        self._write("error", message=str(error))
 
-    def begun(self, event: Begun) -> None:
-        """Tells that a song is begun."""
+    def on_started(self, event: Started) -> None:
+        """Write that work on a song starts."""
         self._lengths[event.index] = event.seconds and round(event.seconds, 3)
-        self._line("song", event.index, of=len(self.jobs), seconds=self._lengths[event.index])
+        self._write("song", event.index, of=len(self.jobs), seconds=self._lengths[event.index])
 
-    def moved(self, event: Moved) -> None:
-        """Tells how far a song is."""
-        self._line("progress", event.index, seconds=round(event.seconds, 3), of=self._lengths[event.index])
+    def on_progressed(self, event: Progressed) -> None:
+        """Write how much of a song is done."""
+        self._write("progress", event.index, seconds=round(event.seconds, 3), of=self._lengths[event.index])
 
-    def ended(self, event: Ended) -> None:
-        """Tells what became of a song."""
+    def on_warned(self, event: Warned) -> None:
+        """Write a warning about a song."""
+        self._write("warning", event.index, message=event.message)
+
+    def on_finished(self, event: Finished) -> None:
+        """Write what became of a song."""
         self._lengths.pop(event.index, None)
-        for text in remarks(event.report) if event.report else ():
-            self._line("warning", event.index, message=text)
-        more: dict[str, Any] = {"report": arranged(event.report)} if event.report else {}
+        for text in list_warnings(event.report) if event.report else ():
+            self._write("warning", event.index, message=text)
+        more: dict[str, Any] = {"report": group_outputs(event.report)} if event.report else {}
         if event.error:
             more = {"error": event.error} | ({"traceback": event.trace} if event.trace else {})
-        self._line("done", event.index, outcome=outcome(event), **more)
+        self._write("done", event.index, outcome=name_outcome(event), **more)
 
     def end(self) -> None:
-        """Tells the counts."""
-        self._line("end", **self.outcomes(), taken_seconds=round(time.perf_counter() - self._started, 3))
+        """Write how many songs have which outcome."""
+        taken = round(time.perf_counter() - self._start_time, 3)
+        self._write("end", **self.count_outcomes(), taken_seconds=taken)
 
-    def _line(self, name: str, index: int | None = None, **values: Any) -> None:
+    def _choose_stream(self) -> TextIO | None:
+        """Return where results go. On stderr they would repeat what the "done" events say."""
+        return None if self._sound_on_stdout else sys.stdout
+
+    def _write(self, name: str, index: int | None = None, **values: Any) -> None:
         about = {} if index is None else {"song": str(self.jobs[index].song), "index": index + 1}
-        with contextlib.suppress(OSError):  # work goes on where nobody listens
-            sys.stderr.write(as_line({"event": name} | about | values))
+        with contextlib.suppress(OSError):  # the work goes on if nobody reads stderr
+            sys.stderr.write(format_line({"event": name} | about | values))
             sys.stderr.flush()
 
 
-def tell_plan(jobs: Sequence[Job], teller: Teller, *, as_json: bool) -> None:
-    """Tells what would be done, and computes nothing."""
+def report_plan(jobs: Sequence[Job], reporter: Reporter, *, as_json: bool) -> None:
+    """Print what a call would do, without doing it."""
     for index, job in enumerate(jobs):
         outputs = {stem: str(path) for stem, path in job.outputs.items()}
         if job.refusal:
-            teller(Ended(index=index, error=job.refusal))
+            reporter(Finished(index=index, error=job.refusal))
         elif as_json:
-            sys.stdout.write(as_line({"input": str(job.song), "outputs": outputs, "skipped": job.skipped}))
-        elif job.is_open:
+            sys.stdout.write(format_line({"input": str(job.song), "outputs": outputs, "skipped": job.skipped}))
+        elif job.is_pending:
             sys.stdout.write(f"{job.song} -> {', '.join(outputs.values())}\n")
 
 
-def outcome(event: Ended) -> str:
-    """In a word, what became of a song."""
+def name_outcome(event: Finished) -> str:
+    """Return what became of a song: "done", "skipped" or "failed"."""
     if event.report:
         return "done"
     return "failed" if event.error else "skipped"
 
 
-def remarks(report: dict[str, Any]) -> list[str]:
-    """What a user should know of a song that is done."""
-    told = list(report["warnings"])
+def list_warnings(report: dict[str, Any]) -> list[str]:
+    """Return what a user should know about a song that is done."""
+    found = list(report["warnings"])
     song, clipped, gain_db = (report[key] for key in ("input", "clipped_samples", "gain_db"))
     if clipped:
-        clamped = f"{clipped} samples beyond full scale were put to it; --clip scale or --subtype float"
-        told.append(f"{song}: {clamped} keeps them")
+        remedy = "--clip scale or --subtype float keeps them"
+        found.append(f"{song}: {clipped} samples exceeded full scale and were clamped; {remedy}")
     if gain_db:
-        told.append(f"{song}: the outputs are scaled by {gain_db} dB to stay within full scale")
-    return told
+        found.append(f"{song}: the outputs are scaled by {gain_db} dB to stay within full scale")
+    return found
 
 
-def arranged(report: dict[str, Any]) -> dict[str, Any]:
-    """A report with its outputs by stem."""
+def group_outputs(report: dict[str, Any]) -> dict[str, Any]:
+    """Return a report with its outputs in one field, by stem."""
     values = dict(report)
-    outputs = {stem: values.pop(stem) for stem in _WRITTEN}
+    outputs = {stem: values.pop(stem) for stem in _STEMS}
     return values | {"outputs": {stem: path for stem, path in outputs.items() if path}}
 
 
-def as_line(values: dict[str, Any]) -> str:
-    """A JSON object on a line."""
+def format_line(values: dict[str, Any]) -> str:
+    """Return a JSON object as one line."""
     return files.dump_json(values) + "\n"
 
 
-def result(report: dict[str, Any], *, as_json: bool) -> str:
-    """What stdout gets of a song that is done: its report as JSON, or the paths written."""
+def format_result(report: dict[str, Any], *, as_json: bool) -> str:
+    """Return what stdout gets for a song that is done: its report as JSON, or the paths of the written files."""
     if as_json:
-        return as_line(arranged(report))
-    return "".join(f"{report[stem]}\n" for stem in _WRITTEN if report[stem])
+        return format_line(group_outputs(report))
+    return "".join(f"{report[stem]}\n" for stem in _STEMS if report[stem])
 
 
-ROWS = 100  # of more songs only those that failed have one
+MAX_ROWS = 100  # with more songs, the summary lists only those that failed
 
 
-def summary_table(jobs: Sequence[Job], ended: Mapping[int, Ended], taken_seconds: float) -> Table:
-    """Makes the table.
+def build_summary(jobs: Sequence[Job], finished: Mapping[int, Finished], taken_seconds: float) -> Table:
+    """Build the table that sums up a call.
 
     Args:
         jobs: The plan.
-        ended: What became of its songs, by their place in it.
-        taken_seconds: Time that everything took together.
+        finished: What became of its songs, by their position in the plan.
+        taken_seconds: Time that the whole call took.
     """
     grid = Table(show_edge=False, pad_edge=False, show_footer=True)
-    events = list(ended.values())
+    events = list(finished.values())
     reports = [event.report for event in events if event.report]
     seconds = sum(report["audio_seconds"] for report in reports)
     failed = sum(bool(event.error) for event in events)
@@ -279,13 +310,13 @@ def summary_table(jobs: Sequence[Job], ended: Mapping[int, Ended], taken_seconds
     grid.add_column("x real time", f"{seconds / taken_seconds:.1f}" if reports else "", justify="right")
     grid.add_column("voice", justify="right")
     grid.add_column("outcome", counts, overflow="fold", ratio=2)
-    for index in sorted(ended):
-        if len(jobs) <= ROWS or ended[index].error:
-            grid.add_row(*_row(jobs[index], ended[index]))
+    for index in sorted(finished):
+        if len(jobs) <= MAX_ROWS or finished[index].error:
+            grid.add_row(*_list_cells(jobs[index], finished[index]))
     return grid
 
 
-def _row(job: Job, event: Ended) -> list[Text]:
+def _list_cells(job: Job, event: Finished) -> list[Text]:
     cells = ["", "", "", "skipped"]
     if event.report:
         share = f"{event.report['voice_share']:.0%}"

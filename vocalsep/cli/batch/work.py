@@ -1,28 +1,37 @@
-"""The work on one song after the other, in one process."""
+"""Process songs one after another in one process, and report events on the way."""
 
 from __future__ import annotations
 
 import dataclasses
+import sys
 import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vocalsep.cli.batch import inputs
 from vocalsep.cli.batch.plan import Job
-from vocalsep.errors import VocalsepError
+from vocalsep.errors import AudioError, VocalsepError
 
 if TYPE_CHECKING:
+    from vocalsep.audio import SampleLayout
     from vocalsep.extraction import Extractor
+
+READ_ONCE = (
+    "raw samples and wav from a pipe can be read only once, so they are not clustered; "
+    "vocalsep uses the net's own masks instead"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Begun:
-    """A song can be read, and its turn has come.
+class Started:
+    """A song can be read, and work on it starts.
 
     Attributes:
-        index: Its place in the plan.
-        seconds: Its length as the file states it; None where it states none.
+        index: Its position in the plan.
+        seconds: Its length as the file states it; None if the file does not state it.
     """
 
     index: int
@@ -30,12 +39,12 @@ class Begun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moved:
+class Progressed:
     """A part of a song is done.
 
     Attributes:
-        index: Its place in the plan.
-        seconds: How much of it is done in all.
+        index: Its position in the plan.
+        seconds: How much of the song is done in total.
     """
 
     index: int
@@ -43,14 +52,27 @@ class Moved:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
-    """A song is done, or failed, or needs not be done.
+class Warned:
+    """Something about a song that the user should know before the song is done.
 
     Attributes:
-        index: Its place in the plan.
+        index: Its position in the plan.
+        message: One line.
+    """
+
+    index: int
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A song is done, has failed or was skipped.
+
+    Attributes:
+        index: Its position in the plan.
         report: The fields of its `extraction.Report`, if it is done.
         error: What went wrong, if it failed; one line.
-        trace: Where it went wrong, if that is a bug.
+        trace: The traceback, if the error is a bug.
     """
 
     index: int
@@ -59,24 +81,25 @@ class Ended:
     trace: str = ""
 
 
-Event = Begun | Moved | Ended
-Tell = Callable[[Event], None]
+Event = Started | Progressed | Warned | Finished
+OnEvent = Callable[[Event], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What is computed, the same for all songs of a call; see `extraction.Extractor` and `extraction.extract`.
+    """What to compute, the same for all songs of a call; see `extraction.Extractor` and `extraction.extract`.
 
     Attributes:
-        model: A name or weights file.
-        device: Where to compute.
-        inversion: From spectra to sound.
+        model: A name or a weights file.
+        device: Device to run on.
+        inversion: How the masked spectrogram becomes audio.
         masks: Where masks come from.
-        subtype: Sample format of the outputs, if one is asked for.
-        clip: What becomes of samples that an output cannot hold.
-        gate: Whether the vocals fade out where there is no voice.
-        threads: In which each process computes. Their number changes no byte of the vocals.
-        mute: Whether libraries may warn on stderr.
+        subtype: Sample format of the outputs; None if the user chose none.
+        clip: What to do with samples beyond full scale.
+        gate: Whether to fade the vocals out where there is no voice.
+        raw: Layout of the song's samples, if it has no header.
+        threads: Threads of each process. The vocals do not depend on their number.
+        mute: Whether to suppress the warnings of Python libraries.
     """
 
     model: str
@@ -86,119 +109,139 @@ class Settings:
     subtype: str | None = None
     clip: str = "clamp"
     gate: bool = False
+    raw: SampleLayout | None = None
     threads: int = 1
     mute: bool = False
 
 
 class SetupError(VocalsepError):
-    """No song at all can be done: the model or the device is not there."""
+    """No song can be processed at all: the model or the device is missing."""
 
 
-class Bench:
-    """Does songs with one model, which is loaded for the first song that can be read.
+class Worker:
+    """Processes songs with one model, which it loads for the first song that can be read.
 
     Args:
         settings: What to compute.
-        tell: Is told what happens.
-        heed: Raises an exception where the work should stop.
+        on_event: Called with each event.
+        check_signals: Raises an exception if a signal has asked to stop; see `signals.raise_on_signal`.
     """
 
-    def __init__(self, settings: Settings, tell: Tell, heed: Callable[[], None]) -> None:
-        self._settings, self._tell, self._heed = settings, tell, heed
-        self._ready: Extractor | None = None
+    def __init__(self, settings: Settings, on_event: OnEvent, check_signals: Callable[[], None]) -> None:
+        self._settings, self._on_event, self._check_signals = settings, on_event, check_signals
+        self._loaded: Extractor | None = None
         if settings.mute:
             warnings.simplefilter("ignore")
 
     def do(self, index: int, job: Job) -> None:
-        """Does a song; that it fails is told, too.
+        """Process a song. If it fails, the error is reported as an event.
 
         Args:
-            index: Its place in the plan.
+            index: Its position in the plan.
             job: What to do.
 
         Raises:
             SetupError: If the model cannot be loaded.
+            BrokenPipeError: If the program that reads standard output has ended.
         """
         report, error, trace = None, "", ""
         try:
-            report = self._extracted(index, job)
-        except SetupError:
+            report = self._extract(index, job)
+        except (SetupError, BrokenPipeError):
             raise
         except VocalsepError as failure:
             error = str(failure)
         except OSError as failure:
-            error = f"{failure.filename or job.song}: {failure.strerror or failure}"
+            error = f"{failure.filename or job.label}: {failure.strerror or failure}"
         except Exception as bug:
-            error, trace = f"{job.song}: {type(bug).__name__}: {bug}", traceback.format_exc()
-        self._heed()
-        self._tell(Ended(index=index, report=report, error=error, trace=trace))
+            error, trace = f"{job.label}: {type(bug).__name__}: {bug}", traceback.format_exc()
+        self._check_signals()
+        self._on_event(Finished(index=index, report=report, error=error, trace=trace))
 
-    def _extracted(self, index: int, job: Job) -> dict[str, Any]:
+    def _extract(self, index: int, job: Job) -> dict[str, Any]:
         from vocalsep import extraction
 
-        self._tell(Begun(index=index, seconds=_look(job, self._settings.subtype)))
-        extractor = self._extractor()
+        settings = self._settings
+        self._on_event(Started(index=index, seconds=_check_song(job, settings)))
+        extractor = self._load(low_delay=job.uses_pipe)
+        if extractor.uses_clusters and (job.song == inputs.PIPE or settings.raw):
+            self._on_event(Warned(index=index, message=READ_ONCE))
         done = 0.0
 
         def progress(seconds: float) -> None:
             nonlocal done
             done += seconds
-            self._heed()
-            self._tell(Moved(index=index, seconds=done))
+            self._check_signals()
+            self._on_event(Progressed(index=index, seconds=done))
 
-        for path in job.outputs.values():
+        for path in job.files:
             path.parent.mkdir(parents=True, exist_ok=True)
+        outputs = {stem: path if isinstance(path, Path) else sys.stdout.buffer for stem, path in job.outputs.items()}
         report = extraction.extract(
-            job.song,
-            job.outputs["vocals"],
-            accompaniment=job.outputs.get("accompaniment"),
+            job.song if isinstance(job.song, Path) else sys.stdin.buffer,
+            outputs["vocals"],
+            accompaniment=outputs.get("accompaniment"),
             extractor=extractor,
             progress=progress,
-            subtype=self._settings.subtype,
-            clip=self._settings.clip,
+            subtype=settings.subtype,
+            clip=settings.clip,
             labels=job.outputs.get("labels"),
+            raw=settings.raw,
         )
         return dataclasses.asdict(report)
 
-    def _extractor(self) -> Extractor:
-        if not self._ready:
+    def _load(self, *, low_delay: bool) -> Extractor:
+        if not self._loaded:
             try:
-                self._ready = extractor(self._settings)
+                self._loaded = load_extractor(self._settings, low_delay=low_delay)
             except VocalsepError as error:
                 raise SetupError(str(error)) from error
-        return self._ready
+        return self._loaded
 
 
-def extractor(settings: Settings, *, at_once: bool = False) -> Extractor:
-    """Loads the model, and has this process compute in the settings' threads.
+def load_extractor(settings: Settings, *, low_delay: bool = False) -> Extractor:
+    """Load the model, and make this process compute in as many threads as the settings allow.
 
     Args:
         settings: What to compute.
-        at_once: Whether answers are wanted as soon as they can be had, rather than as fast as they can be computed.
+        low_delay: Whether to give each answer as soon as possible, at the cost of speed. The threads then share the
+            work on one chunk, and do not work on several chunks.
 
     Raises:
-        VocalsepError: If that cannot be.
+        VocalsepError: If the model or the device is missing.
     """
     import torch
 
     from vocalsep import extraction, weights
 
-    torch.set_num_threads(settings.threads if at_once else 1)  # of each of the extractor's
+    torch.set_num_threads(settings.threads if low_delay else 1)  # per thread of the extractor
     return extraction.Extractor(
         weights.load(settings.model),
         device=settings.device,
         inversion=settings.inversion,
         masks_from=settings.masks,
         gate=settings.gate,
-        workers=0 if at_once else settings.threads,
+        workers=0 if low_delay else settings.threads,
     )
 
 
-def _look(job: Job, subtype: str | None) -> float | None:
-    """Looks at a song once before anything is computed: can it be read, do its outputs hold it, how long is it?"""
+def _check_song(job: Job, settings: Settings) -> float | None:
+    """Check that a song can be read and that its outputs support it, before anything expensive starts.
+
+    Returns:
+        Its length in seconds as the file states it. None if it does not, and for standard input, which waits unread.
+    """
     from vocalsep import audio
 
-    with audio.Reader(job.song) as reader:
-        for path in job.sounds:
-            audio.check_output(path, rate=reader.rate, channels=reader.channels, subtype=subtype)
+    if not isinstance(job.song, Path):
+        return None
+    try:
+        job.song.stat()
+    except FileNotFoundError as error:
+        raise AudioError(inputs.describe_missing(job.song)) from error
+    except (OSError, ValueError):
+        pass  # the reader says why
+    with audio.open_song(job.song, settings.raw) as reader:
+        for path in job.recordings:
+            audio.check_output(path, rate=reader.rate, channels=reader.channels, subtype=settings.subtype)
         return reader.samples / reader.rate or None

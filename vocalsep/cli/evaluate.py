@@ -166,14 +166,14 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _print_table(shown: Table) -> None:
+def _print_table(table: Table) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
-    grid = Grid(title=shown.title, title_justify="left", show_edge=False, pad_edge=False)
-    for index, head in enumerate(shown.head):
+    grid = Grid(title=table.title, title_justify="left", show_edge=False, pad_edge=False)
+    for index, head in enumerate(table.head):
         grid.add_column(head, justify="right" if index else "left")
-    for row in shown.rows:
+    for row in table.rows:
         grid.add_row(*map(Text, row))
     console = widen_for_tables(stdout)
     console.print(grid)

@@ -184,9 +184,9 @@ def test_a_file_without_read_permission_is_refused(tmp_path: Path) -> None:
     assert "Permission denied" in catch_refusal(path)
 
 
-@pytest.mark.parametrize("ending", [".wav", ".mp3", ".txt", ""])
-def test_the_content_decides_the_format_not_the_extension(tmp_path: Path, ending: str) -> None:
-    path = write_recording(tmp_path / f"song{ending}", "m4a, ALAC")
+@pytest.mark.parametrize("extension", [".wav", ".mp3", ".txt", ""])
+def test_the_content_decides_the_format_not_the_extension(tmp_path: Path, extension: str) -> None:
+    path = write_recording(tmp_path / f"song{extension}", "m4a, ALAC")
     samples, _ = audio.read(path)
     assert torch.equal(samples, torch.from_numpy(ffmpeg_recordings.pulse(44_100, 20_011, 2)))
 

@@ -23,7 +23,7 @@ from vocalsep.errors import AudioError, ConfigError
 SAMPLES = 6_003
 ODD_RATES = (37_800, 50_003)
 CHANNELS = range(1, 10)
-ENDINGS = (".wav", ".flac", ".aiff", ".ogg", ".opus", ".mp3", ".m4a", ".raw")
+EXTENSIONS = (".wav", ".flac", ".aiff", ".ogg", ".opus", ".mp3", ".m4a", ".raw")
 
 SNDFILE = {
     f"{kind.lower()}, {subtype}": (kind, subtype)
@@ -143,20 +143,20 @@ def describe_subtypes(path: Path) -> str:
     return ", ".join(supported) or "lossy"
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_each_format_supports_what_the_page_says(tmp_path: Path, ending: str) -> None:
-    path = tmp_path / f"x{ending}"
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_each_format_supports_what_the_page_says(tmp_path: Path, extension: str) -> None:
+    path = tmp_path / f"x{extension}"
     rates = [write_and_read(path, rate, 2) for rate in (*ffmpeg_recordings.USUAL_RATES, *ODD_RATES)]
     channels = [write_and_read(path, 48_000, count) for count in CHANNELS]
     found = (describe_subtypes(path), describe_rates(rates), describe_channels(channels))
-    assert found == format_matrix.read_table("extension")[f"`{ending}`"]
+    assert found == format_matrix.read_table("extension")[f"`{extension}`"]
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("extension", EXTENSIONS)
 @pytest.mark.parametrize("channels", [1, 6])
-def test_rates_and_channels_combine(tmp_path: Path, ending: str, channels: int) -> None:
+def test_rates_and_channels_combine(tmp_path: Path, extension: str, channels: int) -> None:
     for rate in (8_000, 44_100, 192_000):
-        write_and_read(tmp_path / f"x{ending}", rate, channels)
+        write_and_read(tmp_path / f"x{extension}", rate, channels)
 
 
 @pytest.mark.parametrize(
@@ -185,8 +185,8 @@ def test_an_unsupported_sample_format_is_refused(tmp_path: Path, name: str) -> N
 
 
 def test_the_page_lists_every_output_format() -> None:
-    assert set(format_matrix.read_table("extension")) == {f"`{ending}`" for ending in ENDINGS}
-    assert set(audio.FORMATS) == {ending.removeprefix(".") for ending in ENDINGS} | {"aif", "oga", "pcm"}
+    assert set(format_matrix.read_table("extension")) == {f"`{extension}`" for extension in EXTENSIONS}
+    assert set(audio.FORMATS) == {extension.removeprefix(".") for extension in EXTENSIONS} | {"aif", "oga", "pcm"}
 
 
 # reading

@@ -46,15 +46,15 @@ def make_originals() -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "x"
-        for ending, subtype in SNDFILE.items():
+        for extension, subtype in SNDFILE.items():
             samples = ffmpeg_recordings.pulse(8_000, 1_500, 2)
-            soundfile.write(path, samples.T, 8_000, format=ending.upper(), subtype=subtype)
-            found[ending] = path.read_bytes()
-        for ending in (".wav", ".flac", ".aiff", ".ogg", ".opus", ".mp3", ".m4a"):
-            tagged = Path(name) / f"tagged{ending}"
+            soundfile.write(path, samples.T, 8_000, format=extension.upper(), subtype=subtype)
+            found[extension] = path.read_bytes()
+        for extension in (".wav", ".flac", ".aiff", ".ogg", ".opus", ".mp3", ".m4a"):
+            tagged = Path(name) / f"tagged{extension}"
             with audio.Writer(tagged, rate=8_000, channels=2, subtype="PCM_16", tags=TAGS) as writer:
                 writer.write(torch.from_numpy(ffmpeg_recordings.pulse(8_000, 1_500, 2)))
-            found[f"tagged {ending}"] = tagged.read_bytes()
+            found[f"tagged {extension}"] = tagged.read_bytes()
         for kind, made in ffmpeg_recordings.KINDS.items():
             rate = made.rates[0]
             found[kind] = ffmpeg_recordings.write(

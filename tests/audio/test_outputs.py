@@ -75,19 +75,19 @@ def test_scale_changes_nothing_if_everything_fits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("clip", ["clamp", "scale", "error"])
 def test_float_and_lossy_files_hold_more_than_full_scale(tmp_path: Path, clip: str) -> None:
-    paths = [tmp_path / f"x{ending}" for ending in (".wav", *LOSSY)]
+    paths = [tmp_path / f"x{extension}" for extension in (".wav", *LOSSY)]
     outputs = write(paths, [tone(1.5)] * len(paths), subtype="FLOAT", clip=clip)
     assert (outputs.gain_db, outputs.clipped_samples) == (0, 0)
     for path in paths:
         assert float(audio.read(path)[0].max()) == pytest.approx(1.5, abs=0.1)
 
 
-@pytest.mark.parametrize("ending", [".wav", ".flac", ".aiff", *LOSSY])
+@pytest.mark.parametrize("extension", [".wav", ".flac", ".aiff", *LOSSY])
 @pytest.mark.parametrize("value", [100.0, 1e6, 1e30, float("inf"), float("nan")])
-def test_no_sample_breaks_an_encoder(tmp_path: Path, ending: str, value: float) -> None:
+def test_no_sample_breaks_an_encoder(tmp_path: Path, extension: str, value: float) -> None:
     samples = value * torch.sign(tone(1.0))  # LAME aborts the process from 10,000 on
-    outputs = write([tmp_path / f"x{ending}"], [samples])
-    back, _ = audio.read(tmp_path / f"x{ending}")
+    outputs = write([tmp_path / f"x{extension}"], [samples])
+    back, _ = audio.read(tmp_path / f"x{extension}")
     assert back.isfinite().all()
     assert outputs.clipped_samples > 0 or not samples.isfinite().all()
 
@@ -100,16 +100,16 @@ def test_an_unknown_clip_mode_is_refused(tmp_path: Path) -> None:
 # channels
 
 
-@pytest.mark.parametrize("ending", [".ogg", ".opus", ".m4a", ".flac", ".wav"])
+@pytest.mark.parametrize("extension", [".ogg", ".opus", ".m4a", ".flac", ".wav"])
 @pytest.mark.parametrize("channels", [3, 4, 5, 6, 7, 8])
-def test_channels_are_in_the_order_that_other_programs_expect(tmp_path: Path, ending: str, channels: int) -> None:
+def test_channels_are_in_the_order_that_other_programs_expect(tmp_path: Path, extension: str, channels: int) -> None:
     at = torch.arange(9_000, dtype=torch.float64)  # each channel has its own frequency, and the LFE channel a low one
     samples = torch.stack(
         [0.3 * torch.sin(at * 0.006 * (1 + (channel - 3) % 8)) for channel in range(channels)]
     ).float()
-    path = tmp_path / f"x{ending}"
+    path = tmp_path / f"x{extension}"
     if channels not in audio.check_output(path).channels:
-        assert (ending, channels) in [(".opus", 5), (".opus", 7)]
+        assert (extension, channels) in [(".opus", 5), (".opus", 7)]
         return
     with audio.Writer(path, rate=48_000, channels=channels, subtype="PCM_16") as writer:
         writer.write(samples)
@@ -187,7 +187,7 @@ for path in sys.argv[1:]:
             print(error)
 """
     environment = os.environ | {"PYTHONPATH": str(Path(vocalsep.__file__).parents[1])}
-    paths = [tmp_path / f"x{ending}" for ending in (".wav", ".flac", ".aiff", *LOSSY)]
+    paths = [tmp_path / f"x{extension}" for extension in (".wav", ".flac", ".aiff", *LOSSY)]
     done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
     failed = [line.partition(": cannot be written (")[0] for line in done.stdout.splitlines()]
@@ -198,24 +198,24 @@ for path in sys.argv[1:]:
 # the same bytes
 
 
-@pytest.mark.parametrize("ending", [".wav", ".flac", ".aiff", ".opus", ".mp3", ".m4a"])
-def test_the_same_samples_give_the_same_bytes(tmp_path: Path, ending: str) -> None:
-    paths = [tmp_path / f"{name}{ending}" for name in ("a", "b")]
+@pytest.mark.parametrize("extension", [".wav", ".flac", ".aiff", ".opus", ".mp3", ".m4a"])
+def test_the_same_samples_give_the_same_bytes(tmp_path: Path, extension: str) -> None:
+    paths = [tmp_path / f"{name}{extension}" for name in ("a", "b")]
     write(paths, [tone(0.5)] * 2)
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
 def test_lossy_files_keep_the_last_samples_of_the_song(tmp_path: Path) -> None:
-    for ending in LOSSY:
+    for extension in LOSSY:
         for samples in (4_700, 4_800, 5_000):  # before, at and after the end of a frame of 960 or 1,024
-            write([tmp_path / f"x{ending}"], [tone(0.5, samples)])
-            back, rate = audio.read(tmp_path / f"x{ending}")
+            write([tmp_path / f"x{extension}"], [tone(0.5, samples)])
+            back, rate = audio.read(tmp_path / f"x{extension}")
             expected = audio.resample(tone(0.5, samples), 44_100, rate)
-            assert float((back - expected)[:, -400:].abs().max()) < 0.15, (ending, samples)
+            assert float((back - expected)[:, -400:].abs().max()) < 0.15, (extension, samples)
 
 
-@pytest.mark.parametrize("ending", [".wav", ".m4a", ".opus"])
-def test_errors_of_the_libraries_become_audio_errors(tmp_path: Path, ending: str) -> None:
+@pytest.mark.parametrize("extension", [".wav", ".m4a", ".opus"])
+def test_errors_of_the_libraries_become_audio_errors(tmp_path: Path, extension: str) -> None:
     with pytest.raises(AudioError, match="cannot be written"):
-        audio.Writer(tmp_path / "no" / f"x{ending}", rate=48_000, channels=1, subtype="PCM_16")
+        audio.Writer(tmp_path / "no" / f"x{extension}", rate=48_000, channels=1, subtype="PCM_16")
     assert soundfile.available_formats()

@@ -144,12 +144,12 @@ def test_a_stream_that_breaks_off_gives_a_warning_and_its_samples() -> None:
     assert reader.warning == "standard input: breaks off after 0.8 of 2.0 seconds"
 
 
-@pytest.mark.parametrize("ending", ["flac", "ogg", "mp3", "aiff", "caf", "ulaw", "m4a"])
-def test_other_formats_are_read_from_a_temporary_file(tmp_path: Path, ending: str) -> None:
-    path, noise = tmp_path / f"x.{ending}", fake_nets.noise(2, 9_000)
-    if ending == "m4a":
+@pytest.mark.parametrize("extension", ["flac", "ogg", "mp3", "aiff", "caf", "ulaw", "m4a"])
+def test_other_formats_are_read_from_a_temporary_file(tmp_path: Path, extension: str) -> None:
+    path, noise = tmp_path / f"x.{extension}", fake_nets.noise(2, 9_000)
+    if extension == "m4a":
         ffmpeg_recordings.write(path, noise.numpy(), RATE, ffmpeg_recordings.KINDS["m4a, AAC"])
-    elif ending == "ulaw":
+    elif extension == "ulaw":
         soundfile.write(path, noise.numpy().T, RATE, format="WAV", subtype="ULAW")
     else:
         soundfile.write(path, noise.numpy().T, RATE)
@@ -271,7 +271,7 @@ def test_other_programs_can_read_the_written_wav(tmp_path: Path, subtype: str, s
         assert torch.equal(audio.read(path)[0], song)
         assert soundfile.info(path).frames == 5_000
     with contextlib.closing(decoding.FFmpegDecoder(path, "")) as source:
-        assert torch.equal(torch.cat(list(source.blocks(1_000)), dim=-1), song)
+        assert torch.equal(torch.cat(list(source.read_blocks(1_000)), dim=-1), song)
 
 
 def test_samples_beyond_full_scale_are_clamped_or_refused_but_never_scaled() -> None:

@@ -21,7 +21,7 @@ from vocalsep.audio.tags import Picture, Tags
 from vocalsep.errors import AudioError
 from vocalsep.extraction import Extractor, extract
 
-ENDINGS = [".wav", ".flac", ".aiff", ".ogg", ".opus", ".mp3", ".m4a"]
+EXTENSIONS = [".wav", ".flac", ".aiff", ".ogg", ".opus", ".mp3", ".m4a"]
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
@@ -65,29 +65,29 @@ def write(path: Path, song_tags: Tags | None, samples: Tensor | None = None) -> 
     return made
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_written_tags_are_read_back(tmp_path: Path, ending: str) -> None:
-    made = write(tmp_path / f"x{ending}", SONG)
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_written_tags_are_read_back(tmp_path: Path, extension: str) -> None:
+    made = write(tmp_path / f"x{extension}", SONG)
     assert made.warning == ""
-    assert tags.read_tags(tmp_path / f"x{ending}") == (SONG, "")
+    assert tags.read_tags(tmp_path / f"x{extension}") == (SONG, "")
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_tags_change_no_sample_and_give_the_same_bytes_each_time(tmp_path: Path, ending: str) -> None:
-    paths = [tmp_path / f"{name}{ending}" for name in ("bare", "tagged", "again")]
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_tags_change_no_sample_and_give_the_same_bytes_each_time(tmp_path: Path, extension: str) -> None:
+    paths = [tmp_path / f"{name}{extension}" for name in ("bare", "tagged", "again")]
     for path, song_tags in zip(paths, (None, SONG, SONG), strict=True):
         write(path, song_tags)
     bare, tagged = (audio.read(path)[0] for path in paths[:2])
     assert torch.equal(bare, tagged)
     assert paths[0].stat().st_size < paths[1].stat().st_size
-    if ending != ".ogg":  # ogg contains a random number
+    if extension != ".ogg":  # ogg contains a random number
         assert paths[1].read_bytes() == paths[2].read_bytes()
 
 
-@pytest.mark.parametrize("source", [*ENDINGS, "mkv, FLAC", "webm, Opus", "wma", "wv", "tta", "mov, PCM"])
+@pytest.mark.parametrize("source", [*EXTENSIONS, "mkv, FLAC", "webm, Opus", "wma", "wv", "tta", "mov, PCM"])
 @pytest.mark.parametrize("target", [".wav", ".ogg", ".mp3", ".m4a"])
 def test_tags_of_any_song_go_to_any_output(tmp_path: Path, source: str, target: str) -> None:
-    if source in ENDINGS:
+    if source in EXTENSIONS:
         song = tmp_path / f"song{source}"
         write(song, SONG)
         expected = dict(SONG.fields)
@@ -106,30 +106,30 @@ def test_tags_of_any_song_go_to_any_output(tmp_path: Path, source: str, target: 
     for path, part in zip(outputs, ("vocals", "accompaniment"), strict=True):
         names = tags.read_tags(path)[0].fields
         assert names == expected | {"title": (f"{expected['title'][0]} ({part})",)}
-        assert tags.read_tags(path)[0].cover == (SONG.cover if source in ENDINGS else None)
+        assert tags.read_tags(path)[0].cover == (SONG.cover if source in EXTENSIONS else None)
 
 
 @pytest.mark.parametrize(
-    ("ending", "key"),
+    ("extension", "key"),
     [(".flac", "encoder"), (".opus", "encoder"), (".mp3", "TSSE"), (".wav", "TSSE"), (".m4a", "\xa9too")],
 )
-def test_the_outputs_of_untagged_songs_name_model_and_version(tmp_path: Path, ending: str, key: str) -> None:
+def test_the_outputs_of_untagged_songs_name_model_and_version(tmp_path: Path, extension: str, key: str) -> None:
     soundfile.write(tmp_path / "song.wav", np.zeros((3_000, 2)), 8_000)
     extract(
-        tmp_path / "song.wav", tmp_path / f"v{ending}", extractor=Extractor(fake_nets.constant(0.5, fake_nets.SMALL))
+        tmp_path / "song.wav", tmp_path / f"v{extension}", extractor=Extractor(fake_nets.constant(0.5, fake_nets.SMALL))
     )
-    value = mutagen.File(tmp_path / f"v{ending}").tags[key]
+    value = mutagen.File(tmp_path / f"v{extension}").tags[key]
     text = value[0] if isinstance(value, list) else value.text[0]
     assert text.startswith("vocalsep ")
     assert text.endswith(", model fake")
-    assert tags.read_tags(tmp_path / f"v{ending}")[0] == Tags({})
+    assert tags.read_tags(tmp_path / f"v{extension}")[0] == Tags({})
 
 
 def test_tags_that_describe_the_old_file_are_dropped(tmp_path: Path) -> None:
     fields = {"replaygain_track_gain": ("-7 dB",), "encoder": ("Old 1.0",), "encodedby": ("Me",), "title": ("T",)}
-    for ending in (".flac", ".mp3"):
-        write(tmp_path / f"x{ending}", Tags(fields))
-        assert tags.read_tags(tmp_path / f"x{ending}")[0].fields == {"title": ("T",)}
+    for extension in (".flac", ".mp3"):
+        write(tmp_path / f"x{extension}", Tags(fields))
+        assert tags.read_tags(tmp_path / f"x{extension}")[0].fields == {"title": ("T",)}
 
 
 def test_wav_comments_are_read_through_libsndfile(tmp_path: Path) -> None:
@@ -161,11 +161,11 @@ def test_covers_that_mutagen_cannot_read_come_from_the_decoder(tmp_path: Path) -
     assert tags.read_tags(path) == (Tags({"title": ("T",)}, SONG.cover), "")
 
 
-@pytest.mark.parametrize("ending", [ending for ending in ENDINGS if ending != ".mp3"])
-def test_tags_are_read_under_a_wrong_extension(tmp_path: Path, ending: str) -> None:
-    write(tmp_path / f"song{ending}", SONG)
-    found = tags.read_tags(tmp_path / f"song{ending}")
-    misnamed = (tmp_path / f"song{ending}").rename(tmp_path / "song.mp3")
+@pytest.mark.parametrize("extension", [extension for extension in EXTENSIONS if extension != ".mp3"])
+def test_tags_are_read_under_a_wrong_extension(tmp_path: Path, extension: str) -> None:
+    write(tmp_path / f"song{extension}", SONG)
+    found = tags.read_tags(tmp_path / f"song{extension}")
+    misnamed = (tmp_path / f"song{extension}").rename(tmp_path / "song.mp3")
     assert found[0].fields["title"] == SONG.fields["title"]
     assert tags.read_tags(misnamed) == found
 

@@ -85,8 +85,8 @@ def main() -> None:
         ]
         print_head("written, stereo", STEREO_RATES)
         for heading, row in format_matrix.WRITTEN.items():
-            ending = row.kinds[0].split()[0]
-            print_row(heading, [measure(wav, options.model, ending) for wav in wavs])
+            extension = row.kinds[0].split()[0]
+            print_row(heading, [measure(wav, options.model, extension) for wav in wavs])
 
 
 if __name__ == "__main__":

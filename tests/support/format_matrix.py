@@ -119,11 +119,11 @@ def try_reading(folder: Path, kind: str, rate: int, channels: int) -> bool:
 
 def try_writing(folder: Path, kind: str, rate: int, channels: int) -> bool:
     """Return whether the format supports such songs or refuses them; if it does, check both parts."""
-    ending, subtype = kind.split()
+    extension, subtype = kind.split()
     original = ffmpeg_recordings.pulse(rate, SAMPLES, channels)
     song = folder / "song.wav"
     soundfile.write(song, original.T, rate, subtype=subtype if subtype in _DEPTHS or subtype == "PCM_U8" else "PCM_16")
-    paths = [folder / f"{part}.{ending}" for part in ("v", "a")]
+    paths = [folder / f"{part}.{extension}" for part in ("v", "a")]
     try:
         audio.check_output(paths[0], rate=rate, channels=channels)
     except AudioError:
@@ -133,10 +133,10 @@ def try_writing(folder: Path, kind: str, rate: int, channels: int) -> bool:
         return False
     extract(song, paths[0], accompaniment=paths[1], extractor=_make_halving_extractor())
     for path in paths:
-        raw = audio.SampleLayout(rate=rate, channels=channels, subtype=subtype) if ending == "raw" else None
+        raw = audio.SampleLayout(rate=rate, channels=channels, subtype=subtype) if extension == "raw" else None
         with audio.open_song(path, raw) as reader:
             back = torch.cat(list(reader), dim=-1)
-            assert reader.rate == (48_000 if ending == "opus" else rate)
+            assert reader.rate == (48_000 if extension == "opus" else rate)
             assert subtype in (reader.subtype, "AAC", "OPUS")
         expected = audio.resample(torch.from_numpy(original), rate, reader.rate) / 2
         assert back.shape == expected.shape

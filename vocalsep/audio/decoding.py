@@ -29,7 +29,7 @@ _DEMUXERS = (
     f"{_MOV},matroska,aac,ac3,eac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,flac,flv,loas,mp3,mpc,mpc8,mpeg,mpegts,"
     "ogg,rm,tak,truehd,tta,voc,w64,wav,wv,xwma"
 )
-"""The only formats that FFmpeg may open: none are playlists, which name other files, pictures or texts."""
+"""The only formats that FFmpeg may open: no playlists, since they name other files, no pictures, and no text."""
 _TAIL = 8_192  # samples held back until the end is known; padding is shorter
 _TOLERANCE_SECONDS = 0.5  # how much shorter than stated a complete recording may be
 _MOST_PLANES = 7  # PyAV miscounts the planes of 8 channels or more, and crashes
@@ -130,23 +130,23 @@ class FFmpegDecoder:
             return Fraction(0)
         return Fraction(int.from_bytes(header[10:12], "little"), 48_000)
 
-    def blocks(self, size: int) -> Iterator[Waveform]:
+    def read_blocks(self, size: int) -> Iterator[Waveform]:
         """Yield the recording in ``(channel, time)`` blocks of `size` samples; the last may be shorter.
 
         Raises:
             AudioError: If the recording is damaged, ends early, or changes its rate or channel count.
         """
         waiting: list[Waveform] = []
-        given = held = 0
+        returned = held = 0
         for samples in self._convert_frames():
             waiting.append(samples)
             held += samples.shape[-1]
             while held >= size + _TAIL:
                 whole = torch.cat(waiting, dim=-1)
                 yield whole[:, :size]
-                waiting, given, held = [whole[:, size:]], given + size, held - size
-        self._check_end(given + held)
-        whole = torch.cat(waiting, dim=-1)[:, : max(0, self._find_end(given + held) - given)]
+                waiting, returned, held = [whole[:, size:]], returned + size, held - size
+        self._check_end(returned + held)
+        whole = torch.cat(waiting, dim=-1)[:, : max(0, self._find_end(returned + held) - returned)]
         yield from (block for block in torch.split(whole, size, dim=-1) if block.shape[-1])
 
     def _convert_frames(self) -> Iterator[Waveform]:
@@ -197,7 +197,7 @@ class FFmpegDecoder:
 
 
 def _to_array(frame: AudioFrame) -> npt.NDArray[Any]:
-    """Return the samples of a frame in their own type, ``(channel, time)``."""
+    """Return the samples of a frame, ``(channel, time)``, in the decoder's type."""
     if frame.format.is_planar and frame.layout.nb_channels > _MOST_PLANES:
         packed = av.AudioResampler(frame.format.name.removesuffix("p"), frame.layout, frame.sample_rate)
         (frame,) = packed.resample(frame)
@@ -223,7 +223,7 @@ def _is_picture(stream: Stream) -> bool:
 
 
 def read_picture(path: Path) -> tuple[str, bytes] | None:
-    """Return the cover of a file, MIME type and encoded bytes, or None if it has none."""
+    """Return the cover of a file as MIME type and encoded bytes, or None if there is no cover."""
     with path.open("rb") as file, av.open(_QuietFile(file), "r", options={"format_whitelist": _DEMUXERS}) as container:
         for stream in container.streams.video:
             if _is_picture(stream) and stream.codec_context is not None:

@@ -18,7 +18,7 @@ _SOUND = {".wav", ".wave", ".rf64", ".w64", ".aiff", ".aif", ".aifc", ".au", ".c
 _LOSSY = {".ogg", ".oga", ".opus", ".mp3", ".mp2", ".m4a", ".m4b", ".aac", ".ac3", ".wma", ".mka"}
 _VIDEO = {".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".wmv", ".asf", ".avi", ".flv"}
 SUFFIXES = frozenset(_SOUND | _LOSSY | _VIDEO)
-"""File extensions that count as songs in folders. The decoder goes by content, not by extension."""
+"""File extensions of songs, for searching folders. The decoder goes by content, not by extension."""
 
 SUBTYPES = {"pcm16": "PCM_16", "pcm24": "PCM_24", "pcm32": "PCM_32", "float": "FLOAT"}
 """Sample formats that a user can choose, and libsndfile's names for them."""
@@ -127,21 +127,23 @@ def check_output(
     """
     if path.is_dir():
         raise AudioError(f"{path}: is a folder; expected a file to write")
-    ending = path.suffix.lower().removeprefix(".")
-    known = FORMATS.get(ending)
+    extension = path.suffix.lower().removeprefix(".")
+    known = FORMATS.get(extension)
     if known is None:
         names = "expected .wav, .flac, .aiff, .ogg, .opus, .mp3, .m4a or .raw"
         raise AudioError(f"{path}: unknown output format {path.suffix!r}; {names}")
     if subtype is not None and find_subtype(subtype) not in known.subtypes:
         supported = [name for name, word in SUBTYPES.items() if word in known.subtypes]
         choice = f"choose {' or '.join(supported)}" if supported else "leave the sample format out"
-        raise AudioError(f"{path}: {ending} does not support {subtype} samples; {choice}, or write .wav")
+        raise AudioError(f"{path}: {extension} does not support {subtype} samples; {choice}, or write .wav")
     if channels is not None and channels not in known.channels:
         counts = _list_numbers(known.channels)
-        raise AudioError(f"{path}: {ending} supports {counts} channels, the song has {channels}; choose .wav")
+        raise AudioError(f"{path}: {extension} supports {counts} channels, the song has {channels}; choose .wav")
     if rate is not None and known.rates is not None and rate not in known.rates:
         rates = _list_numbers(known.rates)
-        raise AudioError(f"{path}: {ending} supports {rates} Hz, the song has {rate}; choose .wav, or .opus (48000 Hz)")
+        raise AudioError(
+            f"{path}: {extension} supports {rates} Hz, the song has {rate}; choose .wav, or .opus (48000 Hz)"
+        )
     return known
 
 

@@ -103,7 +103,7 @@ class Outputs:
         else:
             gain = 1.0
         for scratch, writer in zip(self._scratch, self._writers, strict=False):
-            for block in scratch.blocks(self._channels, self._block):
+            for block in scratch.read_blocks(self._channels, self._block):
                 writer.write(block * gain if gain != 1 else block)
 
     def __enter__(self) -> Self:
@@ -147,7 +147,7 @@ class _ScratchFile:
         except OSError as error:
             raise AudioError(f"{self._path}: cannot be written ({describe_error(error)})") from error
 
-    def blocks(self, channels: int, size: int) -> Iterator[Waveform]:
+    def read_blocks(self, channels: int, size: int) -> Iterator[Waveform]:
         self._file.seek(0)
         while content := self._file.read(4 * channels * size):
             samples = np.frombuffer(content, dtype=np.float32).reshape(-1, channels)

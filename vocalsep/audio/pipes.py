@@ -99,7 +99,7 @@ def open_song(song: Path | BinaryIO, raw: SampleLayout | None = None) -> Iterato
     """Open a song for reading.
 
     Args:
-        song: A path, or an open binary file, which may be endless and need not seek.
+        song: A path, or an open binary file, which may be endless and unable to seek.
         raw: Layout of the samples if the song has no header.
 
     Raises:

@@ -23,7 +23,7 @@ _UNKNOWN = 2**62  # libsndfile reports a length beyond this if it does not know 
 
 
 class Decoder(Protocol):
-    """Decodes one file."""
+    """A decoder of one file."""
 
     rate: int
     channels: int
@@ -32,7 +32,7 @@ class Decoder(Protocol):
     estimated: bool
     comments: dict[str, str]
 
-    def blocks(self, size: int) -> Iterator[Waveform]:
+    def read_blocks(self, size: int) -> Iterator[Waveform]:
         """Yield the recording in ``(channel, time)`` blocks of `size` samples; the last may be shorter."""
 
     def close(self) -> None:
@@ -61,7 +61,7 @@ class _SndfileDecoder:
         self.comments = {name: text for name, text in self._file.copy_metadata().items() if name != "software"}
         self.empty = self._file.frames < 1
 
-    def blocks(self, size: int) -> Iterator[Waveform]:
+    def read_blocks(self, size: int) -> Iterator[Waveform]:
         while True:
             try:
                 block = self._file.read(size, dtype="float32", always_2d=True)
@@ -113,7 +113,7 @@ class Reader:
             raise AudioError(f"{path}: states a sample rate of {self.rate} Hz; {expected}")
 
     def __iter__(self) -> Iterator[Waveform]:
-        return self._decoder.blocks(choose_block_size(BLOCK_SECONDS, self.rate, self.channels))
+        return self._decoder.read_blocks(choose_block_size(BLOCK_SECONDS, self.rate, self.channels))
 
     def close(self) -> None:
         """Close the file, as leaving the ``with`` block does."""

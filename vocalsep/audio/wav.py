@@ -134,7 +134,7 @@ def build_header(layout: SampleLayout) -> bytes:
     floating = layout.subtype in ("FLOAT", "DOUBLE")
     tag, bits, stride = _FLOAT if floating else _PCM, 8 * BYTES[layout.subtype], layout.stride
     kind = struct.pack("<HHIIHH", tag, layout.channels, layout.rate, layout.rate * stride, stride, bits)
-    kind += b"\0\0" if floating else b""  # all but PCM state the size of an extension
+    kind += b"\0\0" if floating else b""  # other formats than PCM state the size of an extension, here 0
     before = b"WAVE" + b"fmt " + struct.pack("<I", len(kind)) + kind + b"data"
     sizes = (len(before) + 4 + size + size % 2, size) if known else (_ALL_ONES, _ALL_ONES)
     return b"RIFF" + struct.pack("<I", sizes[0]) + before + struct.pack("<I", sizes[1])

@@ -34,7 +34,7 @@ _ERRORS = (soundfile.LibsndfileError, OSError)
 
 
 class Encoder(Protocol):
-    """Encodes one file."""
+    """An encoder of one file."""
 
     def write(self, samples: Tensor) -> None:
         """Append a ``(channel, time)`` block: float32, or int32 with full scale 2**31 for fixed-point formats."""

@@ -1,4 +1,4 @@
-"""Copy title, artist, album, cover and the other tags from one file to another, whatever their formats.
+"""Copy title, artist, cover and all other tags from one file to another, between any two formats.
 
 Fields have the names of Vorbis comments, in lower case. mutagen reads and writes the tags. The decoders supply those
 that it does not read: Matroska, Windows Media, and the comments of wav and aiff.
@@ -198,11 +198,11 @@ def _read_vorbis_picture(file: Any, fields: Fields) -> tuple[str, bytes] | None:
 
 def _read_from_decoder(path: Path) -> tuple[Fields, Picture | None]:
     with Reader(path) as reader:
-        given = {name.lower(): text for name, text in reader.comments.items() if text.strip()}
+        comments = {name.lower(): text for name, text in reader.comments.items() if text.strip()}
         for name in _STREAM_FIELDS:
-            given.pop(name, None)
+            comments.pop(name, None)
         ffmpeg = reader.by_ffmpeg
-    fields: Fields = {_FROM_DECODER.get(name, name): (text,) for name, text in given.items()}
+    fields: Fields = {_FROM_DECODER.get(name, name): (text,) for name, text in comments.items()}
     if not ffmpeg:
         return fields, None
     from vocalsep.audio.decoding import read_picture
@@ -237,5 +237,5 @@ def _fill(file: Any, tags: Tags) -> None:
 
 
 def _clean_vorbis_name(name: str) -> str:
-    """Drop the characters that Vorbis comments forbid in names: all but printable ASCII, and "="."""
+    """Keep only the characters that Vorbis comments allow in names: printable ASCII except "="."""
     return "".join(letter for letter in name if " " <= letter <= "}" and letter != "=") or "comment"

@@ -17,7 +17,7 @@ from vocalsep import audio, extraction, weights
 from vocalsep.datasets.layouts import stems
 from vocalsep.evaluation import metrics
 from vocalsep.evaluation.bsseval import BssEval
-from vocalsep.evaluation.oracle import oracle
+from vocalsep.evaluation.oracle import apply_ideal_mask
 from vocalsep.nets import ClusteringNet
 from vocalsep.shapes import Waveform
 from vocalsep.training.excerpts import keys
@@ -73,8 +73,8 @@ def test_real_songs_lie_between_the_mixture_and_the_ideal_masks(
         mixture = mixture_of(song)
         floor.append(median_sdr(song, mixture))
         model.append(median_sdr(song, extractor(mixture, RATE).vocals))
-        mel.append(median_sdr(song, oracle(mixture, song["vocals"], RATE, front_end).vocals))
-        linear.append(median_sdr(song, oracle(mixture, song["vocals"], RATE).vocals))
+        mel.append(median_sdr(song, apply_ideal_mask(mixture, song["vocals"], RATE, front_end).vocals))
+        linear.append(median_sdr(song, apply_ideal_mask(mixture, song["vocals"], RATE).vocals))
     assert np.mean(floor) < np.mean(model) < np.mean(mel) < np.mean(linear)
 
 
@@ -177,7 +177,7 @@ def test_version_4_of_bss_eval_is_musevals_on_real_songs(test_songs: list[dict[s
     references = fake_nets.quantise(
         torch.stack(stems_), 16
     )  # a decoder's floats are too smooth for either; see bsseval
-    estimates = torch.stack([*oracle(references.sum(dim=0), references[0], RATE)])
+    estimates = torch.stack([*apply_ideal_mask(references.sum(dim=0), references[0], RATE)])
     ours, _ = BssEval(references, RATE)(estimates)
     for have, want in zip(ours, reference_bsseval.version_4(references, estimates, RATE), strict=True):
         np.testing.assert_allclose(have.numpy(), want, atol=1e-3)
@@ -189,7 +189,7 @@ def test_version_3_of_bss_eval_is_mir_evals_on_real_clips() -> None:
     stems_ = [audio.read(folder / f"{clip}.{stem}.opus") for stem in ("vocals", "accompaniment")]
     low = [audio.resample(samples, rate, 16_000)[:, : 4 * 16_000] for samples, rate in stems_]
     references = fake_nets.quantise(torch.stack(low), 16)
-    estimates = torch.stack([*oracle(references.sum(dim=0), references[0], 16_000)])
+    estimates = torch.stack([*apply_ideal_mask(references.sum(dim=0), references[0], 16_000)])
     _, ours = BssEval(references, 16_000)(estimates)
     for have, want in zip(
         (ours.sdr, ours.sir, ours.sar), reference_bsseval.version_3(references, estimates), strict=True
@@ -202,7 +202,7 @@ def test_decoded_floats_leave_bss_eval_to_rounding_and_16_bits_do_not(test_songs
     decoded = torch.stack([test_songs[0][stem][:, : 3 * RATE + 999] for stem in ("vocals", "accompaniment")])
     scores = []
     for references in (decoded, fake_nets.quantise(decoded, 16)):
-        estimates = torch.stack([*oracle(references.sum(dim=0), references[0], RATE)])
+        estimates = torch.stack([*apply_ideal_mask(references.sum(dim=0), references[0], RATE)])
         museval = reference_bsseval.version_4(references, estimates, RATE)
         scores.append((museval[2][0], BssEval(references, RATE)(estimates)[0].sir[0].numpy()))
     assert max(map(np.max, scores[0])) < 0

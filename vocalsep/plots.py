@@ -1,4 +1,4 @@
-"""Pictures, drawn with matplotlib, which is loaded only when one is wanted; its global state is left alone."""
+"""Plots. matplotlib is loaded only when one is drawn, and its global state is left alone."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DPI = 120
-_NAMED = 60  # more songs than this are not named along the axis
-_POINTS = 1_000  # to a curve: a noisy one is averaged over this many stretches
+_NAMED = 60  # beyond this many songs, the axis does not name them
+_POINTS = 1_000  # per curve at most; longer curves are averaged down to this
 
 
-def loss_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], path: Path) -> None:
-    """Draws the course of a training: losses above, validation SNR (dB) below if there is any.
+def draw_loss_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], path: Path) -> None:
+    """Draw the curves of a training: losses, and below them validation SNR in dB and learning rate where given.
 
     Args:
-        curves: Steps and values of "loss", "validation_loss", "validation_snr_db" and "lr", as far as they are there.
+        curves: Steps and values of any of "loss", "validation_loss", "validation_snr_db" and "lr".
         path: The PNG file to write.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -34,7 +34,7 @@ def loss_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], p
     shown = [(label, names) for label, names in shown if names]
     for axes, (label, names) in zip(figure.subplots(len(shown), sharex=True, squeeze=False)[:, 0], shown, strict=True):
         for name in names:
-            steps, values = _smoothed(*curves[name])
+            steps, values = _smooth(*curves[name])
             axes.plot(steps, values, label=name.replace("_", " "), marker="." if len(steps) < 50 else "")
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
@@ -44,40 +44,42 @@ def loss_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], p
     figure.savefig(path, format="png", dpi=100)
 
 
-def score_boxes(scores: Mapping[str, Mapping[str, Sequence[float]]], path: Path, *, title: str) -> None:
-    """Draws a box plot for each score, with a box (quartiles; whiskers over 1.5 times their distance) to each row.
+def draw_score_boxes(scores: Mapping[str, Mapping[str, Sequence[float]]], path: Path, *, title: str) -> None:
+    """Draw a box plot for each score, with one box per estimator.
+
+    Boxes span the quartiles, whiskers up to 1.5 times their distance.
 
     Args:
-        scores: Of each score and each row the values of all tracks, finite; none leave a gap.
+        scores: For each score and each estimator, the finite values of all tracks; an empty list leaves a gap.
         path: The PNG file to write.
-        title: Stands above.
+        title: Title above the plots.
     """
     from matplotlib.figure import Figure
 
-    rows = max(map(len, scores.values()))
-    figure = Figure(figsize=(4 * len(scores) + 2, 1.5 + 0.45 * rows), layout="constrained")
+    boxes = max(map(len, scores.values()))
+    figure = Figure(figsize=(4 * len(scores) + 2, 1.5 + 0.45 * boxes), layout="constrained")
     axes = figure.subplots(1, len(scores), sharey=True, squeeze=False)[0]
     for place, (name, values) in zip(axes, scores.items(), strict=True):
         place.boxplot([list(column) for column in values.values()], orientation="horizontal", widths=0.6)
         place.set_yticks(range(1, len(values) + 1), labels=list(values), parse_math=False)
         place.set_xlabel(name, parse_math=False)
         place.grid(axis="x", alpha=0.3)
-    axes[0].invert_yaxis()  # the first row on top, as in tables
+    axes[0].invert_yaxis()  # the first estimator on top, as in the tables
     figure.suptitle(title, parse_math=False)
     _save(figure, path)
 
 
-def scores_by_song(
+def draw_scores_by_song(
     songs: Sequence[str], scores: Mapping[str, Sequence[float]], path: Path, *, title: str, label: str
 ) -> None:
-    """Draws a score against songs, in order of the first row's score, with a colour to each row.
+    """Draw one score of every song, with one colour per estimator, sorted by the score of the first estimator.
 
     Args:
-        songs: Their names.
-        scores: Of each row the score of each song; not-a-number leaves a gap.
+        songs: Names of the songs.
+        scores: For each estimator, the score of each song; NaN leaves a gap.
         path: The PNG file to write.
-        title: Stands above.
-        label: Of the vertical axis.
+        title: Title above the plot.
+        label: Label of the vertical axis.
     """
     from matplotlib.figure import Figure
 
@@ -85,12 +87,12 @@ def scores_by_song(
     axes = figure.subplots()
     first = next(iter(scores.values()))
     order = sorted(range(len(songs)), key=lambda index: (first[index] != first[index], first[index]))
-    for row, values in scores.items():
-        axes.plot(range(len(songs)), [values[index] for index in order], "o", markersize=4, label=row)
+    for name, values in scores.items():
+        axes.plot(range(len(songs)), [values[index] for index in order], "o", markersize=4, label=name)
     if len(songs) <= _NAMED:
         names = [songs[index][:40].encode("utf-8", "replace").decode() for index in order]
         axes.set_xticks(range(len(songs)), labels=names, rotation=90, fontsize=7, parse_math=False)
-    axes.set_xlabel("songs, in order of the first row's score")
+    axes.set_xlabel(f"songs, sorted by the score of {next(iter(scores))}", parse_math=False)
     axes.set_ylabel(label, parse_math=False)
     axes.grid(axis="y", alpha=0.3)
     for text in figure.legend(loc="outside right upper", fontsize=8).get_texts():
@@ -99,19 +101,19 @@ def scores_by_song(
     _save(figure, path)
 
 
-def _smoothed(steps: Sequence[float], values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """At most `_POINTS` points: the means of equal stretches; what is not finite does not count."""
-    at, what = np.asarray(steps, float), np.asarray(values, float)
-    at, what = at[np.isfinite(what)], what[np.isfinite(what)]
-    count = max(1, -(-len(at) // _POINTS))
-    parts = range(0, len(at), count)
+def _smooth(steps: Sequence[float], values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Average a curve over equal stretches, to `_POINTS` points at most; NaN and infinity are left out."""
+    x, y = np.asarray(steps, float), np.asarray(values, float)
+    x, y = x[np.isfinite(y)], y[np.isfinite(y)]
+    length = max(1, -(-len(x) // _POINTS))
+    starts = range(0, len(x), length)
     return (
-        np.array([at[part : part + count].mean() for part in parts]),
-        np.array([what[part : part + count].mean() for part in parts]),
+        np.array([x[start : start + length].mean() for start in starts]),
+        np.array([y[start : start + length].mean() for start in starts]),
     )
 
 
 def _save(figure: Figure, path: Path) -> None:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a song's name in another script: drawn as a box
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # letters that the font lacks become boxes
         figure.savefig(path, format="png", dpi=_DPI)

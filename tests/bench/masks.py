@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--dataset", choices=["dsd100", "mir1k"], default="dsd100")
     options = parser.parse_args()
     setup = songs.set_up(options.dataset, options.root)
-    loaded = [songs.load(track, setup) for track in setup.find().tracks]
+    loaded = [songs.load(track, setup) for track in setup.list_tracks().tracks]
     print("| masks | chunks | IoU, % | pixel accuracy, % | PSNR, dB |")
     print("|---|---|---|---|---|")
     for name, extractor in rows(options.model):

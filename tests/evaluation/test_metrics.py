@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vocalsep.evaluation.metrics import decibels, framewise_sdr, gain_ratios, sdr, si_sdr
+from vocalsep.evaluation.metrics import framewise_sdr, gain_ratios, sdr, si_sdr, to_decibels
 
 RATE = 1_000
 
 
-def noise_at(reference: Tensor, snr_db: float, seed: int = 1) -> Tensor:
-    """Noise that lies so far below the reference in every window of a second."""
+def make_noise_at(reference: Tensor, snr_db: float, seed: int = 1) -> Tensor:
+    """Make noise that lies `snr_db` below the reference in every window of one second."""
     noise = torch.randn(reference.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     for start in range(0, reference.shape[-1], RATE):
         window = slice(start, start + RATE)
@@ -28,13 +28,13 @@ def noise_at(reference: Tensor, snr_db: float, seed: int = 1) -> Tensor:
 @given(snr_db=st.floats(-60, 100), channels=st.integers(1, 3), windows=st.integers(1, 4))
 def test_noise_of_a_known_level_scores_that_level(snr_db: float, channels: int, windows: int) -> None:
     reference = fake_nets.noise(channels, windows * RATE).double()
-    estimate = reference + noise_at(reference, snr_db)
+    estimate = reference + make_noise_at(reference, snr_db)
     scores = framewise_sdr(reference, estimate, RATE)
     torch.testing.assert_close(scores, torch.full((windows,), snr_db, dtype=torch.float64), rtol=0, atol=1e-6)
     assert sdr(reference, estimate) == pytest.approx(snr_db, abs=1e-6)
 
 
-def test_an_estimate_of_half_the_level_scores_6_db_and_of_nothing_but_noise_less_than_0() -> None:
+def test_an_estimate_at_half_the_level_scores_6_db_and_pure_noise_below_0() -> None:
     reference = fake_nets.noise(2, 3 * RATE)
     assert framewise_sdr(reference, reference / 2, RATE).tolist() == pytest.approx([20 * np.log10(2)] * 3)
     assert sdr(reference, reference / 2) == pytest.approx(20 * np.log10(2))
@@ -48,7 +48,7 @@ def test_a_perfect_estimate_scores_infinity() -> None:
     assert sdr(reference, reference.clone()) == torch.inf
 
 
-def test_windows_are_scored_each_for_itself() -> None:
+def test_windows_are_scored_independently() -> None:
     reference = fake_nets.noise(2, 3 * RATE)
     estimate = reference.clone()
     estimate[:, :RATE] *= 0.9
@@ -60,7 +60,7 @@ def test_windows_are_scored_each_for_itself() -> None:
 @pytest.mark.parametrize(
     ("samples", "windows"), [(1, 1), (999, 1), (1_000, 1), (1_999, 1), (2_000, 2), (2_001, 2), (5_500, 5)]
 )
-def test_a_last_part_that_is_shorter_is_left_out_unless_it_is_all(samples: int, windows: int) -> None:
+def test_a_shorter_last_window_is_left_out_unless_it_is_the_only_one(samples: int, windows: int) -> None:
     reference = fake_nets.noise(2, samples)
     scores = framewise_sdr(reference, 0.5 * reference, RATE)
     assert scores.shape == (windows,)
@@ -77,11 +77,11 @@ def test_the_window_is_given_in_seconds(seconds: float) -> None:
     assert framewise_sdr(reference, reference / 2, RATE, window_seconds=seconds).shape == (4 / seconds,)
 
 
-def test_windows_where_reference_or_estimate_is_silent_are_not_numbers() -> None:
+def test_windows_with_a_silent_reference_or_estimate_are_nan() -> None:
     reference, estimate = fake_nets.noise(2, 4 * RATE), fake_nets.noise(2, 4 * RATE, seed=1)
     reference[:, :RATE] = 0
     estimate[:, RATE : 2 * RATE] = 0
-    reference[0, 2 * RATE : 3 * RATE] = 0  # one channel alone is no silence
+    reference[0, 2 * RATE : 3 * RATE] = 0  # a single silent channel is not silence
     assert framewise_sdr(reference, estimate, RATE).isnan().tolist() == [True, True, False, False]
 
 
@@ -94,22 +94,22 @@ def test_inputs_are_not_changed() -> None:
     assert torch.equal(estimate, before[1])
 
 
-def test_framewise_sdr_is_musevals() -> None:
+def test_framewise_sdr_equals_museval() -> None:
     reference, other = fake_nets.noise(2, 3 * RATE + 400), fake_nets.noise(2, 3 * RATE + 400, seed=1)
-    reference[:, RATE : 2 * RATE] = 0  # a pause of the singer
+    reference[:, RATE : 2 * RATE] = 0  # the singer pauses
     estimate = 0.8 * reference + 0.3 * other + fake_nets.noise(2, 3 * RATE + 400, seed=2, level=0.02)
     mixture = reference + other
     museval, *_ = reference_bsseval.version_4(
         torch.stack([reference, other]),
         torch.stack([estimate, mixture - estimate]),
         RATE,
-        taps=16,  # of the parts that SDR is split into, not of SDR itself
+        taps=16,  # taps do not affect SDR itself, only the parts it is split into
     )
     ours = framewise_sdr(reference, estimate, RATE)
     assert ours.shape == museval[0].shape
     np.testing.assert_allclose(ours.numpy(), museval[0], atol=1e-3, equal_nan=True)
     assert ours.isnan().tolist() == [False, True, False]
-    there = ~np.isnan(museval[1])  # museval gives no score of any source where one of them is silent
+    there = ~np.isnan(museval[1])  # museval scores no source where one of them is silent
     assert there.tolist() == [True, False, True]
     others = framewise_sdr(other, mixture - estimate, RATE).numpy()
     np.testing.assert_allclose(others[there], museval[1][there], atol=1e-3)
@@ -127,22 +127,24 @@ def test_a_silent_reference_has_no_score_and_a_silent_estimate_scores_0_or_none(
     assert np.isnan(si_sdr(reference, silence))
 
 
-def orthogonal(count: int, channels: int = 2, samples: int = 500) -> Tensor:
-    """Signals of energy 1 that have nothing in common, ``(signal, channel, time)``."""
+def make_orthogonal(count: int, channels: int = 2, samples: int = 500) -> Tensor:
+    """Make orthogonal signals of energy 1, ``(signal, channel, time)``."""
     flat = torch.randn(channels * samples, count, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     return torch.linalg.qr(flat).Q.T.reshape(count, channels, samples)
 
 
 @settings(deadline=None, max_examples=25)
 @given(gain=st.floats(0.1, 10), bleed=st.floats(0.01, 10), noise=st.floats(0.01, 10), channels=st.integers(1, 3))
-def test_gain_only_ratios_of_parts_of_known_energy(gain: float, bleed: float, noise: float, channels: int) -> None:
-    vocals, other, artifact = orthogonal(3, channels)
+def test_gain_only_ratios_follow_from_the_energies_of_the_parts(
+    gain: float, bleed: float, noise: float, channels: int
+) -> None:
+    vocals, other, artifact = make_orthogonal(3, channels)
     made = gain * vocals + bleed * other + noise * artifact
     found = gain_ratios(torch.stack([vocals, other]), made, 0)
     energies = torch.tensor([gain, bleed, noise], dtype=torch.float64) ** 2
-    assert found.sdr == pytest.approx(float(decibels(energies[0], energies[1] + energies[2])), abs=1e-6)
-    assert found.sir == pytest.approx(float(decibels(energies[0], energies[1])), abs=1e-6)
-    assert found.sar == pytest.approx(float(decibels(energies[0] + energies[1], energies[2])), abs=1e-6)
+    assert found.sdr == pytest.approx(float(to_decibels(energies[0], energies[1] + energies[2])), abs=1e-6)
+    assert found.sir == pytest.approx(float(to_decibels(energies[0], energies[1])), abs=1e-6)
+    assert found.sar == pytest.approx(float(to_decibels(energies[0] + energies[1], energies[2])), abs=1e-6)
     assert si_sdr(vocals, made) == pytest.approx(found.sdr, abs=1e-6)
     swapped = gain_ratios(torch.stack([other, vocals]), made, 1)
     assert tuple(swapped) == pytest.approx(tuple(found), abs=1e-6)
@@ -150,15 +152,15 @@ def test_gain_only_ratios_of_parts_of_known_energy(gain: float, bleed: float, no
 
 @settings(deadline=None, max_examples=25)
 @given(gain=st.floats(1e-3, 1e3), sign=st.sampled_from([-1, 1]))
-def test_scale_invariant_sdr_does_not_know_the_level(gain: float, sign: int) -> None:
+def test_scale_invariant_sdr_ignores_level_and_sign(gain: float, sign: int) -> None:
     reference, estimate = fake_nets.noise(2, 400).double(), fake_nets.noise(2, 400, seed=1).double()
     made = reference + 0.3 * estimate
     assert si_sdr(reference, sign * gain * made) == pytest.approx(si_sdr(reference, made), abs=1e-6)
 
 
-def test_sources_that_overlap_are_told_apart() -> None:
-    vocals, other, artifact = orthogonal(3)
-    leaning = other + 0.5 * vocals  # the accompaniment has something of the voice in it
+def test_correlated_sources_are_split_correctly() -> None:
+    vocals, other, artifact = make_orthogonal(3)
+    leaning = other + 0.5 * vocals  # correlated with the vocals
     found = gain_ratios(torch.stack([vocals, leaning]), vocals + leaning + 0.1 * artifact, 0)
     own, every = 1.5**2, 1.5**2 + 1
     assert found.sir == pytest.approx(10 * np.log10(own / 1), abs=1e-6)
@@ -167,7 +169,7 @@ def test_sources_that_overlap_are_told_apart() -> None:
 
 
 def test_a_mixture_has_no_artifacts() -> None:
-    """As the deep recurrent network's paper reports of its vocals: SDR and SIR agree, and SAR is beyond all sound."""
+    """The paper of the deep recurrent network reports such scores: SDR equals SIR, and SAR is impossibly high."""
     vocals, other = fake_nets.noise(1, 500), fake_nets.noise(1, 500, seed=1)
     found = gain_ratios(torch.stack([vocals, other]), vocals.double() + other, 0)
     assert found.sdr == pytest.approx(found.sir, abs=1e-6)
@@ -175,14 +177,14 @@ def test_a_mixture_has_no_artifacts() -> None:
 
 
 @pytest.mark.parametrize("silent", ["vocals", "other", "estimate"])
-def test_gain_only_ratios_of_silence_are_not_numbers(silent: str) -> None:
+def test_gain_only_ratios_of_silence_are_nan(silent: str) -> None:
     parts = {name: fake_nets.noise(1, 100, seed) for seed, name in enumerate(("vocals", "other", "estimate"))}
     parts[silent] = torch.zeros(1, 100)
     found = gain_ratios(torch.stack([parts["vocals"], parts["other"]]), parts["estimate"], 0)
     assert np.isnan(found).all()
 
 
-def test_whole_song_scores_change_no_inputs() -> None:
+def test_whole_song_scores_leave_their_inputs_alone() -> None:
     references, estimate = torch.stack([fake_nets.noise(1, 50), fake_nets.noise(1, 50, 1)]), fake_nets.noise(1, 50, 2)
     before = references.clone(), estimate.clone()
     gain_ratios(references, estimate, 0)

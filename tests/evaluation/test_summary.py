@@ -15,40 +15,40 @@ from vocalsep.evaluation import report, summary
 from vocalsep.evaluation.runs import Line
 from vocalsep.evaluation.scores import SCORES, TARGETS
 from vocalsep.evaluation.songs import set_up
-from vocalsep.evaluation.summary import Figure, draw, figure
+from vocalsep.evaluation.summary import Statistics, compute_statistics, draw_resamples
 
 SETUP = set_up("mir1k", Path(), snr_db=-5.0)
 
 
-def line(row: str, track: str, value: float | None, seconds: float = 1.0, song: str = "") -> Line:
+def make_line(row: str, track: str, value: float | None, seconds: float = 1.0, song: str = "") -> Line:
     scores = {target: dict.fromkeys(SCORES, value) for target in TARGETS}
     return {"row": row, "track": track, "song": song or track, "seconds": seconds, "fingerprint": "0", **scores}
 
 
-def over(values: list[float], seconds: list[float] | None = None, songs: list[str] | None = None) -> Figure:
-    drawn = draw(songs or [str(index) for index in range(len(values))])
-    return figure(np.array(values, dtype=float), np.array(seconds or [1.0] * len(values)), drawn)
+def compute(values: list[float], seconds: list[float] | None = None, songs: list[str] | None = None) -> Statistics:
+    counts = draw_resamples(songs or [str(index) for index in range(len(values))])
+    return compute_statistics(np.array(values, dtype=float), np.array(seconds or [1.0] * len(values)), counts)
 
 
-def test_median_mean_and_mean_by_length() -> None:
-    found = over([1.0, 2.0, 9.0, 4.0], [1.0, 1.0, 1.0, 5.0])
+def test_statistics_are_median_mean_and_mean_weighted_by_length() -> None:
+    found = compute([1.0, 2.0, 9.0, 4.0], [1.0, 1.0, 1.0, 5.0])
     assert (found.median, found.mean, found.weighted) == (3.0, 4.0, 4.0)
-    assert over([0.0, 10.0], [3.0, 1.0]).weighted == 2.5
+    assert compute([0.0, 10.0], [3.0, 1.0]).weighted == 2.5
     assert (found.tracks, found.without) == (4, 0)
 
 
 def test_tracks_without_a_score_are_counted_and_left_out() -> None:
-    found = over([1.0, np.nan, 3.0], [1.0, 100.0, 1.0])
+    found = compute([1.0, np.nan, 3.0], [1.0, 100.0, 1.0])
     assert (found.median, found.mean, found.weighted) == (2.0, 2.0, 2.0)
     assert (found.tracks, found.without) == (2, 1)
-    nothing = over([np.nan, np.nan])
+    nothing = compute([np.nan, np.nan])
     assert (nothing.median, nothing.mean, nothing.mean_interval, nothing.tracks) == (None, None, None, 0)
 
 
 @settings(deadline=None, max_examples=30)
 @given(values=st.lists(st.floats(-30, 30), min_size=2, max_size=20))
-def test_intervals_hold_the_figure_and_lie_within_the_values(values: list[float]) -> None:
-    found = over(values)
+def test_intervals_contain_the_statistic_and_lie_within_the_values(values: list[float]) -> None:
+    found = compute(values)
     for centre, interval in ((found.mean, found.mean_interval), (found.median, found.median_interval)):
         assert interval is not None
         assert centre is not None
@@ -56,32 +56,32 @@ def test_intervals_hold_the_figure_and_lie_within_the_values(values: list[float]
         assert interval[0] - 1e-4 <= centre <= interval[1] + 1e-4
 
 
-def test_intervals_of_a_mean_are_as_wide_as_theory_says() -> None:
+def test_the_interval_of_a_mean_is_as_wide_as_theory_says() -> None:
     values = np.random.default_rng(0).normal(5, 2, 400)
-    found = over(list(values))
+    found = compute(list(values))
     assert found.mean_interval is not None
     wide = 2 * 1.96 * values.std() / 20
     assert found.mean_interval[1] - found.mean_interval[0] == pytest.approx(wide, rel=0.1)
 
 
-def test_resampled_medians_are_those_of_the_values_repeated() -> None:
+def test_medians_of_resamples_equal_those_of_repeated_values() -> None:
     rng = np.random.default_rng(1)
-    values, drawn = rng.normal(size=7), rng.multinomial(7, np.full(7, 1 / 7), size=50).astype(float)
-    expected = [np.median(np.repeat(values, counts.astype(int))) for counts in drawn]
-    np.testing.assert_allclose(summary._medians(values, drawn), expected)
+    values, counts = rng.normal(size=7), rng.multinomial(7, np.full(7, 1 / 7), size=50).astype(float)
+    expected = [np.median(np.repeat(values, row.astype(int))) for row in counts]
+    np.testing.assert_allclose(summary._compute_medians(values, counts), expected)
 
 
-def test_resamples_are_always_the_same_and_clips_of_one_song_stay_together() -> None:
-    drawn = draw(["a", "b", "a", "c"])
-    assert drawn.shape == (1_000, 4)
-    np.testing.assert_array_equal(drawn[:, 0], drawn[:, 2])
-    np.testing.assert_array_equal(drawn[:, [0, 1, 3]].sum(axis=1), 3)
-    np.testing.assert_array_equal(drawn, draw(["a", "b", "a", "c"]))
+def test_resamples_never_change_and_keep_the_clips_of_a_song_together() -> None:
+    counts = draw_resamples(["a", "b", "a", "c"])
+    assert counts.shape == (1_000, 4)
+    np.testing.assert_array_equal(counts[:, 0], counts[:, 2])
+    np.testing.assert_array_equal(counts[:, [0, 1, 3]].sum(axis=1), 3)
+    np.testing.assert_array_equal(counts, draw_resamples(["a", "b", "a", "c"]))
 
 
-def test_clips_of_few_songs_are_less_sure_than_as_many_songs() -> None:
+def test_clips_of_few_songs_have_wider_intervals_than_as_many_songs() -> None:
     values = list(np.repeat([1.0, 2.0, 3.0, 4.0], 5))
-    clips, songs = over(values, songs=[str(index // 5) for index in range(20)]), over(values)
+    clips, songs = compute(values, songs=[str(index // 5) for index in range(20)]), compute(values)
     assert clips.mean_interval is not None
     assert songs.mean_interval is not None
     assert clips.mean == songs.mean
@@ -89,26 +89,26 @@ def test_clips_of_few_songs_are_less_sure_than_as_many_songs() -> None:
 
 
 def test_one_song_has_no_interval() -> None:
-    found = over([1.0, 2.0], songs=["a", "a"])
+    found = compute([1.0, 2.0], songs=["a", "a"])
     assert (found.mean, found.mean_interval, found.median_interval) == (1.5, None, None)
 
 
-# what is told
+# the report
 
 
-def test_rows_keep_their_order_and_only_those_wanted_are_told() -> None:
-    lines = [line(row, track, 1.0) for row in ("c", "a", "b") for track in "xy"]
+def test_only_named_estimators_are_summarised_in_the_given_order() -> None:
+    lines = [make_line(row, track, 1.0) for row in ("c", "a", "b") for track in "xy"]
     assert list(summary.summarise(lines, ["b", "c"])) == ["b", "c"]
 
 
-def test_tables_are_read_as_they_are_meant() -> None:
+def test_tables_show_the_statistics_of_each_estimator() -> None:
     lines = [
-        line("mixture", "x", 1.0, 1.0),
-        line("mixture", "y", 3.0, 3.0),
-        line("unet", "x", None),
-        line("unet", "y", None),
+        make_line("mixture", "x", 1.0, 1.0),
+        make_line("mixture", "y", 3.0, 3.0),
+        make_line("unet", "x", None),
+        make_line("unet", "y", None),
     ]
-    made = report.tables(summary.summarise(lines, ["mixture", "unet"]))
+    made = report.make_tables(summary.summarise(lines, ["mixture", "unet"]))
     assert len(made) == 8
     assert made[0].title == "Vocals: BSS Eval v4 (images, 1-s frames, as museval)"
     assert made[0].head[:2] == ("estimate", "SDR, median of medians")
@@ -116,16 +116,16 @@ def test_tables_are_read_as_they_are_meant() -> None:
     assert made[0].rows[1] == ("unet", "-", "-", "-", "-", "-", "-")
     gain = next(table for table in made if table.title.startswith("Accompaniment: Gain only"))
     assert gain.rows[0] == ("mixture", "2.50 [1.00, 3.00]", "2.50", "2.50", "2.50")
-    text = report.markdown(SETUP, made, 2)
-    assert text.startswith("mir1k, split test, voice at -5 dB, 2 tracks; dB, 95 % bootstrap intervals")
+    text = report.format_markdown(SETUP, made, 2)
+    assert text.startswith("mir1k, split test, voice at -5 dB, 2 tracks. All scores in dB; 95 % bootstrap intervals")
     assert "| mixture | 2.00 [1.00, 3.00] | 2.00 |" in text
 
 
-def test_what_is_written_can_be_read(tmp_path: Path) -> None:
-    lines = [line("mixture", "a, $b$", 1.0), line("mixture", "雨", None), line("unet", "a, $b$", 300.0)]
+def test_every_file_of_a_report_can_be_read(tmp_path: Path) -> None:
+    lines = [make_line("mixture", "a, $b$", 1.0), make_line("mixture", "雨", None), make_line("unet", "a, $b$", 300.0)]
     found = summary.summarise(lines, ["mixture", "unet"])
-    about = report.as_json(SETUP, found, [Problem("雨, unet", "no estimate")], "1.0")
-    report.write(tmp_path, SETUP, lines, found, about)
+    about = report.make_json(SETUP, found, [Problem("雨, unet", "no estimate")], "1.0")
+    report.write_files(tmp_path, SETUP, lines, found, about)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "boxes.png",
         "scores.csv",
@@ -144,7 +144,7 @@ def test_what_is_written_can_be_read(tmp_path: Path) -> None:
     assert rows[2]["v4_sdr"] == ""
 
 
-def test_a_run_in_which_nothing_could_be_scored_has_no_plots(tmp_path: Path) -> None:
+def test_a_run_without_scores_has_no_plots(tmp_path: Path) -> None:
     found = summary.summarise([], ["mixture"])
-    report.write(tmp_path, SETUP, [], found, report.as_json(SETUP, found, [], "1.0"))
+    report.write_files(tmp_path, SETUP, [], found, report.make_json(SETUP, found, [], "1.0"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["scores.csv", "summary.json", "summary.md"]

@@ -1,5 +1,5 @@
-"""Scoring of models, of other separators' estimates and of ideal masks, with one ruler.
+"""Score models, other separators' estimates and ideal masks, all in the same way.
 
-`songs` says what is scored on, `rows` what is scored, `scores` with what; `runs` does it, and can be stopped and
-resumed; `summary` adds it up.
+`songs` prepares what to score on, `estimators` lists what to score, and `scores` holds the scores. `runs` scores a
+whole data set, and continues a run that was stopped; `summary` and `report` turn its results into figures and tables.
 """

@@ -1,29 +1,29 @@
-"""BSS Eval: how much of an estimate is the source, how much another source, and how much neither.
+"""BSS Eval: split an estimate into its source, other sources, and what is neither.
 
-Every estimate is projected onto the references, each of them passed through filters of 512 taps that are fitted to
-the whole song (Vincent, Gribonval and Fevotte, "Performance measurement in blind audio source separation", 2006):
+Every estimate is projected onto the references, filtered with 512 taps. The filters are fitted to the whole song
+(Vincent, Gribonval and Fevotte, "Performance measurement in blind audio source separation", 2006):
 
     own    = projection of the estimate onto all channels of its own reference
     every  = projection of the estimate onto all channels of all references
     e_spat = own - true,  e_interf = every - own,  e_artif = estimate - every
 
-Two versions look at these parts:
+Two versions score these parts:
 
-- version 4, images, as museval computes it (Stoter, Liutkus and Ito, "The 2018 signal separation evaluation
-  campaign", 2018): frame by frame, with ``true`` as the signal, so that gain and filtering count as errors;
-- version 3, sources, as mir_eval computes it (Raffel et al., 2014): over the whole song, with ``own`` as the signal,
-  so that a filter of 512 taps on the estimate is forgiven.
+- Version 4, images, as in museval (Stoter, Liutkus and Ito, "The 2018 signal separation evaluation campaign", 2018):
+  frame by frame, with ``true`` as the signal. Gain and filtering count as errors.
+- Version 3, sources, as in mir_eval (Raffel et al., 2014): over the whole song, with ``own`` as the signal. Filters of
+  up to 512 taps on the estimate do not count as errors.
 
-What is computed is what those two compute, but faster: correlations are summed up over frames in the frequency domain,
-factored once for all estimates of a song, and energies are taken from spectra (Parseval), so that nothing is
-transformed back.
+The results equal those of museval and mir_eval, but take less time. Correlations are summed over frames in the
+frequency domain and factored once for all estimates of a song. Energies are taken from spectra (Parseval), so nothing
+is transformed back.
 
-References that have nothing at all in some band, as a lossy file decoded to float has above its bandwidth, leave the
-filters to rounding: version 4 is then noise, museval's likewise. Round them to 16 bits first.
+A reference without any energy in some band, such as a lossy file decoded to float above its bandwidth, leaves the
+filters there to rounding errors. Version 4 is then noise, in museval too. Round such references to 16 bits first.
 
-Silence: where a reference or an estimate is silent (its channels sum to 0 at each sample, museval's rule), no source
-has ratios. Such frames are not-a-number; so is everything if a reference or an estimate is silent as a whole, where
-museval and mir_eval raise errors.
+A signal is silent where its channels sum to 0 at each sample (museval's rule). Frames in which a reference or an
+estimate is silent score NaN for all sources. If one is silent throughout, every score is NaN; museval and mir_eval
+raise errors in this case.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vocalsep.evaluation.metrics import decibels
+from vocalsep.evaluation.metrics import to_decibels
 from vocalsep.stft import next_fast_length
 
 TAPS = 512
-_FRAMES = 2  # transformed at once: more leave the processor's cache
+_FRAMES = 2  # transformed at once; more do not fit into the cache of the processor
 
 
 class Ratios(NamedTuple):
-    """Energy ratios in dB, each ``(source, frame)`` or ``(source,)``, float64; infinite where no such error is.
+    """Energy ratios in dB, each ``(source, frame)`` or ``(source,)``, float64; infinite where there is no such error.
 
     Attributes:
         sdr: Signal to distortion: all errors together.
-        isr: Image to spatial distortion; version 4 only, else not-a-number.
+        isr: Image to spatial distortion; NaN in version 3.
         sir: Source to interference.
         sar: Sources to artifacts.
     """
@@ -57,12 +57,12 @@ class Ratios(NamedTuple):
 
 
 class BssEval:
-    """The references of a song, ready to score any number of estimates.
+    """Scores any number of estimates against the references of one song.
 
     Args:
         references: The true sources, ``(source, channel, time)``.
-        window: Samples of a frame of version 4, at least `taps`. Frames follow each other without overlap; a last part
-            that is shorter is left out, unless it is all there is.
+        window: Samples per frame of version 4, at least `taps`. Frames do not overlap. A shorter rest at the end is
+            left out, unless the whole song is shorter than a frame.
         taps: Length of the distortion filters.
 
     Raises:
@@ -77,38 +77,40 @@ class BssEval:
         self._shape, self._taps = references.shape, taps
         self._window = min(window, references.shape[-1])
         self._size = next_fast_length(self._window + taps - 1)
-        self._references = _framed(references, self._window, taps)
-        self._silent = _silent(self._references[..., : self._window])
+        self._references = _split_frames(references, self._window, taps)
+        self._silent = _find_silence(self._references[..., : self._window])
         self._factors: list[_Factors] | None = None
 
     def __call__(self, estimates: Tensor) -> tuple[Ratios, Ratios]:
-        """Scores one estimate of each source.
+        """Score one estimate of each source.
 
         Args:
-            estimates: Of the references' shape, in their order. Not changed.
+            estimates: One estimate per reference, in the same order and shape. Not changed.
 
         Returns:
             Ratios of version 4, ``(source, frame)``, and of version 3, ``(source,)``.
 
         Raises:
-            ValueError: If the shape is another.
+            ValueError: If the shape differs from that of the references.
         """
         if estimates.shape != self._shape:
             raise ValueError(f"estimates of shape {tuple(estimates.shape)}; expected {tuple(self._shape)}")
-        framed = _framed(estimates, self._window, self._taps)
+        framed = _split_frames(estimates, self._window, self._taps)
         frames = self._shape[-1] // self._window
-        mute = _silent(framed[..., : self._window])
-        if self._silent.all(dim=-1).any() or mute.all(dim=-1).any():
+        silent_estimates = _find_silence(framed[..., : self._window])
+        if self._silent.all(dim=-1).any() or silent_estimates.all(dim=-1).any():
             nothing = torch.full((self._shape[0], frames), torch.nan, dtype=torch.float64)
             return Ratios(*[nothing] * 4), Ratios(*[nothing[:, 0]] * 4)
-        energies = self._energies(framed)
-        silent = (self._silent | mute).any(dim=0)
-        version_4 = _Energies(*(torch.where(silent, torch.nan, energy)[:, :frames] for energy in energies[0])).images()
-        return version_4, energies[1].sources()
+        energies = self._compute_energies(framed)
+        silent = (self._silent | silent_estimates).any(dim=0)
+        version_4 = _Energies(
+            *(torch.where(silent, torch.nan, energy)[:, :frames] for energy in energies[0])
+        ).score_images()
+        return version_4, energies[1].score_sources()
 
-    def _energies(self, estimates: Tensor) -> tuple[_Energies, _Energies]:
-        """Energies of all parts in every frame, and in the whole song."""
-        filters = self._filters(estimates)
+    def _compute_energies(self, estimates: Tensor) -> tuple[_Energies, _Energies]:
+        """Return the energies of all parts, for every frame and for the whole song."""
+        filters = self._fit_filters(estimates)
         spectra = _Filters(*(torch.fft.rfft(part, self._size) for part in filters))
         weight = torch.full((self._size + 2,), 2 / self._size, dtype=torch.float64)  # of real and imaginary parts
         weight[[0, 1, -2, -1]] = 1 / self._size
@@ -116,31 +118,34 @@ class BssEval:
         for start in range(0, estimates.shape[2], _FRAMES):
             block = slice(start, start + _FRAMES)
             references = self._references[:, :, block, : self._window]
-            parts = self._parts(references, estimates[:, :, block, : self._window], spectra, self._size)
+            parts = self._compute_parts(references, estimates[:, :, block, : self._window], spectra, self._size)
             for index, part in enumerate(parts):
                 energies[index, :, block] = (torch.view_as_real(part).flatten(-2).square() @ weight).sum(dim=1)
         framewise = _Energies(*energies)
-        shared = self._shared(estimates, filters)
-        return framewise, _Energies(*(e.sum(dim=-1) + s for e, s in zip(framewise, shared, strict=True)))
+        overlap = self._compute_overlap(estimates, filters)
+        return framewise, _Energies(*(e.sum(dim=-1) + o for e, o in zip(framewise, overlap, strict=True)))
 
-    def _shared(self, estimates: Tensor, filters: _Filters) -> list[Tensor]:
-        """What frames lack to the energies of the whole: filtered, they reach into the next, ``(source,)`` each."""
+    def _compute_overlap(self, estimates: Tensor, filters: _Filters) -> list[Tensor]:
+        """Return what the sum over frames misses of the whole song's energies, ``(source,)`` each.
+
+        Filtered frames reach into the next frame, and the product of the two overlapping parts is missing.
+        """
         reach = self._taps - 1
         if estimates.shape[2] == 1 or reach == 0:
             return [torch.zeros(estimates.shape[0], dtype=torch.float64)] * len(_Energies._fields)
         size = 2 * self._taps
         spectra = _Filters(*(torch.fft.rfft(part, size) for part in filters))
         last = slice(self._window - reach, self._window)
-        ends = self._parts(self._references[:, :, :-1, last], estimates[:, :, :-1, last], spectra, size)
-        starts = self._parts(self._references[:, :, 1:, :reach], estimates[:, :, 1:, :reach], spectra, size)
-        shared = []
+        ends = self._compute_parts(self._references[:, :, :-1, last], estimates[:, :, :-1, last], spectra, size)
+        starts = self._compute_parts(self._references[:, :, 1:, :reach], estimates[:, :, 1:, :reach], spectra, size)
+        overlap = []
         for end, start in zip(ends, starts, strict=True):
             late = torch.fft.irfft(end, size)[..., reach : 2 * reach]
-            shared.append(2 * (late * torch.fft.irfft(start, size)[..., :reach]).sum(dim=(1, 2, 3)))
-        return shared
+            overlap.append(2 * (late * torch.fft.irfft(start, size)[..., :reach]).sum(dim=(1, 2, 3)))
+        return overlap
 
-    def _parts(self, references: Tensor, estimates: Tensor, filters: _Filters, size: int) -> _Energies:
-        """Spectra ``(source, channel, frame, bin)`` of the parts whose energies count."""
+    def _compute_parts(self, references: Tensor, estimates: Tensor, filters: _Filters, size: int) -> _Energies:
+        """Return the spectra of all parts, ``(source, channel, frame, bin)`` each."""
         true, made = torch.fft.rfft(references.double(), size), torch.fft.rfft(estimates.double(), size)
         own, every = torch.zeros_like(made), torch.zeros_like(made)
         for channel in range(true.shape[1]):
@@ -158,15 +163,15 @@ class BssEval:
             unfiltered=made - own,
         )
 
-    def _filters(self, estimates: Tensor) -> _Filters:
-        """Least-squares filters from references to estimates."""
+    def _fit_filters(self, estimates: Tensor) -> _Filters:
+        """Fit filters from references to estimates by least squares."""
         sources, channels = self._references.shape[:2]
         if self._factors is None:
-            gram = _toeplitz(self._correlations(self._references))
+            gram = _build_gram(self._correlate(self._references))
             own = channels * self._taps
             blocks = [slice(source * own, (source + 1) * own) for source in range(sources)]
             self._factors = [_Factors(gram[block, block]) for block in blocks] + [_Factors(gram)]
-        products = self._correlations(estimates)
+        products = self._correlate(estimates)
         sides = products.reshape(sources, channels, sources, channels, self._taps)  # reference, estimate, lag
         own_filters = []
         for source, factors in enumerate(self._factors[:-1]):
@@ -176,8 +181,8 @@ class BssEval:
         every = self._factors[-1].solve(side).reshape(sources, channels, self._taps, sources, channels)
         return _Filters(torch.stack(own_filters), every.permute(0, 1, 3, 4, 2))
 
-    def _correlations(self, signals: Tensor) -> Tensor:
-        """``sum_t reference[t] signal[t + lag]`` of all channels, ``(reference, signal, lag)``; lag from 0 on."""
+    def _correlate(self, signals: Tensor) -> Tensor:
+        """Return ``sum_t reference[t] signal[t + lag]`` for all channels, ``(reference, signal, lag)``; lag >= 0."""
         references, signals = self._references.flatten(0, 1), signals.flatten(0, 1)
         total = torch.zeros(len(references), len(signals), self._size // 2 + 1, dtype=torch.complex128)
         for start in range(0, signals.shape[1], _FRAMES):
@@ -198,7 +203,7 @@ class _Filters(NamedTuple):
 
 
 class _Energies(NamedTuple):
-    """The parts of estimates, or their energies."""
+    """The parts of estimates: their energies, or their spectra."""
 
     true: Tensor
     own: Tensor
@@ -209,21 +214,21 @@ class _Energies(NamedTuple):
     error: Tensor  # against the true source
     unfiltered: Tensor  # against the filtered one
 
-    def images(self) -> Ratios:
+    def score_images(self) -> Ratios:
         return Ratios(
-            sdr=decibels(self.true, self.error),
-            isr=decibels(self.true, self.spatial),
-            sir=decibels(self.own, self.interference),
-            sar=decibels(self.every, self.artifacts),
+            sdr=to_decibels(self.true, self.error),
+            isr=to_decibels(self.true, self.spatial),
+            sir=to_decibels(self.own, self.interference),
+            sar=to_decibels(self.every, self.artifacts),
         )
 
-    def sources(self) -> Ratios:
-        sdr = decibels(self.own, self.unfiltered)
-        return self.images()._replace(sdr=sdr, isr=torch.full_like(sdr, torch.nan))
+    def score_sources(self) -> Ratios:
+        sdr = to_decibels(self.own, self.unfiltered)
+        return self.score_images()._replace(sdr=sdr, isr=torch.full_like(sdr, torch.nan))
 
 
 class _Factors:
-    """A factored Gram matrix of delayed references, with museval's epsilon on its diagonal."""
+    """The factors of a Gram matrix of delayed references, with museval's epsilon on its diagonal."""
 
     def __init__(self, gram: Tensor) -> None:
         self._gram = gram
@@ -240,19 +245,19 @@ class _Factors:
         return least
 
 
-def _framed(signals: Tensor, window: int, taps: int) -> Tensor:
-    """Frames, each with the `taps - 1` samples that follow, zeros after the end; ``(source, channel, frame, ...)``."""
+def _split_frames(signals: Tensor, window: int, taps: int) -> Tensor:
+    """Split into frames, each with the `taps - 1` samples that follow it: ``(source, channel, frame, time)``."""
     padded = torch.nn.functional.pad(signals, (0, -signals.shape[-1] % window + taps - 1))
     return padded.unfold(-1, window + taps - 1, window)
 
 
-def _silent(framed: Tensor) -> Tensor:
-    """Which frames of which sources are silent, ``(source, frame)``."""
+def _find_silence(framed: Tensor) -> Tensor:
+    """Return which frames of which sources are silent, ``(source, frame)``."""
     return (framed.sum(dim=1) == 0).all(dim=-1)
 
 
-def _toeplitz(correlations: Tensor) -> Tensor:
-    """The Gram matrix of delayed signals: element ``(i, p), (j, q)`` is their correlation at lag ``p - q``."""
+def _build_gram(correlations: Tensor) -> Tensor:
+    """Build the Gram matrix of delayed signals: element ``(i, p), (j, q)`` is their correlation at lag ``p - q``."""
     signals, _, taps = correlations.shape
     both = torch.cat([correlations.transpose(0, 1).flip(-1)[..., :-1], correlations], dim=-1)
     delay = torch.arange(taps)

@@ -1,4 +1,4 @@
-"""What ideal masks make of a song: the ceilings of nets that answer with masks."""
+"""Apply ideal masks to a song: the upper bound for every net that estimates masks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vocalsep.shapes import Mask, Waveform
 from vocalsep.stft import Grid
 
 
-def oracle(
+def apply_ideal_mask(
     mixture: Waveform,
     vocals: Waveform,
     rate: int,
@@ -21,15 +21,16 @@ def oracle(
     *,
     mask: Callable[[Tensor, Tensor], Mask] = masks.ratio,
 ) -> Parts:
-    """What an ideal mask makes of a song: the ceiling of every net that answers with such masks.
+    """Compute the ideal mask from the true vocals, and apply it to the mixture.
 
     Args:
         mixture: ``(channel, time)``.
         vocals: The true vocals, of the same shape; the rest of the mixture counts as accompaniment.
-        rate: Their rate, Hz.
-        front_end: Whose grid the mask lives on before it is projected, as a net's would. By default the mask lives
-            on the song's own STFT of 4096 samples at 44.1 kHz (or as long at other rates), a mask to each channel.
-        mask: From power of vocals and accompaniment to their mask.
+        rate: Their sample rate, Hz.
+        front_end: Compute the mask on the grid of this front end and project it, as a net's mask would be. By
+            default, compute one mask per channel on the song's own STFT: 4096 samples at 44.1 kHz, and as long in
+            seconds at other rates.
+        mask: Computes the mask from the powers of vocals and accompaniment.
 
     Returns:
         Vocals and accompaniment.

@@ -1,4 +1,4 @@
-"""What is told of a run: tables for people, CSV and JSON for programs, plots."""
+"""Report the results of a run: tables for people, CSV and JSON for programs, and plots."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from vocalsep.datasets.tracks import Problem
 from vocalsep.evaluation.runs import Line
 from vocalsep.evaluation.scores import SCORES, TARGETS
 from vocalsep.evaluation.songs import Setup
-from vocalsep.evaluation.summary import Figure, Summary, as_dict
+from vocalsep.evaluation.summary import Statistics, Summary, to_dict
 
-_PLOTTED_DB = 60.0  # what lies beyond stands for no error at all, and would squeeze the rest
+_PLOTTED_DB = 60.0  # scores beyond this come from rounding errors, and would squeeze the rest of the plot
 
 
 @dataclass(frozen=True)
 class _Column:
     head: str
     score: str
-    over_tracks: str  # a field of Figure
+    statistic: str  # a field of Statistics
     interval: bool = False
 
 
@@ -63,9 +63,9 @@ class Table:
     """A table of text.
 
     Attributes:
-        title: What it shows.
-        head: Its columns.
-        rows: Its rows, as wide as the head.
+        title: Title of the table.
+        head: Heads of the columns.
+        rows: Cells, row by row; each row is as long as `head`.
     """
 
     title: str
@@ -73,43 +73,47 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-def tables(summary: Summary) -> list[Table]:
-    """A table for each family of scores and each target, in dB, with 95 % intervals in brackets."""
-    made = []
+def make_tables(summary: Summary) -> list[Table]:
+    """Make a table for each family of scores and each target, in dB, with 95 % intervals in brackets."""
+    tables = []
     for title, columns in _TABLES.items():
+        head = ("estimate", *(column.head for column in columns))
         for target in TARGETS:
-            rows = [(row, *(_cell(targets[target][c.score], c) for c in columns)) for row, targets in summary.items()]
-            made.append(Table(f"{target.capitalize()}: {title}", ("estimate", *(c.head for c in columns)), tuple(rows)))
-    return made
+            rows = [
+                (name, *(_format_cell(targets[target][column.score], column) for column in columns))
+                for name, targets in summary.items()
+            ]
+            tables.append(Table(f"{target.capitalize()}: {title}", head, tuple(rows)))
+    return tables
 
 
-def _cell(figure: Figure, column: _Column) -> str:
-    value, interval = getattr(figure, column.over_tracks), getattr(figure, f"{column.over_tracks}_interval")
+def _format_cell(statistics: Statistics, column: _Column) -> str:
+    value, interval = getattr(statistics, column.statistic), getattr(statistics, f"{column.statistic}_interval")
     if value is None:
         return "-"
     return f"{value:.2f}" + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if column.interval and interval else "")
 
 
-def markdown(setup: Setup, made: Iterable[Table], tracks: int) -> str:
-    """The tables as Markdown."""
-    lines = [f"{_about(setup)}, {tracks} tracks; dB, 95 % bootstrap intervals over songs in brackets."]
-    for table in made:
-        lines += ["", f"### {table.title}", "", _bar(table.head), _bar(["---"] * len(table.head))]
-        lines += [_bar(row) for row in table.rows]
+def format_markdown(setup: Setup, tables: Iterable[Table], tracks: int) -> str:
+    """Format the tables as Markdown. `tracks` is the number of tracks."""
+    lines = [f"{_describe_setup(setup)}, {tracks} tracks. All scores in dB; 95 % bootstrap intervals in brackets."]
+    for table in tables:
+        lines += ["", f"### {table.title}", "", _format_row(table.head), _format_row(["---"] * len(table.head))]
+        lines += [_format_row(row) for row in table.rows]
     return "\n".join(lines) + "\n"
 
 
-def _bar(cells: Iterable[str]) -> str:
+def _format_row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _about(setup: Setup) -> str:
+def _describe_setup(setup: Setup) -> str:
     level = "" if setup.snr_db is None else f", voice at {setup.snr_db:g} dB"
     return f"{setup.dataset}, split {setup.split}{level}"
 
 
-def comma_separated(lines: Iterable[Line]) -> str:
-    """A line for each track, row and target, with all scores; empty where there is none."""
+def format_csv(lines: Iterable[Line]) -> str:
+    """Format the scores as CSV: one line per track, estimator and target; a missing score is an empty field."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["track", "song", "seconds", "row", "target", *SCORES])
@@ -120,54 +124,56 @@ def comma_separated(lines: Iterable[Line]) -> str:
     return text.getvalue()
 
 
-def as_json(setup: Setup, summary: Summary, problems: Sequence[Problem], version: str) -> dict[str, Any]:
-    """All that a program may want to know of a run but its tracks."""
+def make_json(setup: Setup, summary: Summary, problems: Sequence[Problem], version: str) -> dict[str, Any]:
+    """Return a run as plain values, for JSON: setup, summary and problems, but not the scores of each track."""
     return {
         "vocalsep": version,
         "dataset": setup.dataset,
         "split": setup.split,
         "snr_db": setup.snr_db,
         "scores": SCORES,
-        "rows": as_dict(summary),
+        "rows": to_dict(summary),
         "problems": [{"name": problem.name, "what": problem.what} for problem in problems],
     }
 
 
-def write(out: Path, setup: Setup, lines: Sequence[Line], summary: Summary, about: dict[str, Any]) -> None:
-    """Writes ``summary.json``, ``summary.md``, ``scores.csv``, ``boxes.png`` and ``songs.png`` into a run's folder.
+def write_files(out: Path, setup: Setup, lines: Sequence[Line], summary: Summary, about: dict[str, Any]) -> None:
+    """Write ``summary.json``, ``summary.md``, ``scores.csv``, ``boxes.png`` and ``songs.png`` into the folder of a run.
 
     Args:
         out: The folder.
         setup: What was scored on.
-        lines: The run's lines.
+        lines: The lines of the run; without lines, no plots are drawn.
         summary: Their summary.
-        about: From `as_json`.
+        about: The result of `make_json`.
     """
     tracks = list(dict.fromkeys(line["track"] for line in lines))
     texts = {
         "summary.json": files.dump_json(about, indent=2) + "\n",
-        "summary.md": markdown(setup, tables(summary), len(tracks)),
-        "scores.csv": comma_separated(lines),
+        "summary.md": format_markdown(setup, make_tables(summary), len(tracks)),
+        "scores.csv": format_csv(lines),
     }
     for name, text in texts.items():
         files.write_text(out / name, text.encode("utf-8", "backslashreplace").decode())
     if not lines:
         return
     boxes = {
-        f"{name.removeprefix('v4_').upper()} of vocals, dB": {
-            row: [v for v in _values(lines, row, name).values() if abs(v) < _PLOTTED_DB] for row in summary
+        f"{score.removeprefix('v4_').upper()} of vocals, dB": {
+            name: [value for value in _collect_values(lines, name, score).values() if abs(value) < _PLOTTED_DB]
+            for name in summary
         }
-        for name in ("v4_sdr", "v4_isr", "v4_sir", "v4_sar")
+        for score in ("v4_sdr", "v4_isr", "v4_sir", "v4_sar")
     }
-    title = f"{_about(setup)}: BSS Eval v4, medians over 1-s frames"
-    by_row = {row: _values(lines, row, "v4_sdr") for row in summary}
-    songs = {row: [values.get(track, math.nan) for track in tracks] for row, values in by_row.items()}
+    title = f"{_describe_setup(setup)}: BSS Eval v4, medians over 1-s frames"
+    values = {name: _collect_values(lines, name, "v4_sdr") for name in summary}
+    by_song = {name: [found.get(track, math.nan) for track in tracks] for name, found in values.items()}
     with files.write_atomically(out / "boxes.png") as temporary:
-        plots.score_boxes(boxes, temporary, title=title)
+        plots.draw_score_boxes(boxes, temporary, title=title)
     with files.write_atomically(out / "songs.png") as temporary:
-        plots.scores_by_song(tracks, songs, temporary, title=title, label="SDR of vocals, dB")
+        plots.draw_scores_by_song(tracks, by_song, temporary, title=title, label="SDR of vocals, dB")
 
 
-def _values(lines: Iterable[Line], row: str, score: str) -> dict[str, float]:
-    found = {line["track"]: line["vocals"][score] for line in lines if line["row"] == row}
+def _collect_values(lines: Iterable[Line], name: str, score: str) -> dict[str, float]:
+    """Return one score of the vocals of each track; NaN where there is none."""
+    found = {line["track"]: line["vocals"][score] for line in lines if line["row"] == name}
     return {track: math.nan if value is None else value for track, value in found.items()}

@@ -1,7 +1,7 @@
-"""Scoring of a whole data set, that can be stopped anywhere and resumed.
+"""Score a whole data set in a run that can be stopped at any time and continued later.
 
-A run is a folder. ``tracks.jsonl`` has one line for each track and row, written as soon as it is known; a line that
-was cut off by a stop is dropped. ``setup.json`` says what was scored on; another setup needs another folder.
+A run is a folder. ``tracks.jsonl`` holds one line per track and estimator, written as soon as its scores are known; a
+line that was cut off by a stop is dropped. ``setup.json`` says what was scored on; another setup needs another folder.
 """
 
 from __future__ import annotations
@@ -17,28 +17,31 @@ from vocalsep import files
 from vocalsep.datasets import splits
 from vocalsep.datasets.tracks import Problem, Track
 from vocalsep.errors import ConfigError, DatasetError, VocalsepError
-from vocalsep.evaluation.rows import Row, strangers
-from vocalsep.evaluation.scores import TARGETS, Ruler
+from vocalsep.evaluation.estimators import Estimator, find_unmatched_files
+from vocalsep.evaluation.scores import TARGETS, Scorer
 from vocalsep.evaluation.songs import Setup, load
 
-_FORM = 1  # of the scores; a run whose lines mean something else must not be resumed
+_FORM = 1  # version of the scores: a run whose lines mean something else must not be continued
 
 Line = dict[str, Any]
-"""What is known of one track and row: ``track``, ``song``, ``row``, ``fingerprint``, ``seconds``, scores by target."""
+"""The scores of one estimator on one track: ``track``, ``song``, ``row``, ``fingerprint``, ``seconds``, and `TARGETS`.
+
+``row`` is the name of the estimator.
+"""
 
 
 @dataclass(frozen=True)
-class Task:
-    """A track and those of its rows that are not known yet."""
+class Job:
+    """One track, and the estimators to score on it."""
 
     track: Track
-    rows: tuple[tuple[Row, str], ...]  # with their fingerprints
+    estimators: tuple[tuple[Estimator, str], ...]  # with their fingerprints
     setup: Setup
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What was found of a task; of each row a line or a problem."""
+class JobResult:
+    """What a job gave: a line or a problem for each estimator."""
 
     lines: tuple[Line, ...]
     problems: tuple[Problem, ...]
@@ -46,124 +49,133 @@ class Outcome:
 
 def evaluate(
     setup: Setup,
-    rows: Sequence[Row],
+    estimators: Sequence[Estimator],
     out: Path,
     *,
     limit: int | None = None,
     executor: Executor | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> tuple[list[Line], list[Problem]]:
-    """Scores all rows on all tracks of a data set, as far as `out` does not have the scores yet.
+    """Score estimators on all tracks of a data set, except where `out` already holds their scores.
 
     Args:
-        setup: What is scored on.
-        rows: What is scored.
-        out: The run's folder; made if it is not there.
-        limit: Only the first so many tracks.
-        executor: Where tracks are scored side by side; here, one by one, if none is given.
-        progress: Is told how many of how many tracks are done.
+        setup: What to score on.
+        estimators: What to score.
+        out: Folder of the run; created if necessary.
+        limit: Score only the first N tracks.
+        executor: Scores several tracks at once; by default they are scored here, one by one.
+        progress: Called with the number of tracks done and the number of all tracks.
 
     Returns:
-        Lines in order of rows and tracks, and what could not be scored.
+        The lines, in the order of estimators and tracks, and what could not be scored.
 
     Raises:
         ConfigError: If `out` holds a run of another setup, or a process of the executor died.
-        DatasetError: If the data set's folder is laid out differently, or `out` cannot be written.
+        DatasetError: If the data set has another layout, or `out` cannot be written.
     """
-    listing = setup.find()
+    listing = setup.list_tracks()
     tracks = listing.tracks[:limit]
-    leaks = _leaks(rows, tracks, shares_singers=listing.shares_singers)
+    leaks = _find_leaks(estimators, tracks, shares_singers=listing.shares_singers)
     try:
-        problems = [*listing.problems, *_lone_files(rows, listing.tracks), *leaks.values()]
-        asked = [(row, track) for row in rows for track in tracks if (row.name, track.name) not in leaks]
-        wanted = {(row.name, track.name): row.fingerprint(track) for row, track in asked}
-        known = _open(setup, out)
-        done = {key: known[key] for key in wanted if key in known and known[key]["fingerprint"] == wanted[key]}
-        tasks = []
+        problems = [*listing.problems, *_list_unmatched_files(estimators, listing.tracks), *leaks.values()]
+        fingerprints = {
+            (estimator.name, track.name): estimator.compute_fingerprint(track)
+            for estimator in estimators
+            for track in tracks
+            if (estimator.name, track.name) not in leaks
+        }
+        stored = _open_run(setup, out)
+        done = {
+            key: stored[key]
+            for key, fingerprint in fingerprints.items()
+            if key in stored and stored[key]["fingerprint"] == fingerprint
+        }
+        jobs = []
         for track in tracks:
-            here = [row for row in rows if (row.name, track.name) in wanted.keys() - done.keys()]
-            missing = [(row, wanted[row.name, track.name]) for row in here]
-            if missing:
-                tasks.append(Task(track, tuple(missing), setup))
-        count = len(tracks) - len(tasks)
+            left = [e for e in estimators if (e.name, track.name) in fingerprints.keys() - done.keys()]
+            if left:
+                jobs.append(Job(track, tuple((e, fingerprints[e.name, track.name]) for e in left), setup))
+        count = len(tracks) - len(jobs)
         progress(count, len(tracks))
         with (out / "tracks.jsonl").open("a", encoding="utf-8") as log:
-            for outcome in _outcomes(tasks, executor):
-                _append(log, outcome.lines)
-                done |= {(line["row"], line["track"]): line for line in outcome.lines}
-                problems += outcome.problems
+            for result in _run_jobs(jobs, executor):
+                _append_lines(log, result.lines)
+                done |= {(line["row"], line["track"]): line for line in result.lines}
+                problems += result.problems
                 count += 1
                 progress(count, len(tracks))
     except OSError as error:
         raise DatasetError(f"{error.filename or out}: {error.strerror}") from error
-    return [done[key] for key in wanted if key in done], problems
+    return [done[key] for key in fingerprints if key in done], problems
 
 
-def _leaks(rows: Iterable[Row], tracks: Iterable[Track], *, shares_singers: bool) -> dict[tuple[str, str], Problem]:
-    """What must not be scored since the row's model was trained on it, by row and track."""
+def _find_leaks(
+    estimators: Iterable[Estimator], tracks: Iterable[Track], *, shares_singers: bool
+) -> dict[tuple[str, str], Problem]:
+    """Find the tracks that a model was trained on and must not be scored on, by names of estimator and track."""
     tracks, leaks = list(tracks), {}
-    for row in rows:
-        heard = row.heard()
+    for estimator in estimators:
+        heard = estimator.read_heard()
         for track in tracks:
-            song = splits.has_heard_song(heard, track)
-            if song or (not shares_singers and splits.has_heard_singer(heard, track)):
-                what = "the song" if song else f"its singer or artist, {track.group},"
-                problem = Problem(f"{track.name}, {row.name}", f"not scored: {what} was trained on")
-                leaks[row.name, track.name] = problem
+            is_song = splits.has_heard_song(heard, track)
+            if is_song or (not shares_singers and splits.has_heard_singer(heard, track)):
+                what = "this song" if is_song else f"its singer or artist, {track.group}"
+                problem = Problem(f"{track.name}, {estimator.name}", f"not scored: the model was trained on {what}")
+                leaks[estimator.name, track.name] = problem
     return leaks
 
 
-def _lone_files(rows: Iterable[Row], tracks: Sequence[Track]) -> list[Problem]:
+def _list_unmatched_files(estimators: Iterable[Estimator], tracks: Sequence[Track]) -> list[Problem]:
     names = [track.name for track in tracks]
     return [
-        Problem(f"{row.name}: {path}", "belongs to no track of the data set")
-        for row in rows
-        if row.folder is not None
-        for path in strangers(row.folder, names)
+        Problem(f"{estimator.name}: {path}", "belongs to no track of the data set")
+        for estimator in estimators
+        if estimator.folder is not None
+        for path in find_unmatched_files(estimator.folder, names)
     ]
 
 
-def _outcomes(tasks: Iterable[Task], executor: Executor | None) -> Iterator[Outcome]:
+def _run_jobs(jobs: Iterable[Job], executor: Executor | None) -> Iterator[JobResult]:
     if executor is None:
-        yield from map(score_track, tasks)
+        yield from map(score_track, jobs)
         return
-    futures = [executor.submit(score_track, task) for task in tasks]
+    futures = [executor.submit(score_track, job) for job in jobs]
     try:
         for future in as_completed(futures):
             yield future.result()
     except BrokenExecutor as error:
-        raise ConfigError("a scoring process died, perhaps for lack of memory; go on with fewer --jobs") from error
+        raise ConfigError("a scoring process died, perhaps out of memory; run it again with fewer --jobs") from error
 
 
-def score_track(task: Task) -> Outcome:
-    """Scores the rows of one track; problems are told, not raised."""
-    track, lines, problems = task.track, [], []
+def score_track(job: Job) -> JobResult:
+    """Score the estimators of one job. Problems are returned, not raised."""
+    track, lines, problems = job.track, [], []
     try:
-        song = load(track, task.setup)
-        ruler = Ruler(song)
+        song = load(track, job.setup)
+        scorer = Scorer(song)
     except VocalsepError as error:
-        return Outcome((), (Problem(track.name, str(error)),))
-    for row, fingerprint in task.rows:
+        return JobResult((), (Problem(track.name, str(error)),))
+    for estimator, fingerprint in job.estimators:
         try:
-            scores = ruler(row.estimate(track.name, song))
+            scores = scorer(estimator.estimate(track.name, song))
         except VocalsepError as error:
-            problems.append(Problem(f"{track.name}, {row.name}", str(error)))
+            problems.append(Problem(f"{track.name}, {estimator.name}", str(error)))
             continue
         lines.append(
             {
                 "track": track.name,
                 "song": track.song or track.name,
-                "row": row.name,
+                "row": estimator.name,
                 "fingerprint": fingerprint,
                 "seconds": round(song.seconds, 4),
                 **scores,
             }
         )
-    return Outcome(tuple(lines), tuple(problems))
+    return JobResult(tuple(lines), tuple(problems))
 
 
-def _open(setup: Setup, out: Path) -> dict[tuple[str, str], Line]:
-    """Makes or opens a run's folder and gives its lines."""
+def _open_run(setup: Setup, out: Path) -> dict[tuple[str, str], Line]:
+    """Create or open the folder of a run, and return its lines by names of estimator and track."""
     out.mkdir(parents=True, exist_ok=True)
     about = {
         "form": _FORM,
@@ -175,33 +187,33 @@ def _open(setup: Setup, out: Path) -> dict[tuple[str, str], Line]:
     path = out / "setup.json"
     if path.exists():
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            stored = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ConfigError(f"{path}: not the setup of a run; choose another --out") from error
-        other = [key for key, value in about.items() if found.get(key) != value]
-        if other:
-            changes = ", ".join(f"{key} {found.get(key)}, not {about[key]}" for key in other)
+        changed = [key for key, value in about.items() if stored.get(key) != value]
+        if changed:
+            changes = ", ".join(f"{key} {stored.get(key)}, not {about[key]}" for key in changed)
             raise ConfigError(f"{out}: holds scores of another setup ({changes}); choose another --out")
     else:
         files.write_text(path, json.dumps(about, indent=2) + "\n")
-    return _read(out / "tracks.jsonl")
+    return _read_lines(out / "tracks.jsonl")
 
 
-def _read(path: Path) -> dict[tuple[str, str], Line]:
-    """Lines of an earlier part of the run; of several for one track and row the last counts.
+def _read_lines(path: Path) -> dict[tuple[str, str], Line]:
+    """Read the lines of an earlier run. If there are several for one estimator and track, the last one counts.
 
     Raises:
-        ConfigError: If a line is not one of a run.
+        ConfigError: If a line is not a line of scores.
     """
     if not path.exists():
         return {}
     text = path.read_bytes()
-    whole = text[: text.rfind(b"\n") + 1]
-    if len(whole) < len(text):  # stopped in the middle of a line
+    complete = text[: text.rfind(b"\n") + 1]
+    if len(complete) < len(text):  # the run was stopped in the middle of a line
         with path.open("r+b") as file:
-            file.truncate(len(whole))
+            file.truncate(len(complete))
     lines = {}
-    for number, part in enumerate(whole.decode("utf-8", errors="replace").split("\n")[:-1], start=1):
+    for number, part in enumerate(complete.decode("utf-8", errors="replace").split("\n")[:-1], start=1):
         try:
             line = json.loads(part)
             _ = [line[key] for key in ("fingerprint", "seconds", *TARGETS)]
@@ -211,7 +223,7 @@ def _read(path: Path) -> dict[tuple[str, str], Line]:
     return lines
 
 
-def _append(log: TextIO, lines: Iterable[Line]) -> None:
+def _append_lines(log: TextIO, lines: Iterable[Line]) -> None:
     for line in lines:
         log.write(files.dump_json(line) + "\n")
     log.flush()

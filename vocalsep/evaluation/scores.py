@@ -1,4 +1,4 @@
-"""With what is scored: every score of one song, by name."""
+"""All scores of one song, by name."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ SCORES = {
     "gain_sdr": "SDR, BSS Eval v2.1, gain only, whole song",
     "gain_sir": "SIR, BSS Eval v2.1, gain only, whole song",
     "gain_sar": "SAR, BSS Eval v2.1, gain only, whole song",
-    "gain_nsdr": "NSDR: gain_sdr less that of the mixture",
+    "gain_nsdr": "NSDR: gain_sdr minus that of the mixture",
     "v3_sdr": "SDR, BSS Eval v3 (sources, 512 taps, as mir_eval), whole song",
     "v3_sir": "SIR, BSS Eval v3 (sources, 512 taps, as mir_eval), whole song",
     "v3_sar": "SAR, BSS Eval v3 (sources, 512 taps, as mir_eval), whole song",
-    "v3_nsdr": "NSDR: v3_sdr less that of the mixture",
+    "v3_nsdr": "NSDR: v3_sdr minus that of the mixture",
 }
-"""Names of the scores, all in dB, and what each is."""
+"""The names of the scores, all in dB, and what each one is."""
 
 TARGETS = ("vocals", "accompaniment")
 LIMIT_DB = 300.0
 WINDOW_SECONDS = 1.0
 
 Scores = dict[str, dict[str, float | None]]
-"""Of each target each score; None where there is none."""
+"""For each target, each score by name; None where there is none."""
 
 
-class Ruler:
-    """A song, ready to score any number of estimates of it.
+class Scorer:
+    """Scores any number of estimates of one song.
 
-    Scores are limited to plus or minus 300 dB, which stands for infinity, and rounded to 1e-4 dB. Where a reference or
-    an estimate is silent there is no score; see `bsseval` and `metrics` for which.
+    Scores are rounded to 1e-4 dB and limited to plus or minus `LIMIT_DB`, which stands for infinity. Some scores are
+    missing where a reference or an estimate is silent; see `bsseval` and `metrics`.
 
     Args:
         song: The song.
@@ -54,26 +54,27 @@ class Ruler:
         self._references = song.references
         self._bss_eval = BssEval(song.references, round(WINDOW_SECONDS * song.rate))
         mixture = song.mixture
-        self._floor = self._whole(torch.stack([mixture, mixture]), self._bss_eval(torch.stack([mixture, mixture]))[1])
+        both = torch.stack([mixture, mixture])
+        self._mixture_scores = self._score_whole_song(both, self._bss_eval(both)[1])
 
-    def __call__(self, piece: Parts) -> Scores:
-        """Scores estimated vocals and accompaniment, ``(channel, time)`` each."""
-        estimates = torch.stack([*piece])
-        frames, whole = self._bss_eval(estimates)
-        found = self._whole(estimates, whole)
-        for index, scores in enumerate(found):
+    def __call__(self, parts: Parts) -> Scores:
+        """Score estimates of vocals and accompaniment, ``(channel, time)`` each."""
+        estimates = torch.stack([*parts])
+        frames, whole_song = self._bss_eval(estimates)
+        by_target = self._score_whole_song(estimates, whole_song)
+        for index, scores in enumerate(by_target):
             for name, values in zip(Ratios._fields, frames, strict=True):
-                scores[f"v4_{name}"] = _median(values[index])
+                scores[f"v4_{name}"] = _compute_median(values[index])
             scores["v4_sdr_frame_mean"] = float(frames.sdr[index].nanmean())
             for form in ("gain", "v3"):
-                scores[f"{form}_nsdr"] = scores[f"{form}_sdr"] - self._floor[index][f"{form}_sdr"]
+                scores[f"{form}_nsdr"] = scores[f"{form}_sdr"] - self._mixture_scores[index][f"{form}_sdr"]
         return {
-            target: {name: _limited(scores[name]) for name in SCORES}
-            for target, scores in zip(TARGETS, found, strict=True)
+            target: {name: _limit(scores[name]) for name in SCORES}
+            for target, scores in zip(TARGETS, by_target, strict=True)
         }
 
-    def _whole(self, estimates: Tensor, ratios: Ratios) -> list[dict[str, float]]:
-        """Those scores that take the song as a whole, of each target."""
+    def _score_whole_song(self, estimates: Tensor, ratios: Ratios) -> list[dict[str, float]]:
+        """Return the scores over the whole song for each target; `ratios` are those of BSS Eval v3."""
         found = []
         for index, (reference, estimate) in enumerate(zip(self._references, estimates, strict=True)):
             gain = metrics.gain_ratios(self._references, estimate, index)
@@ -88,10 +89,10 @@ class Ruler:
         return found
 
 
-def _median(values: Tensor) -> float:
-    """The median of those that are numbers."""
+def _compute_median(values: Tensor) -> float:
+    """Return the median of the values that are not NaN."""
     return math.nan if values.isnan().all() else float(np.nanmedian(values.numpy()))
 
 
-def _limited(score: float) -> float | None:
+def _limit(score: float) -> float | None:
     return None if math.isnan(score) else round(min(max(score, -LIMIT_DB), LIMIT_DB), 4)

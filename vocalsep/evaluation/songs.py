@@ -1,4 +1,4 @@
-"""What is scored on: the tracks of a data set, mixed as its literature mixes them."""
+"""What to score on: the tracks of a data set, mixed as its literature mixes them."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ SPLITS = {
     "mir1k": {"test": "test", "train": "train", "drnn": "drnn-test"},
     "stems": {"all": "all"},
 }
-"""Of each data set the parts that can be scored on, its usual one first, and what the data set calls them."""
+"""For each data set: the splits that can be scored on, the default first, and the data set's own name for each."""
 
 _FULL_SCALE = 2.0**15  # of 16 bits
-_FORMS = {"dsd100": (dsd100.RATE, 2), "mir1k": (mir1k.RATE, 1)}  # rate and channels; of others the vocals file's own
+_FORMATS = {"dsd100": (dsd100.RATE, 2), "mir1k": (mir1k.RATE, 1)}  # rate and channels; "stems" keeps its own
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """Decides all scores, together with what is scored. Made by `set_up`.
+    """What a run scores on. `set_up` makes one.
 
     Attributes:
         dataset: A key of `SPLITS`.
         root: Its folder.
-        split: One of its parts.
-        snr_db: Level of the voice over the accompaniment in the mixture, dB; None for the level that the songs have.
+        split: One of its splits.
+        snr_db: Level of the voice relative to the accompaniment in the mixture, dB; None to leave it as it is.
     """
 
     dataset: str
@@ -41,37 +41,37 @@ class Setup:
     split: str
     snr_db: float | None
 
-    def find(self) -> Listing:
-        """Lists the tracks.
+    def list_tracks(self) -> Listing:
+        """List the tracks.
 
         Raises:
-            DatasetError: If the folder is laid out differently.
+            DatasetError: If the folder has another layout.
         """
         return LAYOUTS[self.dataset](self.root, SPLITS[self.dataset][self.split])
 
 
 def set_up(dataset: str, root: Path, split: str = "", snr_db: float | None = None) -> Setup:
-    """Makes a setup.
+    """Make a setup.
 
     Args:
         dataset: A key of `SPLITS`.
         root: Its folder.
-        split: One of its parts, in any case; empty for the usual one.
-        snr_db: Level of the voice over the accompaniment, dB: for MIR-1K alone, which is scored at 0 dB otherwise.
+        split: One of its splits, in upper or lower case; empty for the default.
+        snr_db: Level of the voice relative to the accompaniment, dB. Only MIR-1K takes one; its default is 0 dB.
 
     Raises:
-        ConfigError: For an unknown data set or part, or a level where there is none to choose.
+        ConfigError: If the data set or split is unknown, or the data set takes no level.
     """
     if dataset not in SPLITS:
         raise ConfigError(describe_unknown("data set", dataset, SPLITS))
-    parts = SPLITS[dataset]
-    chosen = split.lower() or next(iter(parts))
-    if chosen not in parts:
-        raise ConfigError(f"{dataset}: no split {split!r} to score on; expected {' or '.join(parts)}")
+    splits = SPLITS[dataset]
+    chosen = split.lower() or next(iter(splits))
+    if chosen not in splits:
+        raise ConfigError(f"{dataset}: no split {split!r} to score on; expected {' or '.join(splits)}")
     if dataset == "mir1k":
         return Setup(dataset=dataset, root=root, split=chosen, snr_db=0.0 if snr_db is None else snr_db)
     if snr_db is not None:
-        raise ConfigError(f"{dataset}: songs are scored at their own level; only mir1k is mixed at a chosen one")
+        raise ConfigError(f"{dataset}: takes no --snr; only mir1k can be mixed at a chosen level")
     return Setup(dataset=dataset, root=root, split=chosen, snr_db=None)
 
 
@@ -80,8 +80,8 @@ class Song:
     """A track, mixed.
 
     Attributes:
-        references: Vocals and accompaniment, ``(source, channel, time)``.
-        rate: Their rate, Hz.
+        references: The true vocals and accompaniment, ``(source, channel, time)``.
+        rate: Their sample rate, Hz.
     """
 
     references: Tensor
@@ -99,25 +99,27 @@ class Song:
 
     @property
     def seconds(self) -> float:
-        """Its length."""
+        """Length of the song."""
         return self.references.shape[-1] / self.rate
 
 
 def load(track: Track, setup: Setup) -> Song:
-    """Reads and mixes a track.
+    """Read a track and mix it.
 
-    DSD100 is 44.1 kHz stereo, MIR-1K 16 kHz mono, and folders of stems have the vocals' rate and channels. The mixture
-    is always the sum of the stems. For MIR-1K the accompaniment is first brought to the voice's energy over the
-    whole clip, less `Setup.snr_db` (Huang et al., "Singing-voice separation from monaural recordings using deep
-    recurrent neural networks", 2014, who divide both by their norms; scores do not depend on that common factor).
+    DSD100 is 44.1 kHz stereo, MIR-1K 16 kHz mono; other songs keep the rate and channels of their vocals. The mixture
+    is always the sum of the stems.
 
-    Stems are rounded to 16 bits, which changes nothing in the data sets: they are stored so. Decoded from a lossy
-    file they would have nothing at all in some bands, and BSS Eval, museval's too, would fit filters to rounding there.
+    For MIR-1K the accompaniment is first scaled, so that the voice lies `Setup.snr_db` above it over the whole clip.
+    Huang et al. do the same ("Singing-voice separation from monaural recordings using deep recurrent neural networks",
+    2014): they divide both by their norms, and scores do not depend on that common factor.
+
+    Stems are rounded to 16 bits. Both data sets store them so, but a stem decoded from a lossy file has no energy at
+    all in some bands: there BSS Eval, museval's included, would fit its filters to rounding errors.
 
     Raises:
         DatasetError: If a file cannot be read or the lengths differ.
     """
-    rate, channels = _FORMS.get(setup.dataset) or _form(track)
+    rate, channels = _FORMATS.get(setup.dataset) or _read_format(track)
     stems = track.load(rate, channels)
     vocals, accompaniment = ((stems[stem] * _FULL_SCALE).round() / _FULL_SCALE for stem in ("vocals", "accompaniment"))
     if setup.snr_db is not None:
@@ -127,7 +129,7 @@ def load(track: Track, setup: Setup) -> Song:
     return Song(torch.stack([vocals, accompaniment]), rate)
 
 
-def _form(track: Track) -> tuple[int, int]:
+def _read_format(track: Track) -> tuple[int, int]:
     try:
         with audio.Reader(track.vocals[0].path) as reader:
             return reader.rate, reader.channels

@@ -1,4 +1,4 @@
-"""Adds scores up over tracks: medians, means, means weighted by length, and how sure they are."""
+"""Summarise scores over tracks: medians, means, means weighted by length, and confidence intervals."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
-    """One score of one row, over all tracks that have it.
+class Statistics:
+    """Statistics of one score of one estimator, over all tracks that have it.
 
     Attributes:
-        median: Over tracks. Of scores that are medians over frames this is museval's "median of medians".
-        mean: Over tracks.
-        weighted: Mean over tracks, weighted by their length: the literature's GNSDR, GSIR, GSAR.
-        median_interval: 95 % bootstrap interval: what the median might have been with other such songs.
-        mean_interval: Likewise.
-        weighted_interval: Likewise.
-        tracks: Tracks with this score.
-        without: Tracks without it, since something in them is silent.
+        median: Median over tracks. For scores that are medians over frames, this is museval's "median of medians".
+        mean: Mean over tracks.
+        weighted: Mean over tracks, weighted by length: the literature's GNSDR, GSIR and GSAR.
+        median_interval: 95 % bootstrap interval of the median.
+        mean_interval: 95 % bootstrap interval of the mean.
+        weighted_interval: 95 % bootstrap interval of the weighted mean.
+        tracks: Number of tracks with this score.
+        without: Number of tracks without it, because something in them is silent.
     """
 
     median: float | None
@@ -44,38 +44,45 @@ class Figure:
     without: int
 
 
-Summary = dict[str, dict[str, dict[str, Figure]]]
-"""Of each row, each target and each score the figure."""
+Summary = dict[str, dict[str, dict[str, Statistics]]]
+"""Statistics by name of estimator, target and score."""
 
 
-def summarise(lines: Sequence[Line], rows: Iterable[str]) -> Summary:
-    """Adds up the lines of a run.
+def summarise(lines: Sequence[Line], names: Iterable[str]) -> Summary:
+    """Summarise the lines of a run.
 
-    The intervals are percentiles of 1,000 resamples with a fixed seed. Songs are drawn, not tracks: the clips that
-    MIR-1K cuts from one song come and go together, since they are no independent witnesses. One song has no interval.
+    Intervals are percentiles of 1,000 bootstrap resamples from a fixed seed. They resample songs, not tracks: MIR-1K
+    cuts several clips from one song, and these are not independent of each other. A single song has no interval.
 
     Args:
-        lines: Of any rows and tracks.
-        rows: Names of the rows wanted, in order.
+        lines: Lines of any estimators and tracks.
+        names: Names of the estimators to include, in order.
     """
-    return {row: _row([line for line in lines if line["row"] == row]) for row in rows}
+    return {name: _summarise_estimator([line for line in lines if line["row"] == name]) for name in names}
 
 
-def _row(lines: Sequence[Line]) -> dict[str, dict[str, Figure]]:
-    drawn = draw([line["song"] for line in lines])
+def _summarise_estimator(lines: Sequence[Line]) -> dict[str, dict[str, Statistics]]:
+    counts = draw_resamples([line["song"] for line in lines])
     seconds = np.array([line["seconds"] for line in lines], dtype=np.float64)
-    found: dict[str, dict[str, Figure]] = {}
+    found: dict[str, dict[str, Statistics]] = {}
     for target in TARGETS:
         values = {
             name: np.array([np.nan if line[target][name] is None else line[target][name] for line in lines])
             for name in SCORES
         }
-        found[target] = {name: figure(column, seconds, drawn) for name, column in values.items()}
+        found[target] = {name: compute_statistics(column, seconds, counts) for name, column in values.items()}
     return found
 
 
-def draw(songs: Sequence[str]) -> Floats:
-    """How often each track is in each resample, ``(resample, track)``; tracks of one song always equally often."""
+def draw_resamples(songs: Sequence[str]) -> Floats:
+    """Draw songs with replacement, and count how often each resample has each track.
+
+    Args:
+        songs: The song of each track.
+
+    Returns:
+        Counts, ``(resample, track)``, the same for all tracks of a song. There are no resamples of a single song.
+    """
     names = sorted(set(songs))
     if len(names) < 2:
         return np.zeros((0, len(songs)))
@@ -84,19 +91,19 @@ def draw(songs: Sequence[str]) -> Floats:
     return counts[:, [names.index(song) for song in songs]].astype(np.float64)
 
 
-def figure(values: Floats, seconds: Floats, drawn: Floats) -> Figure:
-    """Adds up one score.
+def compute_statistics(values: Floats, seconds: Floats, counts: Floats) -> Statistics:
+    """Compute the statistics of one score.
 
     Args:
-        values: Of each track; not-a-number where it has none.
+        values: The score of each track; NaN where it has none.
         seconds: Length of each track.
-        drawn: From `draw`.
+        counts: Resamples of the tracks, from `draw_resamples`.
     """
-    there = ~np.isnan(values)
-    values, seconds, drawn = values[there], seconds[there], drawn[:, there]
-    count, without = len(values), int((~there).sum())
-    if not count:
-        return Figure(
+    valid = ~np.isnan(values)
+    values, seconds, counts = values[valid], seconds[valid], counts[:, valid]
+    without = int((~valid).sum())
+    if not len(values):
+        return Statistics(
             median=None,
             mean=None,
             weighted=None,
@@ -106,43 +113,45 @@ def figure(values: Floats, seconds: Floats, drawn: Floats) -> Figure:
             tracks=0,
             without=without,
         )
-    drawn = drawn[drawn.sum(axis=1) > 0]
-    return Figure(
-        median=_rounded(np.median(values)),
-        mean=_rounded(values.mean()),
-        weighted=_rounded((values * seconds).sum() / seconds.sum()),
-        median_interval=_interval(_medians(values, drawn)),
-        mean_interval=_interval(drawn @ values / drawn.sum(axis=1)),
-        weighted_interval=_interval(drawn @ (values * seconds) / (drawn @ seconds)),
-        tracks=count,
+    counts = counts[counts.sum(axis=1) > 0]
+    return Statistics(
+        median=_round(np.median(values)),
+        mean=_round(values.mean()),
+        weighted=_round((values * seconds).sum() / seconds.sum()),
+        median_interval=_compute_interval(_compute_medians(values, counts)),
+        mean_interval=_compute_interval(counts @ values / counts.sum(axis=1)),
+        weighted_interval=_compute_interval(counts @ (values * seconds) / (counts @ seconds)),
+        tracks=len(values),
         without=without,
     )
 
 
-def _medians(values: Floats, drawn: Floats) -> Floats:
-    """The median of every resample, in which value `i` is there ``drawn[:, i]`` times."""
+def _compute_medians(values: Floats, counts: Floats) -> Floats:
+    """Return the median of every resample, which holds value `i` as often as ``counts[:, i]`` says."""
     order = np.argsort(values)
-    ordered, until = values[order], np.cumsum(drawn[:, order], axis=1)
+    ordered, until = values[order], np.cumsum(counts[:, order], axis=1)
     total = until[:, -1:]
     low = (until < np.floor((total + 1) / 2)).sum(axis=1)
     high = (until < np.floor((total + 2) / 2)).sum(axis=1)
     return np.asarray((ordered[low] + ordered[high]) / 2)
 
 
-def _interval(resampled: Floats) -> tuple[float, float] | None:
+def _compute_interval(resampled: Floats) -> tuple[float, float] | None:
     if not len(resampled):
         return None
     low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return _rounded(low), _rounded(high)
+    return _round(low), _round(high)
 
 
-def _rounded(value: np.floating) -> float:
+def _round(value: np.floating) -> float:
     return round(float(value), _DIGITS)
 
 
-def as_dict(summary: Summary) -> dict[str, dict[str, dict[str, dict[str, object]]]]:
-    """The summary for JSON."""
+def to_dict(summary: Summary) -> dict[str, dict[str, dict[str, dict[str, object]]]]:
+    """Return the summary as plain values, for JSON."""
     return {
-        row: {target: {name: asdict(found) for name, found in scores.items()} for target, scores in targets.items()}
-        for row, targets in summary.items()
+        estimator: {
+            target: {name: asdict(found) for name, found in scores.items()} for target, scores in targets.items()
+        }
+        for estimator, targets in summary.items()
     }

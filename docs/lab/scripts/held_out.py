@@ -39,7 +39,7 @@ Separate = Callable[[songs.Song], Waveform]
 def dev_songs(root: Path, model: weights.Model, *, heard: bool) -> list[songs.Song]:
     setup = songs.set_up("dsd100", root, "dev")
     known = model.metadata["heard"]
-    return [songs.load(track, setup) for track in setup.find().tracks if splits.has_heard_song(known, track) == heard]
+    return [songs.load(track, setup) for track in setup.list_tracks().tracks if splits.has_heard_song(known, track) == heard]
 
 
 def wiener(mixture: Spectrum, sources: Sequence[Spectrum], rounds: int) -> Sequence[Spectrum]:

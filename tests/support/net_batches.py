@@ -1,4 +1,4 @@
-"""Inputs for the tests of nets: noise, batches of synthetic excerpts, and nets with settled batch statistics."""
+"""Inputs for the tests of nets: noise, batches of synthetic excerpts, and nets with known batch statistics."""
 
 from __future__ import annotations
 

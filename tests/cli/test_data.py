@@ -17,6 +17,7 @@ def test_data_check_prints_a_row_for_each_split(no_roots: None, mir1k_root: Path
     assert "4 of 175" in result.stdout
     assert all(" ± " in line for line in result.stdout.splitlines() if line.startswith(("train", "test")))
     assert "note: train: 4 of the 175 tracks" in result.stdout
+    assert result.stdout.endswith("\nno problems\n")
 
 
 def test_data_check_names_problems_literally_and_takes_the_root_from_the_environment(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib.metadata
 import math
 import os
 import platform
@@ -116,6 +115,10 @@ def _run(group: str, name: str, check: Callable[[], str]) -> Finding:
 
 
 def _check_versions() -> Iterator[Finding]:
+    import importlib.metadata
+
+    from packaging.requirements import Requirement
+
     yield Finding("versions", "vocalsep", True, __version__)
     yield Finding("versions", "Python", True, f"{platform.python_version()}, {platform.platform()}")
     try:
@@ -123,8 +126,6 @@ def _check_versions() -> Iterator[Finding]:
     except importlib.metadata.PackageNotFoundError:
         lines = []
         yield Finding("versions", "packages", False, "vocalsep is not installed; install it with pip")
-    from packaging.requirements import Requirement
-
     for line in lines:
         requirement = Requirement(line)
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
@@ -134,6 +135,8 @@ def _check_versions() -> Iterator[Finding]:
 
 
 def _check_version(requirement: Requirement) -> str:
+    import importlib.metadata
+
     version = importlib.metadata.version(requirement.name)
     if not requirement.specifier.contains(version, prereleases=True):
         raise ImportError(f"{version} is installed, but vocalsep needs {requirement.specifier}; install vocalsep again")

@@ -125,7 +125,7 @@ def describe_json() -> list[str]:
         make_table(("field", "meaning"), list_codes(REPORT)),
         "### extract --progress json\n",
         "stderr gets one object per event, and nothing else. Each names itself in `event`. With `--jobs`, the events",
-        "of several songs are mixed; `index` tells them apart. Lengths are in seconds, and `null` if they are unknown.\n",
+        "of several songs are mixed; `index` tells them apart. Lengths are in seconds, or `null` if unknown.\n",
         make_table(("event", "other fields", "when"), events),
         "### Other commands\n",
         make_table(("command", "fields"), list_codes(OTHER_JSON)),

@@ -69,7 +69,7 @@ def test_every_problem_is_listed_by_name(root: Path) -> None:
         two: "drums.wav: silent (all samples are zero)",
         three: "different lengths: bass.wav has 0.30 s",
         four: "different rates: ",
-        five: "no other in",
+        five: "missing stems: other in",
         six: "the recording is empty",
         last: "no such file",
         first: "has 48000 Hz; expected 44100 Hz",

@@ -81,7 +81,7 @@ def test_bounds_score_below_and_above_the_ideal_mask_on_the_grid_of_a_model(mode
 def clustering(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A weights file with an untrained hybrid clustering net whose head agrees with its clusters.
 
-    With one dimension there are two places. The head's softmax is of what the embeddings are the sign of.
+    An embedding of one dimension is a sign, so there are two clusters. The head copies the layer that decides the sign.
     """
     with torch.random.fork_rng():
         torch.manual_seed(0)

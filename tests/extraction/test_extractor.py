@@ -275,7 +275,7 @@ def test_the_first_block_may_have_a_single_sample(random_extractor: Extractor) -
 @pytest.mark.parametrize("inversion", ["phase", "griffin-lim"])
 def test_blocks_longer_than_the_readers_give_the_same_vocals(inversion: str) -> None:
     extractor = Extractor(fake_nets.random_unet(fake_nets.PAPER), inversion=inversion)
-    mixture = torch.from_numpy(synthetic_songs.voice(1, 9.0, 8_000)).float()[
+    mixture = torch.from_numpy(synthetic_songs.make_voice(1, 9.0, 8_000)).float()[
         None
     ]  # blocks of the reader last four seconds
     once = fake_nets.separate_in_blocks(extractor.start(8_000, 1), mixture, [mixture.shape[-1]])
@@ -501,7 +501,9 @@ def test_a_missing_device_is_refused() -> None:
 @pytest.fixture(scope="module")
 def stems() -> tuple[Waveform, Waveform]:
     """A mixture and its vocals, ``(2, time)``, at 44.1 kHz."""
-    parts = {name: torch.from_numpy(part.T / 32_768).float() for name, part in synthetic_songs.song(4, 3.0).items()}
+    parts = {
+        name: torch.from_numpy(part.T / 32_768).float() for name, part in synthetic_songs.make_song(4, 3.0).items()
+    }
     return torch.stack(list(parts.values())).sum(dim=0), parts["vocals"]
 
 

@@ -18,14 +18,14 @@ ARTISTS = ("Ada", "Ada", "Brahe", "Curie", "Dirac", "Euler")  # two songs of the
 SINGERS = ("abjones", "amy", "bobon", "davidson")
 
 
-def tone(hz: float, seconds: float, rate: int) -> Array:
+def make_tone(hz: float, seconds: float, rate: int) -> Array:
     """Make a steady voice-like tone, ``(2, time)``: a fundamental and six softer partials."""
     seconds_at = np.arange(round(seconds * rate)) / rate
     wave = sum(np.sin(2 * np.pi * hz * partial * seconds_at) / partial for partial in range(1, 8))
     return np.stack([wave, wave]).astype(np.float32)
 
 
-def voice(seed: int, seconds: float, rate: int) -> Array:
+def make_voice(seed: int, seconds: float, rate: int) -> Array:
     """Make a sung line, ``(time,)``: six harmonics with vibrato, in syllables with pauses between them."""
     rng = np.random.default_rng([seed, 1])
     seconds_at = np.arange(round(seconds * rate)) / rate
@@ -37,7 +37,7 @@ def voice(seed: int, seconds: float, rate: int) -> Array:
     return 0.12 * syllable * tone
 
 
-def backing(seed: int, seconds: float, rate: int) -> dict[str, Array]:
+def make_backing(seed: int, seconds: float, rate: int) -> dict[str, Array]:
     """Make bass, drums and other, ``(time,)`` each: a low tone, noise bursts and held chords."""
     rng = np.random.default_rng([seed, 2])
     seconds_at = np.arange(round(seconds * rate)) / rate
@@ -51,9 +51,9 @@ def backing(seed: int, seconds: float, rate: int) -> dict[str, Array]:
     }
 
 
-def song(seed: int, seconds: float = 3.0, rate: int = 44_100) -> dict[str, Integers]:
+def make_song(seed: int, seconds: float = 3.0, rate: int = 44_100) -> dict[str, Integers]:
     """Make four stems, ``(time, channel)``, 16-bit stereo, each at its own position between left and right."""
-    stems = {**backing(seed, seconds, rate), "vocals": voice(seed, seconds, rate)}
+    stems = {**make_backing(seed, seconds, rate), "vocals": make_voice(seed, seconds, rate)}
     places = {"bass": (1.0, 1.0), "drums": (0.9, 0.7), "other": (0.6, 1.0), "vocals": (1.0, 0.95)}
     return {name: to_pcm(np.stack([samples * g for g in places[name]], 1)) for name, samples in stems.items()}
 
@@ -81,7 +81,7 @@ def write_dsd100(root: Path, dev: int = 6, test: int = 2, seconds: float = 3.0) 
         split = "Test" if number <= test else "Dev"
         artist = f"Artist {number}" if number <= test else ARTISTS[(number - test - 1) % len(ARTISTS)]
         name = f"{number:03d} - {artist} - Song {number}"
-        stems = song(number, seconds)
+        stems = make_song(number, seconds)
         for stem, samples in stems.items():
             write(root / "Sources" / split / name / f"{stem}.wav", samples, 44_100)
         write(root / "Mixtures" / split / name / "mixture.wav", sum(stems.values()), 44_100)
@@ -93,8 +93,8 @@ def write_mir1k(root: Path, clips: int = 2, seconds: float = 3.0) -> Path:
     for number, singer in enumerate(SINGERS):
         for clip in range(1, clips + 1):
             seed = 100 + 10 * number + clip
-            left = sum(backing(seed, seconds, 16_000).values())
-            right = voice(seed, seconds, 16_000)
+            left = sum(make_backing(seed, seconds, 16_000).values())
+            right = make_voice(seed, seconds, 16_000)
             path = root / "Wavfile" / f"{singer}_{number + 1}_{clip:02d}.wav"
             write(path, to_pcm(np.stack([left, right], 1)), 16_000)
     return root
@@ -103,7 +103,7 @@ def write_mir1k(root: Path, clips: int = 2, seconds: float = 3.0) -> Path:
 def write_stems(root: Path, songs: int = 3, seconds: float = 3.0) -> Path:
     """Write songs with stems; every second one has three stems and a mixture instead of an accompaniment."""
     for number in range(1, songs + 1):
-        stems = song(200 + number, seconds)
+        stems = make_song(200 + number, seconds)
         vocals = stems.pop("vocals")
         folder = root / f"Band {number} - Song {number}"
         write(folder / "vocals.wav", vocals, 44_100)

@@ -215,7 +215,7 @@ def test_without_validation_the_last_weights_are_kept(dsd100_root: Path, tmp_pat
 
 def test_validation_songs_without_vocals_still_yield_weights_and_a_log(tmp_path: Path) -> None:
     for number in (1, 2):
-        stems = synthetic_songs.song(number)
+        stems = synthetic_songs.make_song(number)
         if number == 2:  # the held-out one: only a click, far below the accompaniment
             stems["vocals"][:] = 0
             stems["vocals"][40_000] = 200

@@ -16,7 +16,6 @@ from vocalsep.extraction import Extractor, StreamingSeparator
 from vocalsep.features import FrontEnd, Linear, LogMel
 from vocalsep.shapes import Waveform
 
-
 # cutting
 
 

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
-from typing import Any
 
 import fake_nets
 import numpy as np
@@ -11,7 +9,7 @@ import pytest
 import soundfile
 import synthetic_songs
 import torch
-from command_line import list_files, read_error, read_misuse, run, run_python
+from command_line import list_files, read_error, read_misuse, read_objects, run, run_python
 
 import vocalsep
 from vocalsep import audio, weights
@@ -130,16 +128,12 @@ def test_the_same_song_gives_the_same_file(songs: Path, model: Path, tmp_path: P
 # results
 
 
-def objects(text: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in text.splitlines()]
-
-
 def test_json_is_one_object_for_each_song(songs: Path, model: Path, tmp_path: Path) -> None:
     write(songs / "other.wav", samples=12_000)
     given = [songs / "song.wav", songs / "other.wav"]
     result = run("extract", *given, "-m", model, "-o", tmp_path / "out", "--json")
     assert result.exit_code == 0
-    reports = objects(result.stdout)
+    reports = read_objects(result.stdout)
     assert [each["input"] for each in reports] == [str(song) for song in given]
     assert [each["audio_seconds"] for each in reports] == [0.75, 1.5]
     for each in reports:
@@ -157,7 +151,7 @@ def test_json_names_the_accompaniment_and_letters_as_they_are(songs: Path, model
     result = run(
         "extract", song, "-m", model, "-o", tmp_path / "v.wav", "--accompaniment", tmp_path / "a.wav", "--json"
     )
-    (report,) = objects(result.stdout)
+    (report,) = read_objects(result.stdout)
     assert report["input"] == str(song)
     assert "Grün 歌" in result.stdout
     assert report["outputs"] == {"vocals": str(tmp_path / "v.wav"), "accompaniment": str(tmp_path / "a.wav")}
@@ -187,7 +181,7 @@ def test_a_process_prints_only_results_on_stdout_and_continues_after_a_bad_song(
     good = [write(songs / f"{number}.wav") for number in (1, 2)]
     done = run_python("-m", "vocalsep", "extract", good[0], broken, good[1], "-m", model, "--json", "-q")
     assert done.returncode == 1
-    assert [each["input"] for each in objects(done.stdout)] == [str(song) for song in good]
+    assert [each["input"] for each in read_objects(done.stdout)] == [str(song) for song in good]
     assert done.stderr.splitlines() == [f"vocalsep: {broken}: cannot be read to its end ({_reason(done.stderr)})"]
     assert list_files(songs) == ["1.vocals.wav", "1.wav", "2.vocals.wav", "2.wav", "broken.flac", "song.wav"]
 
@@ -218,7 +212,7 @@ def test_voice_and_labels_say_where_someone_sings(songs: Path, tmp_path: Path, m
     monkeypatch.setattr(weights, "load", lambda *_: fake_nets.make_model(Leaks(), fake_nets.SMALL))
     song = half_sung(songs / "song.wav")
     result = run("extract", song, "--labels", "--json")
-    (report,) = objects(result.stdout)
+    (report,) = read_objects(result.stdout)
     assert report["voice"] == [pytest.approx([2, 4], abs=0.1), pytest.approx([6, 7], abs=0.1)]
     assert report["voice_share"] == pytest.approx(3 / 9, abs=0.02)
     assert report["outputs"] == {"vocals": f"{songs}/song.vocals.wav", "labels": f"{songs}/song.labels.txt"}
@@ -301,14 +295,14 @@ def test_samples_beyond_full_scale_are_clamped_and_reported(
     monkeypatch.setattr(weights, "load", lambda *_: fake_nets.constant(0.99, fake_nets.SMALL))
     command = ["extract", loud(songs / "song.wav"), "--json", "--overwrite", "-o"]
     result = run(*command, tmp_path / "v.wav", "--subtype", "pcm16")
-    (report,) = objects(result.stdout)
+    (report,) = read_objects(result.stdout)
     assert result.exit_code == 0
     assert 1_000 < report["clipped_samples"] < 16_000
     assert report["gain_db"] == 0
     lines = f"vocalsep: {songs / 'song.wav'}: {report['clipped_samples']} samples exceeded full scale and were clamped"
     assert result.stderr.startswith(lines)
     assert len(result.stderr.splitlines()) == 1
-    (report,) = objects(run(*command, tmp_path / "v.wav").stdout)  # float holds it
+    (report,) = read_objects(run(*command, tmp_path / "v.wav").stdout)  # float holds it
     assert (report["clipped_samples"], report["gain_db"], report["warnings"]) == (0, 0, [])
 
 
@@ -317,7 +311,7 @@ def test_clip_can_also_scale_the_song_or_fail(songs: Path, tmp_path: Path, monke
     outputs = [tmp_path / "v.wav", tmp_path / "a.wav"]
     command = ["extract", loud(songs / "song.wav"), "-o", outputs[0], "--accompaniment", outputs[1]]
     result = run(*command, "--subtype", "pcm24", "--clip", "scale", "--json")
-    (report,) = objects(result.stdout)
+    (report,) = read_objects(result.stdout)
     assert report["clipped_samples"] == 0
     assert report["gain_db"] == pytest.approx(-1.05, abs=0.1)  # 1.5 * 0.75 = 1.125
     assert f"scaled by {report['gain_db']} dB" in result.stderr
@@ -343,7 +337,7 @@ def test_a_warning_is_printed_once_and_does_no_harm(songs: Path, model: Path, mo
     result = run("extract", songs / "s.mp3", "-m", model, "--json")
     assert result.exit_code == 0
     assert result.stderr == f"vocalsep: {songs / 's.mp3'}: its tags cannot be read (division by zero)\n"
-    assert objects(result.stdout)[0]["warnings"] == [result.stderr.removeprefix("vocalsep: ").strip()]
+    assert read_objects(result.stdout)[0]["warnings"] == [result.stderr.removeprefix("vocalsep: ").strip()]
 
 
 # overwriting

@@ -1,25 +1,27 @@
+"""One song through pipes, or as samples without a header."""
+
 from __future__ import annotations
 
+import functools
 import io
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
+import command_line
 import fake_nets
 import numpy as np
 import pytest
 import soundfile
 import synthetic_songs
 import torch
-from typer.testing import CliRunner, Result
+from command_line import make_environment, read_misuse, read_objects
 
-import vocalsep
 from vocalsep import audio, weights
-from vocalsep.cli import app
 from vocalsep.cli.batch import work
 
+run = functools.partial(command_line.run, "extract")
 RATE = 8_000
 
 
@@ -30,32 +32,18 @@ def song(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _half(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The model answers a half everywhere."""
+    """Make every model answer with a mask of 0.5."""
     monkeypatch.setattr(weights, "load", lambda *_: fake_nets.constant(0.5, fake_nets.SMALL))
-
-
-def run(*arguments: str | Path, stdin: bytes = b"") -> Result:
-    return CliRunner().invoke(app, ["extract", *map(str, arguments)], input=stdin)
 
 
 def process(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "vocalsep", "extract", *map(str, arguments)]
 
 
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(Path(vocalsep.__file__).parents[1])}
-
-
 def sound(content: bytes) -> torch.Tensor:
     with audio.open_song(io.BytesIO(content)) as reader:
         assert isinstance(reader, audio.Stream)
         return torch.cat(list(reader), dim=-1)
-
-
-def misuse(result: Result) -> str:
-    assert result.exit_code == 2, result.output
-    assert result.stdout == ""
-    return " ".join(result.stderr.replace("│", " ").split())
 
 
 def test_wav_goes_in_and_out_and_nothing_else(song: Path) -> None:
@@ -190,7 +178,7 @@ def test_calls_that_make_no_sense_are_misuse(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert expected in misuse(run(*arguments))
+    assert expected in read_misuse(run(*arguments))
     assert not list(tmp_path.iterdir())
 
 
@@ -199,7 +187,7 @@ def test_calls_that_make_no_sense_are_misuse(
 
 def test_a_pipe_reports_its_progress_as_json_lines(song: Path) -> None:
     result = run("-", "-o", "-", "--progress", "json", "--json", stdin=song.read_bytes())
-    events = [json.loads(line) for line in result.stderr.splitlines()]
+    events = read_objects(result.stderr)
     assert (events[0]["event"], events[0]["songs"]) == ("start", 1)
     assert events[1] == {"event": "song", "song": "-", "index": 1, "of": 1, "seconds": None}
     assert {event["event"] for event in events[2:-2]} == {"progress"}
@@ -255,7 +243,7 @@ def test_a_bug_keeps_its_traceback_and_sends_no_sound(song: Path, monkeypatch: p
 def test_it_ends_quietly_when_the_reader_has_gone(model: Path) -> None:
     command = process("-", "-o", "-", "-m", model, "--raw", "8000,1,s16le")
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env=environment(), **pipes) as running:  # type: ignore[call-overload]
+    with subprocess.Popen(command, env=make_environment(), **pipes) as running:  # type: ignore[call-overload]
         running.stdout.close()
         try:
             running.stdin.write(fake_nets.noise(1, 400_000).mul(9_000).short().numpy().tobytes())
@@ -270,7 +258,7 @@ def test_vocals_come_out_before_the_song_has_ended(model: Path) -> None:
     command = process("-", "-o", "-", "-m", model, "--raw", "8000,1,s16le")
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     second = fake_nets.noise(1, RATE).mul(9_000).short().numpy().tobytes()
-    with subprocess.Popen(command, env=environment(), **pipes) as running:  # type: ignore[call-overload]
+    with subprocess.Popen(command, env=make_environment(), **pipes) as running:  # type: ignore[call-overload]
         for _ in range(4):
             running.stdin.write(second)
         running.stdin.flush()

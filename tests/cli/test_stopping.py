@@ -18,11 +18,10 @@ import fake_nets
 import pytest
 import soundfile
 import synthetic_songs
-from typer.testing import CliRunner, Result
+from command_line import make_environment, run
 
-import vocalsep
 from vocalsep import files
-from vocalsep.cli import app, signals
+from vocalsep.cli import signals
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes where Linux lists them")
 
@@ -46,8 +45,7 @@ def music(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def at_work(model: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     """Run the command in a session of its own; yield when one song is done and another has started."""
     command = [sys.executable, "-m", "vocalsep", "extract", "music", "-m", str(model), *OPTIONS, *options]
-    environment = os.environ | {"PYTHONPATH": str(Path(vocalsep.__file__).parents[1])}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": make_environment()}
     with receiving_ctrl_c():
         started = subprocess.Popen(command, start_new_session=True, **pipes)  # type: ignore[call-overload]
     with started as running:
@@ -109,10 +107,6 @@ def whole(music: Path) -> list[Path]:
     return found
 
 
-def run(model: Path, *options: str) -> Result:
-    return CliRunner().invoke(app, ["extract", "music", "-m", str(model), *OPTIONS, *options])
-
-
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("jobs", ["1", "2"])
 @pytest.mark.parametrize("to_all", [False, True], ids=["to one", "to all"])
@@ -146,7 +140,7 @@ def test_the_next_call_completes_one_that_was_killed(music: Path, model: Path, j
     before = {path: path.stat().st_mtime_ns for path in whole(music)}
     assert 2 <= len(before) < 6
     assert parts(out) or jobs == "2"  # worker processes clean up when their parent dies
-    result = run(model, "--skip-existing")
+    result = run("extract", "music", "-m", model, *OPTIONS, "--skip-existing")
     assert result.exit_code == 0, result.output
     for song in SONGS:
         pair = [out / song.replace(".wav", f".{stem}.wav") for stem in ("vocals", "accompaniment")]
@@ -155,7 +149,7 @@ def test_the_next_call_completes_one_that_was_killed(music: Path, model: Path, j
     completed = {path.name: path.read_bytes() for path in out.iterdir()}
     if files.fcntl:
         assert len(completed) == 6, sorted(completed)  # the leftovers of the killed call are gone
-    assert run(model, "--overwrite").exit_code == 0
+    assert run("extract", "music", "-m", model, *OPTIONS, "--overwrite").exit_code == 0
     assert {path.name: path.read_bytes() for path in out.iterdir()} == completed
 
 

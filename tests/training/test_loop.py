@@ -20,7 +20,7 @@ from vocalsep.training.material import Material
 from vocalsep.training.recipes import PoolOptions
 from vocalsep.training.trainer import Trainer
 
-pytestmark = pytest.mark.usefixtures("no_curves")
+pytestmark = pytest.mark.usefixtures("few_norm_batches", "no_curves")
 
 TIMES = ("seconds", "waited", "validated")
 
@@ -42,7 +42,7 @@ def read_checkpoint(run: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def finished(dsd100_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(dsd100_root: Path, tmp_path_factory: pytest.TempPathFactory, few_norm_batches: None) -> Path:
     """The folder of an uninterrupted run of four steps. Do not change it."""
     run = tmp_path_factory.mktemp("runs") / "finished"
     training.fit(make_recipe(dsd100_root), run, device=CPU)

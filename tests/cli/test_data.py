@@ -27,7 +27,7 @@ def test_data_check_names_problems_literally_and_takes_the_root_from_the_environ
     monkeypatch.setenv("VOCALSEP_STEMS", str(tmp_path))
     result = run("data", "check", "--dataset", "stems")
     assert (result.exit_code, result.stderr) == (1, "")
-    assert "problem: Band - [bold] song: vocals but neither" in result.stdout
+    assert "problem: Band - [bold] song: vocals, but neither accompaniment, mixture nor other stems in" in result.stdout
     printed = json.loads(run("data", "check", "--dataset", "stems", "--json").stdout)
     assert printed["root"] == str(tmp_path)
     assert [problem["name"] for problem in printed["problems"]] == ["Band - [bold] song"]

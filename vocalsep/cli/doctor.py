@@ -196,18 +196,18 @@ def _time_bfloat16() -> str:
 def _list_written_formats() -> dict[str, Callable[[], str]]:
     from vocalsep import audio
 
-    return {f".{ending}": functools.partial(_write_and_read, ending) for ending in audio.FORMATS}
+    return {f".{extension}": functools.partial(_write_and_read, extension) for extension in audio.FORMATS}
 
 
-def _write_and_read(ending: str) -> str:
+def _write_and_read(extension: str) -> str:
     from vocalsep import audio
 
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"sound.{ending}"
+        path = Path(folder) / f"sound.{extension}"
         with audio.Writer(path, rate=_RATE, channels=2, subtype="PCM_16") as writer:
             writer.write(_make_sound(_RATE))
         raw = audio.SampleLayout(rate=_RATE, channels=2, subtype="PCM_16")
-        return _read_back(path, raw if ending in ("raw", "pcm") else None)
+        return _read_back(path, raw if extension in ("raw", "pcm") else None)
 
 
 def _list_read_formats() -> dict[str, Callable[[], str]]:

@@ -150,5 +150,5 @@ def test_a_song_needs_a_sample_and_ends_once(random_extractor: Extractor) -> Non
     song = random_extractor.start(8_000, 1)
     song.push(torch.zeros(1, 1))
     song.finish()
-    with pytest.raises(AudioError, match="ends once"):
+    with pytest.raises(AudioError, match="already ended"):
         song.finish()

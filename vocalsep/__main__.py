@@ -1,4 +1,4 @@
-"""``python -m vocalsep`` is the command ``vocalsep``."""
+"""``python -m vocalsep`` runs the same command as ``vocalsep``."""
 
 from vocalsep.cli import main
 

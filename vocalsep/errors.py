@@ -1,6 +1,6 @@
 """The errors that vocalsep raises, with messages that a user can act on.
 
-Every error that is not a bug is a `VocalsepError`. Its message is one line that says what happened, to which thing and
+Every error that is not a bug is a `VocalsepError`. Its message is one line that says what happened, to which thing, and
 what to do. The command line prints that line and continues with the next song. A bug keeps its traceback.
 """
 
@@ -23,11 +23,11 @@ class ConfigError(VocalsepError):
 
 
 class ModelError(VocalsepError):
-    """A model is unknown, damaged or does not fit this version."""
+    """A model is unknown, damaged, or not compatible with this version."""
 
 
 class DatasetError(VocalsepError):
-    """A data set is missing, incomplete or laid out differently."""
+    """A data set is missing or incomplete, or does not have the expected layout."""
 
 
 def describe_unknown(what: str, name: str, known: Iterable[str]) -> str:

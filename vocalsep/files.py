@@ -22,10 +22,10 @@ _SUFFIX = ".part"
 def walk(
     root: Path, *, recursive: bool = True, onerror: Callable[[OSError], object] | None = None
 ) -> Iterator[tuple[Path, list[str]]]:
-    """Walk through a folder and its subfolders, in order of their names.
+    """Walk through a folder and its subfolders, sorted by name.
 
-    Links to folders are followed, but no folder is visited twice, so that circular links end. A folder that can be
-    reached without a link is visited in its own place. Hidden folders are skipped.
+    Links to folders are followed, but no folder is visited twice, so circular links do no harm. A folder that lies
+    inside `root` is visited at its own path, not through a link. Hidden folders are skipped.
 
     Args:
         root: The folder to start from.
@@ -55,8 +55,8 @@ def walk(
 def write_atomically(path: Path) -> Iterator[Path]:
     """Create a temporary file beside `path`, and rename it to `path` when the ``with`` block ends.
 
-    If the block fails, the temporary file is deleted and `path` stays as it was. Temporary files that killed processes
-    left for `path` are deleted first; see `remove_leftovers`.
+    If the block fails, the temporary file is deleted and `path` stays as it was. Temporary files of `path` that
+    killed processes left behind are deleted first; see `remove_leftovers`.
 
     Args:
         path: The file to write or replace. Its folder must exist.
@@ -87,14 +87,14 @@ def remove_leftovers(path: Path) -> None:
     """Delete the temporary files of `path` that killed processes left behind.
 
     A process locks the temporary file that it writes, and loses the lock when it ends, even if it is killed. On systems
-    without locks nothing is deleted.
+    without file locks nothing is deleted.
 
     Args:
         path: The file that the temporary files were written for.
     """
     if fcntl is None:
         return
-    pattern = re.compile(re.escape(_prefix(path)) + "[a-z0-9_]{8}" + re.escape(_SUFFIX))
+    pattern = re.compile(re.escape(_make_prefix(path)) + "[a-z0-9_]{8}" + re.escape(_SUFFIX))
     with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
         for name in [entry.name for entry in entries if pattern.fullmatch(entry.name)]:
             with contextlib.suppress(OSError):
@@ -113,7 +113,7 @@ def _delete_if_abandoned(temporary: Path) -> None:
 def _create_temporary(path: Path) -> tuple[int | None, Path]:
     """Create a temporary file. Return the handle that holds its lock (None on Windows), and its path."""
     while True:
-        handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=_SUFFIX, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=_make_prefix(path), suffix=_SUFFIX, dir=path.parent)
         if fcntl is None:
             os.close(handle)  # Windows cannot rename an open file
             return None, Path(name)
@@ -124,7 +124,7 @@ def _create_temporary(path: Path) -> tuple[int | None, Path]:
         os.close(handle)  # another process deleted the file before it was locked
 
 
-def _prefix(path: Path) -> str:
+def _make_prefix(path: Path) -> str:
     return f".{path.stem[:40]}."
 
 
@@ -145,7 +145,8 @@ def write_text(path: Path, text: str) -> None:
 def dump_json(value: object, *, indent: int | None = None) -> str:
     """Format a value as JSON, without a final newline.
 
-    Letters outside ASCII stay as they are, unless the value holds a file name that is not valid Unicode.
+    Letters outside ASCII stay as they are, unless the value holds a file name that is not valid Unicode: then all
+    of them are escaped.
 
     Raises:
         ValueError: If the value holds NaN or infinity.

@@ -1,7 +1,7 @@
 """Masks: the voice's share of each time-frequency bin.
 
-A mask is a function of seconds and Hz. A net estimates it on its own grid, and `project` carries it to the grid on
-which the song is filtered: from mel to linear rows, from 16 kHz to 44.1 kHz, from mono to stereo.
+A mask is a function of time and frequency. A net estimates it on its own grid, and `project` maps it to the grid on
+which the song is masked: from mel to linear rows, from 16 kHz to 44.1 kHz, from mono to stereo.
 
 Above the band that a net sees, the mask continues with its mean over the top quarter of that band, frame by frame. A
 net at 16 kHz sees nothing above 8 kHz, but consonants that are loud at 7 kHz are loud at 10 kHz too. Below the net's
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vocalsep.shapes import Mask, Spectrum, Waveform
 
-_TOP = 0.75  # rows above this share of the band give the mask above the band
+_TOP = 0.75  # the mask above the band is the mean of the rows above this share of it
 
 
 def ratio(vocals: Tensor, accompaniment: Tensor) -> Mask:
@@ -28,7 +28,7 @@ def ratio(vocals: Tensor, accompaniment: Tensor) -> Mask:
         accompaniment: Power of the accompaniment, same shape.
 
     Returns:
-        The mask in [0, 1], 0 where both are silent. As a gain it is the Wiener filter.
+        The mask in [0, 1], 0 where both are silent. Applied as a gain, it is the Wiener filter.
     """
     return vocals / (vocals + accompaniment).clamp_min(torch.finfo(vocals.dtype).tiny)
 
@@ -44,16 +44,16 @@ def binary(vocals: Tensor, accompaniment: Tensor) -> Mask:
 
 
 def project(mask: Mask, *, rows_hz: Tensor, to_hz: Tensor, seconds: Tensor, to_seconds: Tensor) -> Mask:
-    """Carry a mask from one time-frequency grid to another by linear interpolation between rows and frames.
+    """Map a mask from one time-frequency grid to another by linear interpolation between rows and frames.
 
     Args:
         mask: ``(..., row, frame)``.
-        rows_hz: Hz of the mask's rows, ``(row,)``, ascending.
-        to_hz: Hz of the rows to return, ``(freq,)``, ascending. The module's docstring says what happens above
-            and below `rows_hz`.
-        seconds: Seconds of the mask's frames, ``(frame,)``, ascending. The mask keeps its value before the first and
-            after the last frame.
-        to_seconds: Seconds of the frames to return, ascending.
+        rows_hz: Frequencies of the mask's rows in Hz, ``(row,)``, ascending.
+        to_hz: Frequencies of the rows to return in Hz, ``(freq,)``, ascending. The module's docstring says what happens
+            above and below `rows_hz`.
+        seconds: Times of the mask's frames in seconds, ``(frame,)``, ascending. Before the first and after the last
+            frame, the mask keeps that frame's value.
+        to_seconds: Times of the frames to return in seconds, ascending.
 
     Returns:
         ``(..., len(to_hz), len(to_seconds))``. Every value is a weighted mean of mask values: a constant mask stays
@@ -68,12 +68,12 @@ def project(mask: Mask, *, rows_hz: Tensor, to_hz: Tensor, seconds: Tensor, to_s
 
 
 def spread(mask: Mask, *, rows_hz: Tensor, to_hz: Tensor) -> Mask:
-    """Carry a mask to other rows, as `project` does, and keep its frames.
+    """Map a mask to other rows, as `project` does, and keep its frames.
 
     Args:
         mask: ``(..., row, frame)``.
-        rows_hz: Hz of the mask's rows, ``(row,)``, ascending.
-        to_hz: Hz of the rows to return, ``(freq,)``, ascending.
+        rows_hz: Frequencies of the mask's rows in Hz, ``(row,)``, ascending.
+        to_hz: Frequencies of the rows to return in Hz, ``(freq,)``, ascending.
 
     Returns:
         ``(..., freq, frame)``.
@@ -89,7 +89,7 @@ def spread(mask: Mask, *, rows_hz: Tensor, to_hz: Tensor) -> Mask:
 
 
 def _interpolate(have: Tensor, want: Tensor) -> tuple[Tensor, Tensor]:
-    """Place each wanted position among those at hand.
+    """Find the given positions between which each wanted position lies.
 
     Returns:
         For each position the index ``i`` to its left and the share ``s``, so that the value there is
@@ -106,8 +106,8 @@ def make_row_matrix(rows_hz: tuple[float, ...], to_hz: tuple[float, ...]) -> Ten
     """Return the matrix of `spread`, ``(freq, row)``. No element is negative, and each row sums to 1.
 
     Args:
-        rows_hz: Hz of the mask's rows, ascending.
-        to_hz: Hz of the rows wanted, ascending.
+        rows_hz: Frequencies of the mask's rows in Hz, ascending.
+        to_hz: Frequencies of the rows wanted in Hz, ascending.
     """
     with torch.inference_mode(False):  # training must be able to use the cached matrix
         have, want = torch.tensor(rows_hz, dtype=torch.float64), torch.tensor(to_hz, dtype=torch.float64)
@@ -125,7 +125,7 @@ def apply(mask: Mask, spectrum: Spectrum) -> Spectrum:
     """Multiply a spectrum by a mask, bin by bin.
 
     Args:
-        mask: ``(..., channel or 1, freq, frame)``. A mask of one channel serves all channels of the spectrum.
+        mask: ``(..., channel or 1, freq, frame)``. A mask with one channel applies to all channels.
         spectrum: The mixture, ``(..., channel, freq, frame)``.
 
     Returns:
@@ -138,12 +138,12 @@ def apply(mask: Mask, spectrum: Spectrum) -> Spectrum:
 def split_mixture(mixture: Waveform, vocals: Waveform) -> tuple[Waveform, Waveform]:
     """Split a mixture into vocals and accompaniment that add up to it exactly.
 
-    The accompaniment is ``a = mixture - vocals``, which may not fit into float32. Therefore the vocals become
-    ``mixture - a``, at most one rounding step away from those given.
+    The accompaniment is ``a = mixture - vocals``, which float32 may have to round. Therefore the vocals
+    become ``mixture - a``, at most one rounding step away from those given.
 
     The float32 sum of the two is the mixture, bit for bit, in two cases: the mixture comes from a fixed-point file of
-    up to 24 bits, or the vocals are not larger than the mixture. Otherwise no pair of float32 numbers may have that
-    sum; it is then off by at most half a rounding step of the vocals.
+    up to 24 bits, or the vocals are not larger than the mixture. Otherwise there may be no pair of float32 numbers
+    with that sum; the sum is then off by at most half a rounding step of the vocals.
 
     Args:
         mixture: ``(..., channel, time)``, float32.

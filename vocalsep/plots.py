@@ -1,4 +1,4 @@
-"""Plots. matplotlib is loaded only when one is drawn, and its global state is left alone."""
+"""Plots. matplotlib is imported only when a plot is drawn, and its global state stays untouched."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DPI = 120
-_NAMED = 60  # beyond this many songs, the axis does not name them
+_NAMED = 60  # with more songs than this, the axis does not name them
 _POINTS = 1_000  # per curve at most; longer curves are averaged down to this
 
 
 def draw_loss_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], path: Path) -> None:
-    """Draw the curves of a training: losses, and below them validation SNR in dB and learning rate where given.
+    """Draw the curves of a training run: losses, and below them validation SNR in dB and learning rate where given.
 
     Args:
         curves: Steps and values of any of "loss", "validation_loss", "validation_snr_db" and "lr".
@@ -47,7 +47,7 @@ def draw_loss_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]
 def draw_score_boxes(scores: Mapping[str, Mapping[str, Sequence[float]]], path: Path, *, title: str) -> None:
     """Draw a box plot for each score, with one box per estimator.
 
-    Boxes span the quartiles, whiskers up to 1.5 times their distance.
+    Boxes span the quartiles. Whiskers reach up to 1.5 times the interquartile range beyond them.
 
     Args:
         scores: For each score and each estimator, the finite values of all tracks; an empty list leaves a gap.
@@ -102,7 +102,7 @@ def draw_scores_by_song(
 
 
 def _smooth(steps: Sequence[float], values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Average a curve over equal stretches, to `_POINTS` points at most; NaN and infinity are left out."""
+    """Average a curve down to at most `_POINTS` points, and leave out NaN and infinity."""
     x, y = np.asarray(steps, float), np.asarray(values, float)
     x, y = x[np.isfinite(y)], y[np.isfinite(y)]
     length = max(1, -(-len(x) // _POINTS))

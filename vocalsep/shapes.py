@@ -1,4 +1,4 @@
-"""Names for the arrays that travel through the package, and what their axes mean.
+"""Names for the arrays that the package works with, and what their axes mean.
 
 Axes always come in the order ``batch, channel, freq, frame`` on a time-frequency grid and ``batch, channel, time`` for
 sound. Leading axes may be missing. The last axis is always time or frame.
@@ -23,7 +23,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 Array: TypeAlias = npt.NDArray[np.floating]
-"""Real sound or levels as a numpy array, in code that works without torch; axes as for tensors."""
+"""Real sound or levels as a numpy array, in code that does not use torch; axes as for tensors."""
 
 Waveform: TypeAlias = Tensor
 """Real sound, ``(..., channel, time)``, linear amplitude, full scale 1."""

@@ -11,7 +11,7 @@ short-time Fourier transform", 1984, eq. 6), where ``x_t`` is the inverse FFT of
     x[n] = sum_t w_t[n] x_t[n]  /  sum_t w_t[n]^2
 
 `forward` and `inverse` push everything at once through the streaming forms `Analysis` and `Synthesis`. There is no
-other implementation, so the way a signal is cut into blocks changes the result by rounding at most.
+other implementation, so the way a signal is cut into blocks changes the result by rounding errors at most.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class Grid:
     def at_rate(self, rate: int) -> Grid:
         """Return the grid at another sample rate whose rows and columns lie at (nearly) the same Hz and seconds.
 
-        The hop becomes the nearest even length with a fast FFT. A grid whose hop is such a length is returned
-        unchanged at its own rate.
+        The hop becomes the nearest even length with a fast FFT. At its own rate, a grid whose hop already is such a
+        length is returned unchanged.
 
         Args:
             rate: Sample rate in Hz.
@@ -99,7 +99,7 @@ def next_fast_length(length: int, *, multiple_of: int = 2) -> int:
 
     Args:
         length: In samples, at least 1.
-        multiple_of: The result is a multiple of this, itself a fast length.
+        multiple_of: The result is a multiple of this, which must be a fast length itself.
     """
     return multiple_of * int(scipy.fft.next_fast_len(-(-length // multiple_of), real=True))
 
@@ -179,7 +179,7 @@ class Synthesis:
         self._window = grid.make_window()
         self._sum: Tensor | None = None  # sum_t w_t x_t of the next samples so far, (..., channel, n_fft - hop)
         self._weight = torch.zeros(grid.n_fft - grid.hop)  # sum_t w_t^2 of the same samples
-        self._skip = grid.n_fft // 2  # samples before the signal's first that are still to be dropped
+        self._skip = grid.n_fft // 2  # samples before the start of the signal that are still to be dropped
 
     def push(self, spectrum: Spectrum) -> Waveform:
         """Take the next frames and return all samples that are complete.
@@ -205,7 +205,7 @@ class Synthesis:
         return self._divide(total[..., :done], weight[:done])
 
     def finish(self) -> Waveform:
-        """Return the remaining samples. They may run past the signal's end, where the caller has to cut them.
+        """Return the remaining samples. They may run past the signal's end, so the caller must cut them there.
 
         Raises:
             ValueError: If no frame was pushed.
@@ -221,7 +221,7 @@ class Synthesis:
 
 
 def _overlap_add(frames: Tensor, hop: int, carried: Tensor) -> Tensor:
-    """Add ``(..., frame, n_fft)`` frames, each `hop` later than the one before, onto the sum `carried` over."""
+    """Overlap-add ``(..., frame, n_fft)`` frames, and add the sum `carried` over from earlier frames."""
     *lead, count, n_fft = frames.shape
     parts = n_fft // hop
     split = frames.reshape(*lead, count, parts, hop)

@@ -5,7 +5,7 @@ and licence. Nothing is unpickled.
 
 Published models are in the folder ``models``, each beside its card ``<model>.md``. The card's list of facts holds the
 file's SHA-256, and loading verifies the file against it. Any other file is verified against the SHA-256 of its tensors
-in its own metadata, which finds damage but not malice. Older files without that SHA-256 load unverified.
+in its own metadata, which detects damage but not tampering. Older files without that SHA-256 load unverified.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def read_card(name: str, folder: Path | None = None) -> Card:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ModelError(f"model {name!r} has no card {path.name}; install vocalsep again") from error
+        raise ModelError(f"model {name!r} has no card {path.name}; reinstall vocalsep") from error
     facts = {key.lower(): value for key, value in re.findall(r"^- \*\*(.+?)\*\*: (.+)$", text, re.MULTILINE)}
     return Card(name=name, text=text, facts=facts)
 
@@ -159,11 +159,12 @@ def load(name: str = DEFAULT_MODEL, folder: Path | None = None) -> Model:
     """Load a model.
 
     Args:
-        name: Name of a published model, or path of a weights file, which must end in ``.safetensors``.
+        name: Name of a published model, or the path of a weights file, which must end in ``.safetensors``.
         folder: Folder of the published models; `find_models_folder` by default.
 
     Raises:
-        ModelError: If the model is unknown, damaged, does not match its card, or does not fit this version.
+        ModelError: If the model is unknown, damaged, does not match its card, or is not compatible with
+            this version.
     """
     if name.endswith(SUFFIX):
         path = Path(name)
@@ -173,9 +174,7 @@ def load(name: str = DEFAULT_MODEL, folder: Path | None = None) -> Model:
         path = _find_weights_file(name, folder)
         stated = read_card(name, folder).facts.get("sha-256", "").strip("`")
         if hash_file(path) != stated:
-            raise ModelError(
-                f"model {name!r}: the weights file does not match its card's SHA-256; install vocalsep again"
-            )
+            raise ModelError(f"model {name!r}: the weights file does not match its card's SHA-256; reinstall vocalsep")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {})["vocalsep"])
@@ -202,7 +201,9 @@ def _build_model(name: str, metadata: dict[str, Any], state: dict[str, Tensor]) 
         front_end = config.build(kind, metadata["front_end"], "front_end")
         net.load_state_dict({key: _widen(tensor) for key, tensor in state.items()})
     except (ConfigError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise ModelError(f"model {name!r}: does not fit this version of vocalsep ({_shorten(error)})") from error
+        raise ModelError(
+            f"model {name!r}: is not compatible with this version of vocalsep ({_shorten(error)})"
+        ) from error
     consumed = ("format", "net", "options", "front_end_kind", "front_end", "tensors")
     rest = {key: value for key, value in metadata.items() if key not in consumed}
     return Model(name=name, net=net.eval().requires_grad_(False), front_end=front_end, metadata=rest)

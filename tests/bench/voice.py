@@ -6,9 +6,9 @@ The songs are those of DSD100 Dev. A frame has a voice if the vocals (RMS over 4
 mixture and at most 40 dB below their own loudest frame. Pauses of up to 0.3 s count as voice, as they do in segments.
 "found" is the share of these frames that lie in segments, "wrong" the share of all other frames that do.
 
-INSTRUMENTALS is a folder of folders of recordings without a voice, as for leaks.py. The table has the share of them
-that is taken for voice, and the level of their vocals relative to the song, without and with the gate. The script uses
-the first 12 s of two recordings in each folder.
+INSTRUMENTALS is a folder of folders of recordings without a voice, as for leaks.py. The table has the share of their
+length that is taken for voice, and the level of their vocals relative to the song, without and with the gate. The
+script uses the first 12 s of two recordings in each folder.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--model", nargs="+", default=[weights.DEFAULT_MODEL])
     parser.add_argument("--limit", type=int, default=50)
     options = parser.parse_args()
-    print("| model | songs | found | wrong | instrumentals taken for voice | their vocals, dB | with the gate, dB |")
+    print("| model | songs | found | wrong | voice found in instrumentals | their vocals, dB | with the gate, dB |")
     print("|---|---|---|---|---|---|---|")
     for name in options.model:
         model = weights.load(name)

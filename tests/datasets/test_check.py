@@ -67,12 +67,12 @@ def test_every_problem_is_listed_by_name(root: Path) -> None:
     expected = {
         one: "vocals.wav: not an audio file",
         two: "drums.wav: silent (all samples are zero)",
-        three: "different lengths: bass.wav has 0.30 s",
-        four: "different rates: ",
+        three: "different lengths: bass.wav lasts 0.30 s",
+        four: "different sample rates: ",
         five: "missing stems: other in",
         six: "the recording is empty",
         last: "no such file",
-        first: "has 48000 Hz; expected 44100 Hz",
+        first: "sample rate is 48000 Hz; expected 44100 Hz",
     }
     assert set(found) == {song.name for song in expected}
     for song in set(expected) - {two, three, first}:

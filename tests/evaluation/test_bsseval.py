@@ -171,7 +171,7 @@ def test_inputs_are_not_changed() -> None:
 
 def test_wrong_shapes_are_refused() -> None:
     references, estimates = make_scene()
-    with pytest.raises(ValueError, match="expected at least the 512"):
+    with pytest.raises(ValueError, match="expected at least 512"):
         BssEval(references, 511)
     with pytest.raises(ValueError, match=r"expected \(source, channel, time\)"):
         BssEval(references[0], WINDOW)

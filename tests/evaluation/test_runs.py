@@ -154,7 +154,7 @@ def test_problems_are_returned_and_the_rest_is_scored(dsd100_root: Path, tmp_pat
     assert messages[1] == "other: unmatched.wav: belongs to no track of the data set"
     assert "stems of" in messages[2]
     assert messages[3].startswith(f"{second.name}, other: ")
-    assert messages[3].endswith("132293 samples; expected 132300, as the references have")
+    assert messages[3].endswith("132293 samples; expected 132300, like the references")
 
 
 def test_a_model_is_not_scored_on_what_it_was_trained_on(stems_root: Path, dsd100_root: Path, tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_views_give_the_same_parts_as_copies() -> None:
 @pytest.mark.parametrize(
     ("samples", "rate", "expected"),
     [
-        (np.zeros(0), 8_000, "samples of shape (0,); expected (time,) or (channel, time), neither empty"),
+        (np.zeros(0), 8_000, "samples of shape (0,); expected (time,) or (channel, time), at least one sample"),
         (np.zeros((1, 2, 10)), 8_000, "samples of shape (1, 2, 10); expected"),
         (torch.tensor(0.5), 8_000, "samples of shape (); expected"),
         (np.zeros((5_000, 2)), 8_000, "samples of 5000 channels; expected (channel, time): transpose the array"),

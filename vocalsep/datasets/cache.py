@@ -19,8 +19,8 @@ from vocalsep.shapes import Array
 def find_cache_folder() -> Path:
     """Return the folder of decoded tracks: ``VOCALSEP_CACHE``, or else the user's cache folder.
 
-    A cache that an earlier version left in ``~/.cache/vocalsep`` is used where it is: on Windows and macOS, caches
-    belong elsewhere.
+    If an earlier version left a cache in ``~/.cache/vocalsep``, vocalsep keeps using it, even on Windows and macOS,
+    where new caches go elsewhere.
     """
     named = os.environ.get("VOCALSEP_CACHE")
     if named:
@@ -43,7 +43,7 @@ class DecodedTrack:
 
 
 def decode(track: Track, rate: int, channels: int, folder: Path | None = None) -> DecodedTrack:
-    """Open a track in the cache, after decoding it into the cache if it is not there yet.
+    """Open a track in the cache. If it is not there yet, decode it first.
 
     Args:
         track: The track.

@@ -1,4 +1,4 @@
-"""Check whether a data set is complete and sound: read every file to its end, block by block, and list every problem.
+"""Check whether a data set is complete and intact: read every file to its end in blocks, and list every problem.
 
 `check_dataset` goes through the splits of a data set, `check_track` through the files of a track.
 """
@@ -34,12 +34,12 @@ Rounding to 16 bits leaves -60 dB or less; a gain that is off by 0.1 dB leaves -
 """
 LABEL_TOLERANCE_SECONDS = 0.5
 EXACT_DB = -200.0
-"""Stands for no residual at all."""
+"""The level that stands for no residual at all."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrackCheck:
-    """What the check of one track found.
+    """The result of checking one track.
 
     Attributes:
         name: Name of the track.
@@ -70,7 +70,7 @@ class TrackCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class Totals:
-    """What the check of one split found.
+    """The result of checking one split.
 
     Attributes:
         split: Name of the split.
@@ -103,7 +103,7 @@ class Totals:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetCheck:
-    """What the check of a data set found.
+    """The result of checking a data set.
 
     Attributes:
         dataset: A key of `SPLITS`.
@@ -111,7 +111,7 @@ class DatasetCheck:
         totals: One entry per split.
         tracks: All tracks.
         problems: Everything that is wrong, with the name of the track or file.
-        notes: What the complete data set has and this copy lacks, which is not wrong.
+        notes: What the complete data set has and this copy lacks. These are not problems.
     """
 
     dataset: str
@@ -134,10 +134,10 @@ def check_dataset(
     Args:
         dataset: A key of `SPLITS`.
         root: Its folder.
-        progress: Called before each track with its name, the number of tracks done, and the number of all tracks.
+        progress: Called before each track with its name, the number of tracks done, and the total number.
 
     Raises:
-        DatasetError: If the folder has another layout, so that there is nothing to check.
+        DatasetError: If the folder does not have the data set's layout, so that there is nothing to check.
     """
     listings, notes = _list_splits(dataset, root)
     count = sum(len(listing.tracks) for listing in listings)
@@ -166,7 +166,7 @@ def check_dataset(
         root=str(root),
         totals=tuple(all_totals),
         tracks=tuple(tracks),
-        problems=tuple(dict.fromkeys(problems)),  # a file that belongs to no split is a problem of every split
+        problems=tuple(dict.fromkeys(problems)),  # a file that belongs to no split is listed with every split
         notes=tuple(notes),
     )
 
@@ -268,7 +268,7 @@ class _File:
         return self.samples / self.rate
 
     def read_blocks(self) -> Iterator[Waveform]:
-        """Yield the blocks of the file. An error ends them and becomes the file's problem."""
+        """Yield the blocks of the file. Stop at an error, and keep it as the file's problem."""
         try:
             with audio.Reader(self.path) as reader:
                 self.rate, self.peaks = reader.rate, [0.0] * reader.channels
@@ -290,7 +290,7 @@ class _File:
 
 
 def _check_levels(sources: dict[Source, None], files: dict[Path, _File]) -> Iterator[str]:
-    """Report missing channels and silence. A source that is subtracted is also listed with a positive weight."""
+    """Report missing channels and silence. Skip subtracted sources: each is also listed with a positive weight."""
     for source in sources:
         file = files[source.path]
         if file.problem or source.weight < 0:
@@ -312,13 +312,13 @@ def _check_lengths_and_rates(files: list[_File], rate: int | None) -> Iterator[s
     short, long = min(files, key=lambda file: file.seconds), max(files, key=lambda file: file.seconds)
     if long.seconds - short.seconds > TOLERANCE_SECONDS:
         yield (
-            f"different lengths: {short.path.name} has {short.seconds:.2f} s, {long.path.name} has {long.seconds:.2f} s"
+            f"different lengths: {short.path.name} lasts {short.seconds:.2f} s, {long.path.name} {long.seconds:.2f} s"
         )
     rates = sorted({file.rate for file in files})
     if len(rates) > 1:
-        yield f"different rates: {', '.join(f'{file.path.name} {file.rate} Hz' for file in files)}"
+        yield f"different sample rates: {', '.join(f'{file.path.name} {file.rate} Hz' for file in files)}"
     elif rate and rates[0] != rate:
-        yield f"has {rates[0]} Hz; expected {rate} Hz"
+        yield f"sample rate is {rates[0]} Hz; expected {rate} Hz"
 
 
 def _check_labels(track: Track, seconds: float) -> Iterator[str]:

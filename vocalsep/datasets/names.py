@@ -1,6 +1,6 @@
-"""What the name of a file or folder says: artist and song, and whether two names mean the same.
+"""Find artist and song in the names of files and folders, and normalise names to compare them.
 
-A module of its own, because layouts, hold-out and the guard against leaks must all read names alike.
+This is a module of its own because layouts, hold-out and the guard against leaks must all read names the same way.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ _STEMS = ("vocals", "accompaniment", "mixture")
 def parse_name(name: str) -> tuple[str, str]:
     """Return the artist and the song of ``Artist - Title`` or ``NNN - Artist - Title``.
 
-    The artist comes without guests ("feat. ..."). A name of any other form is both artist and song.
+    Guests of the artist ("feat. ...") are left out. A name of any other form is both artist and song.
     """
     song = _NUMBER.sub("", name, count=1)
     return _GUESTS.sub("", song.split(" - ")[0]).strip(), song
 
 
 def parse_path(path: Path, root: Path) -> tuple[str, str]:
-    """Return the artist and the song of a recording below a folder.
+    """Return the artist and the song of a recording in a folder or one of its subfolders.
 
     A file named after a stem, such as ``vocals.wav``, takes the name of its folder. Recordings without an artist in
-    their name count as one artist's if they share a folder.
+    their names count as the same artist's if they share a folder.
     """
     named_after_stem = path.parent != root and path.stem.lower() in _STEMS
     artist, song = parse_name(path.parent.name if named_after_stem else path.stem)

@@ -92,7 +92,7 @@ def report_bad_tracks(lines: Sequence[str], *, skip: bool, report: Callable[[str
         report: Receives one line if `skip` is true.
 
     Raises:
-        DatasetError: If there are bad tracks and `skip` is false; names the first ten.
+        DatasetError: If there are bad tracks and `skip` is false. The message names the first ten.
     """
     if not lines:
         return

@@ -1,4 +1,4 @@
-"""What to train on and what to validate on, and the guard that keeps the two apart."""
+"""Split data sets into training and validation, and refuse songs or singers that are in both."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TRAINING_SPLITS = {
 _NAMES_SHOWN = 10
 
 Heard = Mapping[str, Collection[str]]
-"""The "songs" and "singers" that a net was trained on, by names that `collect_heard` has normalised."""
+"""The "songs" and "singers" that a net was trained on, as names normalised by `collect_heard`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ def expand_root(root: str, layout: str) -> Path:
     """Return the folder that a recipe names, with ``$NAME`` and ``~`` expanded.
 
     Args:
-        root: The folder, as the recipe has it.
+        root: The folder, as the recipe writes it.
         layout: Layout of the pool, for messages.
 
     Raises:
@@ -75,11 +75,11 @@ def split_dataset(layout: str, root: Path, split: str = "", every: int = 0, voca
         root: Its folder.
         split: One of the layout's splits; empty for its default.
         every: Hold out every Nth artist, or every Nth song if there are fewer artists; 0 holds out nothing. The split
-            "drnn" holds out its own validation clips for any other value.
+            "drnn" holds out its own validation clips for any value but 0.
         vocals: For "teacher", the folder of the teacher's vocals; `root` by default.
 
     Raises:
-        DatasetError: If the folder has another layout, or there is no such split.
+        DatasetError: If the folder does not have this layout, or there is no such split.
     """
     split = split or next(iter(TRAINING_SPLITS[layout]))
     if split not in TRAINING_SPLITS[layout]:
@@ -104,8 +104,8 @@ def split_dataset(layout: str, root: Path, split: str = "", every: int = 0, voca
 def hold_out(tracks: Iterable[Track], every: int) -> tuple[list[Track], list[Track], bool]:
     """Split tracks into training and validation, and keep each artist or singer on one side.
 
-    With fewer artists than `every`, songs are held out in place of artists; with fewer songs than that, the last song,
-    if there are two.
+    If there are fewer artists than `every`, songs are held out instead of artists. If there are fewer songs too, only
+    the last song is held out, and none if there is only one.
 
     Args:
         tracks: The tracks of a training set.
@@ -136,8 +136,9 @@ def refuse_leaks(
 ) -> None:
     """Refuse to validate or test on anything that is trained on.
 
-    Two tracks are the same song if they share a file or a name, in whatever data set. Names are compared without case,
-    punctuation and leading numbers; a name without letters identifies nothing. The same holds for singers and artists.
+    Two tracks are the same song if they share a file or a name, even across data sets. Names are compared without case,
+    punctuation and leading numbers; a name without letters identifies nothing. Names of singers and artists are
+    compared in the same way.
 
     Args:
         training: Tracks to train on.
@@ -147,7 +148,7 @@ def refuse_leaks(
         before: What the net was trained on earlier.
 
     Raises:
-        DatasetError: If there is a leak; names the tracks.
+        DatasetError: If there is a leak. The message names the tracks.
     """
     training, held = list(training), list(held)
     heard = collect_heard(training, before)

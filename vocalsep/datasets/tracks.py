@@ -1,7 +1,7 @@
 """Tracks: songs with their stems.
 
 A track knows which files, or which channels of a file, add up to its vocals and to its accompaniment. Either may be
-missing: a lone voice or an instrumental is a track too, and serves for remixing. The modules in `layouts` turn the
+missing: a lone voice or an instrumental is a track too, which training can remix. The modules in `layouts` turn the
 folders of a data set into tracks.
 """
 
@@ -17,7 +17,7 @@ from vocalsep import audio
 from vocalsep.errors import AudioError, DatasetError
 from vocalsep.shapes import Waveform
 
-TOLERANCE_SECONDS = 0.1  # stems of one song may differ in length by this much; the shortest decides
+TOLERANCE_SECONDS = 0.1  # stems of one song may differ in length by this much; all are cut to the shortest
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ class Track:
     Attributes:
         name: Unique within the data set.
         group: The artist or singer; tracks of one group are never split between training and validation.
-        song: Name of the song, by which other data sets may know it too; empty if it is `name`.
+        song: Name of the song, to recognise it in other data sets; empty if it equals `name`.
         vocals: Sources that sum to the vocals; empty for an instrumental.
         accompaniment: Sources that sum to the accompaniment; empty for a lone voice.
-        mixture: The released mixture, if the data set has one. Only the check reads it: training and evaluation use
-            the sum of the stems.
+        mixture: The released mixture, if the data set has one. Only `datasets.check` reads it: training and evaluation
+            use the sum of the stems.
         pitch: File with the pitch of the voice for every frame, if any; see `mir1k.read_labels`.
         voicing: File that marks the frames with a voice, if any.
     """
@@ -91,7 +91,8 @@ class Track:
 
         Args:
             rate: Sample rate to resample to, Hz.
-            channels: Channel count to return; mono is copied to all channels, other counts are averaged.
+            channels: Channel count to return. A recording with another count is averaged to mono, then copied to all
+                channels.
 
         Returns:
             ``vocals`` and ``accompaniment`` where the track has them, ``(channel, time)`` of equal length.
@@ -167,7 +168,7 @@ def make_listing(
     """Make a listing, and refuse an empty one.
 
     Raises:
-        DatasetError: If there are neither tracks nor problems; names `folder`.
+        DatasetError: If there are neither tracks nor problems. The message names `folder`.
     """
     found = Listing(tracks=tuple(tracks), problems=tuple(problems), split=split, shares_singers=shares_singers)
     if not found.tracks and not found.problems:

@@ -1,4 +1,4 @@
-"""BSS Eval: split an estimate into its source, other sources, and what is neither.
+"""BSS Eval: split an estimate into its own source, the other sources, and what belongs to neither.
 
 Every estimate is projected onto the references, filtered with 512 taps. The filters are fitted to the whole song
 (Vincent, Gribonval and Fevotte, "Performance measurement in blind audio source separation", 2006):
@@ -15,11 +15,12 @@ Two versions score these parts:
   up to 512 taps on the estimate do not count as errors.
 
 The results equal those of museval and mir_eval, but take less time. Correlations are summed over frames in the
-frequency domain and factored once for all estimates of a song. Energies are taken from spectra (Parseval), so nothing
-is transformed back.
+frequency domain, and their matrices are factored once for all estimates of a song. Energies are taken from spectra
+(Parseval), so nothing is transformed back.
 
-A reference without any energy in some band, such as a lossy file decoded to float above its bandwidth, leaves the
-filters there to rounding errors. Version 4 is then noise, in museval too. Round such references to 16 bits first.
+Where a reference has no energy in some band, its filters are fitted to rounding errors. An example is a lossy file
+decoded to float, above its bandwidth. The scores of version 4 are then meaningless, in museval too. Round such
+references to 16 bits first.
 
 A signal is silent where its channels sum to 0 at each sample (museval's rule). Frames in which a reference or an
 estimate is silent score NaN for all sources. If one is silent throughout, every score is NaN; museval and mir_eval
@@ -37,7 +38,7 @@ from vocalsep.evaluation.metrics import to_decibels
 from vocalsep.stft import next_fast_length
 
 TAPS = 512
-_FRAMES = 2  # transformed at once; more do not fit into the cache of the processor
+_FRAMES = 2  # frames transformed at once; more do not fit into the processor's cache
 
 
 class Ratios(NamedTuple):
@@ -61,8 +62,8 @@ class BssEval:
 
     Args:
         references: The true sources, ``(source, channel, time)``.
-        window: Samples per frame of version 4, at least `taps`. Frames do not overlap. A shorter rest at the end is
-            left out, unless the whole song is shorter than a frame.
+        window: Samples per frame of version 4, at least `taps`. Frames do not overlap. A shorter remainder at the
+            end is left out, unless the whole song is shorter than a frame.
         taps: Length of the distortion filters.
 
     Raises:
@@ -73,7 +74,7 @@ class BssEval:
         if references.ndim != 3 or 0 in references.shape:
             raise ValueError(f"references of shape {tuple(references.shape)}; expected (source, channel, time)")
         if window < taps:
-            raise ValueError(f"frames of {window} samples; expected at least the {taps} of the filters")
+            raise ValueError(f"frames of {window} samples; expected at least {taps}, the length of the filters")
         self._shape, self._taps = references.shape, taps
         self._window = min(window, references.shape[-1])
         self._size = next_fast_length(self._window + taps - 1)
@@ -126,7 +127,7 @@ class BssEval:
         return framewise, _Energies(*(e.sum(dim=-1) + o for e, o in zip(framewise, overlap, strict=True)))
 
     def _compute_overlap(self, estimates: Tensor, filters: _Filters) -> list[Tensor]:
-        """Return what the sum over frames misses of the whole song's energies, ``(source,)`` each.
+        """Return the part of the whole song's energies that the sum over frames misses, ``(source,)`` each.
 
         Filtered frames reach into the next frame, and the product of the two overlapping parts is missing.
         """
@@ -212,7 +213,7 @@ class _Energies(NamedTuple):
     interference: Tensor
     artifacts: Tensor
     error: Tensor  # against the true source
-    unfiltered: Tensor  # against the filtered one
+    unfiltered: Tensor  # against the filtered source
 
     def score_images(self) -> Ratios:
         return Ratios(

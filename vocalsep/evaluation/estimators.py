@@ -1,4 +1,4 @@
-"""What is scored: models, files of other separators, and the lower and upper bounds. Each is one row of a table."""
+"""What is scored: models, files from other separators, and the lower and upper bounds. Each is one row of a table."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class Estimator:
     folder: Path | None = None
 
     def compute_fingerprint(self, track: Track) -> str:
-        """Return a hash that changes when the estimate of a track may change, or the files of the track.
+        """Return a hash that changes when the files of a track change, or when its estimate may change.
 
-        Nothing is separated for it: it depends on options, weights, and sizes and times of files.
+        It covers options, weights, and the sizes and modification times of files. Nothing is separated to compute it.
         """
         parts = [self.kind, self.inversion]
         for source in (*track.vocals, *track.accompaniment):
@@ -100,9 +100,9 @@ def list_estimators(
     grid share its ideal mask.
 
     Args:
-        models: Names or weights files; each is scored with every inversion, mask source and gate.
+        models: Names or weights files; each is scored with every inversion, mask source and gate setting.
         inversions: How to turn the masked spectrogram back into audio.
-        folders: Folders of other separators' files.
+        folders: Folders of files from other separators.
         masks_from: Where clustering models take their masks from; other models are scored once.
         gates: Whether to fade the vocals out where there is no voice.
 
@@ -214,7 +214,7 @@ KINDS: dict[str, Callable[[Estimator, str, Song], Parts]] = {
 
 
 def _find_estimate(folder: Path, track: str, stem: str) -> Path | None:
-    """Return the first that exists of ``TRACK/vocals.*``, ``TRACK.vocals.*`` and, for vocals, ``TRACK.*``."""
+    """Return the first existing file of ``TRACK/STEM.*``, ``TRACK.STEM.*`` and, for vocals, ``TRACK.*``."""
     inside, beside = folder / track / stem, folder / f"{track}.{stem}"
     places = [inside, beside, folder / track] if stem == "vocals" else [inside, beside]
     for place in places:
@@ -241,7 +241,7 @@ def _read_estimate(folder: Path, track: str, stem: str, song: Song) -> Waveform 
     found, expected = (*samples.shape, rate), (*song.vocals.shape, song.rate)
     for have, want, what in zip(found, expected, ("channels", "samples", "Hz"), strict=True):
         if have != want:
-            raise DatasetError(f"{path}: {have} {what}; expected {want}, as the references have")
+            raise DatasetError(f"{path}: {have} {what}; expected {want}, like the references")
     if not torch.isfinite(samples).all():
         raise DatasetError(f"{path}: contains NaN or infinite samples")
     return samples

@@ -23,7 +23,7 @@ def framewise_sdr(reference: Waveform, estimate: Waveform, rate: int, *, window_
 
     ``SDR = 10 log10(sum r^2 / sum (r - e)^2)`` over all channels and samples of a window (Vincent, Gribonval and
     Fevotte, 2006; version 4: Stoter, Liutkus and Ito, "The 2018 signal separation evaluation campaign", 2018). Windows
-    do not overlap. A shorter rest at the end is left out, unless the whole song is shorter than a window.
+    do not overlap. A shorter remainder at the end is left out, unless the whole song is shorter than a window.
 
     Args:
         reference: The true vocals, ``(channel, time)``.
@@ -106,18 +106,18 @@ def gain_ratios(references: Tensor, estimate: Waveform, source: int) -> GainRati
     """
     count = len(references)
     products = torch.zeros(count + 1, count + 1, dtype=torch.float64)
-    for signals in _blocks(references, estimate):
+    for signals in _iterate_blocks(references, estimate):
         products += signals @ signals.T
     if (products.diagonal() == 0).any():
         return GainRatios(*[float("nan")] * 3)
-    parts = torch.zeros(3, count + 1, dtype=torch.float64)  # own, every and the estimate, as sums of signals
+    parts = torch.zeros(3, count + 1, dtype=torch.float64)  # own, every and the estimate, as weights of the signals
     parts[0, source] = products[source, -1] / products[source, source]
     parts[1, :-1] = torch.linalg.lstsq(products[:-1, :-1], products[:-1, -1:], driver="gelsd").solution[:, 0]
     parts[2, -1] = 1
     own, every, made = parts
     wanted = torch.stack([own, made - own, every - own, every, made - every])
     energy = torch.zeros(len(wanted), dtype=torch.float64)
-    for signals in _blocks(references, estimate):
+    for signals in _iterate_blocks(references, estimate):
         energy += (wanted @ signals).square().sum(dim=1)
     ratios = to_decibels(energy[[0, 0, 3]], energy[[1, 2, 4]])
     return GainRatios(*ratios.tolist())
@@ -131,7 +131,7 @@ def iou(estimate: Mask, target: Mask) -> Tensor:
         target: The ideal mask, of the same shape.
 
     Returns:
-        ``(chunk,)``, in [0, 1]; 1 where neither mask has any voice.
+        ``(chunk,)``, in [0, 1]; 1 where neither mask has bins with voice.
     """
     found, wanted = (mask.flatten(1) > _VOICE for mask in (estimate, target))
     union = (found | wanted).sum(dim=1)
@@ -139,7 +139,7 @@ def iou(estimate: Mask, target: Mask) -> Tensor:
 
 
 def pixel_accuracy(estimate: Mask, target: Mask) -> Tensor:
-    """Return the share of bins on the right side of 0.5: what the code of the UH-net paper computes and calls IoU.
+    """Return the share of bins in which both masks lie on the same side of 0.5; the UH-net paper's code calls it IoU.
 
     Args:
         estimate: ``(chunk, ...)``, in [0, 1].
@@ -164,7 +164,7 @@ def psnr(estimate: Mask, target: Mask) -> Tensor:
     return -10 * torch.log10((estimate - target).flatten(1).double().square().mean(dim=1))
 
 
-def _blocks(references: Tensor, estimate: Waveform) -> Iterator[Tensor]:
+def _iterate_blocks(references: Tensor, estimate: Waveform) -> Iterator[Tensor]:
     """Yield references and estimate block by block, ``(signal, samples)``, float64, to save memory."""
     pieces = (torch.split(part, _BLOCK, dim=-1) for part in (references, estimate[None]))
     return (torch.cat(piece).flatten(1).double() for piece in zip(*pieces, strict=True))

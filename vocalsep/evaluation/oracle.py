@@ -28,9 +28,9 @@ def apply_ideal_mask(
         vocals: The true vocals, of the same shape; the rest of the mixture counts as accompaniment.
         rate: Their sample rate, Hz.
         front_end: Compute the mask on the grid of this front end and project it, as a net's mask would be. By
-            default, compute one mask per channel on the song's own STFT: 4096 samples at 44.1 kHz, and as long in
-            seconds at other rates.
-        mask: Computes the mask from the powers of vocals and accompaniment.
+            default, compute one mask per channel on the song's own STFT, with windows of 4096 samples at 44.1 kHz, and
+            of the same duration at other rates.
+        mask: Function that computes the mask from the powers of vocals and accompaniment.
 
     Returns:
         Vocals and accompaniment.

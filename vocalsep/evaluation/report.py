@@ -64,7 +64,7 @@ class Table:
 
     Attributes:
         title: Title of the table.
-        head: Heads of the columns.
+        head: Headings of the columns.
         rows: Cells, row by row; each row is as long as `head`.
     """
 

@@ -1,7 +1,8 @@
 """Score a whole data set in a run that can be stopped at any time and continued later.
 
-A run is a folder. ``tracks.jsonl`` holds one line per track and estimator, written as soon as its scores are known; a
-line that was cut off by a stop is dropped. ``setup.json`` says what was scored on; another setup needs another folder.
+A run is a folder. ``tracks.jsonl`` holds one line per track and estimator, written as soon as its scores are known. An
+incomplete last line, which a stopped run may leave, is dropped. ``setup.json`` says what was scored on; a different
+setup needs a different folder.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Job:
 
 @dataclass(frozen=True)
 class JobResult:
-    """What a job gave: a line or a problem for each estimator."""
+    """The result of a job: a line or a problem for each estimator."""
 
     lines: tuple[Line, ...]
     problems: tuple[Problem, ...]
@@ -64,14 +65,14 @@ def evaluate(
         out: Folder of the run; created if necessary.
         limit: Score only the first N tracks.
         executor: Scores several tracks at once; by default they are scored here, one by one.
-        progress: Called with the number of tracks done and the number of all tracks.
+        progress: Called with the number of tracks done and the total number.
 
     Returns:
         The lines, in the order of estimators and tracks, and what could not be scored.
 
     Raises:
         ConfigError: If `out` holds a run of another setup, or a process of the executor died.
-        DatasetError: If the data set has another layout, or `out` cannot be written.
+        DatasetError: If the folder does not have the data set's layout, or `out` cannot be written.
     """
     listing = setup.list_tracks()
     tracks = listing.tracks[:limit]
@@ -112,7 +113,7 @@ def evaluate(
 def _find_leaks(
     estimators: Iterable[Estimator], tracks: Iterable[Track], *, shares_singers: bool
 ) -> dict[tuple[str, str], Problem]:
-    """Find the tracks that a model was trained on and must not be scored on, by names of estimator and track."""
+    """Find the tracks that a model was trained on and must not be scored on, keyed by names of estimator and track."""
     tracks, leaks = list(tracks), {}
     for estimator in estimators:
         heard = estimator.read_heard()
@@ -175,7 +176,7 @@ def score_track(job: Job) -> JobResult:
 
 
 def _open_run(setup: Setup, out: Path) -> dict[tuple[str, str], Line]:
-    """Create or open the folder of a run, and return its lines by names of estimator and track."""
+    """Create or open the folder of a run, and return its lines, keyed by names of estimator and track."""
     out.mkdir(parents=True, exist_ok=True)
     about = {
         "form": _FORM,

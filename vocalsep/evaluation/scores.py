@@ -37,7 +37,7 @@ LIMIT_DB = 300.0
 WINDOW_SECONDS = 1.0
 
 Scores = dict[str, dict[str, float | None]]
-"""For each target, each score by name; None where there is none."""
+"""For each target, each score by name; None where the score is missing."""
 
 
 class Scorer:

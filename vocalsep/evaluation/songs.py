@@ -45,7 +45,7 @@ class Setup:
         """List the tracks.
 
         Raises:
-            DatasetError: If the folder has another layout.
+            DatasetError: If the folder does not have the data set's layout.
         """
         return LAYOUTS[self.dataset](self.root, SPLITS[self.dataset][self.split])
 
@@ -113,8 +113,8 @@ def load(track: Track, setup: Setup) -> Song:
     Huang et al. do the same ("Singing-voice separation from monaural recordings using deep recurrent neural networks",
     2014): they divide both by their norms, and scores do not depend on that common factor.
 
-    Stems are rounded to 16 bits. Both data sets store them so, but a stem decoded from a lossy file has no energy at
-    all in some bands: there BSS Eval, museval's included, would fit its filters to rounding errors.
+    Stems are rounded to 16 bits, as both data sets store them. A stem decoded from a lossy file has no energy in some
+    bands, where BSS Eval, museval's included, would fit its filters to rounding errors.
 
     Raises:
         DatasetError: If a file cannot be read or the lengths differ.

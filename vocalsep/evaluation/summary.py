@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """Statistics of one score of one estimator, over all tracks that have it; None if there are no tracks.
+    """Statistics of one score of one estimator, over all tracks that have it; None where they cannot be computed.
 
     Attributes:
         median: Median over tracks. For scores that are medians over frames, this is museval's "median of medians".
@@ -75,7 +75,7 @@ def _summarise_estimator(lines: Sequence[Line]) -> dict[str, dict[str, Statistic
 
 
 def draw_resamples(songs: Sequence[str]) -> Floats:
-    """Draw songs with replacement, and count how often each resample has each track.
+    """Draw songs with replacement, and count how often each resample contains each track.
 
     Args:
         songs: The song of each track.

@@ -1,4 +1,4 @@
-"""Extraction: separate songs block by block (the one implementation), in arrays, and from file to file."""
+"""Extraction: separate songs in arrays, from file to file, or block by block. All three share one implementation."""
 
 from __future__ import annotations
 

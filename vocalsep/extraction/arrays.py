@@ -1,4 +1,4 @@
-"""Songs in arrays of any kind: numpy or torch, mono or not, floating or fixed point. The parts come back likewise."""
+"""Convert arrays of any kind to songs, and parts back: numpy or torch, any channels, floating or fixed point."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_CHANNELS = 1_024  # an array with more is taken for ``(time, channel)``
 
 
 class ArraySong:
-    """A song in an array, and the way back to arrays of the same shape and type.
+    """A song in an array. Its parts can be converted back to the shape and type of that array.
 
     Args:
         samples: ``(time,)`` or ``(channel, time)``, at least one sample; float of any width with full scale 1, or int16
@@ -30,7 +30,7 @@ class ArraySong:
         waveform: The song, ``(channel, time)``, float32.
 
     Raises:
-        AudioError: If `samples` has another shape or type.
+        AudioError: If the shape or type of `samples` is not one of these.
     """
 
     def __init__(self, samples: npt.NDArray[Any] | Tensor) -> None:
@@ -45,7 +45,7 @@ class ArraySong:
             song = samples.detach().cpu()
         if song.ndim not in (1, 2) or 0 in song.shape:
             shape = tuple(song.shape)
-            raise AudioError(f"samples of shape {shape}; expected (time,) or (channel, time), neither empty")
+            raise AudioError(f"samples of shape {shape}; expected (time,) or (channel, time), at least one sample")
         if song.ndim == 2 and song.shape[0] > _MAX_CHANNELS:
             raise AudioError(f"samples of {song.shape[0]} channels; expected (channel, time): transpose the array")
         if not song.is_floating_point() and song.dtype not in _FULL_SCALE:
@@ -57,9 +57,9 @@ class ArraySong:
     def split(self, vocals: Waveform) -> tuple[Tensor, Tensor]:
         """Split the song into vocals and accompaniment of its own shape and type.
 
-        They add up to the song: exactly in fixed point, and as `masks.split_mixture` says in floating point. If a part
-        would exceed the range of the type, the vocals change so that both fit. NaN and infinity in the song count as
-        silence.
+        They add up to the song: exactly in fixed point, to within rounding in floating point (see
+        `masks.split_mixture`). If a part would exceed the range of the type, the vocals change so that both fit. NaN
+        and infinity in the song count as silence.
 
         Args:
             vocals: ``(channel, time)``, float32.
@@ -76,7 +76,7 @@ class ArraySong:
         return masks.split_mixture(song.to(kind), share.to(kind))
 
     def restore(self, part: Tensor) -> Any:
-        """Return a part as what the song came in: a numpy array of its type, or a tensor on its device."""
+        """Convert a part to the kind of the original array: a numpy array of its type, or a tensor on its device."""
         if isinstance(self._samples, np.ndarray):
             return part.numpy().astype(self._samples.dtype, copy=False)
         return part.to(self._samples.device)

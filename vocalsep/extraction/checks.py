@@ -1,4 +1,4 @@
-"""Checks on a model's output: NaN and unchanged songs are errors, songs with hardly any vocals get a warning."""
+"""Checks on a model's output: NaN and unchanged songs are errors; hardly any vocals cause a warning."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from vocalsep.errors import ModelError
 from vocalsep.shapes import Waveform
 
-_UNCHANGED_DB = -100.0  # an accompaniment this far below the mixture is nothing but rounding
-_FAINT_DB = -50.0  # vocals this far below the mixture are hardly any
+_UNCHANGED_DB = -100.0  # an accompaniment this far below the mixture is only rounding error
+_FAINT_DB = -50.0  # vocals this far below the mixture count as hardly any
 
 
 class OutputCheck:
@@ -34,7 +34,7 @@ class OutputCheck:
             invalid: Whether the net has returned NaN or infinity; see `StreamingSeparator.has_invalid_mask`.
 
         Raises:
-            ModelError: If it has.
+            ModelError: If `invalid` is true.
         """
         if invalid:
             raise ModelError(
@@ -49,7 +49,7 @@ class OutputCheck:
         """Check the song as a whole.
 
         Raises:
-            ModelError: If the vocals are the song itself and the song is not silent.
+            ModelError: If the vocals equal the song, unless it is silent.
         """
         level = _compute_level_db(self._accompaniment, self._mixture)
         if self._mixture and (level is None or level < _UNCHANGED_DB):
@@ -62,7 +62,7 @@ class OutputCheck:
 
     @property
     def warning(self) -> str:
-        """A warning if there are hardly any vocals, else an empty string."""
+        """A warning if the song is silent or has hardly any vocals, else an empty string."""
         if not self._mixture:
             return f"{self._song}: the recording is silent, and so are the vocals"
         if self.vocals_db is None:

@@ -5,7 +5,7 @@ The last chunk is padded with zeros. Where chunks overlap, their masks are avera
 
     w[i] = sin^2(pi (i + 1/2) / frames),    mask[t] = sum_k w[t - k hop] mask_k[t - k hop]  /  sum_k w[t - k hop]
 
-which favours the middle of a chunk. What all chunks agree on stays as it is. Chunks depend on the song alone, not on
+which favours the middle of a chunk. Where the masks agree, their value is kept. Chunks depend on the song alone, not on
 the blocks in which it arrives.
 """
 
@@ -133,7 +133,7 @@ class Stitcher:
         return torch.cat(done, dim=-1) if done else self._sum[..., :0]
 
     def finish(self) -> Tensor:
-        """Return the remaining frames. They may run past the song's end, where the caller has to ignore them.
+        """Return the remaining frames. They may run past the song's end, so the caller must ignore those after it.
 
         Raises:
             ValueError: If nothing was pushed.
@@ -145,10 +145,10 @@ class Stitcher:
 
 
 class Buffer:
-    """Holds frames or samples (the last axis) between the place that produces and the place that uses them.
+    """A first-in, first-out buffer of frames or samples (the last axis).
 
     Attributes:
-        total: Number pushed so far.
+        total: Number of frames or samples pushed so far.
     """
 
     def __init__(self) -> None:
@@ -157,12 +157,12 @@ class Buffer:
 
     @property
     def length(self) -> int:
-        """Number that the buffer holds."""
+        """Number of frames or samples that the buffer holds."""
         return 0 if self._held is None else self._held.shape[-1]
 
     @property
     def start(self) -> int:
-        """Number popped so far: the position in the song of the first one held."""
+        """Number popped so far, which is the position in the song of the first one held."""
         return self.total - self.length
 
     def push(self, part: Tensor) -> None:
@@ -176,7 +176,7 @@ class Buffer:
         return self._held
 
     def pop(self, count: int) -> Tensor:
-        """Remove and return the first `count`."""
+        """Remove and return the first `count` frames or samples."""
         held = self.peek()
         self._held = held[..., count:]
         return held[..., :count]

@@ -1,12 +1,12 @@
-"""Clustering: group a song's bins by their embeddings, and find out which group is the voice.
+"""Clustering: cluster a song's bins by their embeddings, and find out which cluster is the voice.
 
-K-means always finds two groups, even where nobody sings (UH-net paper, figure 11). Three rules keep that harmless:
+K-means always finds two clusters, even where nobody sings (UH-net paper, figure 11). Three rules keep that harmless:
 
 - K-means is fitted once per song, on a sample of its loud bins. Silent bins belong to no source.
-- The net also gives a mask of its own. The voice's group is the one in which that mask is larger on average, and the
-  difference of the two averages is the confidence. The order in which k-means numbers its groups does not matter.
+- The net also gives a mask of its own. The voice's cluster is the one in which that mask is larger on average, and
+  the difference of the two averages is the confidence. The order in which k-means numbers its clusters does not matter.
 - Below a confidence of `MIN_CONFIDENCE` the whole song gets the net's own mask. The same holds for each chunk in which
-  that mask finds hardly any voice in the voice's group.
+  that mask finds hardly any voice in the voice's cluster.
 
 Source: J. R. Hershey, Z. Chen, J. Le Roux and S. Watanabe, "Deep clustering", 2016 (k-means on loud bins). Embeddings
 are unit vectors, so centroids are scaled to unit length, and a bin goes to the centroid at the smaller angle.
@@ -23,12 +23,12 @@ from torch import Tensor
 from vocalsep.shapes import Embedding, Mask
 
 MIN_CONFIDENCE = 0.3
-"""Confidence from which on a song is separated by its clusters."""
+"""The lowest confidence at which a song is separated by its clusters."""
 
-_MAX_BINS = 40_000  # that k-means is fitted on
-_LOUD = 0.1  # quieter bins than this share of their chunk's mean power are ignored
+_MAX_BINS = 40_000  # the most bins that k-means is fitted on
+_LOUD = 0.1  # bins with less than this share of their chunk's mean power are ignored
 _RANGE_DB = 40.0  # bins this far below the song's loudest bin are ignored too
-_STARTS = 4  # runs of k-means, the best of which is used
+_STARTS = 4  # runs of k-means; the best one is used
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Clusters:
     """The two clusters of a song.
 
     Attributes:
-        centroids: Of the voice and of the accompaniment, ``(2, dimension)``, unit length.
+        centroids: Centroids of the voice and of the accompaniment, ``(2, dimension)``, unit length.
         confidence: Mean of the net's own mask in the voice's cluster minus that in the other, in [0, 1]. Loud bins
             count more.
     """
@@ -46,14 +46,15 @@ class Clusters:
 
     @property
     def trusted(self) -> bool:
-        """Whether the song is to be separated by these clusters."""
+        """Whether the confidence is high enough to separate the song by these clusters."""
         return self.confidence >= MIN_CONFIDENCE
 
 
 class BinSample:
     """A random sample of a song's loud bins, of bounded size.
 
-    All bins have the same chance to be in it. The same song gives the same sample, however it is cut into calls.
+    All loud bins are equally likely to be in it. The same song gives the same sample, however it is divided into calls
+    of `push`.
     """
 
     def __init__(self) -> None:
@@ -82,7 +83,7 @@ class BinSample:
         """Fit k-means to the sample.
 
         Returns:
-            The clusters, or None if the song has no two different loud bins.
+            The clusters, or None if the song is silent or its loud bins are all alike.
         """
         from sklearn.cluster import KMeans  # takes a second to import, and most models do not need it
         from threadpoolctl import threadpool_limits
@@ -94,7 +95,7 @@ class BinSample:
         weight, share, vectors = power[loud].sqrt(), share[loud], vectors[loud]
         means = KMeans(2, n_init=_STARTS, random_state=0)
         with threadpool_limits(1), warnings.catch_warnings():  # one thread, so that sums have a fixed order
-            warnings.simplefilter("ignore")  # of fewer different vectors than clusters, which is handled below
+            warnings.simplefilter("ignore")  # fewer different vectors than clusters: handled below
             group = torch.from_numpy(means.fit_predict(vectors.double().numpy(), sample_weight=weight.double().numpy()))
         if not 0 < int(group.sum()) < len(group):
             return None

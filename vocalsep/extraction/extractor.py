@@ -43,7 +43,7 @@ def separate(
         Vocals and accompaniment with the shape, type and device of `samples`; see `Extractor.extract`.
 
     Raises:
-        AudioError: If the samples have another shape or type, or the sample rate is out of range.
+        AudioError: If the shape or type of `samples` is not one of these, or the sample rate is out of range.
         ConfigError: If the device does not exist.
         ModelError: If the model cannot be loaded or fails on this song.
     """
@@ -61,18 +61,18 @@ class Extractor:
             mixture's phase).
         masks_from: "net" uses the net's own masks, "clusters" those of a clustering net's clusters. "auto" uses
             whichever the net is made for.
-        workers: Threads in which the net runs on the CPU while the song is read, masked and written; 0 runs it in the
-            caller's thread. The vocals do not depend on the number of workers as long as torch uses one thread in each
-            (``torch.set_num_threads(1)``).
+        workers: Number of threads in which the net runs on the CPU while the song is read, masked and written; 0 runs
+            it in the caller's thread. The vocals do not depend on the number of workers as long as torch uses one
+            thread in each (``torch.set_num_threads(1)``).
         gate: Whether the vocals fade out where nobody sings.
 
     Attributes:
         model: The model.
         device: The device that was chosen.
-        uses_clusters: Whether songs have to be clustered first, which takes a pass over each.
+        uses_clusters: Whether songs must be clustered first, which takes an extra pass over each song.
 
     Raises:
-        ConfigError: If an option has no such value, the device does not exist, or the net does not cluster.
+        ConfigError: If an option has an unknown value, the device does not exist, or the net cannot provide clusters.
     """
 
     def __init__(
@@ -110,11 +110,11 @@ class Extractor:
 
         Returns:
             Vocals and accompaniment with the shape, type and device of `samples`. They add up to it: exactly in fixed
-            point, to the last bit of its type in floating point. NaN and infinity count as silence.
+            point, to within rounding of its type in floating point. NaN and infinity count as silence.
 
         Raises:
-            AudioError: If the samples have another shape or type, or the sample rate is out of range.
-            ModelError: If the net returns NaN or infinity, or the vocals are the song itself and it is not silent.
+            AudioError: If the shape or type of `samples` is not one of these, or the sample rate is out of range.
+            ModelError: If the net returns NaN or infinity, or the vocals equal the song, unless it is silent.
         """
         if sample_rate not in audio.RATES:
             raise AudioError(f"sample rate {sample_rate} Hz; expected {min(audio.RATES)} to {max(audio.RATES)} Hz")
@@ -137,10 +137,11 @@ class Extractor:
             Vocals and accompaniment, same shape.
 
         Raises:
-            AudioError: If the mixture has another shape or no samples.
+            AudioError: If the mixture does not have this shape, or has no samples.
         """
         if mixture.ndim != 2 or 0 in mixture.shape:
-            raise AudioError(f"a mixture of shape {tuple(mixture.shape)}; expected (channel, time), neither empty")
+            shape = tuple(mixture.shape)
+            raise AudioError(f"a mixture of shape {shape}; expected (channel, time), at least one sample")
         return self._separate(mixture, rate)[0]
 
     def _separate(self, mixture: Waveform, rate: int) -> tuple[Parts, StreamingSeparator]:
@@ -157,8 +158,8 @@ class Extractor:
         Args:
             rate: The song's sample rate in Hz.
             channels: The song's number of channels.
-            clusters: Result of `cluster` for this song. Without clusters, or if they are not to be trusted, the net's
-                own masks are used.
+            clusters: Result of `cluster` for this song. Without clusters, or if they are not trusted, the net's own
+                masks are used.
         """
         return StreamingSeparator(
             self.model,
@@ -172,9 +173,9 @@ class Extractor:
         )
 
     def cluster(self, blocks: Iterable[Waveform], rate: int, channels: int) -> Clusters | None:
-        """Find a song's clusters, in memory that does not grow with the song.
+        """Find a song's clusters. Memory use does not grow with the song.
 
-        The model's net has to be a clustering net.
+        The model's net must be a clustering net.
 
         Args:
             blocks: Blocks of the song, ``(channel, time)`` each.

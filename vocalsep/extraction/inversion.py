@@ -2,7 +2,7 @@
 
 There are two ways:
 
-- Mixture phase: a masked spectrum carries the phase of the mixture, so the inverse STFT is all it takes.
+- Mixture phase: a masked spectrum carries the phase of the mixture, so all it needs is the inverse STFT.
 - Griffin-Lim: discard the phase and search for one that fits the magnitudes (Griffin and Lim, 1984; with momentum:
   Perraudin, Balazs and Sondergaard, "A fast Griffin-Lim algorithm", 2013).
 
@@ -25,7 +25,7 @@ from vocalsep.stft import Grid
 
 ITERATIONS = 32
 MOMENTUM = 0.99
-_SEGMENT, _CONTEXT = 256, 32  # frames whose phases one run determines, and frames it sees on either side of them
+_PIECE, _CONTEXT = 256, 32  # frames whose phases one run determines, and frames it sees on either side of them
 
 
 class Inversion(Protocol):
@@ -46,7 +46,7 @@ def griffin_lim(
     iterations: int = ITERATIONS,
     momentum: float = MOMENTUM,
 ) -> Spectrum:
-    """Search for phases that make a spectrum of the given magnitudes (nearly) the STFT of a sound.
+    """Search for phases with which the given magnitudes become (nearly) the STFT of a sound.
 
     With ``G(X) = STFT(ISTFT(X))``, ``M`` the magnitudes and ``m`` the momentum, one round is
 
@@ -55,13 +55,13 @@ def griffin_lim(
     Args:
         magnitude: ``(..., channel, freq, frame)``, at least two frames.
         grid: Grid of the spectrum.
-        phase: Start of the search: complex numbers of the same shape, of which only the angles count.
+        phase: Phases to start from: complex numbers of the same shape; only their angles count.
         iterations: Number of rounds.
         momentum: 0 for the method of 1984, 0.99 for the fast one.
 
     Returns:
-        A complex spectrum with the given magnitudes. Its inverse STFT is the result of `librosa.griffinlim` for the
-        same start.
+        A complex spectrum with the given magnitudes. Its inverse STFT equals the result of `librosa.griffinlim` for
+        the same starting phases.
     """
     length = (magnitude.shape[-1] - 1) * grid.hop
     spectrum, before = _with_magnitude(phase, magnitude), None
@@ -80,9 +80,9 @@ def _with_magnitude(phase: Tensor, magnitude: Magnitude) -> Spectrum:
 class GriffinLim:
     """Streaming Griffin-Lim, from random phases or from those of the spectrum.
 
-    It works on segments of a fixed grid. Each run also sees the end of the segment before and starts from what the run
-    before found for the frames ahead. No seam is heard, and the result does not depend on how the song was cut. The
-    random phases are the same each time.
+    It works on pieces of fixed length. Each run also sees the end of the previous piece, and starts from the phases
+    that the previous run found for the frames ahead. Therefore no seams are audible. The result does not depend on how
+    the song was cut into blocks, and the random phases are the same each time.
 
     Args:
         grid: The song's grid.
@@ -95,7 +95,7 @@ class GriffinLim:
         self._synthesis = stft.Synthesis(grid)
         self._generator = torch.Generator().manual_seed(0)
         self._waiting: Tensor | None = None  # frames whose phases are not yet determined, complex
-        self._before: Tensor | None = None  # the last frames whose phases are, complex
+        self._before: Tensor | None = None  # the last frames whose phases have been determined, complex
         self._ahead: Tensor | None = None  # a first guess for the next frames, complex
 
     def push(self, spectrum: Spectrum) -> Waveform:
@@ -106,8 +106,8 @@ class GriffinLim:
         """
         self._waiting = spectrum if self._waiting is None else torch.cat([self._waiting, spectrum], dim=-1)
         out = [self._synthesis.push(spectrum[..., :0])]
-        while self._waiting.shape[-1] >= _SEGMENT + _CONTEXT:
-            out.append(self._synthesis.push(self._run(_SEGMENT)))
+        while self._waiting.shape[-1] >= _PIECE + _CONTEXT:
+            out.append(self._synthesis.push(self._run(_PIECE)))
         return torch.cat(out, dim=-1)
 
     def finish(self) -> Waveform:
@@ -122,12 +122,12 @@ class GriffinLim:
         return torch.cat([self._synthesis.push(rest), self._synthesis.finish()], dim=-1)
 
     def _run(self, frames: int) -> Spectrum:
-        """Determine the phases of the next frames and remove them from those that wait."""
+        """Determine the phases of the next frames, and remove these frames from `_waiting`."""
         assert self._waiting is not None
         start = self._waiting[..., : frames + _CONTEXT]
         magnitude = start.abs()
         phase = start.clone() if self._keep_phase else self._draw_phases(magnitude)
-        if self._ahead is not None and not self._keep_phase:  # the spectrum's own phases are not disturbed by cuts
+        if self._ahead is not None and not self._keep_phase:  # the spectrum's own phases continue across cuts
             known = min(self._ahead.shape[-1], phase.shape[-1])
             phase[..., :known] = self._ahead[..., :known]
         if self._before is not None:
@@ -137,9 +137,9 @@ class GriffinLim:
         found = griffin_lim(magnitude, self.grid, phase)
         self._waiting = self._waiting[..., frames:]
         self._ahead = found[..., first + frames :]
-        segment = found[..., first : first + frames]
-        self._before = segment[..., -_CONTEXT:]
-        return segment
+        piece = found[..., first : first + frames]
+        self._before = piece[..., -_CONTEXT:]
+        return piece
 
     def _draw_phases(self, magnitude: Magnitude) -> Tensor:
         angle = 2 * torch.pi * torch.rand(magnitude.shape, generator=self._generator)

@@ -42,8 +42,8 @@ class Report:
         clusters_used: Whether the vocals come from clusters rather than from the net's own masks.
         clipped_samples: Number of samples in all outputs that exceeded full scale and were clamped.
         gain_db: Gain of all outputs in dB; 0 unless `clip` was "scale" and the song had to be scaled.
-        warnings: Problems that did not harm the sound, such as tags that could not be copied, and that hardly any voice
-            was found.
+        warnings: Problems that did not harm the sound, such as tags that could not be copied, or a song with hardly any
+            voice.
     """
 
     input: str
@@ -79,8 +79,8 @@ def extract(
 ) -> Report:
     """Extract the vocals of a recording into a file with the same rate, channels, length and sample format.
 
-    The outputs get the song's tags, with the name of the part added to the title. Existing outputs are replaced; their
-    folders must exist.
+    The outputs get the song's tags, with the name of the part added to the title. Existing outputs are replaced. The
+    folders of outputs must exist.
 
     Open binary files may be pipes: they need not be seekable, and the song may be endless. Vocals are written as soon
     as they are known. A song that can be read only once is not clustered; it gets the net's own masks.
@@ -88,24 +88,24 @@ def extract(
     Args:
         song: The recording: a path, or an open binary file. A wav stream is read as it arrives; other formats go into a
             temporary file first.
-        vocals: Where to write the vocals: a path, or an open binary file, which gets wav. A path appears only when the
-            whole file is written.
+        vocals: Where to write the vocals: a path, or an open binary file, which gets wav. A file appears under
+            its path only when it is complete.
         accompaniment: Where to write the mixture minus the vocals.
         extractor: The extractor to use; by default one with the default model.
-        progress: Called with the seconds of the song that are done since the last call.
+        progress: Called with the seconds of the song done since the last call.
         subtype: Sample format of the outputs, a key of `audio.SUBTYPES`; by default that of the song, if the output
-            format has it.
+            format supports it.
         clip: What to do with samples that exceed full scale in a fixed-point output, one of `audio.CLIPPING`: "clamp"
             clamps and counts them, "scale" scales all outputs by the same gain, "error" fails.
         labels: Where to write the segments with a voice as an Audacity label track.
-        raw: Layout of the song's samples if it has no header. Open outputs have no header either then.
+        raw: Layout of the song's samples if it has no header. Then open outputs get no header either.
 
     Raises:
         AudioError: If the song cannot be read or an output cannot be written.
-        BrokenPipeError: If the reader of an open output has closed it.
+        BrokenPipeError: If the program that reads an open output has closed it.
         ConfigError: If there is no such sample format or clip mode.
-        ModelError: If the net returns NaN or infinity, or the vocals are the song itself and it is not silent. No
-            output is left behind then.
+        ModelError: If the net returns NaN or infinity, or the vocals equal the song, unless it is silent. In both
+            cases no output is left behind.
     """
     chosen_subtype = None if subtype is None else audio.find_subtype(subtype)
     extractor = extractor or Extractor(weights.load())
@@ -135,7 +135,7 @@ def extract(
         stack.enter_context(written)
         separator = extractor.start(reader.rate, reader.channels, clusters)
         check = OutputCheck(extractor.model.name, name)
-        share = 0.5 if extractor.uses_clusters and reader.path else 1.0  # the other half was to cluster the song
+        share = 0.5 if extractor.uses_clusters and reader.path else 1.0  # the other half was clustering the song
         for parts in _separate(reader, separator, name, lambda seconds: progress(share * seconds)):
             check.push(*parts, invalid=separator.has_invalid_mask)
             written.write(parts)

@@ -1,4 +1,4 @@
-"""The streaming separator: the one implementation of extraction, in memory that does not grow with the song.
+"""The streaming separator: the one implementation of extraction. Its memory use does not grow with the song.
 
     blocks -> resample to the model's rate -> STFT -> features -> net, in chunks -> stitched mask
            -> project onto the song's own STFT -> apply -> inverse STFT -> vocals
@@ -30,7 +30,7 @@ from vocalsep.shapes import Features, Mask, Spectrum, Waveform
 from vocalsep.stft import Analysis
 from vocalsep.weights import Model
 
-_AHEAD = 4  # batches in the workers' hands at a time; a fixed number, so that results do not depend on their speed
+_AHEAD = 4  # batches that the workers hold at a time; fixed, so that results do not depend on the workers' speed
 _HUGE = 1e12  # the power of samples beyond this multiple of full scale may overflow
 
 
@@ -51,7 +51,7 @@ class StreamingSeparator:
         device: Device on which the net runs.
         inversion: A key of `INVERSIONS`.
         clusters: The song's clusters, to be used instead of the net's own mask.
-        workers: Threads in which the net runs while the song goes on. Without them it runs in the caller's thread.
+        workers: Threads in which the net runs while the caller goes on. Without them it runs in the caller's thread.
         gate: Whether the vocals fade out where nobody sings.
 
     Attributes:
@@ -106,7 +106,7 @@ class StreamingSeparator:
         return sum(end - start for start, end in self.voice) / max(self.seconds, 1 / self._rate)
 
     def push(self, block: Waveform) -> Parts:
-        """Take the next block of the song and return what is known by now. The rest follows later.
+        """Take the next block of the song and return the samples that are ready. The rest follows later.
 
         Args:
             block: ``(channel, time)``, float32, any length. NaN and infinity count as silence.
@@ -158,7 +158,7 @@ class StreamingSeparator:
         return spectrum
 
     def _estimate(self, power: Tensor) -> Future[Mask]:
-        """Start to estimate the masks of a batch of chunks."""
+        """Start estimating the masks of a batch of chunks."""
 
         def estimate() -> Mask:
             with torch.inference_mode():
@@ -176,7 +176,7 @@ class StreamingSeparator:
         parts = []
         while len(self._estimates) > (_AHEAD if self._workers and not last else 0):
             self._mask.push(self._stitcher.push(self._estimates.popleft().result()))
-            parts.append(self._inversion.push(self._apply_mask(last=False)))  # batch by batch, to hold little at a time
+            parts.append(self._inversion.push(self._apply_mask(last=False)))  # batch by batch, to save memory
         if last:
             self._mask.push(self._stitcher.finish())
         parts.append(self._inversion.push(self._apply_mask(last=last)))
@@ -192,7 +192,7 @@ class StreamingSeparator:
         step, mask_step = self._grid.frame_seconds, self._front_end.grid.frame_seconds
         # Frames at or before the last frame of the mask are known.
         known = int((self._mask.total - 1) * mask_step / step) + 1 if self._mask.length else 0
-        if self._grid != self._front_end.grid:  # transform late, since a spectrum takes four times a song's memory
+        if self._grid != self._front_end.grid:  # as late as possible: a spectrum takes four times the song's memory
             self._analyse((known - 1) * self._grid.hop + self._grid.n_fft // 2, last=last)
         first, ready = self._spectrum.start, self._spectrum.length
         if not last:

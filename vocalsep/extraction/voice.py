@@ -1,13 +1,13 @@
-"""Voice activity: find where somebody sings while the song streams by, and close a gate everywhere else.
+"""Voice activity: find where somebody sings while the song is streamed, and close a gate everywhere else.
 
 The level of a frame is that of the vocals relative to the mixture in dB, averaged over 0.1 s. The rules are:
 
-- A segment starts when the level reaches `ON_DB`, or up to 0.3 s earlier, where it rose above `OFF_DB`.
+- A segment starts when the level reaches `ON_DB`, or up to 0.3 s earlier, when it rose above `OFF_DB`.
 - It ends when the level falls below `OFF_DB`.
-- Two segments with a pause of at most 0.3 s between them (a breath) are one.
+- Two segments with a pause of at most 0.3 s between them (a breath) are joined.
 - A segment shorter than 0.2 s (a syllable) is dropped.
 
-All of this is decided within `DELAY_SECONDS`, so the memory in use grows with the number of segments only.
+All of this is decided within `DELAY_SECONDS`, so memory use grows only with the number of segments.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _AVERAGE_SECONDS = 0.1
 _REACH_SECONDS = 0.3  # a segment starts at most this long before its level reaches `ON_DB`
 _BREATH_SECONDS = 0.3
 _SYLLABLE_SECONDS = 0.2
-_MARGIN_SECONDS, _FADE_SECONDS = 0.06, 0.04  # the gate is open this long around a segment, and fades outside of it
+_MARGIN_SECONDS, _FADE_SECONDS = 0.06, 0.04  # the gate stays open this long around a segment, then fades this long
 DELAY_SECONDS = _AVERAGE_SECONDS / 2 + _REACH_SECONDS + _BREATH_SECONDS + _SYLLABLE_SECONDS
-"""After this much more of the song, vocalsep knows whether somebody sings."""
+"""How much more of the song vocalsep needs before it knows whether somebody sings at a given time."""
 
 Segment = tuple[float, float]
 """Start and end of a passage with a voice, in seconds."""
@@ -73,12 +73,12 @@ class VoiceDetector:
         level = 10 * torch.log10(voice.double() / whole.double())
         audible = (whole > 0) & (whole >= 10 ** (_SILENCE_DB / 10) * loudest)
         level = torch.nan_to_num(level.where(audible, _LOWEST_DB), nan=_LOWEST_DB).clamp(_LOWEST_DB, 0)
-        if self._levels is None:  # before the song, take the level of its first frame
+        if self._levels is None:  # before the song, assume the level of its first frame
             self._levels = level[:1].expand(self._half)
         self._average(level)
 
     def finish(self, seconds: float) -> None:
-        """End the song and cut the segments at its end.
+        """End the song, and cut off segments at its end.
 
         Args:
             seconds: Length of the song.
@@ -93,7 +93,7 @@ class VoiceDetector:
 
     @property
     def decided_seconds(self) -> float:
-        """Time in seconds up to which it is known where somebody sings."""
+        """Time in seconds up to which the detector knows where somebody sings."""
         if self._finished:
             return math.inf
         if not self._open:
@@ -166,16 +166,16 @@ class Gate:
 
     Args:
         rate: The song's sample rate in Hz.
-        detector: The song's voice detector. It has to see each frame before the gate gets its sound.
+        detector: The song's voice detector. It must get each frame before the gate gets the samples.
     """
 
     def __init__(self, rate: int, detector: VoiceDetector) -> None:
         self._rate, self._detector, self._vocals = rate, detector, Buffer()
 
     def push(self, vocals: Waveform) -> Waveform:
-        """Take the next ``(channel, time)`` vocals and return those that are decided, gated.
+        """Take the next ``(channel, time)`` vocals and return, gated, those that the detector has decided on.
 
-        Once the detector is finished, everything is decided.
+        After the detector's `finish`, that is all of them.
         """
         self._vocals.push(vocals)
         known = self._detector.decided_seconds - _MARGIN_SECONDS - _FADE_SECONDS

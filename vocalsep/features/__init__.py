@@ -1,7 +1,7 @@
-"""Front ends: from an STFT to the grid that a net sees, and from its mask back to the STFT.
+"""Front ends turn an STFT into the features that a net sees, and the net's mask into a mask for the STFT.
 
 A front end belongs to a model. `base` holds what all share. `LogMel` is the front end of the UH-net paper: 128 mel
-bands and chunks of 128 frames. `Linear` keeps the rows of the STFT. `MFCC` gives the cepstrum of the DRNN paper.
+bands and chunks of 128 frames. `Linear` keeps the rows of the STFT. `MFCC` computes the cepstrum of the DRNN paper.
 """
 
 from __future__ import annotations

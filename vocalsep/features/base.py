@@ -3,10 +3,10 @@
 A front end works in three steps, because songs are streamed and have any number of channels:
 
 1. `FrontEnd.analyse` works frame by frame, so it runs before a song is cut into chunks.
-2. `FrontEnd.group_channels` deals the channels of a song out to a net that takes a fixed number of them.
+2. `FrontEnd.group_channels` groups the channels of a song for a net that takes a fixed number of them.
 3. `FrontEnd.normalise` works on whole chunks, so that the level of a song does not matter to the net.
 
-The way back goes through `FrontEnd.ungroup_channels` and `FrontEnd.project`.
+`FrontEnd.ungroup_channels` and `FrontEnd.project` turn the net's masks back into masks for the song.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class FrontEnd(abc.ABC):
     """Turns spectra into a net's input, and the net's masks into masks for spectra.
 
     Attributes:
-        kind: Its name in recipes and weights files, a key of `FRONT_ENDS`.
+        kind: The front end's name in recipes and weights files, a key of `FRONT_ENDS`.
         rate: Sample rate that the net works at, in Hz.
         n_fft: FFT size and window length in samples.
         hop: Samples between frames.
@@ -70,13 +70,13 @@ class FrontEnd(abc.ABC):
         """
 
     def group_channels(self, power: Tensor) -> Tensor:
-        """Deal the channels of a song out to a net that takes a fixed number of them.
+        """Group the channels of a song for a net that takes a fixed number of them.
 
         Args:
             power: Chunks of the result of `analyse`, ``(batch, channel, row, frame)``.
 
         Returns:
-            ``(batch * groups, channel of the net, row, frame)``, the groups of one chunk side by side.
+            ``(batch * groups, channel of the net, row, frame)``, the groups of one chunk in a row.
         """
         return power
 
@@ -89,23 +89,23 @@ class FrontEnd(abc.ABC):
             like: Power of the same shape whose mean is taken as the level; `power` itself by default.
 
         Returns:
-            Same shape. Silence is a constant.
+            Same shape. Silence gives a constant.
         """
 
     def ungroup_channels(self, mask: Mask, channels: int) -> Mask:  # noqa: ARG002 - not all front ends need it
-        """Give a net's masks back to the channels of the song: the inverse of `group_channels`.
+        """Assign a net's masks to the channels of the song: the inverse of `group_channels`.
 
         Args:
             mask: ``(batch * groups, channel of the net or 1, row, frame)``.
             channels: Number of channels of the song.
 
         Returns:
-            ``(batch, channels or 1, row, frame)``. A mask of one channel serves all channels of the song.
+            ``(batch, channels or 1, row, frame)``. A mask with one channel applies to all channels of the song.
         """
         return mask
 
     def resolve(self, mask: Mask) -> Mask:
-        """Carry a mask from the net's rows to rows that lie in Hz, those of `mask_hz`.
+        """Map a mask from the net's rows to the rows at `mask_hz`.
 
         Args:
             mask: ``(..., row, frame)``.
@@ -117,11 +117,11 @@ class FrontEnd(abc.ABC):
 
     @property
     def mask_hz(self) -> Tensor:
-        """Centre of each row that `resolve` returns in Hz, ascending, float64."""
+        """Centre in Hz of each row that `resolve` returns, ascending, float64."""
         return self.band_hz
 
     def spread(self, mask: Mask) -> Mask:
-        """Carry a mask from the net's rows to all rows of `grid`.
+        """Map a mask from the net's rows to all rows of `grid`.
 
         Args:
             mask: ``(..., row, frame)``.
@@ -132,13 +132,13 @@ class FrontEnd(abc.ABC):
         return masks.spread(self.resolve(mask), rows_hz=self.mask_hz, to_hz=self.grid.hz)
 
     def project(self, mask: Mask, *, start: int, grid: Grid, frames: range) -> Mask:
-        """Carry a mask from the net's grid to the grid on which a song is filtered.
+        """Map a mask from the net's grid to the grid on which a song is masked.
 
         Args:
             mask: Part of a song's mask, ``(..., row, frame)``.
-            start: Number of its first frame in the song.
+            start: Index in the song of the mask's first frame.
             grid: The song's own grid.
-            frames: Numbers of the frames to return, on `grid`.
+            frames: Indices on `grid` of the frames to return.
 
         Returns:
             ``(..., freq, len(frames))``; see `masks.project`.
@@ -160,7 +160,7 @@ def compute_power(spectrum: Spectrum) -> Tensor:
 
 
 def divide_by_mean(power: Tensor, like: Tensor | None = None) -> Tensor:
-    """Divide each chunk's power by its mean, or by that of `like`; a silent chunk gives 0.
+    """Divide each chunk's power by its mean, or by the mean of `like`; a silent chunk gives 0.
 
     Args:
         power: ``(..., channel, row, frame)``.

@@ -22,12 +22,12 @@ from vocalsep.shapes import Features, Mask, Spectrum
 class Linear(FrontEnd):
     """Linear front end: the lowest rows of the STFT as compressed magnitudes.
 
-    A net with one channel sees the mean power of all channels of a song, and its mask serves them all. A net with more
-    channels sees those of the song in groups. When the last group is not full, as with a mono song, it is filled with
-    copies of the last channel, whose mask is the mean of the copies' masks.
+    A net with one channel sees the mean power of all channels of a song, and its mask applies to them all. A net with
+    more channels sees those of the song in groups. If the last group is not full, as with a mono song, it is filled
+    with copies of the last channel. That channel's mask is then the mean of the copies' masks.
 
     Attributes:
-        freqs: Number of rows, from 0 Hz up; at most that of the STFT.
+        freqs: Number of rows, from 0 Hz up; at most as many as the STFT has.
         channels: Number of channels that the net takes at once.
         compression: How strongly loud bins are compressed; see the module's docstring. 0 means no logarithm.
         exponent: Power to which magnitudes are raised, above 0 and at most 1.

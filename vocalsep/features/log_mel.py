@@ -29,12 +29,12 @@ from vocalsep.stft import Grid
 class LogMel(FrontEnd):
     """Log-mel front end: levels of mel bands in dB.
 
-    The power is averaged over all channels of the song, so one mask serves them all. A voice with opposite phases left
-    and right remains visible, which it would not in a sum of waveforms.
+    The power is averaged over all channels of the song, so one mask applies to them all. A voice with opposite phases
+    left and right stays visible; in a sum of waveforms it would cancel out.
 
     Attributes:
         bands: Number of mel bands between 0 Hz and half the sample rate.
-        floor_db: Level relative to the chunk's mean power that the net takes for silence; negative.
+        floor_db: Level relative to the chunk's mean power that counts as silence; negative.
 
     Raises:
         ConfigError: If a value is out of range, or a band would contain no row of the STFT.
@@ -84,7 +84,7 @@ def compute_mel_hz(grid: Grid, bands: int) -> Tensor:
 
 @functools.cache
 def make_mel_bank(grid: Grid, bands: int) -> Tensor:
-    """Return triangular mel filters, ``(band, freq)``, each with the sum 1 (Slaney's scale, as librosa).
+    """Return triangular mel filters, ``(band, freq)``, each summing to 1 (Slaney's scale, as in librosa).
 
     Args:
         grid: Grid of the STFT.
@@ -94,7 +94,7 @@ def make_mel_bank(grid: Grid, bands: int) -> Tensor:
         ConfigError: If a band would contain no row of the STFT.
     """
     with warnings.catch_warnings(), torch.inference_mode(False):  # training must be able to use the cached bank
-        warnings.simplefilter("ignore")  # librosa warns of empty bands, which are refused below
+        warnings.simplefilter("ignore")  # librosa warns about empty bands, which are refused below
         bank = torch.from_numpy(
             librosa.filters.mel(sr=grid.rate, n_fft=grid.n_fft, n_mels=bands, norm=None, dtype=np.float64)
         )

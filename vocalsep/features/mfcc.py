@@ -7,8 +7,8 @@ networks", section 2.1.1. With ``p`` the power under each mel filter, ``P`` the 
     c = DCT-II(log(1 + p / (P * 10^(F / 10)))).
 
 As in the paper: pre-emphasis, Hamming window, power spectrum, triangular mel filters, natural logarithm, DCT-II. All
-coefficients are kept, so the transform can be undone. The values between the filters cannot; least squares finds
-them (section 2.3).
+coefficients are kept, so the DCT can be inverted exactly. The mel filters cannot: least squares finds the values of a
+mask between them (section 2.3).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class MFCC(FrontEnd):
     Attributes:
         bands: Number of mel filters between 0 Hz and half the sample rate, and of coefficients.
         pre_emphasis: ``a`` of the filter ``y[n] = x[n] - a * x[n - 1]``, applied to the power spectrum; in [0, 1).
-        floor_db: Level relative to the chunk's mean power that the net takes for silence; negative.
+        floor_db: Level relative to the chunk's mean power that counts as silence; negative.
 
     Raises:
         ConfigError: If a value is out of range, or a filter would contain no row of the STFT.
@@ -82,10 +82,10 @@ class MFCC(FrontEnd):
         return make_dct_matrix(self.bands).to(level) @ level
 
     def resolve(self, mask: Mask) -> Mask:
-        """Carry a mask from the mel bands to the rows of the STFT by least squares; see `FrontEnd.resolve`.
+        """Map a mask from the mel bands to the rows of the STFT by least squares; see `FrontEnd.resolve`.
 
-        Many masks have the given means under the filters. The result is the one nearest to the mask interpolated
-        between the bands, clamped to [0, 1].
+        Many masks have the given means under the filters. The result is the one nearest to the linear
+        interpolation between the bands, clamped to [0, 1].
         """
         return (_make_resolve_matrix(self).to(mask) @ mask).clamp(0, 1)
 

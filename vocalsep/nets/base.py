@@ -67,7 +67,7 @@ def _count_margin_frames(front_end: FrontEnd) -> int:
 
 
 def disable_autocast(like: Tensor) -> torch.autocast:
-    """Suspend autocast on a tensor's device. Everything from a mask to its loss is computed in float32."""
+    """Disable autocast on a tensor's device, to compute everything from a mask to its loss in float32."""
     return torch.autocast(like.device.type, enabled=False)
 
 
@@ -77,7 +77,7 @@ def make_batch(front_end: FrontEnd, vocals: Waveform, accompaniment: Waveform) -
     Args:
         front_end: The net's front end.
         vocals: ``(batch, channel, time)``, with `count_excerpt_samples` samples.
-        accompaniment: The same shape.
+        accompaniment: Same shape.
     """
     margin = _count_margin_frames(front_end)
     spectra = stft.forward(torch.stack([vocals, accompaniment]), front_end.grid)
@@ -108,7 +108,7 @@ def compute_mask_terms(
         logits: The mask before its sigmoid. Ignored when `bce` is 0.
         bce: Weight of the term ``bce``, the binary cross-entropy with the ideal mask.
         spectral: Weight of the term ``spectral``, the L1 distance of the masked spectrum from the vocals.
-        ideal: Computes the ideal mask from the power of vocals and accompaniment.
+        ideal: Function that computes the ideal mask from the power of vocals and accompaniment.
         weighted: Whether the cross-entropy weights each bin by its magnitude.
     """
     terms = {}
@@ -128,11 +128,11 @@ class Net(nn.Module, abc.ABC):
 
     Options: ClassVar[type[Any]]
     memory_format: ClassVar[torch.memory_format] = torch.channels_last
-    """Memory layout of maps and kernels in which this net is fastest."""
+    """The memory layout of maps and kernels with which this net is fastest."""
     chunks: ClassVar[int] = 2
     """Number of chunks of a song that the net runs on at once. More chunks need more memory."""
     overlap: ClassVar[float] = 0.5
-    """Share of each chunk of a song that the next chunk covers again."""
+    """Share of each chunk of a song that the next chunk overlaps."""
 
     @abc.abstractmethod
     def forward(self, features: Features) -> Mask:

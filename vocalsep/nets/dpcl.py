@@ -10,11 +10,11 @@ As in the paper:
 - The loss is the affinity loss in its factored form, against binary masks.
 
 Departures (all but the anchors are options, so that the paper's variant is available too):
-- `columns` 2 adds a column for the accompaniment. The paper's single column asks the accompaniment's bins to be
-  orthogonal to each other, and orthogonal embeddings form no cluster.
+- `columns` 2 adds a column for the accompaniment. The paper's single column requires the accompaniment's bins to
+  be orthogonal to each other, and orthogonal embeddings form no cluster.
 - `weighted` weights each bin by its magnitude, because silent bins belong to no source.
 - `normalised` brings every band to the same mean and spread before the first layer, and normalises the input of each
-  further layer (layer normalisation). Without it, four layers start to learn slowly.
+  further layer (layer normalisation). Without it, four layers learn slowly at first.
 - `compression` feeds compressed magnitudes to the first layer instead of decibels. In decibels, bins that are nearly
   silent matter as much as loud ones.
 - The paper does not say how wide the layers are. Its code has 500 units and a dropout of 0.5.
@@ -95,16 +95,18 @@ class DPCL(ClusteringNet):
 
     Options = DPCLOptions
     memory_format = torch.contiguous_format
-    chunks = 8  # one read of a GRU's large matrices serves all chunks of a call
+    chunks = 8  # a GRU's large matrices are read once for all chunks of a call
 
     def __init__(self, options: DPCLOptions) -> None:
         super().__init__()
         self.options = options
         wide = 2 * options.units
-        inside = [options.bands, *[wide] * (options.layers - 1)]
-        self.gru = nn.ModuleList(nn.GRU(size, options.units, batch_first=True, bidirectional=True) for size in inside)
-        norms = [nn.BatchNorm1d(options.bands), *(nn.LayerNorm(wide) for _ in inside[1:])]
-        self.norm = nn.ModuleList(norms if options.normalised else (nn.Identity() for _ in inside))
+        input_sizes = [options.bands, *[wide] * (options.layers - 1)]
+        self.gru = nn.ModuleList(
+            nn.GRU(size, options.units, batch_first=True, bidirectional=True) for size in input_sizes
+        )
+        norms = [nn.BatchNorm1d(options.bands), *(nn.LayerNorm(wide) for _ in input_sizes[1:])]
+        self.norm = nn.ModuleList(norms if options.normalised else (nn.Identity() for _ in input_sizes))
         self.dropout = nn.Dropout(options.dropout)
         self.dense = nn.Linear(wide, options.bands * options.dimensions)
         # One row for vocals, one for accompaniment. Short vectors change direction quickly in training.
@@ -120,7 +122,7 @@ class DPCL(ClusteringNet):
             The state of the last layer, ``(batch, frame, 2 * units)``.
 
         Raises:
-            ConfigError: If the front end has other channels or bands.
+            ConfigError: If the front end's channels or bands are not those of the net.
         """
         if features.shape[1:3] != (1, self.options.bands):
             raise ConfigError(

@@ -5,7 +5,7 @@ deep recurrent neural networks" (the DRNN paper), section 2.2; based on Po-Sen H
 and Paris Smaragdis, "Singing-voice separation from monaural recordings using deep recurrent neural networks", 2014.
 
 As in the paper:
-- One or three GRU layers of 256 units see past frames only.
+- There are one or three GRU layers of 256 units, which see no future frames.
 - A dense layer with ReLU, with one unit per row, estimates the vocals' magnitude or cepstrum.
 - The loss is the mean square error. There is no dropout.
 
@@ -13,15 +13,15 @@ Departures:
 - Magnitudes are relative to the chunk's root mean square, so that the song's level does not matter. The error is the
   mean over bins instead of the sum.
 - The output is a mask: the vocals' magnitude divided by the mixture's, at most 1. The paper's net can exceed the
-  mixture's magnitude, which is an error, because the mixture's phase is kept in any case. For cepstra, the difference
-  from the mixture's coefficients is carried back to the mel bands, where the mask is the ratio of powers, at most 1.
-- The state of the GRU starts anew with each chunk of 128 frames. Chunks overlap by half.
-- `answer` "mask" replaces the ReLU by a sigmoid, so that the dense layer estimates the mask itself. `bidirectional`
+  mixture's magnitude. That is an error, because the phase is the mixture's in any case. For cepstra, the difference
+  from the mixture's coefficients is transformed back to mel bands, where the mask is the ratio of powers, at most 1.
+- The state of the GRU is reset at the start of each chunk of 128 frames. Chunks overlap by half.
+- `answer` "mask" replaces the ReLU with a sigmoid, so that the dense layer estimates the mask itself. `bidirectional`
   lets the layers see future frames too.
 - `spectral` adds a loss on the masked spectrum, phases included; `bce` adds the cross-entropy with the proportion mask,
   weighted by magnitude. With the spectral loss alone, the mask vanishes where the voice is uncertain.
 - `answer` "share" estimates the magnitudes of both sources, with softplus instead of ReLU. The mask is the vocals'
-  share of the two. It is trained on the masked magnitudes of both sources (Huang et al., section 3.3: a masking layer
+  share of their sum. It is trained on the masked magnitudes of both sources (Huang et al., section 3.3: a masking layer
   as part of the network).
 - `standardise` brings every row to the same mean and spread before the first layer, because high rows are quiet.
 """
@@ -101,7 +101,7 @@ class DRNN(Net):
 
     Options = DRNNOptions
     memory_format = torch.contiguous_format
-    chunks = 8  # one read of a GRU's large matrices serves all chunks of a call
+    chunks = 8  # a GRU's large matrices are read once for all chunks of a call
 
     def __init__(self, options: DRNNOptions) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class DRNN(Net):
         """See `Net.forward`.
 
         Raises:
-            ConfigError: If the front end has other channels or rows.
+            ConfigError: If the front end's channels or rows are not those of the net.
         """
         if features.shape[1:3] != (1, self.options.freqs):
             raise ConfigError(
@@ -133,7 +133,7 @@ class DRNN(Net):
         return self._to_mask(self._run_layers(features), features)
 
     def _run_layers(self, features: Features) -> Tensor:
-        """Return what `answer` names, ``(batch, 1, row, frame)``; a mask or share as its logits."""
+        """Return what `answer` names, ``(batch, 1, row, frame)``; for "mask" and "share", the logits of the mask."""
         state, _ = self.gru(self.norm(features[:, 0]).transpose(1, 2))  # batch, frame, row
         answer: Tensor = self.dense(self.dropout(state))
         answer = answer.transpose(1, 2).unsqueeze(1)
@@ -147,7 +147,7 @@ class DRNN(Net):
             return torch.sigmoid(answer)
         if self.options.answer == "magnitude":
             return _divide_magnitudes(answer, features)
-        change = make_dct_matrix(self.options.freqs).to(answer).T @ (answer - features)  # of the log power
+        change = make_dct_matrix(self.options.freqs).to(answer).T @ (answer - features)  # change of the log power
         return change.clamp_max(0).exp()
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -177,8 +177,8 @@ class DRNN(Net):
                 magnitude = divide_by_mean(mixture).sqrt()
                 error = (mask * magnitude - divide_by_mean(vocals, mixture).sqrt()).square().mean()
                 if options.answer == "share":
-                    rest = (1 - mask) * magnitude - divide_by_mean(accompaniment, mixture).sqrt()
-                    error = error + rest.square().mean()
+                    accompaniment_error = (1 - mask) * magnitude - divide_by_mean(accompaniment, mixture).sqrt()
+                    error = error + accompaniment_error.square().mean()
             else:
                 error = (answer - front_end.normalise(vocals, mixture)).square().mean()  # eq. (1)
             terms["mse"] = options.mse * error

@@ -10,8 +10,8 @@ As in the paper:
 - The mask says which cluster is the voice.
 
 Departures:
-- The head reads the GRU layers, as in Wang, Le Roux and Hershey, 2018. The paper does not say what it reads; in its
-  code the head reads the embeddings before their tanh.
+- The head reads the output of the GRU layers, as in Wang, Le Roux and Hershey, 2018. The paper does not say what it
+  reads; in its code the head reads the embeddings before their tanh.
 - `weighted` also weights the bins of the cross-entropy by magnitude. `spectral` adds a loss on the masked spectrum.
 - The anchors of `dpcl` exist here too, but extraction uses the head's mask instead of theirs.
 """

@@ -1,4 +1,4 @@
-"""Loss functions: pure functions of tensors. Each returns a mean over all elements; smaller is better."""
+"""Loss functions: pure functions of tensors. Each returns a mean over the batch; smaller is better."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def binary_cross_entropy(logits: Tensor, target: Mask, weight: Tensor | None = N
 
 
 def magnitude_weight(power: Tensor) -> Tensor:
-    """Weight each bin by its magnitude, relative to the mean magnitude of its excerpt.
+    """Return a weight for each bin: its magnitude relative to the mean magnitude of its excerpt.
 
     Source: Wang, Le Roux and Hershey, "Alternative objective functions for deep clustering", 2018, section 2.2. There,
     the weights of all bins sum to 1; here, their mean is 1.
@@ -63,13 +63,13 @@ def affinity(embedding: Tensor, assignment: Tensor, weight: Tensor | None = None
 
     Args:
         embedding: V, ``(batch, bin, dimension)``, of unit length.
-        assignment: Y, ``(batch, bin, source)``, one-hot over two sources. The paper has a single column, 1 for voice;
-            it pushes the bins of the accompaniment apart from each other.
+        assignment: Y, ``(batch, bin, source)``, one-hot over two sources. The paper has a single column, 1 for voice,
+            which pushes the bins of the accompaniment apart.
         weight: ``(batch, bin)``, not negative. Only proportions matter. By default all bins weigh the same.
     """
     v, y = _scale_by_weight(embedding, assignment, weight)
     own, cross, true = (left.transpose(1, 2) @ right for left, right in ((v, v), (v, y), (y, y)))
-    distance: Tensor = _squared_norm(own) - 2 * _squared_norm(cross) + _squared_norm(true)
+    distance: Tensor = _compute_squared_norm(own) - 2 * _compute_squared_norm(cross) + _compute_squared_norm(true)
     return distance.mean()
 
 
@@ -81,6 +81,6 @@ def _scale_by_weight(embedding: Tensor, assignment: Tensor, weight: Tensor | Non
     return root * embedding, root * assignment
 
 
-def _squared_norm(matrices: Tensor) -> Tensor:
+def _compute_squared_norm(matrices: Tensor) -> Tensor:
     """Compute the squared Frobenius norm of each matrix."""
     return matrices.square().sum((1, 2))

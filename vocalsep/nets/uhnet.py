@@ -9,7 +9,7 @@ As in the paper:
 
 Departures:
 - All three channels show the same bin at the same place. The paper's code reshapes the softmax without regard to its
-  axes, so that its masks belong to bins of other frames and bands.
+  axes, so its masks end up at the wrong frames and bands.
 - The clustering net keeps its own losses during joint training, with the weight `clustering_loss`. The paper's code
   trains it beforehand, and then through the U-Net's loss alone; "jointly" in the text allows either.
 """
@@ -77,7 +77,7 @@ class UHNet(Net):
         """See `Net.forward`. Return the U-Net's mask.
 
         Raises:
-            ConfigError: If the front end has other channels or bands.
+            ConfigError: If the front end's channels or bands are not those of the net.
         """
         head_logits = self.clustering.compute_head_logits(self.clustering.encode(features))
         return torch.sigmoid(self._compute_logits(features, head_logits))

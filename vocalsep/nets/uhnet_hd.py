@@ -56,7 +56,7 @@ class UHNetHDOptions:
         freqs: Rows of the features, as in the front end.
         sub_bands: Number of sub-bands that the rows are cut into. Each becomes a map of its own.
         widths: Feature maps of each level, from full size down. Each level halves rows and frames.
-        squeeze: Factor by which the layers over all rows of a map narrow them.
+        squeeze: Number of rows per hidden unit in the layers that connect all rows of a map.
         recurrent: Units of the GRU in each direction; 0 leaves the GRU out.
         dropout: Share of the GRU's input, and of its output, that is dropped in training.
         bce: Weight of the binary cross-entropy of both masks with the proportion masks, weighted by magnitude.
@@ -140,7 +140,7 @@ class UHNetHD(Net):
             features: ``(batch, 2, freq, frame)``.
 
         Raises:
-            ConfigError: If the front end has other channels or rows.
+            ConfigError: If the front end's channels or rows are not those of the net.
         """
         output = self._run(features)
         vocals, accompaniment = torch.sigmoid(output.vocals), torch.sigmoid(output.accompaniment)
@@ -248,7 +248,7 @@ class _Stage(nn.Module):
     Args:
         width: Feature maps, in and out.
         rows: Rows of a map.
-        squeeze: Factor by which the layer over rows narrows them.
+        squeeze: Number of rows per hidden unit in the layer over rows.
     """
 
     def __init__(self, width: int, rows: int, squeeze: int) -> None:
@@ -263,7 +263,7 @@ class _Stage(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Turn maps into maps of the same shape, ``(batch, map, freq, frame)``."""
         maps = self.local(maps)
-        planes = maps.flatten(0, 1)  # one matrix for each map is faster than products of four axes
+        planes = maps.flatten(0, 1)  # a batch of matrices, one per map, is faster than a product over four axes
         narrow, widen = (layer.weight.expand(len(planes), -1, -1) for layer in (self.narrow, self.widen))
         hidden = torch.bmm(narrow, planes).reshape(*maps.shape[:2], -1, maps.shape[-1])
         hidden = torch.relu(self.norm(hidden))

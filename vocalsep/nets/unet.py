@@ -9,9 +9,9 @@ As in the paper:
 - Dropout is 0.5. The loss is the binary cross-entropy of the mask.
 
 Departures:
-- `width` is an option. The paper has 64; the shipped model is narrower, because the cost grows with the square of it.
+- `width` is an option. The paper has 64; the shipped model is narrower, because the cost grows with its square.
 - All four stages halve both axes, and each skip joins maps of its own size. In the paper's code two of the four stages
-  do not pool, and the decoder is cropped, so that skip and decoder show different places.
+  do not pool, and the decoder is cropped, so skips and decoder do not line up.
 - `spectral` adds a loss on the masked spectrum, which weights each bin by its loudness. The paper's loss is `bce` 1 and
   `spectral` 0.
 - The paper does not say where dropout is applied. Here it follows the deepest stage of the encoder and the two deepest
@@ -79,8 +79,8 @@ class UNet(Net):
         self.options = options
         widths = [options.width * factor for factor in _WIDTHS]
         self.down = nn.ModuleList(
-            _make_double_convolution(inside, outside)
-            for inside, outside in zip([options.channels, *widths[:-1]], widths, strict=True)
+            _make_double_convolution(inputs, outputs)
+            for inputs, outputs in zip([options.channels, *widths[:-1]], widths, strict=True)
         )
         self.pool = nn.MaxPool2d(2)
         self.up = nn.ModuleList(
@@ -134,13 +134,13 @@ class UNet(Net):
         )
 
 
-def _make_double_convolution(inside: int, outside: int) -> nn.Sequential:
+def _make_double_convolution(inputs: int, outputs: int) -> nn.Sequential:
     """Stack two 3x3 convolutions, each with batch normalisation and ReLU."""
     layers: list[nn.Module] = []
-    for first in (inside, outside):
+    for channels in (inputs, outputs):
         layers += [
-            nn.Conv2d(first, outside, kernel_size=3, padding=1, bias=False),
-            nn.BatchNorm2d(outside),
+            nn.Conv2d(channels, outputs, kernel_size=3, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
             nn.ReLU(inplace=True),
         ]
     return nn.Sequential(*layers)

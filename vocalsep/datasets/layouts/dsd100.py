@@ -1,6 +1,6 @@
 """DSD100: a hundred songs, four stems each (Liutkus et al., "The 2016 Signal Separation Evaluation Campaign", 2017).
 
-Its official splits share artists, though no songs: ANiMAL, Actions, BKS and others are in both Dev and Test.
+Its official splits share artists, but no songs: ANiMAL, Actions, BKS and others are in both Dev and Test.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def find(root: Path, split: str = "Dev") -> Listing:
         split: "Dev" or "Test".
 
     Raises:
-        DatasetError: If the folder has another layout, or there is no such split, or no song in it.
+        DatasetError: If the folder does not have this layout, there is no such split, or the split has no songs.
     """
     if split not in COMPLETE:
         raise DatasetError(f"DSD100 has no split {split!r}; expected Dev or Test")

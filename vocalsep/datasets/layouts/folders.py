@@ -12,12 +12,12 @@ from vocalsep.errors import DatasetError
 
 
 def is_recording(path: Path) -> bool:
-    """Return whether a path is a sound file by its extension.
+    """Return whether a path is a sound file, judging by its extension.
 
     Hidden files do not count, such as the ``._vocals.wav`` that macOS leaves behind.
     """
     has_audio_name = path.suffix.lower() in audio.SUFFIXES and not path.name.startswith(".")
-    return has_audio_name and os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises errors in closed folders
+    return has_audio_name and os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises errors in unreadable folders
 
 
 def list_entries(folder: Path) -> list[Path]:
@@ -29,7 +29,7 @@ def list_entries(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
     except OSError as error:
-        _raise_unlisted(error)
+        _raise_listing_error(error)
 
 
 def list_recordings(folder: Path) -> list[Path]:
@@ -47,11 +47,11 @@ def find_recordings(root: Path) -> list[Path]:
     Raises:
         DatasetError: If a folder cannot be listed.
     """
-    found = (folder / name for folder, names in files.walk(root, onerror=_raise_unlisted) for name in names)
+    found = (folder / name for folder, names in files.walk(root, onerror=_raise_listing_error) for name in names)
     return sorted(path for path in found if is_recording(path))
 
 
-def _raise_unlisted(error: OSError) -> NoReturn:
+def _raise_listing_error(error: OSError) -> NoReturn:
     raise DatasetError(f"{error.filename}: cannot be listed ({error.strerror})") from error
 
 

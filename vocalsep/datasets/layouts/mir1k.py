@@ -2,8 +2,8 @@
 
 There are two ways to split it:
 
-- The literature's (Huang et al., 2014): abjones and amy train, the other seventeen singers test.
-- That of the deep recurrent network's paper: 70 % of the clips train, 20 % validate, 10 % test, and splits share
+- The literature's split (Huang et al., 2014): abjones and amy for training, the other seventeen singers for testing.
+- The DRNN paper's split: 70 % of the clips for training, 20 % for validation and 10 % for testing. These parts share
   singers. The paper does not list the clips. Here all clips of a song stay together, and a hash of the songs' names
   decides where each song goes. Scores from this split say little about new singers.
 """
@@ -35,10 +35,10 @@ def find(root: Path, split: str = "train") -> Listing:
         root: The folder that holds ``Wavfile/singer_song_clip.wav``: accompaniment left, voice right. It may also
             hold ``PitchLabel`` and ``vocal-nonvocalLabel``.
         split: "train" or "test" of the literature's split; "drnn-train", "drnn-validation" or "drnn-test" of the
-            other, which shares singers.
+            DRNN paper's split, whose parts share singers.
 
     Raises:
-        DatasetError: If the folder has another layout, or there is no such split, or no clip in it.
+        DatasetError: If the folder does not have this layout, there is no such split, or the split has no clips.
     """
     if split not in SPLITS:
         raise DatasetError(f"MIR-1K has no split {split!r}; expected one of {', '.join(SPLITS)}")
@@ -79,7 +79,7 @@ def assign_splits(songs: Iterable[str]) -> dict[str, str]:
         songs: The song of each clip.
 
     Returns:
-        The part of each song. Shares count clips, and are met to within about the clips of one song.
+        The part of each song. Shares are counted in clips, and are met to within about the clips of one song.
     """
     clips = Counter(songs)
     wanted = {part: share * clips.total() for part, share in DRNN_SHARES.items()}
@@ -91,7 +91,9 @@ def assign_splits(songs: Iterable[str]) -> dict[str, str]:
 
 
 def read_labels(path: Path) -> list[float]:
-    """Read the pitch or voicing labels of a clip: one number per frame; 40 ms frames, one every `LABEL_SECONDS`.
+    """Read the pitch or voicing labels of a clip: one number per frame.
+
+    Frames are 40 ms long, one every `LABEL_SECONDS`.
 
     Pitch is in MIDI semitones, or 0 where there is no voice; voicing is 1 where there is a voice, else 0.
 

@@ -28,11 +28,11 @@ def find(root: Path, split: str = "all") -> Listing:
     problem; any other folder without vocals is ignored.
 
     Args:
-        root: The folder; name the folder of a song ``Artist - Title`` to tell its artist.
+        root: The folder. A song's artist is read from a folder name of the form ``Artist - Title``.
         split: "all".
 
     Raises:
-        DatasetError: If there is no such split, or no song.
+        DatasetError: If there is no such split, or there are no songs.
     """
     refuse_other_splits(split)
     folders: dict[Path, list[Path]] = {}
@@ -71,7 +71,7 @@ def _choose_backing(stems: Mapping[str, list[Path]]) -> list[str]:
 
 
 def _is_output(stem: str, stems: Mapping[str, object]) -> bool:
-    """Return whether ``vocalsep extract`` made a file from another one in the same folder."""
+    """Return whether a file is named like an output of ``vocalsep extract`` for another stem in the folder."""
     return any(stem.endswith(ending) and stem.removesuffix(ending) in stems for ending in OUTPUT_ENDINGS)
 
 
@@ -79,7 +79,7 @@ def find_voices(root: Path, split: str = "all") -> Listing:
     """List all recordings in a folder and its subfolders as lone voices.
 
     Raises:
-        DatasetError: If there is no such split, or no recording.
+        DatasetError: If there is no such split, or there are no recordings.
     """
     return _list_single_stem(root, split, "vocals")
 
@@ -88,7 +88,7 @@ def find_instrumentals(root: Path, split: str = "all") -> Listing:
     """List all recordings in a folder and its subfolders as accompaniments without a voice.
 
     Raises:
-        DatasetError: If there is no such split, or no recording.
+        DatasetError: If there is no such split, or there are no recordings.
     """
     return _list_single_stem(root, split, "accompaniment")
 
@@ -115,7 +115,7 @@ def refuse_other_splits(split: str) -> None:
     """Refuse any split but "all", the only one that folders of your own have.
 
     Raises:
-        DatasetError: If the split is another.
+        DatasetError: If it is another split.
     """
     if split != "all":
         raise DatasetError(f"your own folders have no split {split!r}; expected 'all'")

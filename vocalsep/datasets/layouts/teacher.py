@@ -15,7 +15,7 @@ def find(root: Path, split: str = "all", vocals: Path | None = None) -> Listing:
     """List songs that have a teacher's vocals. The accompaniment is the song minus those vocals.
 
     A song ``<song>.*`` belongs to ``<song>.vocals.*``, the name that ``vocalsep extract`` writes. The folder of vocals
-    may mirror the subfolders of the songs, or hold all files side by side.
+    may mirror the subfolders of the songs, or hold all files without subfolders.
 
     Args:
         root: The folder of songs, which may have subfolders.
@@ -23,7 +23,7 @@ def find(root: Path, split: str = "all", vocals: Path | None = None) -> Listing:
         vocals: The folder of vocals; `root` by default.
 
     Raises:
-        DatasetError: If there is no such split, or no song.
+        DatasetError: If there is no such split, or there are no songs.
     """
     refuse_other_splits(split)
     vocals = vocals or root

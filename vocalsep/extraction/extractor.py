@@ -59,8 +59,8 @@ class Extractor:
         device: "auto" (CUDA when available, else the CPU), "cpu" or "cuda".
         inversion: "phase" (the mixture's phase), "griffin-lim" (from random phases) or "griffin-lim-phase" (from the
             mixture's phase).
-        masks_from: "net" uses the net's own masks, "clusters" those of a clustering net's clusters. "auto" uses
-            whichever the net is made for.
+        masks_from: "net" uses the net's own masks, "clusters" the masks of a clustering net's clusters. "auto"
+            uses whichever the net is made for.
         workers: Number of threads in which the net runs on the CPU while the song is read, masked and written; 0 runs
             it in the caller's thread. The vocals do not depend on the number of workers as long as torch uses one
             thread in each (``torch.set_num_threads(1)``).

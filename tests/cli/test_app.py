@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import pytest
 from command_line import read_misuse, run, run_python
 
 import vocalsep
 from vocalsep.cli import common, train
-from vocalsep.datasets import check, splits
+from vocalsep.datasets import check
+from vocalsep.datasets.layouts import LAYOUTS
 from vocalsep.evaluation import songs
 from vocalsep.extraction import inversion
 from vocalsep.extraction.extractor import MASK_SOURCES
@@ -81,7 +82,8 @@ assert not heavy, heavy
 
 def test_the_choices_of_options_are_those_of_the_library() -> None:
     assert set(get_args(common.Dataset)) == songs.SPLITS.keys() == check.SPLITS.keys()
-    assert set(get_args(train.Material)) == {*get_args(common.Dataset), "teacher"} <= splits.TRAINING_SPLITS.keys()
+    assert set(get_args(train.Material)) == {*get_args(common.Dataset), "teacher"} <= LAYOUTS.keys()
+    assert set(get_args(get_type_hints(recipes.PoolOptions)["layout"])) == LAYOUTS.keys()
     assert train.Precision == recipes.Precision
     assert set(get_args(common.Inversion)) == inversion.INVERSIONS.keys()
     assert get_args(common.MasksFrom) == MASK_SOURCES

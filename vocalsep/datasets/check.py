@@ -16,16 +16,14 @@ from typing import Any
 import torch
 
 from vocalsep import audio
-from vocalsep.datasets.layouts import LAYOUTS, dsd100, mir1k
+from vocalsep.datasets.layouts import LAYOUTS, mir1k
 from vocalsep.datasets.screening import SILENCE_DB
 from vocalsep.datasets.tracks import TOLERANCE_SECONDS, Listing, Problem, Source, Track
 from vocalsep.errors import AudioError, DatasetError
 from vocalsep.shapes import Waveform
 
-SPLITS = {"dsd100": tuple(dsd100.COMPLETE), "mir1k": tuple(mir1k.COMPLETE), "stems": ("all",)}
+SPLITS = {name: tuple(layout.complete) or ("all",) for name, layout in LAYOUTS.items() if layout.scoring_splits}
 """The data sets that can be checked, and their splits."""
-_RATES = {"dsd100": dsd100.RATE, "mir1k": mir1k.RATE}
-_COMPLETE = {"dsd100": dsd100.COMPLETE, "mir1k": mir1k.COMPLETE}
 
 SUM_TOLERANCE_DB = -40.0
 """The largest residual of a mixture that counts as the sum of its stems, relative to the mixture.
@@ -48,7 +46,7 @@ class TrackCheck:
         seconds: Length of its longest file.
         rates: Sample rates of its files, Hz.
         voice_db: Level of the vocals relative to the accompaniment; None if the track lacks one of them, or if a file
-            cannot be read to its end.
+            cannot be read to the end.
         residual_db: Level of the mixture minus the stems, relative to the mixture; None if there is no mixture, or if
             the files do not fit together.
         pitch: Whether it has pitch labels.
@@ -148,11 +146,11 @@ def check_dataset(
         checked: list[TrackCheck] = []
         for track in listing.tracks:
             progress(track.name, len(tracks) + len(checked), count)
-            checked.append(check_track(track, listing.split, _RATES.get(dataset)))
+            checked.append(check_track(track, listing.split, LAYOUTS[dataset].rate))
         tracks += checked
         problems += listing.problems
         problems += [Problem(track.name, what) for track in checked for what in track.problems]
-        totals = _add_up(listing, checked, _COMPLETE.get(dataset, {}).get(listing.split))
+        totals = _add_up(listing, checked, LAYOUTS[dataset].complete.get(listing.split))
         all_totals.append(totals)
         if totals.complete and totals.tracks < totals.complete:
             notes.append(f"{totals.split}: {totals.tracks} of the {totals.complete} tracks of the complete data set")
@@ -177,7 +175,7 @@ def _list_splits(dataset: str, root: Path) -> tuple[list[Listing], list[str]]:
     errors: list[DatasetError] = []
     for split in SPLITS[dataset]:
         try:
-            listings.append(LAYOUTS[dataset](root, split))
+            listings.append(LAYOUTS[dataset].find(root, split))
         except DatasetError as error:
             errors.append(error)
             notes.append(f"{split}: not found ({error})")

@@ -13,16 +13,6 @@ from vocalsep.datasets.names import normalise_name
 from vocalsep.datasets.tracks import Problem, Track
 from vocalsep.errors import DatasetError
 
-TRAINING_SPLITS = {
-    "dsd100": {"Dev": "Dev"},
-    "mir1k": {"standard": "train", "drnn": "drnn-train"},
-    "stems": {"all": "all"},
-    "voices": {"all": "all"},
-    "instrumentals": {"all": "all"},
-    "teacher": {"all": "all"},
-}
-"""For each layout, the splits to train on, the default first, and the layout's own name for their training part."""
-
 _NAMES_SHOWN = 10
 
 Heard = Mapping[str, Collection[str]]
@@ -37,7 +27,7 @@ class SplitDataset:
         training: Tracks to train on.
         validation: Tracks held out.
         problems: What cannot be used.
-        split: Name of the split, a key of `TRAINING_SPLITS`.
+        split: Name of the split, a key of `Layout.training_splits`.
         shares_singers: Whether training and validation share singers or artists: because the split is defined so, or
             because there are too few to hold any out.
     """
@@ -71,7 +61,7 @@ def split_dataset(layout: str, root: Path, split: str = "", every: int = 0, voca
     """List a data set and divide it into training and validation.
 
     Args:
-        layout: A key of `TRAINING_SPLITS`.
+        layout: A key of `LAYOUTS`.
         root: Its folder.
         split: One of the layout's splits; empty for its default.
         every: Hold out every Nth artist, or every Nth song if there are fewer artists; 0 holds out nothing. The split
@@ -81,12 +71,13 @@ def split_dataset(layout: str, root: Path, split: str = "", every: int = 0, voca
     Raises:
         DatasetError: If the folder does not have this layout, or there is no such split.
     """
-    split = split or next(iter(TRAINING_SPLITS[layout]))
-    if split not in TRAINING_SPLITS[layout]:
-        expected = " or ".join(TRAINING_SPLITS[layout])
+    splits = LAYOUTS[layout].training_splits
+    split = split or next(iter(splits))
+    if split not in splits:
+        expected = " or ".join(splits)
         raise DatasetError(f"{layout}: no split {split!r} to train on; expected {expected}")
-    find = functools.partial(teacher.find, vocals=vocals) if layout == "teacher" else LAYOUTS[layout]
-    found = find(root, TRAINING_SPLITS[layout][split])
+    find = functools.partial(teacher.find, vocals=vocals) if layout == "teacher" else LAYOUTS[layout].find
+    found = find(root, splits[split])
     training, validation, shares = list(found.tracks), list[Track](), found.shares_singers
     if every and split == "drnn":
         validation += find(root, "drnn-validation").tracks

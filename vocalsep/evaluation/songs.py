@@ -9,20 +9,15 @@ import torch
 from torch import Tensor
 
 from vocalsep import audio
-from vocalsep.datasets.layouts import LAYOUTS, dsd100, mir1k
+from vocalsep.datasets.layouts import LAYOUTS
 from vocalsep.datasets.tracks import Listing, Track
 from vocalsep.errors import AudioError, ConfigError, DatasetError, describe_unknown
 from vocalsep.shapes import Waveform
 
-SPLITS = {
-    "dsd100": {"test": "Test", "dev": "Dev"},
-    "mir1k": {"test": "test", "train": "train", "drnn": "drnn-test"},
-    "stems": {"all": "all"},
-}
-"""For each data set: the splits that can be scored on, the default first, and the data set's own name for each."""
+SPLITS = {name: layout.scoring_splits for name, layout in LAYOUTS.items() if layout.scoring_splits}
+"""For each data set that can be scored: its splits, as in `Layout`."""
 
 _FULL_SCALE = 2.0**15  # of 16 bits
-_FORMATS = {"dsd100": (dsd100.RATE, 2), "mir1k": (mir1k.RATE, 1)}  # rate and channels; "stems" keeps its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +42,7 @@ class Setup:
         Raises:
             DatasetError: If the folder does not have the data set's layout.
         """
-        return LAYOUTS[self.dataset](self.root, SPLITS[self.dataset][self.split])
+        return LAYOUTS[self.dataset].find(self.root, SPLITS[self.dataset][self.split])
 
 
 def set_up(dataset: str, root: Path, split: str = "", snr_db: float | None = None) -> Setup:
@@ -119,7 +114,8 @@ def load(track: Track, setup: Setup) -> Song:
     Raises:
         DatasetError: If a file cannot be read or the lengths differ.
     """
-    rate, channels = _FORMATS.get(setup.dataset) or _read_format(track)
+    layout = LAYOUTS[setup.dataset]
+    rate, channels = (layout.rate, layout.channels) if layout.rate and layout.channels else _read_format(track)
     stems = track.load(rate, channels)
     vocals, accompaniment = ((stems[stem] * _FULL_SCALE).round() / _FULL_SCALE for stem in ("vocals", "accompaniment"))
     if setup.snr_db is not None:

@@ -15,7 +15,7 @@ from vocalsep.errors import DatasetError
 def test_an_unknown_split_is_refused(dsd100_root: Path, mir1k_root: Path, stems_root: Path) -> None:
     for name, root in (("dsd100", dsd100_root), ("mir1k", mir1k_root), ("stems", stems_root), ("voices", stems_root)):
         with pytest.raises(DatasetError, match="no split 'train2'"):
-            LAYOUTS[name](root, "train2")
+            LAYOUTS[name].find(root, "train2")
 
 
 def test_a_folder_without_tracks_is_refused_by_name(tmp_path: Path) -> None:

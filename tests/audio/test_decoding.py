@@ -143,7 +143,7 @@ def test_a_recording_that_breaks_off_is_refused(tmp_path: Path, kind: str, share
     content = path.read_bytes()
     path.write_bytes(content[: round(share * len(content))])
     message = catch_refusal(path)
-    assert any(reason in message for reason in ("cannot be read to its end", "not an audio file", "is empty"))
+    assert any(reason in message for reason in ("cannot be read to the end", "not an audio file", "is empty"))
 
 
 def test_a_recording_that_breaks_off_says_where(tmp_path: Path) -> None:

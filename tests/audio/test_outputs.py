@@ -162,11 +162,11 @@ def test_a_long_wav_is_rf64_with_the_same_samples_and_no_time_stamp(
 
 
 def test_a_file_too_long_for_32_bit_sizes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(AudioError, match="aiff ends at 4 GB"):
+    with pytest.raises(AudioError, match="aiff is limited to 4 GB"):
         audio.Writer(tmp_path / "x.aiff", rate=44_100, channels=2, subtype="PCM_16", samples=2**31)
-    monkeypatch.setattr(writer_module, "_MOST_BYTES", 20_000)
+    monkeypatch.setattr(writer_module, "_MAX_BYTES", 20_000)
     for name in ("x.wav", "x.aiff"):
-        with pytest.raises(AudioError, match="which ends at 4 GB"):
+        with pytest.raises(AudioError, match="this format is limited to 4 GB"):
             write([tmp_path / name], [tone(0.5)])
     assert not list(tmp_path.iterdir())
     write([tmp_path / "x.flac"], [tone(0.5)])

@@ -2,8 +2,8 @@
 
     python tests/bench/batch.py [--songs 1000] [--seconds 1] [--jobs 1] [--threads 1] [--model uhnet-hd]
 
-The songs are parts of the demo song, mono at 16 kHz. The table has the peak memory of the worker from its report, and
-with --jobs 1 on Linux the memory it holds at that moment. Neither must grow.
+The songs are parts of the demo song, mono at 16 kHz. The table has the worker's peak memory from its report and, with
+--jobs 1 on Linux, the memory that it holds at that moment. Neither should grow.
 """
 
 from __future__ import annotations

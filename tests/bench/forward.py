@@ -2,9 +2,10 @@
 
     python tests/bench/forward.py [--model uhnet-hd] [--passes 12] [--profile]
 
-The table has milliseconds of processor time on one thread per second of a stereo song, if the net sees each frame once:
-the best pass and the median, after a warm-up. The variants take turns, so that other load on the machine hits all of
-them alike. The first row is how the extractor runs the net. `--profile` shows which operators take that row's time.
+The table has milliseconds of processor time on one thread per second of a stereo song, if the net processes each frame
+once: the best pass and the median, after a warm-up. The variants take turns, so that other load on the machine affects
+all of them alike. The first row is how the extractor runs the net. `--profile` shows which operators take that row's
+time.
 """
 
 from __future__ import annotations

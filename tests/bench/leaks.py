@@ -2,9 +2,9 @@
 
     python tests/bench/leaks.py INSTRUMENTALS [--model unet ...] [--masks clusters] [--no-head]
 
-INSTRUMENTALS is a folder of folders of recordings without a voice. The table has the level of the extracted vocals
-relative to the song in dB, over the first 12 s of the first two recordings in each folder. With `--no-head` the net's
-voice-activity head does not close its mask.
+INSTRUMENTALS is a folder whose subfolders hold recordings without a voice. The table has the level of the extracted
+vocals relative to the song in dB, over the first 12 s of the first two recordings in each subfolder. With `--no-head`,
+the net's voice-activity head does not gate the mask.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path)
     parser.add_argument("--model", nargs="+", default=[weights.DEFAULT_MODEL])
-    parser.add_argument("--masks", default="auto", help="as `vocalsep extract --masks`")
+    parser.add_argument("--masks", default="auto", help="as in `vocalsep extract --masks`")
     parser.add_argument("--no-head", action="store_true")
     options = parser.parse_args()
     print("| model | songs | mean, dB | median, dB |")

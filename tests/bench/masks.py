@@ -2,8 +2,8 @@
 
     python tests/bench/masks.py DSD100 [--dataset dsd100] [--model dpcl hdpcl unet uhnet]
 
-DSD100 is the data set's folder. The script cuts its Test songs into chunks side by side, of 128 frames for most nets.
-It scores the mask of each chunk against the ideal ratio mask on the model's own grid: intersection over union, share of
+DSD100 is the data set's folder. The script cuts its Test songs into adjacent chunks, of 128 frames for most nets. It
+scores the mask of each chunk against the ideal ratio mask on the model's own grid: intersection over union, share of
 correct bins (both with a threshold of 0.5) and PSNR. The table has means over all chunks. A model that clusters has a
 second row for its clusters.
 """

@@ -2,8 +2,9 @@
 
     python tests/bench/memory.py [--minutes 3 30 180] [--model uhnet-hd]
 
-Each row is one run of ``vocalsep extract - -o -`` in a process of its own. The song is the demo song, repeated: stereo
-at 44.1 kHz. It is generated while it goes into the pipe, and the vocals are only counted. No file is written.
+Each row is one run of ``vocalsep extract - -o -`` in its own process. The song is the demo song, repeated: stereo at
+44.1 kHz. The script writes no file: it sends the song into the pipe block by block, and only counts the bytes of the
+vocals.
 """
 
 from __future__ import annotations

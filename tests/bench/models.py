@@ -2,10 +2,10 @@
 
     python tests/bench/models.py [--model unet ...] [--seconds 60]
 
-MMAC/s are millions of multiply-accumulate operations of the net per second of a stereo song, if the net sees each frame
-once. Chunks overlap, so the extractor needs twice as many, or a third more with `uhnet-hd`. "times real time" is the
-speed of the whole extraction of noise from memory, with STFT and resampling from 44.1 kHz: the best of three runs, with
-one worker per core.
+MMAC/s are millions of multiply-accumulate operations of the net per second of a stereo song, if the net processes each
+frame once. Chunks overlap, so the extractor needs twice as many, or a third more with `uhnet-hd`. "times real time" is
+the speed of the whole extraction of noise from memory, with STFT and resampling from 44.1 kHz: the best of three runs,
+with one worker per core.
 """
 
 from __future__ import annotations

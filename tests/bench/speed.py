@@ -2,8 +2,8 @@
 
     python tests/bench/speed.py [--minutes 3 4 180] [--model uhnet-hd] [--inversion phase] [--threads 2]
 
-Each row is one run of the command in a process of its own. The song is the demo song, repeated: stereo at 44.1 kHz.
-"taken" is the time in the report, without the start of Python and without loading the model. "whole command" has both.
+Each row is one run of the command in its own process. The song is the demo song, repeated: stereo at 44.1 kHz. "taken"
+is the time in the report, without starting Python and loading the model. "whole command" includes both.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, nargs="+", default=[3, 4, 180])
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--inversion", default="phase")
-    parser.add_argument("--threads", type=int, help="as the command's option; by default one per core")
+    parser.add_argument("--threads", type=int, help="as in the command; by default one per core")
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, {platform.machine()}, model {options.model}, inversion {options.inversion}\n")
     print("| song | taken | times real time | whole command | peak memory |")

@@ -4,7 +4,8 @@
 
 The recordings are noise, so no data set is needed; a step takes the same time with music. The peak is measured by
 multiplying two float32 matrices of 2048 x 2048, best of ten. "GFLOP/s" counts the multiplications and additions of
-forward and backward pass. "drawing" is the time one core takes to draw the excerpts of a step, in parallel.
+forward and backward pass. "drawing" is the time in which one core draws the excerpts of a step. In training, this
+happens in parallel with the previous step.
 """
 
 from __future__ import annotations

@@ -4,11 +4,12 @@
 
 The songs are those of DSD100 Dev. A frame has a voice if the vocals (RMS over 40 ms) are at most 15 dB below the
 mixture and at most 40 dB below their own loudest frame. Pauses of up to 0.3 s count as voice, as they do in segments.
-"found" is the share of these frames that lie in segments, "wrong" the share of all other frames that do.
+"found" is the share of these frames that lie in the segments found by the model, "wrong" the share of all other frames
+that do.
 
-INSTRUMENTALS is a folder of folders of recordings without a voice, as for leaks.py. The table has the share of their
+DIR is a folder whose subfolders hold recordings without a voice, as for leaks.py. The table has the share of their
 length that is taken for voice, and the level of their vocals relative to the song, without and with the gate. The
-script uses the first 12 s of two recordings in each folder.
+script uses the first 12 s of the first two recordings in each subfolder.
 """
 
 from __future__ import annotations

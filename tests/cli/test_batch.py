@@ -113,11 +113,11 @@ def test_complete_songs_are_skipped_and_incomplete_ones_processed_again(music: P
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (["--overwrite", "--skip-existing"], "--overwrite and --skip-existing exclude each other"),
-        (["-q", "--progress", "json"], "--quiet and --progress json exclude each other"),
+        (["--overwrite", "--skip-existing"], "--overwrite and --skip-existing cannot be combined"),
+        (["-q", "--progress", "json"], "--quiet and --progress json cannot be combined"),
         (["-o", "{sonk}.wav"], "unknown field 'sonk'; did you mean 'song'?"),
         (["-o", "{song}.flac", "--format", "flac"], "has no {ext}"),
-        (["-o", "x.wav", "--format", "flac"], "two formats"),
+        (["-o", "x.wav", "--format", "flac"], "different formats"),
         (["--format", "mid"], "'mid' is not one of"),
         (["--jobs", "0"], "greater than or equal to 1"),
         (["-o", "out/x.wav", "--accompaniment", "out/{song}.wav", "--from-file", "-"], "several songs need a folder"),

@@ -112,7 +112,7 @@ def test_a_format_that_fails_or_changes_the_sound_is_reported(published: Path, m
     result = run("--json")
     assert broken(result) == [("read and write", ".flac"), ("read and write", ".mp3")]
     assert "no encoder" in findings(result)["read and write", ".flac"]["detail"]
-    assert "read a different sound than was written" in findings(result)["read and write", ".mp3"]["detail"]
+    assert "the sound read differs from the sound written" in findings(result)["read and write", ".mp3"]["detail"]
 
 
 def test_missing_and_outdated_packages_are_reported(

@@ -164,7 +164,7 @@ def test_names_are_read_and_printed_literally(songs: Path, model: Path, name: st
     result = run("extract", song, "-m", model)
     assert (result.exit_code, result.stdout) == (0, f"{vocals}\n")
     assert vocals.is_file()
-    assert read_error(run("extract", song, "-m", model)).startswith(f"{vocals}: exists already")
+    assert read_error(run("extract", song, "-m", model)).startswith(f"{vocals}: already exists")
 
 
 def test_a_name_that_begins_with_a_dash_comes_after_two_dashes(
@@ -182,7 +182,7 @@ def test_a_process_prints_only_results_on_stdout_and_continues_after_a_bad_song(
     done = run_python("-m", "vocalsep", "extract", good[0], broken, good[1], "-m", model, "--json", "-q")
     assert done.returncode == 1
     assert [each["input"] for each in read_objects(done.stdout)] == [str(song) for song in good]
-    assert done.stderr.splitlines() == [f"vocalsep: {broken}: cannot be read to its end ({_reason(done.stderr)})"]
+    assert done.stderr.splitlines() == [f"vocalsep: {broken}: cannot be read to the end ({_reason(done.stderr)})"]
     assert list_files(songs) == ["1.vocals.wav", "1.wav", "2.vocals.wav", "2.wav", "broken.flac", "song.wav"]
 
 
@@ -228,7 +228,7 @@ def test_voice_and_labels_say_where_someone_sings(songs: Path, tmp_path: Path, m
 def test_labels_replace_neither_existing_files_nor_other_outputs(songs: Path, model: Path) -> None:
     old = songs / "song.labels.txt"
     old.write_text("mine")
-    assert f"{old}: exists already" in read_error(run("extract", songs / "song.wav", "--labels", "-m", model))
+    assert f"{old}: already exists" in read_error(run("extract", songs / "song.wav", "--labels", "-m", model))
     same = songs / "x.wav"
     assert "written twice" in read_misuse(run("extract", songs / "song.wav", "-o", same, "--labels", same, "-m", model))
     assert (old.read_text(), list_files(songs)) == ("mine", ["song.labels.txt", "song.wav"])
@@ -349,7 +349,7 @@ def test_existing_files_are_refused_before_anything_is_computed(songs: Path, tmp
         old.write_bytes(b"older")
         # computing anything would need the model, which is missing
         line = read_error(run("extract", songs / "song.wav", option, old, "-m", tmp_path / "missing.safetensors"))
-        assert line == f"{old}: exists already; choose another output, or add --overwrite or --skip-existing"
+        assert line == f"{old}: already exists; choose another output, or add --overwrite or --skip-existing"
         assert old.read_bytes() == b"older"
         assert list_files(songs) == sorted(["song.wav", name])
         old.unlink()
@@ -513,7 +513,7 @@ def test_a_bug_keeps_its_traceback_and_leaves_nothing_behind(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["extract"], "which songs? Give files or folders"),
+        (["extract"], "no songs given. Name files or folders"),
         (["extract", "song.wav", "--loud"], "No such option"),
         (["extract", "song.wav", "--inversion", "magic"], "'magic' is not one of"),
         (["extract", "song.wav", "--subtype", "pcm12"], "'pcm12' is not one of"),

@@ -144,7 +144,7 @@ def test_files_beside_pipes_are_protected_too(song: Path, tmp_path: Path) -> Non
     old.write_bytes(b"older")
     result = run("-", "-o", old, stdin=song.read_bytes())
     assert result.exit_code == 1
-    assert f"{old}: exists already" in result.stderr
+    assert f"{old}: already exists" in result.stderr
     result = run(song, "-o", "-", "--accompaniment", song)
     assert f"{song}: is one of the input songs" in result.stderr
     assert "unknown output format '.xyz'" in run("-", "-o", "v.xyz", stdin=song.read_bytes()).stderr
@@ -163,9 +163,12 @@ def test_files_beside_pipes_are_protected_too(song: Path, tmp_path: Path) -> Non
         (["-", "-o", "-", "--labels"], "need a path"),
         (["-", "-o", "-", "--labels", "-"], "labels needs a file"),
         (["x.wav", "--labels", "-"], "labels needs a file"),
-        (["-", "-o", "-", "--clip", "scale"], "scale has to see the whole song"),
-        (["-", "-o", "-", "--format", "flac"], "-o - (wav) and --format flac are two formats"),
-        (["-", "-o", "v.flac", "--accompaniment", "a.wav", "--format", "flac"], "a.wav and --format flac are two"),
+        (["-", "-o", "-", "--clip", "scale"], "scale needs the whole song"),
+        (["-", "-o", "-", "--format", "flac"], "-o - (wav) and --format flac are different formats"),
+        (
+            ["-", "-o", "v.flac", "--accompaniment", "a.wav", "--format", "flac"],
+            "a.wav and --format flac are different",
+        ),
         (["-", "-o", "-", "--jobs", "2"], "pipes and --raw take one song at a time"),
         (["-", "-o", "-", "--from-file", "no.txt"], "pipes and --raw take one song at a time"),
         (["-", "-o", "v.wav", "--accompaniment", "./v.wav"], "written twice"),

@@ -144,7 +144,7 @@ def test_existing_outputs_are_refused_skipped_or_overwritten(tmp_path: Path) -> 
 
     assert [decide(existing) for existing in ("refuse", "skip", "overwrite")] == [("", False)] * 3
     (tmp_path / "x.vocals.wav").touch()
-    refused = ("exists already; choose another output, or add --overwrite or --skip-existing", False)
+    refused = ("already exists; choose another output, or add --overwrite or --skip-existing", False)
     assert [decide(existing) for existing in ("refuse", "skip", "overwrite")] == [refused, ("", False), ("", False)]
     (tmp_path / "x.accompaniment.wav").touch()
     assert [decide(existing) for existing in ("refuse", "skip", "overwrite")] == [refused, ("", True), ("", False)]
@@ -164,7 +164,7 @@ def test_a_format_and_a_name_must_agree(tmp_path: Path) -> None:
         named("{song}.{ext}", extension="flac"),
     ):
         plan.check_format(naming)
-    with pytest.raises(typer.BadParameter, match=r"-o v\.wav and --format flac are two formats"):
+    with pytest.raises(typer.BadParameter, match=r"-o v\.wav and --format flac are different formats"):
         plan.check_format(named("v.wav", extension="flac"))
     plan.check_format(named("v.aif", extension="aiff"))  # two endings of one format
     with pytest.raises(typer.BadParameter, match=r"--accompaniment \{song\}\.flac has no \{ext\}"):

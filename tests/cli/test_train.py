@@ -15,10 +15,10 @@ ONE_STEP = [part for setting in (*SMALL, "training.minutes=0", "training.steps=1
 
 
 def test_misuse_has_status_2(tmp_path: Path) -> None:
-    assert "belong to a --dataset" in read_misuse(run("train", "--root", tmp_path))
-    assert "only takes --minutes or --epochs" in read_misuse(run("train", "--resume", tmp_path, "--skip-bad"))
-    assert "belongs to --dataset teacher" in read_misuse(run("train", "--vocals", tmp_path))
-    assert "give one" in read_misuse(run("train", "--minutes", "1", "--epochs", "1"))
+    assert "--root and --split need --dataset" in read_misuse(run("train", "--root", tmp_path))
+    assert "add only --minutes, --epochs or --device" in read_misuse(run("train", "--resume", tmp_path, "--skip-bad"))
+    assert "--vocals needs --dataset teacher" in read_misuse(run("train", "--vocals", tmp_path))
+    assert "give only one" in read_misuse(run("train", "--minutes", "1", "--epochs", "1"))
 
 
 def test_a_run_has_epochs_and_a_precision_and_can_be_extended(

@@ -120,7 +120,7 @@ def test_an_error_midway_leaves_no_file(tmp_path: Path, error: type[BaseExceptio
 def test_a_truncated_song_leaves_no_file(tmp_path: Path) -> None:
     song = write_song(tmp_path / "song.flac", samples=80_000)
     song.write_bytes(song.read_bytes()[:-40_000])
-    with pytest.raises(AudioError, match="cannot be read to its end"):
+    with pytest.raises(AudioError, match="cannot be read to the end"):
         extract(song, tmp_path / "v.wav", extractor=Extractor(fake_nets.constant(0.9)))
     assert [path.name for path in tmp_path.iterdir()] == ["song.flac"]
 

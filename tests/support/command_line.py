@@ -1,4 +1,4 @@
-"""The command line as tests call it: in this process or in another, and what its output says."""
+"""Run the command line in tests, in this process or in another, and read its output."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read_objects(text: str) -> list[dict[str, Any]]:
 
 
 def run_python(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run Python with these arguments in a process of its own, as a user does."""
+    """Run Python with these arguments in its own process, as a user does."""
     environment = make_environment(PYTHONIOENCODING="utf-8")
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, check=False)
@@ -51,7 +51,7 @@ def read_error(result: Result) -> str:
 
 
 def read_misuse(result: Result) -> str:
-    """Return the message about a misuse, without its frame and line breaks."""
+    """Return the error message for wrong usage, without its frame and line breaks."""
     assert result.exit_code == 2, result.output
     assert isinstance(result.exception, SystemExit)
     assert result.stdout == ""
@@ -59,5 +59,5 @@ def read_misuse(result: Result) -> str:
 
 
 def list_files(folder: Path) -> list[str]:
-    """List everything below a folder, including hidden files."""
+    """List everything in a folder and its subfolders, including hidden files."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))

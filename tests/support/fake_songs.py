@@ -1,4 +1,4 @@
-"""Songs of noise and models that were never trained, for tests of scores."""
+"""Songs made of noise, and untrained models, for tests of scores."""
 
 from __future__ import annotations
 

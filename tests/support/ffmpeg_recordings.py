@@ -1,4 +1,4 @@
-"""Recordings in formats that soundfile cannot write, made by FFmpeg, of a signal whose samples are easy to locate."""
+"""Write recordings with FFmpeg in formats that soundfile cannot write, and make a signal that is easy to locate."""
 
 from __future__ import annotations
 

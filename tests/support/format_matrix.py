@@ -1,4 +1,4 @@
-"""Which formats, rates and channel counts work, found by trying: each cell extracts a song from file to file."""
+"""Try which formats, rates and channel counts work. Each cell of the tables is one extraction from file to file."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ Attempt = Callable[[Path, str, int, int], bool]
 
 
 def try_reading(folder: Path, kind: str, rate: int, channels: int) -> bool:
-    """Return whether the format has such songs; if so, check that the vocals are half of the song."""
+    """Return whether the format supports such songs; if so, check that the vocals are half of the song."""
     song = write_song(folder / "song", kind, rate, ffmpeg_recordings.pulse(rate, SAMPLES, channels))
     if song is None:
         return False
@@ -118,7 +118,7 @@ def try_reading(folder: Path, kind: str, rate: int, channels: int) -> bool:
 
 
 def try_writing(folder: Path, kind: str, rate: int, channels: int) -> bool:
-    """Return whether the format supports such songs or refuses them; if it does, check both parts."""
+    """Return whether the format supports such songs. If so, check both parts; if not, check the error message."""
     extension, subtype = kind.split()
     original = ffmpeg_recordings.pulse(rate, SAMPLES, channels)
     song = folder / "song.wav"
@@ -150,7 +150,7 @@ def try_writing(folder: Path, kind: str, rate: int, channels: int) -> bool:
 
 
 def try_row(folder: Path, kinds: tuple[str, ...], attempt: Attempt) -> list[str]:
-    """Return a row of the table: for each rate the channel counts that work. All kinds must behave alike."""
+    """Return a row of the table: the channel counts that work for each rate. All kinds must behave alike."""
     counts = {rate: [count for count in CHANNELS if attempt(folder, kinds[0], rate, count)] for rate in RATES}
     for kind, (rate, count) in itertools.product(kinds[1:], CORNERS):
         assert attempt(folder, kind, rate, count) == (count in counts[rate]), (kind, rate, count)
@@ -165,7 +165,7 @@ def render_table(heading: str, rows: Iterable[tuple[str, list[str], str]]) -> li
 
 
 def read_table(heading: str) -> dict[str, tuple[str, ...]]:
-    """Return the rows of the table in docs/formats.md with this first column, by their first cells."""
+    """Return the rows of a table in docs/formats.md, by their first cells. `heading` is that of the first column."""
     lines = iter(PAGE.read_text(encoding="utf-8").splitlines())
     next(line for line in lines if line.startswith(f"| {heading} |"))
     next(lines)

@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def load_museval_metrics() -> ModuleType:
-    """Load museval's module of metrics alone: the package itself cannot be imported without ffmpeg."""
+    """Load only museval's metrics module: the package itself cannot be imported without ffmpeg."""
     package = importlib.util.find_spec("museval")
     if package is None or package.origin is None:
         pytest.skip("museval is not installed")
@@ -53,7 +53,7 @@ def score_version_3(references: Tensor, estimates: Tensor) -> list[Floats]:
 
 
 def score_version_3_of_channels(references: Tensor, estimates: Tensor, taps: int) -> list[Floats]:
-    """Score whole songs with any channel count by museval's version 3, sources: SDR, SIR and SAR."""
+    """Score whole songs with any channel count by museval's version 3 for sources: SDR, SIR and SAR."""
     sdr, _, sir, sar, _ = load_museval_metrics().bss_eval(
         *(part.double().numpy().transpose(0, 2, 1) for part in (references, estimates)),
         window=np.inf,

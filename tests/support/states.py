@@ -1,4 +1,4 @@
-"""Copies of the states of nets and trainers, and their comparison bit for bit."""
+"""Copy the states of nets and trainers, and compare them bit for bit."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def write_mir1k(root: Path, clips: int = 2, seconds: float = 3.0) -> Path:
 
 
 def write_stems(root: Path, songs: int = 3, seconds: float = 3.0) -> Path:
-    """Write songs with stems; every second one has three stems and a mixture instead of an accompaniment."""
+    """Write songs with stems; every other one has three stems and a mixture instead of an accompaniment."""
     for number in range(1, songs + 1):
         stems = make_song(200 + number, seconds)
         vocals = stems.pop("vocals")

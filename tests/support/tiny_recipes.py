@@ -31,7 +31,7 @@ SMALL = LogMel(bands=64, frames=32)  # an eighth of the usual work
 
 
 def make_recipe(root: Path, hold_out: int = 3, **fit_options: Any) -> Recipe:
-    """Make the recipe of a tiny run on a folder laid out as DSD100."""
+    """Make the recipe of a tiny run on a folder laid out like DSD100."""
     return Recipe(
         net="unet",
         options={"width": 4},
@@ -44,5 +44,5 @@ def make_recipe(root: Path, hold_out: int = 3, **fit_options: Any) -> Recipe:
 
 
 def make_trainer(material: Material, root: Path, **fit_options: Any) -> Trainer:
-    """Make a trainer for that recipe; opens nothing, and ignores the recordings at `root`."""
+    """Make a trainer that uses `material` with the recipe of `make_recipe`. It does not open the folder `root`."""
     return Trainer(make_recipe(root, **fit_options), material, Team(device=CPU))

@@ -219,7 +219,7 @@ def test_heard_songs_and_singers_are_those_of_all_parts_together(tmp_path: Path,
 def test_parts_that_do_not_say_what_they_heard_are_named(tmp_path: Path, parts: dict[str, str]) -> None:
     silent, lines = store(tmp_path / "silent.safetensors", "hdpcl", CLUSTERING), list[str]()
     assert load_heard(tmp_path, lines, parts=parts | {"clustering": silent}) == HEARD["unet"]
-    assert lines == [f"{silent} does not say what it was trained on; make sure that it has not heard any held-out song"]
+    assert lines == [f"{silent} does not say what it was trained on; make sure that this includes no held-out song"]
 
 
 def test_a_run_keeps_what_its_parts_have_heard_and_resumes_without_their_files(

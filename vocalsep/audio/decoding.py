@@ -1,4 +1,4 @@
-"""Decode with FFmpeg, through PyAV, what libsndfile does not know.
+"""Decode files that libsndfile cannot read, with FFmpeg through PyAV.
 
 Importing this module loads FFmpeg, so import it only where it is needed.
 """
@@ -24,19 +24,20 @@ from vocalsep.shapes import Waveform
 
 _ERRORS = (FFmpegError, OSError, ValueError, IndexError, UnicodeError, MemoryError)
 _MOV = "mov,mp4,m4a,3gp,3g2,mj2"
-_STATES_LENGTH = frozenset({_MOV, "matroska,webm", "wv", "tta", "ape"})
+_CONTAINERS_WITH_LENGTH = frozenset({_MOV, "matroska,webm", "wv", "tta", "ape"})
 _DEMUXERS = (
     f"{_MOV},matroska,aac,ac3,eac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,flac,flv,loas,mp3,mpc,mpc8,mpeg,mpegts,"
     "ogg,rm,tak,truehd,tta,voc,w64,wav,wv,xwma"
 )
-"""The only formats that FFmpeg may open: no playlists, since they name other files, no pictures, and no text."""
+"""The only formats that FFmpeg may open. Playlists are excluded because they point to other files, and so are pictures
+and text."""
 _TAIL = 8_192  # samples held back until the end is known; padding is shorter
 _TOLERANCE_SECONDS = 0.5  # how much shorter than stated a complete recording may be
-_MOST_PLANES = 7  # PyAV miscounts the planes of 8 channels or more, and crashes
+_MAX_PLANES = 7  # PyAV miscounts the planes of 8 channels or more, and crashes
 
 
 class _QuietFile:
-    """An open file whose seeks fail without an exception; PyAV would print it."""
+    """An open file that returns -1 when a seek fails. PyAV would print an exception."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.read, self.tell = file.read, file.tell
@@ -56,7 +57,7 @@ class FFmpegDecoder:
 
     Args:
         path: The file.
-        why: Why libsndfile could not read it, for the error.
+        why: Why libsndfile could not read it, for the error message.
 
     Raises:
         AudioError: If the file is empty or not audio.
@@ -65,7 +66,7 @@ class FFmpegDecoder:
     def __init__(self, path: Path, why: str) -> None:
         self._path = path
         self._file = path.open("rb")  # opened here, since Python accepts names that FFmpeg does not
-        self._declared = self._delay = 0  # in the stream's time base: lengths of all packets so far, encoder delay
+        self._declared = self._delay = 0  # total length of the packets and encoder delay, in the stream's time base
         try:
             self._container = av.open(
                 _QuietFile(self._file), "r", options={"format_whitelist": _DEMUXERS}, metadata_errors="replace"
@@ -118,13 +119,13 @@ class FFmpegDecoder:
         return {"u8": "PCM_U8", "s16": "PCM_16", "dbl": "DOUBLE"}.get(kind, "FLOAT")
 
     def _compute_stated_seconds(self) -> Fraction:
-        """Return the length that the file states, seconds; 0 if it states none."""
+        """Return the length that the file states, in seconds; 0 if it states none."""
         if self._stream.duration and self._stream.time_base:
             return max(Fraction(0), self._stream.duration * self._stream.time_base - self._compute_pre_skip())
         return max(Fraction(0), Fraction(self._container.duration or 0, av.time_base))
 
     def _compute_pre_skip(self) -> Fraction:
-        """Return the encoder delay that Ogg counts into the length of Opus, seconds (RFC 7845, sections 4 and 5.1)."""
+        """Return the encoder delay in seconds, which Ogg adds to the length of Opus (RFC 7845, sections 4 and 5.1)."""
         header = self._stream.codec_context.extradata or b""
         if self._container.format.name != "ogg" or not header.startswith(b"OpusHead"):
             return Fraction(0)
@@ -155,32 +156,32 @@ class FFmpegDecoder:
             now = (frame.sample_rate, frame.layout.nb_channels)
             if now != (self.rate, self.channels):
                 before, after = (f"{channels} x {rate} Hz" for rate, channels in ((self.rate, self.channels), now))
-                raise AudioError(f"{self._path}: changes from {before} to {after}; cut it there, or convert the file")
+                raise AudioError(f"{self._path}: changes from {before} to {after}; split it there, or convert it")
             try:
                 samples = _to_floats(frame)
                 frame = next(self._frames, None)
             except _ERRORS as error:
                 message = " ".join(str(getattr(error, "strerror", None) or error).split())
-                raise AudioError(f"{self._path}: cannot be read to its end ({message})") from error
+                raise AudioError(f"{self._path}: cannot be read to the end ({message})") from error
             yield samples
 
     def _states_length(self) -> bool:
-        """Return whether the container states a length, and no other track could have set it."""
+        """Return whether the container states a length, and has no other track, such as a video, that could set it."""
         others = (stream for stream in self._container.streams if stream is not self._stream)
-        return self._container.format.name in _STATES_LENGTH and all(map(_is_picture, others))
+        return self._container.format.name in _CONTAINERS_WITH_LENGTH and all(map(_is_picture, others))
 
     def _check_end(self, samples: int) -> None:
         """Raise an error if the recording is shorter than it states."""
         if not self.estimated and samples < self.samples - _TOLERANCE_SECONDS * self.rate:
             seconds = f"{samples / self.rate:.1f} of {self.samples / self.rate:.1f} seconds"
-            raise AudioError(f"{self._path}: cannot be read to its end (it breaks off after {seconds})")
+            raise AudioError(f"{self._path}: cannot be read to the end (it breaks off after {seconds})")
 
     def _find_end(self, samples: int) -> int:
         """Return how many of the decoded samples belong to the recording; the rest is the encoder's padding.
 
         MP4 states the length twice. The packets' durations are exact if the last packet states a shorter duration than
-        it decodes to, as FFmpeg writes it. The edit list is exact if it counts in samples, as Apple writes it, but
-        many files count in milliseconds.
+        it decodes to, as in FFmpeg's files. The edit list is exact if it counts in samples, as in Apple's files, but
+        many others count in milliseconds.
         """
         if self._container.format.name != _MOV:
             return samples
@@ -198,7 +199,7 @@ class FFmpegDecoder:
 
 def _to_array(frame: AudioFrame) -> npt.NDArray[Any]:
     """Return the samples of a frame, ``(channel, time)``, in the decoder's type."""
-    if frame.format.is_planar and frame.layout.nb_channels > _MOST_PLANES:
+    if frame.format.is_planar and frame.layout.nb_channels > _MAX_PLANES:
         packed = av.AudioResampler(frame.format.name.removesuffix("p"), frame.layout, frame.sample_rate)
         (frame,) = packed.resample(frame)
     samples: npt.NDArray[Any] = frame.to_ndarray()

@@ -24,10 +24,10 @@ _CODECS = {"AAC": ("ipod", "aac", "fltp"), "OPUS": ("ogg", "libopus", "flt")}  #
 
 
 class FFmpegEncoder:
-    """An encoder of one m4a (AAC) or Opus file; decoding it gives back exactly as many samples as it was given.
+    """An encoder for one m4a (AAC) or Opus file. The file decodes to exactly as many samples as were written.
 
     Args:
-        path: The file, which exists.
+        path: An existing file, which is overwritten.
         subtype: "AAC" or "OPUS".
         rate: Sample rate, Hz.
         channels: Channel count.
@@ -54,7 +54,7 @@ class FFmpegEncoder:
         """Append a ``(channel, time)`` block.
 
         Raises:
-            OSError: If the disk rejects it.
+            OSError: If the file cannot be written.
         """
         if not samples.shape[-1]:
             return
@@ -72,7 +72,7 @@ class FFmpegEncoder:
         """Write what is buffered and close the file.
 
         Raises:
-            OSError: If the disk rejects it.
+            OSError: If the file cannot be written.
         """
         try:
             if self._written:

@@ -1,6 +1,6 @@
 """What each output format can hold: sample formats, rates, channels and their order.
 
-`check_output` refuses what a format cannot hold before any work is done.
+`check_output` reports what a format cannot hold, before any work is done.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SUBTYPES = {"pcm16": "PCM_16", "pcm24": "PCM_24", "pcm32": "PCM_32", "float": "F
 """Sample formats that a user can choose, and libsndfile's names for them."""
 
 BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
-"""Bit depths of the fixed-point sample formats. All other formats go beyond full scale."""
+"""Bit depths of the fixed-point sample formats. All other formats can hold samples beyond full scale."""
 
 _BYTES = {"PCM_U8": 1, "PCM_S8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
 _LOSSLESS = frozenset(_BYTES)
@@ -68,7 +68,7 @@ class Format:
 
 _MP3 = frozenset({8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000})
 _AAC = _MP3 | {7_350, 64_000, 88_200, 96_000}
-_OPUS = frozenset({1, 2, 3, 4, 6, 8})  # FFmpeg mixes up the channels of 5 and 7
+_OPUS = frozenset({1, 2, 3, 4, 6, 8})  # FFmpeg mixes up the channels of files with 5 or 7
 _WAV = Format(
     name="WAV", subtypes=("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "PCM_U8"), channels=range(1, 1_025)
 )
@@ -138,11 +138,11 @@ def check_output(
         raise AudioError(f"{path}: {extension} does not support {subtype} samples; {choice}, or write .wav")
     if channels is not None and channels not in known.channels:
         counts = _list_numbers(known.channels)
-        raise AudioError(f"{path}: {extension} supports {counts} channels, the song has {channels}; choose .wav")
+        raise AudioError(f"{path}: {extension} supports {counts} channels, but the song has {channels}; choose .wav")
     if rate is not None and known.rates is not None and rate not in known.rates:
         rates = _list_numbers(known.rates)
         raise AudioError(
-            f"{path}: {extension} supports {rates} Hz, the song has {rate}; choose .wav, or .opus (48000 Hz)"
+            f"{path}: {extension} supports {rates} Hz, but the song has {rate}; choose .wav, or .opus (48000 Hz)"
         )
     return known
 
@@ -163,11 +163,11 @@ _WAV_FROM_VORBIS = {
     7: (0, 2, 1, 6, 5, 3, 4),
     8: (0, 2, 1, 7, 5, 6, 3, 4),
 }
-"""For each position in wav's channel order, the position in Vorbis's, by channel count. Other counts are the same."""
+"""Where Vorbis puts each of wav's channels, by channel count. With other counts, both use the same order."""
 
 
 def reorder_to_wav(samples: Tensor, subtype: str) -> Tensor:
-    """Put the channels into wav's order.
+    """Put the channels into wav order.
 
     Args:
         samples: ``(channel, time)`` as libsndfile decodes them.

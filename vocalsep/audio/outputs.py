@@ -1,4 +1,4 @@
-"""Write all outputs of one song together: they share its rate, its channels and, if needed, a gain."""
+"""Write all outputs of one song together: they have the same sample rate and channels and, if needed, the same gain."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vocalsep.audio.writer import Writer, count_out_of_range
 from vocalsep.errors import AudioError
 from vocalsep.shapes import Waveform
 
-_BELOW_FULL_SCALE = 1 - 2.0**-24  # the largest float32 below 1: 32-bit files could hold more, samples cannot
+_BELOW_FULL_SCALE = 1 - 2.0**-24  # the largest float32 below 1; 32-bit files have finer steps
 
 
 class Outputs:
@@ -40,11 +40,11 @@ class Outputs:
 
     Attributes:
         clipped_samples: Number of samples that were clamped, over all parts.
-        gain_db: Gain of all parts, dB; 0 unless "scale" had to reduce it.
+        gain_db: Gain of all parts in dB; 0 unless "scale" had to lower the level.
 
     Raises:
-        AudioError: As `Writer` and `PipeWriter` do.
-        ConfigError: As `Writer` and `PipeWriter` do.
+        AudioError: See `Writer` and `PipeWriter`.
+        ConfigError: See `Writer` and `PipeWriter`.
     """
 
     def __init__(
@@ -85,14 +85,14 @@ class Outputs:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What went wrong without affecting the sound."""
+        """Problems that do not affect the sound."""
         return tuple(writer.warning for writer in self._writers if writer.warning)
 
     def write(self, parts: Sequence[Waveform]) -> None:
-        """Append one ``(channel, time)`` block to each output; surplus blocks are ignored.
+        """Append one ``(channel, time)`` block to each output; extra blocks are ignored.
 
         Raises:
-            AudioError: If the disk rejects it.
+            AudioError: If an output cannot be written.
         """
         receivers: Sequence[_ScratchFile | Writer | PipeWriter] = self._scratch or self._writers
         for receiver, block in zip(receivers, parts, strict=False):
@@ -106,7 +106,8 @@ class Outputs:
             gain = 1.0
         for scratch, writer in zip(self._scratch, self._writers, strict=False):
             for block in scratch.read_blocks(self._channels, self._block):
-                writer.write((block.double() * gain).float() if gain != 1 else block)  # float32 may round the peak up
+                # Multiply in double, because float32 could round the peak up.
+                writer.write((block.double() * gain).float() if gain != 1 else block)
 
     def __enter__(self) -> Self:
         return self

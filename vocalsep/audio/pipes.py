@@ -1,4 +1,4 @@
-"""Read and write sound through pipes, of any length, without seeking.
+"""Read and write sound of any length through pipes, without seeking.
 
 Plain wav and raw samples are read as they arrive. Any other format is first saved to a temporary file, so its stream
 has to end.
@@ -25,9 +25,9 @@ from vocalsep.shapes import Waveform
 
 PIPE_BLOCK_SECONDS = 0.5
 STDIN, STDOUT = "standard input", "standard output"
-"""What messages call the two ends."""
+"""What messages call the two pipes."""
 
-_MOST_HEADER = 2**24  # bytes before the first sample
+_MAX_HEADER = 2**24  # bytes before the first sample
 _RAW = {"u8": "PCM_U8", "s16le": "PCM_16", "s24le": "PCM_24", "s32le": "PCM_32", "f32le": "FLOAT", "f64le": "DOUBLE"}
 _WAV = Format(name="WAV", subtypes=tuple(wav.BYTES), channels=range(1, 1_025))
 
@@ -39,7 +39,7 @@ def parse_sample_layout(text: str) -> SampleLayout:
         text: ``rate,channels,format``, such as "44100,2,s16le".
 
     Raises:
-        ConfigError: If the text has another form, or a value is out of range.
+        ConfigError: If the text does not have this form, or a value is out of range.
     """
     parts = [part.strip() for part in text.split(",")]
     if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts[:2]):
@@ -67,7 +67,7 @@ class Stream:
         samples: Length; 0 if unknown.
         subtype: Sample format in libsndfile's names.
         estimated: Always False.
-        warning: What went wrong without affecting the samples that arrived; empty if nothing did.
+        warning: A problem that does not affect the samples that arrived; empty if there is none.
     """
 
     path = None
@@ -99,11 +99,11 @@ def open_song(song: Path | BinaryIO, raw: SampleLayout | None = None) -> Iterato
     """Open a song for reading.
 
     Args:
-        song: A path, or an open binary file, which may be endless and unable to seek.
+        song: A path, or an open binary file. The file may be endless, and need not support seeking.
         raw: Layout of the samples if the song has no header.
 
     Raises:
-        AudioError: As `Reader` does.
+        AudioError: See `Reader`.
     """
     if isinstance(song, Path):
         with Reader(song) if raw is None else _open_raw_file(song, raw) as reader:
@@ -112,7 +112,7 @@ def open_song(song: Path | BinaryIO, raw: SampleLayout | None = None) -> Iterato
     header = bytearray()
 
     def take(count: int) -> bytes:
-        if len(header) > _MOST_HEADER:
+        if len(header) > _MAX_HEADER:
             raise UnsupportedWavError("no samples")
         content = _read_fully(song, count)
         header.extend(content)
@@ -140,15 +140,15 @@ def _open_raw_file(path: Path, raw: SampleLayout) -> Iterator[Stream]:
 
 
 @contextlib.contextmanager
-def _save_and_open(begin: bytes, rest: BinaryIO) -> Iterator[Reader]:
-    """Save a stream that is not plain wav to a temporary file, and open that."""
-    if not begin:
+def _save_and_open(start: bytes, rest: BinaryIO) -> Iterator[Reader]:
+    """Save a stream that is not plain wav to a temporary file, and open that file."""
+    if not start:
         raise AudioError(f"{STDIN}: is empty")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / STDIN
         try:
             with path.open("wb") as file:
-                file.write(begin)
+                file.write(start)
                 shutil.copyfileobj(rest, file)
         except OSError as error:
             raise AudioError(f"{STDIN}: cannot be saved to a temporary file ({describe_error(error)})") from error
@@ -180,7 +180,7 @@ class PipeWriter:
     Attributes:
         path: Name of the output in messages.
         subtype: Sample format of the output, in libsndfile's names.
-        clipped_samples: Number of samples that were clamped so far.
+        clipped_samples: Number of samples clamped so far.
         warning: Always empty.
 
     Raises:
@@ -217,7 +217,7 @@ class PipeWriter:
         """Send a ``(channel, time)`` block.
 
         Raises:
-            AudioError: If the pipe or the format rejects it.
+            AudioError: If the pipe cannot be written to, or `clip` is "error" and a sample is out of range.
             BrokenPipeError: If the other end is closed.
         """
         self.clipped_samples += count_clipped(block, self.subtype, self._clip, STDOUT)

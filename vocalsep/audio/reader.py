@@ -1,4 +1,4 @@
-"""Read recordings block by block, with libsndfile, or with FFmpeg where libsndfile does not know the format."""
+"""Read recordings block by block, with libsndfile, or with FFmpeg if libsndfile cannot read the format."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from vocalsep.shapes import Waveform
 
 BLOCK_SECONDS = 4.0
 RATES = range(1_000, 4_000_001)  # Hz, from telephone to DSD
-_MOST_VALUES = 2**23  # in a block, over all channels: a damaged header may claim anything
-_UNKNOWN = 2**62  # libsndfile reports a length beyond this if it does not know it
+_MAX_VALUES = 2**23  # in a block, over all channels: a damaged header may claim anything
+_UNKNOWN = 2**62  # libsndfile reports at least this length if it does not know the length
 
 
 class Decoder(Protocol):
-    """A decoder of one file."""
+    """A decoder for one file."""
 
     rate: int
     channels: int
@@ -40,7 +40,7 @@ class Decoder(Protocol):
 
 
 class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
-    """A sound file that never seeks. soundfile seeks after each block otherwise, which makes MP3s click."""
+    """A sound file that never seeks. Otherwise, soundfile seeks after each block, which makes MP3s click."""
 
     def seekable(self) -> bool:
         """Return False."""
@@ -66,7 +66,7 @@ class _SndfileDecoder:
             try:
                 block = self._file.read(size, dtype="float32", always_2d=True)
             except (soundfile.LibsndfileError, OSError) as error:
-                raise AudioError(f"{self._path}: cannot be read to its end ({describe_error(error)})") from error
+                raise AudioError(f"{self._path}: cannot be read to the end ({describe_error(error)})") from error
             if not len(block):
                 return
             yield reorder_to_wav(torch.from_numpy(np.ascontiguousarray(block.T)), self.subtype)
@@ -78,7 +78,7 @@ class _SndfileDecoder:
 class Reader:
     """Read a recording block by block. A context manager, and an iterator of ``(channel, time)`` blocks.
 
-    From a video it reads the first audio track.
+    In a video, it reads the first audio track.
 
     Args:
         path: The file.
@@ -87,7 +87,7 @@ class Reader:
         path: The file.
         rate: Sample rate, Hz.
         channels: Channel count.
-        samples: Length that the file states or implies; 0 if it does neither.
+        samples: Length that the file states or implies; 0 if unknown.
         subtype: Sample format in libsndfile's names, such as "PCM_16".
         estimated: Whether `samples` is unknown or only a guess from the bit rate.
         comments: Title, artist and other tags that the decoder found.
@@ -130,7 +130,7 @@ class Reader:
 
 def choose_block_size(seconds: float, rate: int, channels: int) -> int:
     """Return the number of samples in a block of `seconds`, or fewer if a damaged header would make it huge."""
-    return max(1, min(round(seconds * rate), _MOST_VALUES // channels))
+    return max(1, min(round(seconds * rate), _MAX_VALUES // channels))
 
 
 def _open(path: Path) -> Decoder:
@@ -167,7 +167,7 @@ def _open_with_ffmpeg(path: Path, why: str) -> Decoder:
 
     Args:
         path: The file.
-        why: libsndfile's error, for our own.
+        why: libsndfile's error, to be quoted in ours.
     """
     from vocalsep.audio import decoding  # loads FFmpeg, which most songs do not need
 
@@ -187,7 +187,7 @@ def read(path: Path) -> tuple[Waveform, int]:
         ``(channel, time)`` samples and the sample rate in Hz.
 
     Raises:
-        AudioError: As `Reader` does.
+        AudioError: See `Reader`.
     """
     with Reader(path) as reader:
         blocks = list(reader)

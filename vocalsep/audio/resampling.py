@@ -12,7 +12,7 @@ from vocalsep.shapes import Waveform
 class Resampler:
     """Resample a stream (soxr, high quality). The output is aligned in time with the input.
 
-    Even the shortest input gives at least one sample.
+    Even the shortest input yields at least one sample.
 
     Args:
         rate: Sample rate of the input, Hz.

@@ -1,8 +1,8 @@
 """Parse and build wav headers for pipes, and convert samples to and from bytes.
 
-A program that writes wav into a pipe does not know the length beforehand. It puts 0 into the header, or all ones
-(FFmpeg), or slightly less than 2 GB (SoX), and the sound then lasts until the pipe closes. vocalsep reads such a length
-as unknown, which is 0 here.
+A program that writes wav into a pipe does not know the length in advance. It writes 0 into the header, or all ones
+(FFmpeg), or slightly less than 2 GB (SoX). The sound then lasts until the pipe closes. This module treats all three as
+unknown and returns 0.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _SUBTYPES = {(_PCM, 1): "PCM_U8", (_PCM, 2): "PCM_16", (_PCM, 3): "PCM_24", (_PC
     (_FLOAT, 4): "FLOAT",
     (_FLOAT, 8): "DOUBLE",
 }
-_GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")  # of WAVE_FORMAT_EXTENSIBLE's formats, after two bytes
-_UNKNOWN, _UNKNOWN_64 = 0x7FFFF000, 2**62  # sizes of 32 and 64 bits from here on mean an unknown length
+_GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")  # the end of WAVE_FORMAT_EXTENSIBLE's GUIDs
+_UNKNOWN, _UNKNOWN_64 = 0x7FFFF000, 2**62  # 32- and 64-bit sizes from here on mean "unknown"
 _ALL_ONES = 2**32 - 1
-_MOST_SKIPPED = 2**20  # bytes: a larger chunk before the format chunk means a damaged header
+_MAX_SKIPPED = 2**20  # bytes: a larger chunk before the format chunk means a damaged header
 
 
 class UnsupportedWavError(Exception):
@@ -61,10 +61,10 @@ def read_header(take: Callable[[int], bytes]) -> SampleLayout:
     """Read a wav header up to the first sample.
 
     Args:
-        take: Returns the next bytes of the stream, as many as asked for, fewer at its end.
+        take: Returns as many of the next bytes of the stream as asked for, and fewer only at its end.
 
     Raises:
-        UnsupportedWavError: If it is no wav header, or the samples are compressed.
+        UnsupportedWavError: If the stream is not wav, or its samples are compressed.
     """
     head = take(12)
     if head[:4] not in (b"RIFF", b"RF64", b"BW64") or head[8:] != b"WAVE":
@@ -75,7 +75,7 @@ def read_header(take: Callable[[int], bytes]) -> SampleLayout:
         name, size = _read_chunk_head(take)
         if name == b"data":
             break
-        if kind is None and size > _MOST_SKIPPED:
+        if kind is None and size > _MAX_SKIPPED:
             raise UnsupportedWavError("no format chunk")
         content = _read_chunk(take, size + size % 2, keep=name in (b"fmt ", b"ds64"))
         if name == b"fmt ":
@@ -104,7 +104,7 @@ def _read_chunk(take: Callable[[int], bytes], size: int, *, keep: bool) -> bytes
     """Read a chunk piece by piece; return it if `keep`, else nothing."""
     content = b""
     while size:
-        part = take(min(size, _MOST_SKIPPED))
+        part = take(min(size, _MAX_SKIPPED))
         if not part:
             raise UnsupportedWavError("no samples")
         content, size = content + part if keep else b"", size - len(part)
@@ -134,7 +134,7 @@ def build_header(layout: SampleLayout) -> bytes:
     floating = layout.subtype in ("FLOAT", "DOUBLE")
     tag, bits, stride = _FLOAT if floating else _PCM, 8 * BYTES[layout.subtype], layout.stride
     kind = struct.pack("<HHIIHH", tag, layout.channels, layout.rate, layout.rate * stride, stride, bits)
-    kind += b"\0\0" if floating else b""  # other formats than PCM state the size of an extension, here 0
+    kind += b"\0\0" if floating else b""  # formats other than PCM state the size of an extension, here 0
     before = b"WAVE" + b"fmt " + struct.pack("<I", len(kind)) + kind + b"data"
     sizes = (len(before) + 4 + size + size % 2, size) if known else (_ALL_ONES, _ALL_ONES)
     return b"RIFF" + struct.pack("<I", sizes[0]) + before + struct.pack("<I", sizes[1])

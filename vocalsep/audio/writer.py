@@ -23,18 +23,18 @@ CLIPPING = ("error", "clamp", "scale")
 """What to do with samples that exceed the output's range."""
 
 LOSSY_PEAK = 8.0
-"""Largest sample that goes into a lossy file, times full scale. Such files can exceed 1, but LAME aborts the process at
-10,000."""
+"""Largest sample that vocalsep writes to a lossy file, as a multiple of full scale. Such files can hold samples beyond
+1, but LAME aborts the process at 10,000."""
 
 _FLOATS = ("FLOAT", "DOUBLE")
 _SET_ADD_PEAK_CHUNK = 0x1050  # libsndfile's SFC_SET_ADD_PEAK_CHUNK
 _LONG_BYTES = 2**31  # longer wav files are written as RF64, which has 64-bit sizes
-_MOST_BYTES = 2**32 - 2**20  # what 32-bit sizes can count, less some room for headers and tags
+_MAX_BYTES = 2**32 - 2**20  # the largest file with 32-bit sizes, less some room for headers and tags
 _ERRORS = (soundfile.LibsndfileError, OSError)
 
 
 class Encoder(Protocol):
-    """An encoder of one file."""
+    """An encoder for one file."""
 
     def write(self, samples: Tensor) -> None:
         """Append a ``(channel, time)`` block: float32, or int32 with full scale 2**31 for fixed-point formats."""
@@ -60,7 +60,7 @@ class _SndfileEncoder:
             bitrate_mode="VARIABLE" if kind.name == "MP3" else None,
             endian="LITTLE" if kind.name == "RAW" else None,
         )
-        if subtype in _FLOATS:  # the peak chunk holds the time of day, but the same sound must give the same bytes
+        if subtype in _FLOATS:  # the peak chunk holds a time stamp, but the same sound must give the same bytes
             soundfile._snd.sf_command(self._file._file, _SET_ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)
 
     def write(self, samples: Tensor) -> None:
@@ -68,7 +68,7 @@ class _SndfileEncoder:
 
     def close(self) -> None:
         self._file.close()
-        if self._stamped:  # libsndfile always writes the peak chunk into RF64, so clear its time of day
+        if self._stamped:  # libsndfile always writes the peak chunk into RF64, so clear its time stamp
             with self._stamped.open("r+b") as file:
                 place = file.read(256).find(b"PEAK")
                 if place >= 0:
@@ -90,15 +90,15 @@ class Writer:
             not support it.
         clip: What to do with samples out of range (beyond full scale in a fixed-point format, beyond `LOSSY_PEAK` in a
             lossy one): "clamp" limits them and counts them in `clipped_samples`, "error" raises. "scale" is for
-            `Outputs`, which sees the whole song before it writes; here it acts as "clamp".
+            `Outputs`, which sees the whole song before it writes; here it acts like "clamp".
         samples: Expected length; long wav files become RF64.
         tags: Tags to add. If that fails, `warning` says why, and the file is written without them.
 
     Attributes:
         path: The output file.
         subtype: Sample format of the file, in libsndfile's names.
-        clipped_samples: Number of samples that were clamped so far.
-        warning: What went wrong without affecting the sound; empty if nothing did.
+        clipped_samples: Number of samples clamped so far.
+        warning: A problem that does not affect the sound; empty if there is none.
 
     Raises:
         AudioError: If the format is unknown or does not support such a recording, or the file cannot be written.
@@ -124,8 +124,8 @@ class Writer:
         self._clip, self._tags, self._bytes = clip, tags if kind.tagged else None, 0
         long = kind.name in ("WAV", "AIFF") and count_bytes(samples, channels, self.subtype) > _LONG_BYTES
         if kind.name == "AIFF" and long:
-            raise AudioError(f"{path}: aiff ends at 4 GB, which the song may exceed; choose .wav or .flac")
-        self._most_bytes = _MOST_BYTES if kind.name in ("WAV", "AIFF") and not long else 0
+            raise AudioError(f"{path}: aiff is limited to 4 GB, which the song may exceed; choose .wav or .flac")
+        self._max_bytes = _MAX_BYTES if kind.name in ("WAV", "AIFF") and not long else 0
         to_rate = kind.resampled or rate
         self._resampler = Resampler(rate, to_rate, channels)
         with contextlib.ExitStack() as stack:
@@ -141,16 +141,17 @@ class Writer:
         """Append a ``(channel, time)`` block.
 
         Raises:
-            AudioError: If the disk or the format rejects it.
+            AudioError: If the file cannot be written or grows too large, or `clip` is "error" and a sample is out of
+                range.
         """
         self._push(self._resampler.push(block))
 
     def _push(self, block: Waveform) -> None:
         self.clipped_samples += count_clipped(block, self.subtype, self._clip, str(self.path))
-        if self._most_bytes:
+        if self._max_bytes:
             self._bytes += count_bytes(block.shape[-1], block.shape[0], self.subtype)
-            if self._bytes > self._most_bytes:
-                raise AudioError(f"{self.path}: the song is too long for the format, which ends at 4 GB; choose .flac")
+            if self._bytes > self._max_bytes:
+                raise AudioError(f"{self.path}: the song is too long: this format is limited to 4 GB; choose .flac")
         try:
             self._encoder.write(fit_to_subtype(block, self.subtype))
         except _ERRORS as error:
@@ -228,8 +229,9 @@ def count_out_of_range(samples: Waveform, subtype: str) -> int:
 def fit_to_subtype(samples: Waveform, subtype: str) -> Tensor:
     """Return the samples as an encoder expects them.
 
-    Floats pass unchanged. Samples of a lossy format are clamped to `LOSSY_PEAK`. Fixed-point samples are clamped and
-    rounded to int32 with full scale 2**31; libsndfile would truncate them. NaN becomes 0 in both.
+    Samples for a float format pass unchanged. Those for a lossy format are clamped to `LOSSY_PEAK`. Those for a
+    fixed-point format are clamped, and rounded to int32 with full scale 2**31; libsndfile would truncate them. NaN
+    becomes 0 in lossy and fixed-point formats.
     """
     if subtype in _FLOATS:
         return samples

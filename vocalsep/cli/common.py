@@ -16,7 +16,7 @@ from typer.core import TyperCommand
 
 from vocalsep.errors import VocalsepError
 
-TABLE_WIDTH = 120  # columns of a table in a file or pipe
+TABLE_WIDTH = 120  # of a table in a file or pipe, in characters
 
 _STDERR = 2  # file descriptor
 _OPTIONAL_VALUES = ("--accompaniment", "--labels")
@@ -30,7 +30,7 @@ Inversion = Literal["phase", "griffin-lim", "griffin-lim-phase"]
 MasksFrom = Literal["auto", "net", "clusters"]
 
 DEVICE_HELP = "Device to run on. auto uses CUDA when available."
-ROOT_HELP = "Folder of the data set. Without it, VOCALSEP_DSD100, VOCALSEP_MIR1K, ... name the folder."
+ROOT_HELP = "Folder of the data set. The default comes from the environment: VOCALSEP_DSD100, VOCALSEP_MIR1K, ..."
 RootOption = Annotated[Path | None, typer.Option(metavar="DIR", help=ROOT_HELP)]
 
 
@@ -58,7 +58,7 @@ class OptionalValueCommand(TyperCommand):
 
 
 def make_choice_parser(choices: Any) -> Callable[[str], str]:
-    """Make the parser of a repeatable option with a fixed set of values. Typer takes no list of Literals.
+    """Make a parser for a repeatable option with a fixed set of values. Typer does not support a list of Literals.
 
     Args:
         choices: A Literal with the values.

@@ -23,13 +23,14 @@ def data() -> None:
 
 @app.command("check")
 def check_data(
-    dataset: Annotated[Dataset, typer.Option(help="Layout of the data set's folder.")],
+    dataset: Annotated[Dataset, typer.Option(help="Data set to check; stems is for your own songs.")],
     root: RootOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Read every file of a data set and report problems.
 
-    Prints a row for each split, then notes and problems. The exit status is 1 if there are problems.
+    Prints a table with one row per split, then notes and problems. The exit
+    status is 1 if there are problems.
     """
     with exit_on_error():
         from rich.progress import Progress

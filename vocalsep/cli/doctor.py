@@ -53,8 +53,8 @@ class Finding:
     """The result of one check.
 
     Attributes:
-        group: What kind of thing was checked, such as "devices".
-        name: The thing.
+        group: Kind of check, such as "devices".
+        name: What was checked.
         ok: Whether it works.
         detail: What the check found, or the error.
     """
@@ -139,7 +139,7 @@ def _check_version(requirement: Requirement) -> str:
 
     version = importlib.metadata.version(requirement.name)
     if not requirement.specifier.contains(version, prereleases=True):
-        raise ImportError(f"{version} is installed, but vocalsep needs {requirement.specifier}; install vocalsep again")
+        raise ImportError(f"{version} is installed, but vocalsep needs {requirement.specifier}; reinstall vocalsep")
     return version
 
 
@@ -163,7 +163,7 @@ def _describe_cpu() -> str:
     import torch
 
     threads = torch.get_num_threads()
-    return f"{count_cores()} cores, of which torch uses {threads}"
+    return f"torch uses {threads} of {count_cores()} cores"
 
 
 def _use_cuda() -> str:
@@ -177,7 +177,7 @@ def _use_cuda() -> str:
 
 
 def _time_bfloat16() -> str:
-    """Compare the speed of bfloat16 and float32. Training measures this for itself when its precision is auto."""
+    """Compare the speed of bfloat16 and float32. With precision auto, training makes its own measurement."""
     import torch
 
     seconds = {}
@@ -272,7 +272,7 @@ def _read_back(path: Path, raw: SampleLayout | None = None) -> str:
     product = torch.fft.rfft(back[0], n=size) * torch.fft.rfft(expected[0], n=size).conj()
     correlation = float(torch.fft.irfft(product).max() / (back[0].norm() * expected[0].norm()))
     if not correlation > _MIN_CORRELATION:
-        raise AudioError(f"read a different sound than was written (correlation {correlation:.2f})")
+        raise AudioError(f"the sound read differs from the sound written (correlation {correlation:.2f})")
     return library
 
 
@@ -283,7 +283,7 @@ def _check_models() -> Iterator[Finding]:
     if weights.DEFAULT_MODEL not in published:
         folder = weights.find_models_folder()
         yield Finding(
-            "models", weights.DEFAULT_MODEL, False, f"the default model is not in {folder}; install vocalsep again"
+            "models", weights.DEFAULT_MODEL, False, f"the default model is not in {folder}; reinstall vocalsep"
         )
     for name in published:
         yield _run("models", name, functools.partial(_try_model, name))
@@ -334,7 +334,7 @@ def _print_findings(findings: list[Finding]) -> None:
     from rich.text import Text
 
     table = Table(show_edge=False, pad_edge=False)
-    for column in ("check", "what", "state", "detail"):
+    for column in ("check", "item", "state", "detail"):
         table.add_column(column, overflow="fold")
     group = ""
     for finding in findings:

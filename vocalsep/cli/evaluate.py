@@ -56,7 +56,7 @@ def evaluate(
         float | None,
         typer.Option(
             metavar="DB",
-            help="Mix the voice at this level over the accompaniment. Only for mir1k.",
+            help="Level of the voice relative to the accompaniment, in dB. Only for mir1k.",
             show_default="0",
             rich_help_panel=_DATA,
         ),
@@ -106,7 +106,7 @@ def evaluate(
     gate: Annotated[
         bool,
         typer.Option(
-            "--gate", help="Score each model a second time, with the gate of extract --gate.", rich_help_panel=_SCORED
+            "--gate", help="Score each model without and with the gate of extract --gate.", rich_help_panel=_SCORED
         ),
     ] = False,
     out: Annotated[
@@ -131,9 +131,9 @@ def evaluate(
 ) -> None:
     """Score models and other separators on a data set.
 
-    The tables also score the unprocessed mixture, as a lower bound, and ideal
-    masks, as upper bounds. The folder of --out gets them too, with plots and
-    the scores of every track. If you stop a run, the same command continues it.
+    The tables include the unprocessed mixture as a lower bound, and ideal masks
+    as upper bounds. They are also saved in the --out folder, with plots and the
+    scores of every track. If you stop a run, the same command continues it.
     """
     with exit_on_error():
         from vocalsep.datasets import layouts
@@ -208,7 +208,7 @@ def _show_progress(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def _start_workers(jobs: int) -> Iterator[Executor | None]:
-    """Start processes that score songs in parallel. Yields None if one job is enough, which then runs here."""
+    """Start processes that score songs in parallel. With one job, yields None: this process then does the work."""
     if jobs == 1:
         yield None
         return
@@ -226,7 +226,7 @@ def _start_workers(jobs: int) -> Iterator[Executor | None]:
 
 
 def _set_up_worker() -> None:
-    """Prepare a worker process: a single thread, no Ctrl-C, and an end when the parent process ends."""
+    """Prepare a worker process: use a single thread, ignore Ctrl-C, and exit when the parent process ends."""
     signals.ignore_interrupts()
     for library in ("OMP", "MKL", "OPENBLAS"):
         os.environ[f"{library}_NUM_THREADS"] = "1"

@@ -1,4 +1,4 @@
-"""``vocalsep extract``: songs in, vocals out."""
+"""``vocalsep extract``: extract the vocals of songs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def extract(
         list[str] | None,
         typer.Argument(
             metavar="SONG",
-            help="Audio or video files, folders, or patterns such as '*.flac'. - reads standard input.",
+            help="Audio or video files, folders, or patterns such as '*.flac'. Use - for standard input.",
         ),
     ] = None,
     output: Annotated[
@@ -39,7 +39,7 @@ def extract(
             "--output",
             metavar="PATH",
             help="Output file for one song, folder for several, or a template with the fields {stem}, {song}, "
-            "{folder}, {model} and {ext}. - writes to standard output.",
+            "{folder}, {model} and {ext}. Use - for standard output.",
             show_default="SONG.vocals.wav beside each song",
             rich_help_panel=_OUTPUTS,
         ),
@@ -48,8 +48,8 @@ def extract(
         str | None,
         typer.Option(
             metavar="[PATH]",
-            help="Also write the accompaniment, for karaoke. PATH works as for -o; without it, the file goes beside "
-            "the vocals.",
+            help="Also write the accompaniment, for karaoke. PATH works as in -o PATH. Without PATH, the file goes "
+            "beside the vocals.",
             show_default=False,
             rich_help_panel=_OUTPUTS,
         ),
@@ -58,8 +58,8 @@ def extract(
         str | None,
         typer.Option(
             metavar="[PATH]",
-            help="Also write an Audacity label track that marks where someone sings. PATH works as for -o; without "
-            "it, the file goes beside the vocals.",
+            help="Also write an Audacity label track that marks where someone sings. PATH works as in -o PATH. "
+            "Without PATH, the file goes beside the vocals.",
             show_default=False,
             rich_help_panel=_OUTPUTS,
         ),
@@ -92,7 +92,7 @@ def extract(
         ),
     ] = "clamp",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace outputs that exist.", rich_help_panel=_OUTPUTS)
+        bool, typer.Option("--overwrite", help="Overwrite existing outputs.", rich_help_panel=_OUTPUTS)
     ] = False,
     skip_existing: Annotated[
         bool,
@@ -113,7 +113,7 @@ def extract(
         typer.Option(
             metavar="METHOD",
             help="How to turn the masked spectrogram back into audio. phase keeps the song's phase; griffin-lim "
-            "estimates the phase from scratch; griffin-lim-phase estimates it starting from the song's.",
+            "estimates the phase from scratch; griffin-lim-phase starts the estimate from the song's phase.",
             rich_help_panel=_SOUND,
         ),
     ] = "phase",
@@ -121,7 +121,7 @@ def extract(
         MasksFrom,
         typer.Option(
             help="Where dpcl and hdpcl models take their masks from: the net's output, or clusters found in the song. "
-            "auto uses what the model is made for.",
+            "auto uses whichever the model was made for.",
             rich_help_panel=_SOUND,
         ),
     ] = "auto",
@@ -158,8 +158,8 @@ def extract(
         typer.Option(
             "--from-file",
             metavar="FILE",
-            help="Also process the songs and folders listed in FILE, one per line. - reads the list from standard "
-            "input.",
+            help="Also process the songs and folders listed in FILE, one per line. Use - to read the list from "
+            "standard input.",
             rich_help_panel=_MANY,
         ),
     ] = None,
@@ -191,14 +191,14 @@ def extract(
     """Extract the vocals of one or more songs.
 
     The vocals keep the song's sample rate, channels, length, level and tags.
-    Files that exist stay as they are unless you add --overwrite.
+    vocalsep does not replace existing files unless you add --overwrite.
     """
     if not songs and from_file is None:
-        raise typer.BadParameter("which songs? Give files or folders, or a list of them with --from-file")
+        raise typer.BadParameter("no songs given. Name files or folders, or list them in a file for --from-file")
     if overwrite and skip_existing:
-        raise typer.BadParameter("--overwrite and --skip-existing exclude each other")
+        raise typer.BadParameter("--overwrite and --skip-existing cannot be combined")
     if quiet and progress in ("bar", "json"):
-        raise typer.BadParameter(f"--quiet and --progress {progress} exclude each other")
+        raise typer.BadParameter(f"--quiet and --progress {progress} cannot be combined")
     listed: list[str] = []
     problems: list[VocalsepError] = []
     try:
@@ -253,7 +253,7 @@ def _parse_raw(text: str) -> SampleLayout:
 
 
 def _choose_reporter(progress: Progress, jobs: list[plan.Job]) -> type[reporting.Reporter]:
-    """Return the reporter that --progress asks for. auto leaves the terminal to the other programs of a pipe."""
+    """Return the reporter that --progress asks for. In a pipeline, auto leaves the terminal to the other programs."""
     if progress == "json":
         return reporting.JsonLines
     automatic = stderr.is_terminal and not any(job.uses_pipe for job in jobs)
@@ -261,7 +261,7 @@ def _choose_reporter(progress: Progress, jobs: list[plan.Job]) -> type[reporting
 
 
 def _run(jobs: list[plan.Job], settings: work.Settings, at_a_time: int, reporter: reporting.Reporter) -> None:
-    """Run the jobs that the plan accepts, after reporting those that it refuses."""
+    """Report the jobs that the plan refuses or skips, then run the others."""
     for index, job in enumerate(jobs):
         if not job.is_pending:
             reporter(work.Finished(index=index, error=job.refusal))

@@ -31,7 +31,7 @@ def models(ctx: typer.Context) -> None:
             show_edge=False,
             pad_edge=False,
             caption="Speed is relative to real time, on two x86-64 cores.\n"
-            "vocalsep extract SONG -m NAME uses a model, vocalsep models show NAME prints its card.",
+            "To use a model: vocalsep extract SONG -m NAME. To read its card: vocalsep models show NAME.",
             caption_justify="left",
         )
         for column in ("name", "use it for", "quality", "speed", "licence"):

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, for all commands: each stops the work, and nothing half-written stays behind.
+"""Handle Ctrl-C and SIGTERM for all commands: each stops the work and leaves no unfinished files behind.
 
 Python runs a signal handler in the main thread, between two bytecodes. An exception that a handler raises can be lost
 there: numpy turns it into an ImportError while it loads, and a callback from C or an object's clean-up swallows it.
@@ -20,15 +20,15 @@ _TO_STATUS = 128  # what a shell adds to the number of the signal that ended a p
 
 
 def exit_on_terminate() -> None:
-    """Make SIGTERM exit like an error does, so that unfinished files are removed. The status is 143."""
+    """Make SIGTERM raise SystemExit, so that unfinished files are removed. The exit status is 143."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(_TO_STATUS + number))
 
 
 @contextmanager
 def raise_on_signal(*numbers: signal.Signals) -> Iterator[Callable[[], None]]:
-    """Stop the ``with`` block by an exception when a signal arrives: KeyboardInterrupt for SIGINT, else SystemExit.
+    """Stop the ``with`` block with an exception when a signal arrives: KeyboardInterrupt for SIGINT, else SystemExit.
 
-    Python reports exceptions that it has to drop on stderr. It stays silent about those raised here.
+    Normally, Python prints any exception that it has to drop. Those raised here are not printed.
 
     Args:
         numbers: The signals.
@@ -63,7 +63,7 @@ def raise_on_signal(*numbers: signal.Signals) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def stop_on_signal(announce: Callable[[], object]) -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a request to stop; a second one acts as it did before.
+    """Turn the first Ctrl-C or SIGTERM into a request to stop; a second one acts as usual.
 
     Args:
         announce: Called when the first signal arrives, to tell the user that the work is about to stop.
@@ -96,14 +96,14 @@ def ignore_interrupts() -> None:
 
 @contextmanager
 def block_interrupts() -> Iterator[None]:
-    """Start processes that never receive Ctrl-C, not even before they can call `ignore_interrupts`.
+    """Protect processes started in the ``with`` block from Ctrl-C until they can call `ignore_interrupts`.
 
-    This process receives a Ctrl-C when the ``with`` block ends. Windows has no way to block it.
+    This process receives the Ctrl-C when the block ends. Windows has no way to block it.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # the first process would start it, and starting it unblocks SIGINT
+    resource_tracker.ensure_running()  # otherwise the first process starts it, which unblocks SIGINT
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -35,8 +35,8 @@ def train(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder of the files <song>.vocals.*, for --dataset teacher.",
-            show_default="as --root",
+            help="Folder with the vocals as <song>.vocals.*, for --dataset teacher.",
+            show_default="same as --root",
             rich_help_panel=_DATA,
         ),
     ] = None,
@@ -44,7 +44,7 @@ def train(
         str,
         typer.Option(
             metavar="NAME",
-            help="Split of --dataset. mir1k has standard and drnn, whose parts share singers.",
+            help="Split of --dataset. mir1k has standard and drnn; the parts of drnn share singers.",
             show_default="standard",
             rich_help_panel=_DATA,
         ),
@@ -107,18 +107,18 @@ def train(
 ) -> None:
     """Train a model.
 
-    vocalsep estimates the cost first and prints the path of the weights last.
-    Ctrl-C stops after the current step; --resume continues exactly there.
-    Under torchrun, several processes share the work.
+    vocalsep first estimates the cost, then trains, and finally prints the path
+    of the weights. Ctrl-C stops after the current step; --resume continues
+    exactly there. Under torchrun, several processes share the work.
     """
     if dataset is None and (root or split):
-        raise typer.BadParameter("--root and --split belong to a --dataset. Add --dataset, or leave them out.")
+        raise typer.BadParameter("--root and --split need --dataset. Add it, or leave them out.")
     if vocals and dataset != "teacher":
-        raise typer.BadParameter("--vocals belongs to --dataset teacher. Add that, or leave --vocals out.")
+        raise typer.BadParameter("--vocals needs --dataset teacher. Add it, or leave --vocals out.")
     if minutes and epochs:
-        raise typer.BadParameter("--minutes and --epochs both set the length of the training; give one.")
+        raise typer.BadParameter("--minutes and --epochs both set the length of the training; give only one.")
     if resume and (preset or dataset or settings or out or skip_bad or precision):
-        raise typer.BadParameter("--resume continues with the run's own recipe; it only takes --minutes or --epochs.")
+        raise typer.BadParameter("--resume uses the run's own recipe; add only --minutes, --epochs or --device.")
     preset = preset or "unet"
     with exit_on_error():
         from vocalsep import training, weights

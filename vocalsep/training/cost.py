@@ -1,4 +1,4 @@
-"""Estimate what a training will cost on this device before it starts: time, memory and the fastest precision."""
+"""Before training starts, estimate its time and memory on this device, and find the fastest precision."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vocalsep.training.team import Team
 from vocalsep.training.trainer import NORM_BATCHES, Trainer
 
 _TRIAL_EXCERPTS = 4  # in a trial step
-_TRIALS, _TRIAL_SECONDS = 4, 10.0  # no further trial starts after that many, or that long
+_TRIALS, _TRIAL_SECONDS = 4, 10.0  # trial steps after the warm-up; time after which no further one starts
 _WORTHWHILE = 0.75  # half precision must take at most this share of the time of fp32
 _FULL: Precision = "fp32"
 _COPIES = 5  # of the weights: net, moving average, gradient, two moments
@@ -23,13 +23,13 @@ _COPIES = 5  # of the weights: net, moving average, gradient, two moments
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """The cost of a training. Times and memory are estimates from a few small trial steps.
+    """The cost of the rest of a training run. Times and memory are estimates from a few small trial steps.
 
     Attributes:
         parameters: Number of trained parameters.
         precision: Precision of the forward and backward pass.
         step_seconds: Time of one step of the optimiser.
-        draw_seconds: Time to draw the excerpts of a step, which happens in parallel.
+        draw_seconds: Time to draw the excerpts of a step, in parallel with the previous step.
         memory_mb: Memory for weights, optimiser and activations, MiB, without the program itself.
         steps: Steps left.
         seconds: Time left, including validation.
@@ -59,7 +59,7 @@ def _format_duration(seconds: float) -> str:
 
 
 def choose_precision(recipe: Recipe, material: Material, team: Team) -> Recipe:
-    """Return the recipe with a definite precision in place of "auto": half precision only if it is clearly faster."""
+    """Replace the precision "auto" of a recipe by half precision if that is clearly faster, otherwise by "fp32"."""
     if recipe.training.precision != "auto":
         return recipe
     fast_bf16 = team.device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
@@ -73,7 +73,7 @@ def choose_precision(recipe: Recipe, material: Material, team: Team) -> Recipe:
 
 
 def estimate_cost(trainer: Trainer) -> Cost:
-    """Estimate the cost of what is left of a training. The trainer does not change."""
+    """Estimate the cost of the rest of a training run. The trainer does not change."""
     recipe, material, options = trainer.recipe, trainer.material, trainer.recipe.training
     trial = _Trial(recipe, material, trainer.team)  # draws excerpts too, which warms up the libraries
     started = time.perf_counter()
@@ -115,7 +115,7 @@ class _Trial:
         self._share = self._whole_batch / team.size  # of one process, in trial batches
 
     def time_step(self) -> float:
-        """Make a step, and return the seconds that a step with the whole batch would take."""
+        """Make a step. Return the seconds that a step with the whole batch would take."""
         started = time.perf_counter()
         self._trainer.update(self._excerpts)
         if self._trainer.team.device.type == "cuda":
@@ -123,7 +123,7 @@ class _Trial:
         return self._whole_batch * (time.perf_counter() - started)
 
     def measure_memory_mb(self) -> float:
-        """Return the MiB that each process needs for weights, their copies, and what the backward pass keeps."""
+        """Return the MiB that each process needs for the weights, their copies, and the backward pass's activations."""
         kept: dict[int, int] = {}
         weights = {parameter.untyped_storage().data_ptr() for parameter in self._trainer.net.parameters()}
 
@@ -134,14 +134,14 @@ class _Trial:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            terms = self._trainer.compute_loss(self._excerpts)  # holds every tensor, so that no address occurs twice
+            terms = self._trainer.compute_loss(self._excerpts)  # keeps all tensors, so that no address is reused
         activations = self._share * sum(kept.values())
         del terms
         return (_COPIES * 4 * self._trainer.net.parameter_count + activations) / 2**20
 
 
 def _time_steps(*trials: _Trial) -> list[float]:
-    """Return the seconds per step of each trial: the minimum over a few steps, made in turn.
+    """Return the seconds per step of each trial: the minimum over a few steps. The trials take turns.
 
     The first step is a warm-up and only counts if there is no time for a second.
     """

@@ -1,4 +1,4 @@
-"""Check a training before its first step: settings that contradict each other, and recordings that leak."""
+"""Check a run before its first step for contradictory settings, and for recordings that leak into validation."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from vocalsep.training.team import Team
 
 
 def check_recipe(recipe: Recipe, team: Team) -> None:
-    """Check everything that needs no recordings.
+    """Check everything that can be checked without the recordings.
 
     Raises:
         ConfigError: If the options do not fit the net, TensorBoard is missing, or the processes cannot share a batch.
     """
-    with torch.device("meta"):  # takes no memory and no random numbers
+    with torch.device("meta"):  # uses no memory and draws no random numbers
         nets.build(recipe.net, recipe.options)
     if recipe.training.tensorboard:
         require_tensorboard()
     if recipe.training.batch_size % team.size:
         raise ConfigError(
-            f"training.batch_size = {recipe.training.batch_size}: expected a multiple of {team.size} processes"
+            f"training.batch_size = {recipe.training.batch_size}: expected a multiple of {team.size}, "
+            "the number of processes"
         )
 
 
@@ -39,7 +40,7 @@ def check_validation(recipe: Recipe, material: Material) -> None:
     """Check that songs are held out if the recipe needs validation.
 
     Raises:
-        ConfigError: If it does and none are.
+        ConfigError: If the recipe needs validation but no songs are held out.
     """
     needed = recipe.training.schedule == "plateau" or recipe.training.stop_validations
     if needed and material.validation is None:
@@ -47,16 +48,16 @@ def check_validation(recipe: Recipe, material: Material) -> None:
 
 
 def load_heard(recipe: Recipe, tracks: Path, report: Callable[[str], None], *, resume: bool) -> Heard:
-    """Return the songs and singers that the initial weights of a run were trained on, as far as they say.
+    """Return the songs and singers that a run's initial weights were trained on, as far as their files list them.
 
     Args:
         recipe: The recipe.
-        tracks: The run's list of recordings; a resumed run reads the answer from it.
+        tracks: The run's list of recordings. A resumed run reads the songs and singers from it.
         report: Receives a line for each weights file that does not say what it was trained on.
         resume: Whether the run continues from its checkpoint.
 
     Raises:
-        ConfigError: If the weights have another front end, or the list cannot be read.
+        ConfigError: If the weights' front end differs from the recipe's, or the list cannot be read.
     """
     if resume:
         before: Heard = _read_tracks(tracks).get("before", {})
@@ -69,7 +70,7 @@ def load_heard(recipe: Recipe, tracks: Path, report: Callable[[str], None], *, r
                 f"cannot start from {name!r}: its front end is {model.front_end}; the recipe's is {recipe.front_end}"
             )
         if "heard" not in model.metadata:
-            report(f"{name} does not say what it was trained on; make sure that it has not heard any held-out song")
+            report(f"{name} does not say what it was trained on; make sure that this includes no held-out song")
         heard = splits.merge_heard(heard, model.metadata.get("heard", {}))
     return heard
 
@@ -84,7 +85,7 @@ def check_same_recordings(tracks: Path, material: Material) -> None:
         material: The recordings found now.
 
     Raises:
-        ConfigError: If they differ; names those that do.
+        ConfigError: If they differ. The message names the recordings that changed.
     """
     known = _read_tracks(tracks)
     for part in ("training", "validation"):

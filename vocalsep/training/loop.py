@@ -1,4 +1,4 @@
-"""Train a net: one loop that can stop after any step and later continues exactly where it stopped.
+"""Train a net in one loop, which can stop after any step and later continue exactly where it stopped.
 
 A run is a folder: ``recipe.toml`` (all settings), ``tracks.json`` (all recordings), ``log.jsonl`` (one JSON object per
 step), ``curves.png``, ``checkpoint.pt`` (the whole state, replaced atomically) and ``<net>.safetensors`` (the best
@@ -55,8 +55,8 @@ def fit(
         Path of the weights file. It does not exist yet if the run stopped before its first validation.
 
     Raises:
-        ConfigError: If the folder holds a run and `resume` is off, or the other way round; if settings do not fit each
-            other or the recordings; if the recordings have changed since the run began.
+        ConfigError: If `resume` is off and the folder holds a run, or `resume` is on and it holds none; if settings
+            contradict each other or do not fit the recordings; if the recordings have changed since the run began.
         DatasetError: If recordings are missing or cannot be read.
         VocalsepError: If the loss stops being finite.
     """
@@ -84,7 +84,7 @@ def _check_folder(run: Path, *, resume: bool) -> None:
 
 
 def _set_up(recipe: Recipe, run: Path, team: Team, report: Callable[[str], None], *, resume: bool) -> Trainer:
-    """Check the recipe, open its recordings, and make a trainer in its first state or that of the checkpoint."""
+    """Check the recipe, open its recordings, and make a trainer with its initial state or that of the checkpoint."""
     guards.check_recipe(recipe, team)
     before = guards.load_heard(recipe, run / TRACKS, report, resume=resume)
     with team.leader_first():
@@ -126,7 +126,7 @@ def _train(trainer: Trainer, run: Path, report: Callable[[str], None], should_st
             entry: dict[str, Any] = {"step": trainer.step, **trainer.update(excerpts)}
             trainer.seconds += team.broadcast(time.perf_counter() - started)
 
-            # Validate, if it is time.
+            # Validate if it is due.
             done = trainer.progress >= 1
             validating = done or _is_validation_due(trainer)
             if validating:
@@ -173,7 +173,7 @@ def _weights_path(run: Path, recipe: Recipe) -> Path:
 
 
 def _describe_weights(trainer: Trainer, scores: Mapping[str, float]) -> dict[str, Any]:
-    """Return the metadata that travels with the weights. It names no folder of this machine."""
+    """Return the metadata to save with the weights. It names no folder on this machine."""
     recipe = trainer.recipe
     settings = config.to_dict(recipe)
     settings["pools"] = [{"layout": pool.layout, "weight": pool.weight} for pool in recipe.pools]

@@ -29,7 +29,7 @@ class Material:
         training: Draws excerpts to train on.
         validation: Draws excerpts of the held-out songs; None if there are none.
         names: The content of ``tracks.json``: the tracks of each part, the pools, what was skipped, and `before`.
-        heard: Songs and singers that the trained net will have heard.
+        heard: Songs and singers that the net is trained on in this run, and those its initial weights were trained on.
     """
 
     training: ExcerptSampler
@@ -46,7 +46,7 @@ def open_material(
     Args:
         recipe: The recipe.
         report: Receives one line per pool.
-        before: What the net has heard before, if it starts from trained weights.
+        before: Songs and singers that the initial weights were trained on, if any.
 
     Raises:
         DatasetError: If a folder is missing or has another layout; if a held-out song or singer is also trained on; if

@@ -1,4 +1,4 @@
-"""Read recipes: TOML files with every setting of a training. Presets are recipes that come with the package."""
+"""Read recipes: TOML files with every setting of a training run. Presets are recipes that come with the package."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class PoolOptions:
         balanced: Whether all artists or singers are drawn equally often, however long their recordings are.
         remixed: Whether the stems of a song may be drawn and changed independently. Otherwise songs only make true
             pairs, and both stems get the same changes. Extracted vocals contain traces of their accompaniment, which
-            would be wrong beside another one.
-        hold_out: Hold out every Nth artist for validation, or every Nth song if there are fewer artists; 0 holds out
-            nothing.
+            would be wrong in a mix with another one.
+        hold_out: Hold out every Nth artist for validation, or every Nth song if there are fewer than N artists; 0 holds
+            out nothing.
         split: Name of the split; empty for the usual one. "mir1k" also has "drnn", with validation clips of its own.
-        vocals: For "teacher", the folder of the extracted vocals, with ``$NAME`` as above. Empty if they lie beside
-            the songs.
+        vocals: For "teacher", the folder of the extracted vocals, with ``$NAME`` as above. Empty if they are in the
+            same folder as the songs.
 
     Raises:
         ConfigError: If a value is out of range or does not fit the layout.
@@ -66,7 +66,7 @@ class FitOptions:
         batch_size: Excerpts per step, over all processes.
         steps: Length of the training in steps. Exactly one of `steps`, `minutes` and `epochs` must be above 0.
         minutes: Length of the training in minutes, without validation.
-        epochs: Length of the training in epochs. An epoch is as much sound as the songs to train on hold.
+        epochs: Length of the training in epochs. In an epoch, the excerpts are as long in total as the training songs.
         init: Name of a model or weights file to start from, of the same net; empty for random weights.
         parts: Names of models or weights files to start parts of the net from, by the name of the part.
         optimiser: "adamw", "adam" or "rmsprop".
@@ -75,7 +75,7 @@ class FitOptions:
         warmup_steps: Steps over which the learning rate rises from 0.
         plateau_validations: Validations without improvement that make a plateau.
         plateau_factor: Factor on the learning rate at each plateau.
-        stop_validations: Validations without improvement that end the run; 0 never ends it.
+        stop_validations: Validations without improvement that end the run; 0 turns early stopping off.
         weight_decay: Weight decay, on matrices and kernels only.
         clip: Largest norm of the gradient; 0 does not clip.
         ema: Decay of the moving average of the weights. The average is what is validated and saved.
@@ -89,7 +89,7 @@ class FitOptions:
         checkpoint_minutes: Minutes between checkpoints.
         tensorboard: Whether to write events for TensorBoard too.
         seed: Seed of the first weights, the excerpts and the dropout.
-        skip_bad: Whether to train without bad recordings instead of refusing to start.
+        skip_bad: Whether to leave out bad recordings instead of refusing to start.
 
     Raises:
         ConfigError: If the length of the run is not given exactly once, or a value is out of range.
@@ -149,7 +149,7 @@ class FitOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Every setting of a training.
+    """Every setting of a training run.
 
     Attributes:
         net: A key of `nets.NETS`.
@@ -159,7 +159,7 @@ class Recipe:
         excerpts: How excerpts are made.
         training: Settings of the loop.
         pools: The recordings.
-        licence: Licence of the resulting weights, as it follows from the recordings.
+        licence: Licence of the resulting weights, which depends on the recordings.
     """
 
     net: str
@@ -214,4 +214,4 @@ def override_pools(dataset: str, root: Path, split: str = "", vocals: Path | Non
     if vocals:
         pool["vocals"] = str(vocals.absolute())
     inline = ", ".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in pool.items())
-    return [f"pools=[{{{inline}}}]", "excerpts.voices=0", 'licence="as the recordings it is trained on"']
+    return [f"pools=[{{{inline}}}]", "excerpts.voices=0", 'licence="that of the recordings it was trained on"']

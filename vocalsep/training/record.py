@@ -1,4 +1,4 @@
-"""Record a run while it goes: ``log.jsonl``, its curves as a picture and, if wanted, events for TensorBoard."""
+"""Record a run while it trains: ``log.jsonl``, its curves as a picture and, on request, events for TensorBoard."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Record:
         tensorboard: Whether to write events for TensorBoard too.
 
     Raises:
-        ConfigError: If TensorBoard is wanted but not installed.
+        ConfigError: If `tensorboard` is on but TensorBoard is not installed.
     """
 
     def __init__(self, run: Path, step: int, *, tensorboard: bool = False) -> None:
@@ -37,7 +37,7 @@ class Record:
         self._log = (run / LOG).open("a", encoding="utf-8")
 
     def add(self, entry: Mapping[str, Any]) -> None:
-        """Log a step: its number as ``step``, and other numbers by name."""
+        """Log a step. `entry` has its number as ``step``, and other numbers by name."""
         self._log.write(json.dumps(entry) + "\n")
         self._extend_curves(entry)
         if self._board is not None:
@@ -70,7 +70,7 @@ class Record:
 
 
 def _truncate(log: Path, step: int) -> None:
-    """Remove the lines of steps after the checkpoint, and a last line that a crash has cut short."""
+    """Remove the lines of steps after the checkpoint, and a last line cut short by a crash."""
     if not log.exists():
         return
     kept = []

@@ -57,7 +57,7 @@ class ValidationHistory:
     factor: float = 1.0
 
     def add(self, quality: float, options: FitOptions) -> ValidationHistory:
-        """Return the history with one more validation; its `stale` is 0 if this one is the best. NaN never is."""
+        """Return the history with one more validation. `stale` is 0 if this one is the best, which NaN never is."""
         if quality > self.best:
             return replace(self, best=quality, stale=0)
         stale = self.stale + 1

@@ -1,7 +1,7 @@
 """Train one net with several processes: each takes a share of every batch, and their gradients are averaged.
 
 ``torchrun`` starts the processes and numbers them. gloo connects processes on CPUs, nccl those on GPUs. A single
-process is a team of one, for which nothing here does anything.
+process is a team of one, in which broadcasts and averages change nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from vocalsep.errors import VocalsepError
 from vocalsep.nets import Batch, Net
 
-_TIMEOUT = datetime.timedelta(hours=6)  # the others wait this long while the leader decodes a data set or validates
+_TIMEOUT = datetime.timedelta(hours=6)  # the others' longest wait while the leader decodes a data set or validates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ def join_team(device: torch.device) -> Iterator[Team]:
 
 
 class SharedBatchNorm(_BatchNorm):
-    """Batch normalisation by mean and variance over all processes. torch's `SyncBatchNorm` needs GPUs."""
+    """Batch normalisation with the mean and variance over all processes. torch's `SyncBatchNorm` needs GPUs."""
 
     def forward(self, maps: Tensor) -> Tensor:
         """Normalise ``(batch, channel, ...)``. In evaluation mode this is an ordinary batch norm."""

@@ -1,4 +1,4 @@
-"""Hold the state of a run and change it: one step of the optimiser, one validation."""
+"""Hold the state of a run, and update it by steps of the optimiser and validations."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from vocalsep.training.recipes import Recipe
 from vocalsep.training.schedule import ValidationHistory
 from vocalsep.training.team import Team
 
-NORM_BATCHES = 16  # training batches on which the batch norms of the averaged net are measured
-_NORM_STEP = 2**40  # number of the first of these batches, far beyond the steps of any training
-_SNR_DB = (-10.0, 30.0)  # the range in which an excerpt's SNR counts
+NORM_BATCHES = 16  # training batches that give the averaged net's batch-norm statistics
+_NORM_STEP = 2**40  # number of the first of these batches, far beyond the steps of any run
+_SNR_DB = (-10.0, 30.0)  # the range to which an excerpt's SNR is clipped
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Trainer:
     """The state of a run: net, moving average of its weights, optimiser, counters.
 
-    Everything random in a step (excerpts, dropout) follows from the seed and the number of the step. No state of a
-    random generator has to be saved.
+    Everything random in a step (excerpts, dropout) follows from the seed and the number of the step. So there is no
+    state of a random generator to save.
 
     Args:
         recipe: The recipe. Its precision must not be "auto".
@@ -122,7 +122,8 @@ class Trainer:
             The loss, its terms and the learning rate, by their keys in the log.
 
         Raises:
-            VocalsepError: If the loss or its gradient is not finite; names the tracks. The optimiser makes no step.
+            VocalsepError: If the loss or its gradient is not finite. The message names the tracks, and the optimiser
+                makes no step.
         """
         options = self.recipe.training
         rate = schedule.compute_learning_rate(options, self.step, self.progress, self.history.factor)
@@ -167,9 +168,9 @@ class Trainer:
 
     @torch.no_grad()
     def _describe_suspects(self, excerpts: ExcerptBatch) -> str:
-        """Name the tracks of excerpts whose loss alone is not finite; all tracks if there is no such excerpt.
+        """Name the tracks of the excerpts whose own loss is not finite, or all tracks if there is no such excerpt.
 
-        This asks the averaged net, because the bad batch has already spoilt the batch norms of the other one.
+        This uses the averaged net, because the bad batch has already spoilt the batch norms of the other one.
         """
         suspects = []
         for index, tracks in enumerate(excerpts.tracks):
@@ -188,7 +189,7 @@ class Trainer:
 
         The statistics that the trained net has collected belong to other weights, and to activations with dropout.
         `torch.optim.swa_utils.update_bn` would not do: it puts the whole net into training mode, where dropout is
-        active. Here only the norms are.
+        active. This method puts only the batch norms into training mode.
         """
         kind = torch.nn.modules.batchnorm._BatchNorm
         norms = [module for module in self.averaged_net.modules() if isinstance(module, kind)]
@@ -208,9 +209,9 @@ class Trainer:
         """Prepare the averaged net for use, and score it on excerpts of the held-out songs, always the same ones.
 
         The scores are the loss and the mean SNR of the masked spectrum against the vocals' spectrum, in dB, on the grid
-        of the front end. The SNR is close to the SDR of the sound. It averages the excerpts with audible vocals, if
-        there are any. Each counts with its SNR clipped to -10 to 30 dB, so that one with hardly any vocals does not
-        dominate.
+        of the front end. The SNR is close to the SDR of the sound. The mean is over excerpts with audible vocals, if
+        there are any. Each excerpt's SNR is first clipped to -10 to 30 dB, so that no excerpt with hardly any vocals
+        dominates.
 
         Returns:
             The scores by their keys in the log; empty if no songs are held out.
@@ -277,7 +278,7 @@ def _make_moving_average(ema: float) -> Callable[[Sequence[Tensor], Sequence[Ten
 
 
 def _widen(kernel: Tensor, like: Tensor) -> Tensor:
-    """Return a convolution kernel with zeros for the input maps it lacks against `like`; other tensors unchanged."""
+    """Pad a convolution kernel with zeros to as many input maps as `like` has. Return other tensors unchanged."""
     if kernel.ndim != 4 or kernel.shape[1] >= like.shape[1]:
         return kernel
     return torch.cat([kernel, kernel.new_zeros(len(kernel), like.shape[1] - kernel.shape[1], *kernel.shape[2:])], dim=1)

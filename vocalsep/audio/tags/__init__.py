@@ -1,7 +1,7 @@
 """Copy title, artist, cover and all other tags from one file to another, between any two formats.
 
-Fields have the names of Vorbis comments, in lower case. mutagen reads and writes the tags. The decoders supply those
-that it does not read: Matroska, Windows Media, and the comments of wav and aiff.
+Fields have the names of Vorbis comments, in lower case. mutagen reads and writes the tags. The decoders supply the tags
+that it cannot read: those of Matroska and Windows Media, and the comments of wav and aiff.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Tags:
     """The tags of a song.
 
     Attributes:
-        fields: The texts of each field, such as "title" or "artist".
+        fields: The values of each field, by its name, such as "title" or "artist".
         cover: The cover, if there is one.
     """
 
@@ -134,7 +134,7 @@ def write_tags(path: Path, tags: Tags, kind: str, name: str) -> str:
         A warning if the tags could not be written; empty if all went well.
 
     Raises:
-        OSError: If the disk rejects them, which may leave the file damaged.
+        OSError: If the file cannot be written, which may leave it damaged.
     """
     module, opener = _MUTAGEN_TYPES[kind]
     try:
@@ -143,7 +143,7 @@ def write_tags(path: Path, tags: Tags, kind: str, name: str) -> str:
             file.add_tags()
         _fill(file, tags)
         file.save(padding=lambda _: 0)
-    except Exception as error:  # a song without tags is better than none
+    except Exception as error:  # a song without tags is better than no song
         for cause in (error, error.__cause__, error.__context__):
             if isinstance(cause, OSError):
                 raise cause from error
@@ -224,7 +224,7 @@ def _fill(file: Any, tags: Tags) -> None:
     elif isinstance(file.tags, MP4Tags):
         mp4.add_fields(file.tags, tags.fields, cover)
     else:
-        file.tags.clear()  # the encoder's own name
+        file.tags.clear()  # removes the encoder's own name
         for name, texts in tags.fields.items():
             file.tags[_clean_vorbis_name(name)] = list(texts)
         if cover:
@@ -237,5 +237,5 @@ def _fill(file: Any, tags: Tags) -> None:
 
 
 def _clean_vorbis_name(name: str) -> str:
-    """Keep only the characters that Vorbis comments allow in names: printable ASCII except "="."""
+    """Keep only the characters that Vorbis comments allow in names: printable ASCII except "=" and "~"."""
     return "".join(letter for letter in name if " " <= letter <= "}" and letter != "=") or "comment"

@@ -1,4 +1,4 @@
-"""Read and write ID3 tags, which mp3, wav and aiff files have."""
+"""Read and write ID3 tags, the tags of mp3, wav and aiff files."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _NAMES = {frame: name for name, frame in _FRAMES.items()}
 
 
 def read_fields(tags: ID3) -> tuple[dict[str, tuple[str, ...]], tuple[str, bytes] | None]:
-    """Return the texts of each field, and MIME type and bytes of the cover."""
+    """Return the values of each field, and MIME type and bytes of the cover."""
     found: dict[str, tuple[str, ...]] = {}
     for frame in tags.values():
         kind = frame.FrameID

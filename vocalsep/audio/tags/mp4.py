@@ -1,4 +1,4 @@
-"""Read and write MP4 tags, which m4a files have."""
+"""Read and write MP4 tags, the tags of m4a files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MIME = {13: "image/jpeg", 14: "image/png"}  # by MP4Cover's imageformat
 
 
 def read_fields(tags: MP4Tags) -> tuple[dict[str, tuple[str, ...]], tuple[str, bytes] | None]:
-    """Return the texts of each field, and MIME type and bytes of the cover."""
+    """Return the values of each field, and MIME type and bytes of the cover."""
     found: dict[str, tuple[str, ...]] = {}
     for atom, values in tags.items():
         if atom in _NAMES:
@@ -75,7 +75,7 @@ def add_fields(tags: MP4Tags, fields: dict[str, tuple[str, ...]], cover: tuple[s
 
 
 def _parse_pair(text: str) -> tuple[int, int] | None:
-    """Parse "3/12" or "3" into a number and a total; 0 for no total, None for any other text."""
+    """Parse "3/12" or "3" into a number and a total, which is 0 if missing. Return None for any other text."""
     parts = text.split("/")
     if len(parts) > 2 or not all(part.strip().isdecimal() and int(part) < 2**16 for part in parts):
         return None

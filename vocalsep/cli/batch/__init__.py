@@ -1,1 +1,4 @@
-"""The songs of one call: find them (inputs), plan their outputs, process them (work, processes), report (progress)."""
+"""Process the songs of one call of ``vocalsep extract``.
+
+`inputs` finds them, `plan` decides where their outputs go, `work` and `processes` process them, and `progress` reports.
+"""

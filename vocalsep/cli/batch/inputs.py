@@ -18,7 +18,7 @@ from vocalsep.errors import AudioError, VocalsepError
 
 PIPE: Final = "-"
 Place = Path | Literal["-"]
-"""A file, or `PIPE`: standard input for a song, standard output for what is written."""
+"""A file, or `PIPE`: standard input for a song, standard output for an output."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Song:
     Attributes:
         path: The file, which need not exist, or `PIPE`.
         folder: For a song found in a folder: its subfolder, relative to that folder. Empty for all others.
-        named: Whether the call names the song itself, rather than a folder or pattern that leads to it.
+        named: Whether the call names the song itself, rather than a folder or pattern.
     """
 
     path: Place

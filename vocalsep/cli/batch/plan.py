@@ -1,4 +1,4 @@
-"""Decide where the outputs of each song go, and refuse what cannot work, before any file is opened or torch loaded."""
+"""Decide where the outputs of each song go, and refuse what cannot work, before opening a file or loading torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FIELDS = ("stem", "song", "folder", "model", "ext")
 
 LABELS = "labels"  # the only output that is not a recording
 _OPTIONS = {"vocals": "-o", "accompaniment": "--accompaniment", LABELS: "--labels"}
-_IGNORES_CASE = os.name == "nt" or sys.platform == "darwin"  # file systems that do not tell a from A
+_IGNORES_CASE = os.name == "nt" or sys.platform == "darwin"  # whether file systems usually treat a and A as the same
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +32,8 @@ class Job:
     Attributes:
         song: The recording.
         outputs: Where each output goes, by stem.
-        refusal: Why vocalsep refuses the job; empty if it accepts it.
-        skipped: Whether all outputs exist and may stay as they are.
+        refusal: Why vocalsep refuses the job; empty if it accepts the job.
+        skipped: Whether vocalsep skips the job because all its outputs exist.
     """
 
     song: Place
@@ -73,8 +73,8 @@ class Naming:
 
     Attributes:
         places: What the options say for each wanted stem: a file, a folder, a template (a path with fields in braces),
-            `PIPE`, an empty text for a place beside the vocals, or None for one beside the song.
-        extension: File extension of outputs whose option does not name a file, without the dot.
+            `PIPE`, an empty string for a file beside the vocals, or None for a file beside the song.
+        extension: File extension, without the dot, of outputs whose option does not name a file.
         model: Name of the model.
         many: Whether there may be several songs, so that no option can name a file.
 
@@ -134,7 +134,7 @@ class Naming:
         for part in Path(template).parts:
             filled = part.format(**fields)
             if filled != part and {".", ".."} & set(filled.split("/")):
-                raise AudioError(f"{song.path}: its name would lead {template} into another folder; rename the song")
+                raise AudioError(f"{song.path}: its name would move {template} to another folder; rename the song")
             parts.append(filled)
         return Path(*filter(None, parts))
 
@@ -165,8 +165,8 @@ def check_format(naming: Naming) -> None:
     """Check that no output's name contradicts the format that --format asks for.
 
     Raises:
-        typer.BadParameter: If a file name has another extension, a template lacks ``{ext}``, or standard output, which
-            gets wav, should get something else.
+        typer.BadParameter: If a file name has another extension, a template lacks ``{ext}``, or --format asks for
+            anything but wav on standard output.
     """
     for stem, place in naming.places.items():
         if stem == LABELS or not place or place.endswith(("/", os.sep)) or Path(place).is_dir():
@@ -178,11 +178,11 @@ def check_format(naming: Naming) -> None:
             extension = "wav" if place == PIPE else Path(place).suffix.lower().removeprefix(".")
             if FORMATS.get(extension) is not FORMATS[naming.extension]:
                 what = f"{_OPTIONS[stem]} {place}" + (" (wav)" if place == PIPE else "")
-                raise typer.BadParameter(f"{what} and --format {naming.extension} are two formats; give one")
+                raise typer.BadParameter(f"{what} and --format {naming.extension} are different formats; give only one")
 
 
 def check_pipes(songs: Sequence[Song], naming: Naming, *, raw: bool, clip: str, processes: int) -> None:
-    """Check that a call asks nothing of pipes, or of samples without a header, that they cannot do.
+    """Check that what a call asks for is possible with pipes and with samples without a header.
 
     Args:
         songs: The songs.
@@ -192,7 +192,7 @@ def check_pipes(songs: Sequence[Song], naming: Naming, *, raw: bool, clip: str, 
         processes: Number of songs at a time.
 
     Raises:
-        typer.BadParameter: If it asks for more.
+        typer.BadParameter: If it is not possible.
     """
     from_stdin = any(song.path == PIPE for song in songs)
     to_stdout = [stem for stem, place in naming.places.items() if place == PIPE]
@@ -209,11 +209,11 @@ def check_pipes(songs: Sequence[Song], naming: Naming, *, raw: bool, clip: str, 
     if len(to_stdout) > 1:
         raise typer.BadParameter("vocals and accompaniment cannot both go to standard output")
     if to_stdout and clip == "scale":
-        raise typer.BadParameter("--clip scale has to see the whole song first, but standard output does not wait")
+        raise typer.BadParameter("--clip scale needs the whole song first, so it does not work with standard output")
     if to_stdout and sys.stdout.isatty():
         raise typer.BadParameter("standard output is a terminal; send the sound to a program or a file")
     if from_stdin and sys.stdin.isatty():
-        raise typer.BadParameter("standard input is a terminal; send sound to it")
+        raise typer.BadParameter("standard input is a terminal; send a recording to it")
 
 
 def make(songs: Sequence[Song], naming: Naming, *, existing: str = "refuse", subtype: str | None = None) -> list[Job]:
@@ -248,7 +248,7 @@ def make(songs: Sequence[Song], naming: Naming, *, existing: str = "refuse", sub
 
 
 def _leave_out_outputs(songs: Sequence[Song], naming: Naming, identify: Callable[[Place], str]) -> list[Song]:
-    """Return the songs without those that were found, not named, and that this call would write.
+    """Leave out the songs that this call would write itself. Songs that the call names always stay.
 
     A call without --accompaniment also leaves out accompaniments, which an earlier call may have written.
     """
@@ -263,7 +263,7 @@ def _leave_out_outputs(songs: Sequence[Song], naming: Naming, identify: Callable
 
 
 def _check(job: Job, own: list[Path], *, existing: str, subtype: str | None) -> Job:
-    """Return a job with its refusal, if any; `own` are those of its outputs that are songs of the call."""
+    """Return a job with its refusal, if any. `own` lists the outputs of the job that are also songs of the call."""
     if job.refusal:
         return job
     try:
@@ -275,11 +275,11 @@ def _check(job: Job, own: list[Path], *, existing: str, subtype: str | None) -> 
         there = [path for path in job.files if path.exists()]
     except VocalsepError as error:
         return dataclasses.replace(job, refusal=str(error))
-    except OSError as error:  # the name is too long, or the folder may not be entered
+    except OSError as error:  # the name is too long, or the folder is not accessible
         return dataclasses.replace(job, refusal=f"{error.filename}: cannot be written ({error.strerror})")
     if there and existing == "refuse":
         choice = "choose another output, or add --overwrite or --skip-existing"
-        return dataclasses.replace(job, refusal=f"{there[0]}: exists already; {choice}")
+        return dataclasses.replace(job, refusal=f"{there[0]}: already exists; {choice}")
     return dataclasses.replace(job, skipped=existing == "skip" and len(there) == len(job.outputs))
 
 

@@ -1,7 +1,7 @@
 """Run the jobs of a call: one after another in this process, or several at a time in worker processes.
 
-Worker processes share nothing. Each loads the model, gets its next song when it has finished one, and is stopped with
-whatever it is doing when the call is stopped.
+Worker processes share nothing. Each loads the model, and gets its next song when it has finished one. If the call is
+stopped, all workers stop at once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def run(jobs: Sequence[tuple[int, Job]], settings: Settings, processes: int, on_
     """Run jobs.
 
     Args:
-        jobs: Each with its position in the plan. They start in this order.
+        jobs: Jobs with their positions in the plan. They start in this order.
         settings: What to compute.
         processes: How many songs to process at a time. With 1, this process does the work; with more, it does not even
             load torch.
@@ -83,7 +83,7 @@ def _run_in_parallel(
 
 
 class _WorkerProcess:
-    """A process with a `Worker` in it, seen from the process that hands out the jobs."""
+    """A process with a `Worker` in it, as the process that hands out the jobs uses it."""
 
     def __init__(self, settings: Settings) -> None:
         context = multiprocessing.get_context("spawn")
@@ -100,7 +100,7 @@ class _WorkerProcess:
             self.pipe.send((index, job))
 
     def receive(self) -> Event | SetupError:
-        """Return the next event. If the process died, that is the failure of its song."""
+        """Return the next event. If the process died, return a failure of its song."""
         try:
             event: Event | SetupError = self.pipe.recv()
         except (EOFError, OSError):
@@ -143,6 +143,6 @@ def _serve(pipe: connection.Connection, settings: Settings) -> None:
     except SetupError as error:
         pipe.send(error)
     except (EOFError, OSError):  # no more songs, or the parent has died
-        os._exit(0)  # no files are open; an ordinary exit would take its time
+        os._exit(0)  # no files are open, and an ordinary exit would be slow
     except SystemExit:
         os._exit(143)

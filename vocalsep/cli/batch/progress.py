@@ -89,7 +89,7 @@ class Reporter:
         report_warning(event.message)
 
     def on_finished(self, event: Finished) -> None:
-        """Report what became of a song, except for its results."""
+        """Report the outcome of a song, except for its results."""
         if event.trace:
             sys.stderr.write(event.trace)
         if event.error:
@@ -105,7 +105,7 @@ class Reporter:
 
     @contextmanager
     def hide_bars(self) -> Iterator[None]:
-        """Make room for lines among the progress bars."""
+        """Hide any progress bars while the ``with`` block prints lines."""
         yield
 
     def count_outcomes(self) -> dict[str, int]:
@@ -125,7 +125,7 @@ class Reporter:
                 stream.flush()
 
     def _choose_stream(self) -> TextIO | None:
-        """Return where results go. `silence_c_libraries` replaces sys.stderr, so this is decided each time."""
+        """Return where results go. Ask each time, because `silence_c_libraries` replaces sys.stderr."""
         if not self._sound_on_stdout:
             return sys.stdout
         return sys.stderr if self._as_json else None
@@ -180,7 +180,7 @@ class ProgressBars(Reporter):
 
     @contextmanager
     def hide_bars(self) -> Iterator[None]:
-        """Remove the bars for the length of a ``with`` block."""
+        """Hide the bars during the ``with`` block."""
         self._progress.stop()
         yield
         self._progress.start()
@@ -213,7 +213,7 @@ class JsonLines(Reporter):
         self._write("warning", event.index, message=event.message)
 
     def on_finished(self, event: Finished) -> None:
-        """Write what became of a song."""
+        """Write the outcome of a song."""
         self._lengths.pop(event.index, None)
         for text in list_warnings(event.report) if event.report else ():
             self._write("warning", event.index, message=text)
@@ -223,12 +223,12 @@ class JsonLines(Reporter):
         self._write("done", event.index, outcome=name_outcome(event), **more)
 
     def end(self) -> None:
-        """Write how many songs have which outcome."""
+        """Write the number of songs for each outcome."""
         taken = round(time.perf_counter() - self._start_time, 3)
         self._write("end", **self.count_outcomes(), taken_seconds=taken)
 
     def _choose_stream(self) -> TextIO | None:
-        """Return where results go. On stderr they would repeat what the "done" events say."""
+        """Return where results go. On stderr, they would repeat the "done" events."""
         return None if self._sound_on_stdout else sys.stdout
 
     def _write(self, name: str, index: int | None = None, **values: Any) -> None:
@@ -251,18 +251,18 @@ def report_plan(jobs: Sequence[Job], reporter: Reporter, *, as_json: bool) -> No
 
 
 def name_outcome(event: Finished) -> str:
-    """Return what became of a song: "done", "skipped" or "failed"."""
+    """Return the outcome of a song: "done", "skipped" or "failed"."""
     if event.report:
         return "done"
     return "failed" if event.error else "skipped"
 
 
 def list_warnings(report: dict[str, Any]) -> list[str]:
-    """Return what a user should know about a song that is done."""
+    """Return the warnings about a song that is done."""
     found = list(report["warnings"])
     song, clipped, gain_db = (report[key] for key in ("input", "clipped_samples", "gain_db"))
     if clipped:
-        remedy = "--clip scale or --subtype float keeps them"
+        remedy = "--clip scale or --subtype float avoids this"
         found.append(f"{song}: {clipped} samples exceeded full scale and were clamped; {remedy}")
     if gain_db:
         found.append(f"{song}: the outputs are scaled by {gain_db} dB to stay within full scale")
@@ -296,7 +296,7 @@ def build_summary(jobs: Sequence[Job], finished: Mapping[int, Finished], taken_s
 
     Args:
         jobs: The plan.
-        finished: What became of its songs, by their position in the plan.
+        finished: Outcomes of the songs, by their positions in the plan.
         taken_seconds: Time that the whole call took.
     """
     grid = Table(show_edge=False, pad_edge=False, show_footer=True)

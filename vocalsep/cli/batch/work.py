@@ -204,8 +204,8 @@ def load_extractor(settings: Settings, *, low_delay: bool = False) -> Extractor:
 
     Args:
         settings: What to compute.
-        low_delay: Whether to give each answer as soon as possible, at the cost of speed. The threads then share the
-            work on one chunk, and do not work on several chunks.
+        low_delay: Whether to return each block as soon as possible, at the cost of speed. All threads then work on the
+            same chunk instead of on several chunks.
 
     Raises:
         VocalsepError: If the model or the device is missing.
@@ -229,7 +229,8 @@ def _check_song(job: Job, settings: Settings) -> float | None:
     """Check that a song can be read and that its outputs support it, before anything expensive starts.
 
     Returns:
-        Its length in seconds as the file states it. None if it does not, and for standard input, which waits unread.
+        Its length in seconds as the file states it. None if the file states none, and for standard input, which is not
+        read yet.
     """
     from vocalsep import audio
 
@@ -240,7 +241,7 @@ def _check_song(job: Job, settings: Settings) -> float | None:
     except FileNotFoundError as error:
         raise AudioError(inputs.describe_missing(job.song)) from error
     except (OSError, ValueError):
-        pass  # the reader says why
+        pass  # the reader reports the reason
     with audio.open_song(job.song, settings.raw) as reader:
         for path in job.recordings:
             audio.check_output(path, rate=reader.rate, channels=reader.channels, subtype=settings.subtype)

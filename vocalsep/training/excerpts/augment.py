@@ -25,9 +25,9 @@ Range = tuple[float, float]
 
 EQ_HZ = (60.0, 150.0, 400.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0)  # centres of the equaliser's bands
 _WINDOW_SECONDS = 0.064  # of the phase vocoder, rounded to a power of two samples
-_STEPS = 8  # corners of the limiter's gain within `limiter_seconds`
+_STEPS = 8  # points of the limiter's gain curve within `limiter_seconds`
 _ROLL_OFF = 0.25  # octaves from the low-pass's corner to full attenuation
-FFT_STEP = 4_096  # lengths are multiples of it, so that few different ones occur
+FFT_STEP = 4_096  # FFT sizes are multiples of it, so that few different ones occur
 _PAD_SECONDS = 0.05  # of zeros, so that a filter does not wrap around from the end of an excerpt to its start
 
 
@@ -36,7 +36,7 @@ class AugmentOptions:
     """Which changes are made, how often and how strongly. A probability of 0 turns a change off.
 
     The stems of a true pair get the same change of pitch, tempo and speed. Stems drawn independently are changed
-    independently but equally often, so artefacts of the change do not give the voice away.
+    independently but equally often, so that the net cannot recognise a voice by the artefacts of the change.
 
     Attributes:
         pitch: Probability that the pitch is shifted.
@@ -152,7 +152,7 @@ class Change:
         return cls(ratio, ratio)
 
     def count_source_samples(self, samples: int, rate: int) -> int:
-        """Return how many samples of a recording `apply` needs for `samples`; includes a window at either end."""
+        """Return how many source samples `apply` needs to return `samples`, including a window at either end."""
         if self == Change():
             return samples
         return math.ceil(samples * self.tempo + 2 * _window_samples(rate) * max(self.tempo, self.pitch)) + 1
@@ -186,7 +186,7 @@ def draw_change(options: AugmentOptions, rng: np.random.Generator) -> Change:
 
 
 def equalise(stem: Array, rate: int, rng: np.random.Generator, options: AugmentOptions) -> Array:
-    """Equalise a stem with probability `eq`, by one smooth curve for all channels."""
+    """Equalise a stem with probability `eq`, using one smooth curve for all channels."""
     if not happens(options.eq, rng):
         return stem
     gains_db = rng.uniform(*options.eq_db, size=len(EQ_HZ))
@@ -227,7 +227,7 @@ def compute_limiter_gain(peaks: Array, ceiling: float, step: int) -> Array:
     Args:
         peaks: ``(time,)``, magnitudes.
         ceiling: The highest level allowed; 0 or below limits nothing.
-        step: Samples between corners of the gain.
+        step: Samples between points of the gain curve.
 
     Returns:
         ``(time,)``, in (0, 1].
@@ -237,7 +237,7 @@ def compute_limiter_gain(peaks: Array, ceiling: float, step: int) -> Array:
     count = -(-len(peaks) // step)
     blocks = np.pad(peaks, (0, count * step - len(peaks))).reshape(count, step).max(axis=1)
     needed = np.minimum(1.0, ceiling / np.maximum(blocks, ceiling))
-    # A moving minimum, then a moving average of it: the result nowhere exceeds the gain that any block needs.
+    # A moving minimum, then a moving average of it: the result never exceeds what any block needs.
     windows = np.lib.stride_tricks.sliding_window_view
     least = windows(np.pad(needed, _STEPS, constant_values=1.0), _STEPS + 1).min(axis=1)
     smooth = windows(least, _STEPS).mean(axis=1)  # one value per boundary between blocks, both ends included
@@ -246,7 +246,7 @@ def compute_limiter_gain(peaks: Array, ceiling: float, step: int) -> Array:
 
 
 def low_pass(samples: Array, rate: int, corner: float) -> Array:
-    """Remove everything from a quarter of an octave above the corner (Hz), and keep everything below it; no delay."""
+    """Keep everything up to the corner (Hz), and remove everything from a quarter of an octave above it; no delay."""
 
     def curve(hz: Array) -> Array:
         octaves = np.clip(np.log2(np.maximum(hz, 1.0) / corner) / _ROLL_OFF, 0, 1)
@@ -260,7 +260,7 @@ def _window_samples(rate: int) -> int:
 
 
 def apply_curve(samples: Array, rate: int, curve: Callable[[Array], Array]) -> Array:
-    """Multiply the spectrum over the last axis by a real curve over Hz: a filter without delay."""
+    """Filter the last axis without delay: multiply its spectrum by a real function of the frequency in Hz."""
     length = samples.shape[-1]
     padded = next_fast_length(length + round(_PAD_SECONDS * rate), multiple_of=FFT_STEP)
     gains = curve(np.fft.rfftfreq(padded, 1 / rate)).astype(np.float32)

@@ -1,8 +1,8 @@
 """Find the pitch change that moves a voice into the key of an accompaniment it was not sung to.
 
-In a real song the partials of the voice coincide with those of the instruments. In a random remix they fall between
-them, where they are easier to separate. (Stems are matched by key for mashups in Huang, Wang, Smith, Song and Wang,
-"Modeling the compatibility of stem tracks to generate music mashups", 2021.)
+In a real song, the partials of the voice coincide with those of the instruments. In a random remix, they fall between
+those of the instruments, where they are easier to separate. (Stems are matched by key for mashups in Huang, Wang,
+Smith, Song and Wang, "Modeling the compatibility of stem tracks to generate music mashups", 2021.)
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ _NEIGHBOURS = 15  # bins averaged to estimate the level around a partial
 
 
 def compute_profile(samples: Array, rate: int) -> Array:
-    """Measure how strongly each pitch class sounds: the sum of the magnitudes' roots above the local average.
+    """Measure how strong each pitch class is: sum the square roots of the magnitudes, less their local average.
 
-    A plain chromagram keeps the local average. With it, voice and accompaniment of one song match unmoved less often.
+    A plain chromagram keeps the local average. It fails more often to find that voice and accompaniment of one song
+    already match.
 
     Args:
         samples: ``(channel, time)``; anything shorter than a window is padded with zeros.

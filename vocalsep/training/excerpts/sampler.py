@@ -22,7 +22,7 @@ from vocalsep.training.excerpts.augment import AugmentOptions, check_probability
 _SILENT = 1e-3  # root mean square below which an excerpt of a lone voice counts as a pause
 _RETRIES = 8  # how often another excerpt is drawn in place of a pause
 _LONG_SECONDS = 60.0  # a longer track counts as this long, so that no album-length file outweighs the rest
-_FARTHEST = augment.Change.of_speed(2 ** (keys.MAX_STEPS / keys.STEPS))  # needs the most source samples of all moves
+_FARTHEST = augment.Change.of_speed(2 ** (keys.MAX_STEPS / keys.STEPS))  # the move that needs the most source samples
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,9 @@ class ExcerptSampler:
             (self.options.second_voice, (*self.remixed, *self.voices), "second voices"),
         ):
             if share and not pools:
-                raise DatasetError(f"no {what} to train on, but the recipe asks for some; add a pool or set them to 0")
+                raise DatasetError(
+                    f"no {what} to train on, but the recipe asks for some; add a pool or set the share to 0"
+                )
 
     def draw_batch(self, step: int, size: int, *, first: int = 0, every: int = 1) -> ExcerptBatch:
         """Draw the excerpts of a step, or one process's share of them.
@@ -191,7 +193,7 @@ class ExcerptSampler:
         return max(1, -(-samples // self.samples))
 
     def find_sung_frames(self, track: DecodedTrack, frame: int) -> silence.Frames | None:
-        """Return the frames of a track with singing, or None if they cannot fill an excerpt and nothing is cut."""
+        """Return the frames of a track with singing, or None to cut nothing because they cannot fill an excerpt."""
         if id(track) not in self._sung_frames:
             found = silence.find_sung_frames(track.stems["vocals"], frame, self.options.silence_db)
             self._sung_frames[id(track)] = found
@@ -200,7 +202,7 @@ class ExcerptSampler:
 
 
 class _ExcerptDraw:
-    """One excerpt in the making: its random generator, and the tracks drawn so far."""
+    """The state of drawing one excerpt: its random generator, and the tracks drawn so far."""
 
     def __init__(self, sampler: ExcerptSampler, index: int, step: int) -> None:
         self.sampler, self.options, self.rate = sampler, sampler.options, sampler.rate
@@ -272,12 +274,12 @@ class _ExcerptDraw:
         return self._draw_stems(self._choose_pool(pools), (name,), backing)[0]
 
     def _draw_stems(self, pool: Pool, names: Sequence[str], backing: Array | None = None) -> list[Array]:
-        """Draw one place of one track and return it in the named stems, all with the same change of pitch and tempo.
+        """Draw a position in a track. Return the named stems from there, all with the same change of pitch and tempo.
 
         Args:
             pool: Where to draw the track from.
             names: The stems.
-            backing: Accompaniment whose key the stems shall match; None to draw the change from the options.
+            backing: Accompaniment whose key the stems should match; None to draw the change from the options.
         """
         track = pool.tracks[self.rng.choice(len(pool.tracks), p=pool.compute_shares(self.rate))]
         self.tracks.append(track.track.name)

@@ -1,6 +1,6 @@
 """Treat lone voices as a studio would: compressor, doubling, echo, reverb.
 
-Lone voices are mostly recorded dry and in the middle; in songs they hardly ever are. Every effect is off by default.
+Most lone voices are recorded dry and in the middle; voices in songs hardly ever are. Every effect is off by default.
 Each is a pure function of a ``(channel, time)`` array and a random generator. It returns float32 and never changes its
 input.
 """
@@ -23,7 +23,7 @@ _DOUBLE_SECONDS = (0.008, 0.035)  # mean delay of a double
 _DRIFT_SECONDS = (0.0005, 0.003)  # by which that delay varies up and down
 _DRIFT_HZ = (0.2, 0.8)  # how fast it varies
 _PAN = 0.3  # gain of a double on its far side
-_LEAST_ECHO = 0.01  # gain below which an echo is dropped
+_MIN_ECHO = 0.01  # gain below which an echo is dropped
 _DELAY_SECONDS = 0.03  # longest pre-delay of a room
 _DULL_HZ = 4_000.0  # frequency at which a room has lost 6 dB
 
@@ -46,7 +46,7 @@ def produce(voice: Array, rate: int, rng: np.random.Generator, options: AugmentO
 
 
 def compress(voice: Array, rate: int, rng: np.random.Generator, options: AugmentOptions) -> Array:
-    """Compress the voice with probability `compressor`, by one gain for all channels.
+    """Compress the voice with probability `compressor`, using one gain for all channels.
 
     Above the threshold, 2 to 10 dB more at the input become 1 dB more at the output.
     """
@@ -68,7 +68,7 @@ def compress(voice: Array, rate: int, rng: np.random.Generator, options: Augment
 
 
 def double(voice: Array, rate: int, rng: np.random.Generator, options: AugmentOptions) -> Array:
-    """Double the voice to the left and to the right with probability `double`. The doubles lag by a drifting delay."""
+    """Double the voice to the left and to the right with probability `double`. Each double lags by a drifting delay."""
     if not happens(options.double, rng):
         return voice
     channels, samples = voice.shape
@@ -93,7 +93,7 @@ def echo(voice: Array, rate: int, rng: np.random.Generator, options: AugmentOpti
     gain, decay = (10 ** (rng.uniform(*ends) / 20) for ends in (options.echo_db, options.echo_db))
     output, repeat = voice.astype(np.float32), voice
     for start in range(delay, voice.shape[1], delay):
-        if gain < _LEAST_ECHO:
+        if gain < _MIN_ECHO:
             break
         repeat = repeat[::-1]
         output[:, start:] += np.float32(gain) * repeat[:, : voice.shape[1] - start]

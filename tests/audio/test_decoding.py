@@ -18,7 +18,7 @@ import vocalsep
 from vocalsep import audio
 from vocalsep.errors import AudioError
 
-MATROSKA = ffmpeg_recordings.KINDS["mkv, PCM of 24 bits"]
+MATROSKA = ffmpeg_recordings.KINDS["mkv, 24-bit PCM"]
 
 
 def write_recording(path: Path, kind: str, *, rate: int = 44_100, samples: int = 20_011, channels: int = 2) -> Path:
@@ -147,7 +147,7 @@ def test_a_recording_that_breaks_off_is_refused(tmp_path: Path, kind: str, share
 
 
 def test_a_recording_that_breaks_off_says_where(tmp_path: Path) -> None:
-    path = write_recording(tmp_path / "x.mkv", "mkv, PCM of 24 bits", rate=48_000, samples=96_000)
+    path = write_recording(tmp_path / "x.mkv", "mkv, 24-bit PCM", rate=48_000, samples=96_000)
     path.write_bytes(path.read_bytes()[:-288_000])
     assert "it breaks off after 0.9 of 2.0 seconds" in catch_refusal(path)
 

@@ -40,11 +40,11 @@ ROWS = {  # of the table of formats that are read: all kinds in a row behave ali
     "m4a, mp4 (AAC)": ("m4a, AAC", "mp4, AAC"),
     "m4a (ALAC), mov and mkv (PCM, FLAC), wv, tta": (
         "m4a, ALAC",
-        "m4a, ALAC of 24 bits",
+        "m4a, 24-bit ALAC",
         "mov, PCM",
         "mkv, FLAC",
-        "mkv, PCM of 8 bits",
-        "mkv, PCM of 24 bits",
+        "mkv, 8-bit PCM",
+        "mkv, 24-bit PCM",
         "mkv, float",
         "mkv, double",
         "wv",
@@ -273,17 +273,17 @@ def test_each_format_is_read_as_exactly_as_the_page_says(tmp_path: Path, row: st
 def test_the_page_and_the_tests_read_the_same_formats() -> None:
     assert list(format_matrix.read_table("format")) == list(ROWS)
     read = {kind for kinds in ROWS.values() for kind in kinds}
-    assert read >= set(ffmpeg_recordings.KINDS) - {"mkv, PCM of 32 bits"}  # tested below
+    assert read >= set(ffmpeg_recordings.KINDS) - {"mkv, 32-bit PCM"}  # tested below
 
 
 @pytest.mark.parametrize(
     ("kind", "step", "subtype"),
     [
         ("m4a, ALAC", 2**-15, "PCM_16"),
-        ("m4a, ALAC of 24 bits", 2**-23, "PCM_24"),
-        ("mkv, PCM of 24 bits", 2**-23, "PCM_24"),
-        ("mkv, PCM of 32 bits", 2**-31, "PCM_32"),
-        ("mkv, PCM of 8 bits", 2**-7, "PCM_U8"),
+        ("m4a, 24-bit ALAC", 2**-23, "PCM_24"),
+        ("mkv, 24-bit PCM", 2**-23, "PCM_24"),
+        ("mkv, 32-bit PCM", 2**-31, "PCM_32"),
+        ("mkv, 8-bit PCM", 2**-7, "PCM_U8"),
         ("mkv, FLAC", 2**-15, "PCM_16"),
         ("mkv, float", 2**-31, "FLOAT"),
         ("mkv, double", 2**-31, "DOUBLE"),

@@ -69,7 +69,7 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, {platform.machine()}, {options.minutes:g} min, model {options.model}")
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "song"
-        print_head("wav of 16 bits, channels", RATES)
+        print_head("16-bit wav, channels", RATES)
         for channels in CHANNELS:
             songs = (make_song(rate, channels, options.minutes) for rate in RATES)
             made = (format_matrix.write_song(path, "WAV PCM_16", *pair) for pair in zip(RATES, songs, strict=True))

@@ -42,7 +42,7 @@ def _combine(container: str, *subtypes: str) -> tuple[str, ...]:
 _DEPTHS = ("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
 _TO_48_STEREO = "up to 48 kHz and two channels"
 _TO_96 = "AAC goes up to 96 kHz"
-_OPUS = "Opus always has 48 kHz"
+_OPUS = "Opus is always 48 kHz"
 
 READ = {
     "wav, 8 to 32 bit, float, double": Row(
@@ -60,13 +60,13 @@ READ = {
     "ogg (Opus)": Row(_combine("OGG", "OPUS"), _OPUS),
     "mp3": Row(_combine("MP3", "MPEG_LAYER_III"), _TO_48_STEREO),
     "m4a, mp4 (AAC)": Row(("m4a, AAC", "mp4, AAC"), _TO_96),
-    "m4a (ALAC)": Row(("m4a, ALAC", "m4a, ALAC of 24 bits")),
+    "m4a (ALAC)": Row(("m4a, ALAC", "m4a, 24-bit ALAC")),
     "mov (PCM), mkv (PCM of 8 to 32 bit, float, double)": Row(
         (
             "mov, PCM",
-            "mkv, PCM of 8 bits",
-            "mkv, PCM of 24 bits",
-            "mkv, PCM of 32 bits",
+            "mkv, 8-bit PCM",
+            "mkv, 24-bit PCM",
+            "mkv, 32-bit PCM",
             "mkv, float",
             "mkv, double",
         )

@@ -16,6 +16,7 @@ LAYERS = (
     {"audio", "stft", "masks"},
     {"features"},
     {"nets"},
+    {"backends"},
     {"weights"},
     {"extraction", "datasets"},
     {"plots"},

@@ -69,7 +69,7 @@ class FailingNet(ConstantNet):
 
 def make_model(net: Net, front_end: FrontEnd = PAPER, name: str = "fake") -> Model:
     """Make a model from any net."""
-    return Model(name=name, net=net.eval().requires_grad_(False), front_end=front_end, metadata={})
+    return Model.from_net(name, net.eval().requires_grad_(False), front_end)
 
 
 def constant(value: float | Tensor, front_end: FrontEnd = PAPER) -> Model:

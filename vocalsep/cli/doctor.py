@@ -311,7 +311,7 @@ def _check_temporary_folder() -> str:
 
 
 def _check_cache_folder() -> Iterator[Finding]:
-    from vocalsep.datasets.cache import find_cache_folder
+    from vocalsep.files import find_cache_folder
 
     folder = find_cache_folder()
     yield _run("cache folder", str(folder), functools.partial(_check_folder, folder))

@@ -121,7 +121,10 @@ def train(
         raise typer.BadParameter("--resume continues with the run's own recipe; it only takes --minutes or --epochs.")
     preset = preset or "unet"
     with exit_on_error():
-        from vocalsep import training, weights
+        import torch
+
+        from vocalsep import training
+        from vocalsep.backends import choose_device
         from vocalsep.datasets import layouts
         from vocalsep.training import recipes
 
@@ -137,7 +140,7 @@ def train(
             path = training.fit(
                 recipe,
                 run,
-                device=weights.choose_device(device),
+                device=torch.device(choose_device(device)),
                 resume=resume is not None,
                 report=lambda line: stderr.print(line, markup=False),
                 should_stop=should_stop,

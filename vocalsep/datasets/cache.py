@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 
 from vocalsep import files
 from vocalsep.datasets.tracks import Track
 from vocalsep.errors import DatasetError
+from vocalsep.files import find_cache_folder
 from vocalsep.shapes import Array
-
-
-def find_cache_folder() -> Path:
-    """Return the folder of decoded tracks: ``VOCALSEP_CACHE``, or else the user's cache folder.
-
-    A cache that an earlier version left in ``~/.cache/vocalsep`` is used where it is: on Windows and macOS, caches
-    belong elsewhere.
-    """
-    named = os.environ.get("VOCALSEP_CACHE")
-    if named:
-        return Path(named)
-    earlier = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vocalsep"
-    return earlier if earlier.is_dir() else platformdirs.user_cache_path("vocalsep", appauthor=False)
 
 
 @dataclass(frozen=True, kw_only=True)

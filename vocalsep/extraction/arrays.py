@@ -40,9 +40,7 @@ class ArraySong:
                 raise AudioError(_describe_wrong_type(kind.name))
             wide = np.float64 if kind.kind == "f" and kind.itemsize > 8 else kind.newbyteorder("=")
             with np.errstate(over="ignore"):  # values beyond float64 become infinity
-                song = torch.from_numpy(
-                    np.array(samples, dtype=wide, order="C")
-                )  # `samples` may be read-only
+                song = torch.from_numpy(np.array(samples, dtype=wide, order="C"))  # `samples` may be read-only
         else:
             song = samples.detach().cpu()
         if song.ndim not in (1, 2) or 0 in song.shape:

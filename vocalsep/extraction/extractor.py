@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from vocalsep import audio, weights
+from vocalsep.backends import choose_device
 from vocalsep.errors import AudioError, ConfigError, describe_unknown
 from vocalsep.extraction import clustering
 from vocalsep.extraction.arrays import ArraySong, Samples
@@ -96,7 +97,7 @@ class Extractor:
             raise ConfigError(f"model {model.name} does not cluster; use the net's own masks")
         self.uses_clusters = masks_from == "clusters" or (masks_from == "auto" and by_default)
         self.model, self.inversion, self.gate = model, inversion, gate
-        self.device = weights.choose_device(device)
+        self.device = torch.device(choose_device(device))
         self._workers = ThreadPoolExecutor(workers) if workers and self.device.type == "cpu" else None
         model.net.to(self.device, memory_format=model.net.memory_format)  # type: ignore[call-overload]
 

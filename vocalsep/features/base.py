@@ -54,6 +54,11 @@ class FrontEnd(abc.ABC):
         """Centre of each of the net's rows in Hz, ``(row,)``, float64, ascending."""
 
     @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Shape of the net's input for one chunk: channels of the net, rows, frames."""
+        return 1, len(self.band_hz), self.frames
+
+    @property
     def chunk_samples(self) -> int:
         """Samples from the first to the last frame centre of a chunk."""
         return (self.frames - 1) * self.hop

@@ -59,6 +59,11 @@ class Linear(FrontEnd):
         """Centre of each row in Hz, ``(freq,)``, float64."""
         return self.grid.hz[: self.freqs]
 
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """See `FrontEnd.input_shape`."""
+        return self.channels, self.freqs, self.frames
+
     def analyse(self, spectrum: Spectrum) -> Tensor:
         """Return the power of the lowest rows, as a mean over channels for a mono net; see `FrontEnd.analyse`."""
         rows = compute_power(spectrum[..., : self.freqs, :])

@@ -263,7 +263,10 @@ class _Stage(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Turn maps into maps of the same shape, ``(batch, map, freq, frame)``."""
         maps = self.local(maps)
-        planes = maps.flatten(0, 1)  # one matrix for each map is faster than products of four axes
+        if torch.onnx.is_in_onnx_export():  # ONNX Runtime is faster with one matrix for all maps, of any batch size
+            hidden = torch.relu(self.norm(torch.matmul(self.narrow.weight, maps)))
+            return maps + torch.matmul(self.widen.weight, hidden) + self.widen.bias[:, None]
+        planes = maps.flatten(0, 1)  # in torch, one matrix for each map is faster than products of four axes
         narrow, widen = (layer.weight.expand(len(planes), -1, -1) for layer in (self.narrow, self.widen))
         hidden = torch.bmm(narrow, planes).reshape(*maps.shape[:2], -1, maps.shape[-1])
         hidden = torch.relu(self.norm(hidden))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-import io
+import tempfile
 import warnings
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -68,25 +69,25 @@ def _export(kind: type[Net], options: Any, shape: tuple[int, int, int], method: 
 
     net = _build_with_distinct_weights(kind, options)
     net.forward = getattr(net, method)  # type: ignore[method-assign] # the exporter calls no other method
-    exported = io.BytesIO()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it is deprecated, but its successor fixes the batch size of a GRU
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            path = Path(folder) / "net.onnx"
+            warnings.simplefilter("ignore")  # of its deprecation, and of every shape that it takes as fixed
             torch.onnx.export(
                 net,
                 (torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)),),
-                exported,
+                path,
                 input_names=[INPUT],
                 output_names=OUTPUTS[method],
                 dynamic_axes={name: {0: "batch"} for name in (INPUT, *OUTPUTS[method])},
                 opset_version=_OPSET,
-                dynamo=False,
+                dynamo=False,  # the other exporter needs onnxscript as well
                 training=torch.onnx.TrainingMode.PRESERVE,  # folds no batch norm into other weights
                 do_constant_folding=False,  # nor any weights into others: ONNX Runtime does both when it loads them
             )
+            model = onnx.load_model(path)
     except Exception as error:  # the exporter's errors share no class
         raise ModelError(f"this net cannot be exported for ONNX Runtime ({' '.join(str(error).split())})") from error
-    model = onnx.load_model_from_string(exported.getvalue())
     return _detach_weights(model, net.state_dict())
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialise
 
-from vocalsep import config, files
+from vocalsep import backends, config, files
 from vocalsep.backends import graphs
 from vocalsep.backends.graphs import Graph, RunSettings
 from vocalsep.errors import ConfigError, ModelError, describe_unknown
@@ -79,13 +79,11 @@ class Model:
             front_end: The net's front end.
             metadata: See `Model`.
         """
-        from vocalsep.backends import export
-
         return cls(
             name=name,
             front_end=front_end,
             metadata=metadata or {},
-            run=export.get_run_settings(net),
+            run=backends.get_run_settings(net),
             graphs={},
             tensors={},
             build_net=lambda: net,
@@ -279,10 +277,7 @@ def _make_graphs(path: Path, front_end: FrontEnd, build_net: Callable[[], Net]) 
     kept = graphs.read_cache(key)
     if kept:
         return kept
-    net = build_net()
-    from vocalsep.backends import export  # imports torch
-
-    made = export.describe(net, front_end.input_shape)
+    made = backends.describe_net(build_net(), front_end.input_shape)
     if made["graphs"]:
         graphs.write_cache(key, made)
     return graphs.decode(made)
@@ -338,7 +333,6 @@ def save(
             values may be too large for float16.
     """
     from vocalsep import nets
-    from vocalsep.backends import export
 
     net_names = {kind: name for name, kind in nets.NETS.items()}
     front_end_settings = config.to_dict(front_end)
@@ -356,7 +350,7 @@ def save(
         "options": config.to_dict(net.options),
         "front_end_kind": front_end_settings.pop("kind"),
         "front_end": front_end_settings,
-        **export.describe(net, front_end.input_shape),
+        **backends.describe_net(net, front_end.input_shape),
     }
     _write(path, complete, tensors)
 
@@ -371,12 +365,9 @@ def add_graphs(path: Path) -> None:
         ModelError: If the file is damaged, or its net cannot be exported.
         ImportError: If torch or onnx is missing.
     """
-    from vocalsep.backends import export
-
     metadata, tensors = _read(path)
     model = _build_model(path, path.stem, metadata, tensors)
-    made = export.export_graphs(model.net, model.front_end.input_shape)
-    _write(path, metadata | graphs.encode(made, export.get_run_settings(model.net)), tensors)
+    _write(path, metadata | backends.describe_net(model.net, model.front_end.input_shape, required=True), tensors)
 
 
 def _write(path: Path, metadata: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:

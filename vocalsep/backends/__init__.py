@@ -2,18 +2,20 @@
 
 Nets are written and trained in torch. For a CPU, each net is exported once as a graph (`export`), and ONNX Runtime runs
 the graph with the weights of the model's file. The rest of the engine sees a `Backend` and does not know which it is.
+
+What needs torch or ONNX Runtime is imported by the functions here when they are called.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from vocalsep.backends import graphs
 from vocalsep.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
-    from vocalsep.backends.graphs import Graph
     from vocalsep.nets import Net
     from vocalsep.shapes import Array
 
@@ -58,7 +60,7 @@ class Runnable(Protocol):
         """Name of the model."""
 
     @property
-    def graphs(self) -> Mapping[str, Graph]:
+    def graphs(self) -> Mapping[str, graphs.Graph]:
         """The net's graphs without weights, by the net's method; see `vocalsep.backends.graphs`."""
 
     @property
@@ -93,6 +95,39 @@ def open_backend(model: Runnable, device: str = "auto", kind: Kind = "auto") -> 
     from vocalsep.backends.torch import TorchBackend
 
     return TorchBackend(net, chosen)
+
+
+def describe_net(net: Net, shape: tuple[int, int, int], *, required: bool = False) -> dict[str, Any]:
+    """Return the metadata with which a net runs without torch: its graphs, and how it is run on songs.
+
+    Weights are worth saving without a graph, so a missing onnx and a net that cannot be exported are errors only where
+    the graph is required.
+
+    Args:
+        net: The net.
+        shape: Channels, rows and frames of the features.
+        required: Whether there must be a graph.
+
+    Raises:
+        ImportError: If a graph is required and onnx is not installed.
+        ModelError: If a graph is required and the net cannot be exported.
+    """
+    from vocalsep.backends import export
+
+    run = export.get_run_settings(net)
+    try:
+        return graphs.encode(export.export_graphs(net, shape), run)
+    except (ImportError, ModelError):
+        if required:
+            raise
+        return graphs.encode({}, run)
+
+
+def get_run_settings(net: Net) -> graphs.RunSettings:
+    """Return how a net is run on songs."""
+    from vocalsep.backends import export
+
+    return export.get_run_settings(net)
 
 
 def choose_device(wanted: str = "auto") -> str:

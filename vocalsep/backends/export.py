@@ -11,28 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vocalsep.backends import graphs
 from vocalsep.backends.graphs import INPUT, OUTPUTS, Graph, RunSettings
 from vocalsep.errors import ModelError
 from vocalsep.nets import ClusteringNet, Net
 
 _OPSET = 18  # ONNX Runtime 1.14 and later read it
-
-
-def describe(net: Net, shape: tuple[int, int, int]) -> dict[str, Any]:
-    """Return the metadata for running a net without torch; without graphs if there is no way to make them.
-
-    Weights are worth saving without a graph, so a missing onnx and a net that cannot be exported are no errors here.
-
-    Args:
-        net: The net.
-        shape: Channels, rows and frames of the features.
-    """
-    run = get_run_settings(net)
-    try:
-        return graphs.encode(export_graphs(net, shape), run)
-    except (ImportError, ModelError):
-        return graphs.encode({}, run)
 
 
 def get_run_settings(net: Net) -> RunSettings:

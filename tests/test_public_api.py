@@ -50,6 +50,7 @@ def test_models_are_listed_with_the_facts_on_their_cards_and_the_default_first()
         assert (model.scores, model.data, model.licence) == (facts["scores"], facts["data"], facts["licence"])
         assert model.description
         assert model.purpose
+        assert "times real time" in model.speed
         assert 0 < model.size_mb < 100
 
 

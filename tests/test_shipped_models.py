@@ -1,11 +1,13 @@
-"""What the shipped models do on real recordings. Skipped where there are none: see VOCALSEP_SHARED in the README."""
+"""What the shipped models do on real recordings. Skipped without recordings: see docs/CONTRIBUTING.md."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import fake_nets
 import numpy as np
@@ -15,6 +17,7 @@ import torch
 
 from vocalsep import audio, extraction, weights
 from vocalsep.datasets.layouts import stems
+from vocalsep.datasets.tracks import Track
 from vocalsep.evaluation import metrics
 from vocalsep.evaluation.bsseval import BssEval
 from vocalsep.evaluation.oracle import apply_ideal_mask
@@ -25,12 +28,12 @@ from vocalsep.training.excerpts import keys
 RATE = 44_100
 
 
-def recordings(name: str) -> Path:
+def find_recordings(name: str) -> Path:
     named = Path(os.environ.get("VOCALSEP_SHARED") or Path(__file__).parents[2] / "shared")
     for folder in (named / "data" / name, named / name):
         if folder.is_dir():
             return folder
-    pytest.skip(f"no recordings {name}: set VOCALSEP_SHARED")
+    pytest.skip(f"no recordings {name}; set VOCALSEP_SHARED")
 
 
 @pytest.fixture(scope="module")
@@ -38,39 +41,56 @@ def extractor() -> extraction.Extractor:
     return extraction.Extractor(weights.load(), device="cpu")
 
 
+Song = dict[str, Waveform]
+
+
+class Songs(Sequence[Song]):
+    """Stems of tracks, loaded when they are needed."""
+
+    def __init__(self, tracks: Sequence[Track]) -> None:
+        self.tracks = tracks
+        self.load = functools.cache(lambda index: tracks[index].load(RATE, 2))
+
+    def __len__(self) -> int:
+        return len(self.tracks)
+
+    def __getitem__(self, index: Any) -> Any:
+        return [*map(self.load, range(len(self))[index])] if isinstance(index, slice) else self.load(index)
+
+
 @pytest.fixture(scope="module")
-def test_songs() -> list[dict[str, Waveform]]:
-    return [track.load(RATE, 2) for track in stems.find(recordings("dsd100-excerpts") / "Test").tracks]
+def test_songs() -> Songs:
+    return Songs(stems.find(find_recordings("dsd100-excerpts") / "Test").tracks)
 
 
-def mixture_of(song: dict[str, Waveform]) -> Waveform:
+def mix(song: Song) -> Waveform:
     return song["vocals"] + song["accompaniment"]
 
 
-def median_sdr(song: dict[str, Waveform], estimate: Waveform) -> float:
+def median_sdr(song: Song, estimate: Waveform) -> float:
     return float(np.nanmedian(metrics.framewise_sdr(song["vocals"], estimate, RATE).numpy()))
 
 
-def test_the_default_model_is_as_good_as_its_card_says(
-    extractor: extraction.Extractor, test_songs: list[dict[str, Waveform]]
-) -> None:
-    scores = [median_sdr(song, extractor(mixture_of(song), RATE).vocals) for song in test_songs]
+@pytest.mark.slow
+def test_the_default_model_is_as_good_as_its_card_says(extractor: extraction.Extractor, test_songs: Songs) -> None:
+    scores = [median_sdr(song, extractor(mix(song), RATE).vocals) for song in test_songs]
     assert len(scores) == 25
-    assert np.median(scores) == pytest.approx(float(extractor_card_score()), abs=0.1)
+    assert np.median(scores) == pytest.approx(float(read_card_score()), abs=0.1)
     assert np.median(scores) >= 3.0
 
 
-def extractor_card_score() -> str:
+def read_card_score() -> str:
     return weights.read_card(weights.DEFAULT_MODEL).facts["scores"].split(" dB")[0]
 
 
-def test_real_songs_lie_between_the_mixture_and_the_ideal_masks(
-    extractor: extraction.Extractor, test_songs: list[dict[str, Waveform]]
+@pytest.mark.slow
+def test_scores_of_real_songs_lie_between_the_mixture_and_the_ideal_masks(
+    extractor: extraction.Extractor, test_songs: Songs
 ) -> None:
     front_end = extractor.model.front_end
     floor, model, mel, linear = [], [], [], []
     for song in test_songs[::6]:
-        mixture = mixture_of(song)
+        mixture = mix(song)
         floor.append(median_sdr(song, mixture))
         model.append(median_sdr(song, extractor(mixture, RATE).vocals))
         mel.append(median_sdr(song, apply_ideal_mask(mixture, song["vocals"], RATE, front_end).vocals))
@@ -78,10 +98,8 @@ def test_real_songs_lie_between_the_mixture_and_the_ideal_masks(
     assert np.mean(floor) < np.mean(model) < np.mean(mel) < np.mean(linear)
 
 
-def test_cutting_a_real_song_differently_changes_nothing(
-    extractor: extraction.Extractor, test_songs: list[dict[str, Waveform]]
-) -> None:
-    mixture = mixture_of(test_songs[0])
+def test_cutting_a_real_song_differently_changes_nothing(extractor: extraction.Extractor, test_songs: Songs) -> None:
+    mixture = mix(test_songs[0])
     whole = extractor(mixture, RATE).vocals
     for size in (10_007, 44_100):
         song = extractor.start(RATE, 2)
@@ -89,18 +107,16 @@ def test_cutting_a_real_song_differently_changes_nothing(
         assert metrics.sdr(whole, torch.cat(parts, dim=-1)) >= 60
 
 
-def test_the_level_of_a_real_song_does_not_matter(
-    extractor: extraction.Extractor, test_songs: list[dict[str, Waveform]]
-) -> None:
-    mixture = mixture_of(test_songs[1])
+def test_the_level_of_a_real_song_does_not_matter(extractor: extraction.Extractor, test_songs: Songs) -> None:
+    mixture = mix(test_songs[1])
     vocals = extractor(mixture, RATE).vocals
     assert metrics.sdr(vocals, extractor(mixture / 1000, RATE).vocals * 1000) >= 60
 
 
-def test_vocals_suit_the_key_of_their_own_accompaniment() -> None:
-    """Moved at random, one in six would lie within a step of where it is."""
+def test_vocals_match_the_key_of_their_own_accompaniment() -> None:
+    """A random move would land within one step of the right key for one song in six."""
     ratios = []
-    for track in stems.find(recordings("stems") / "musdb18").tracks[::2]:
+    for track in stems.find(find_recordings("stems") / "musdb18").tracks[::2]:
         song = {stem: samples.numpy() for stem, samples in track.load(RATE, 2).items()}
         ratios.append(keys.find_matching_ratio(song["vocals"], song["accompaniment"], RATE))
     steps = keys.STEPS * np.log2(ratios)
@@ -108,25 +124,30 @@ def test_vocals_suit_the_key_of_their_own_accompaniment() -> None:
     assert np.mean(np.abs(steps) < 1.5) > 0.6
 
 
-def instrumentals() -> Iterator[tuple[Waveform, int]]:
-    """Twelve seconds of the first recording of each folder, and their rates."""
-    for folder in sorted(path for path in recordings("instrumental").iterdir() if path.is_dir()):
+def read_instrumentals() -> Iterator[tuple[Waveform, int]]:
+    """Yield twelve seconds of the first recording in each folder, and its sample rate."""
+    for folder in sorted(path for path in find_recordings("instrumental").iterdir() if path.is_dir()):
         mixture, rate = audio.read(min(folder.glob("*.opus")))
         yield mixture[:, : 12 * rate], rate
 
 
+FAST = (weights.DEFAULT_MODEL, "unet")  # models that the default run of the tests tries
 CLUSTERING = [name for name in weights.find_models() if isinstance(weights.load(name).net, ClusteringNet)]
 
 
 @pytest.mark.parametrize(
-    ("model", "masks_from"), [(weights.DEFAULT_MODEL, "auto"), *[(name, "clusters") for name in CLUSTERING]]
+    ("model", "masks_from"),
+    [
+        (weights.DEFAULT_MODEL, "auto"),
+        *[pytest.param(name, "clusters", marks=pytest.mark.slow) for name in CLUSTERING],
+    ],
 )
 def test_songs_without_a_singer_come_out_nearly_silent(model: str, masks_from: str) -> None:
-    """Clusters of them, too: k-means finds two groups in each (UH-net paper, figure 11)."""
-    separate = extraction.Extractor(weights.load(model), device="cpu", masks_from=masks_from)
+    """This includes clusters: k-means finds two groups in every song (UH-net paper, figure 11)."""
+    extractor = extraction.Extractor(weights.load(model), device="cpu", masks_from=masks_from)
     levels = []
-    for mixture, rate in itertools.islice(instrumentals(), 0, None, 1 if masks_from == "auto" else 2):
-        vocals = separate(mixture, rate).vocals
+    for mixture, rate in itertools.islice(read_instrumentals(), 0, None, 1 if masks_from == "auto" else 2):
+        vocals = extractor(mixture, rate).vocals
         levels.append(10 * np.log10(float(vocals.square().sum() / mixture.square().sum()) + 1e-12))
     assert len(levels) >= 4
     assert np.median(levels) <= -15
@@ -134,25 +155,30 @@ def test_songs_without_a_singer_come_out_nearly_silent(model: str, masks_from: s
         assert np.mean(levels) <= -25
 
 
-@pytest.mark.parametrize("name", sorted(weights.find_models()))
-def test_every_model_is_worth_its_while(name: str, test_songs: list[dict[str, Waveform]]) -> None:
-    """On a few songs (of MIR-1K if trained on it alone) each finds vocals some dB better than the mixture."""
+@pytest.mark.parametrize(
+    "name",
+    [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in sorted(weights.find_models())],
+)
+def test_every_model_improves_on_the_mixture(name: str, test_songs: Songs) -> None:
+    """Models trained on MIR-1K alone get clips of MIR-1K, all others songs of DSD100."""
     model = weights.load(name)
-    separate = extraction.Extractor(model, device="cpu")
+    extractor = extraction.Extractor(model, device="cpu")
     karaoke = {pool["layout"] for pool in model.metadata["recipe"]["pools"]} == {"mir1k"}
-    songs, rate = (clips(), 16_000) if karaoke else (test_songs[::6], RATE)
+    songs, rate = (load_clips(), 16_000) if karaoke else (test_songs[::6], RATE)
     gains = []
     for song in songs:
-        mixture = mixture_of(song)
-        gains.append(metrics.sdr(song["vocals"], separate(mixture, rate).vocals) - metrics.sdr(song["vocals"], mixture))
+        mixture = mix(song)
+        gains.append(
+            metrics.sdr(song["vocals"], extractor(mixture, rate).vocals) - metrics.sdr(song["vocals"], mixture)
+        )
     assert len(gains) >= 5
     assert np.mean(gains) >= (3 if karaoke else 4)
 
 
-def clips() -> list[dict[str, Waveform]]:
-    """A few of MIR-1K's test part."""
+def load_clips() -> list[Song]:
+    """Load a few clips of MIR-1K's test part."""
     found = []
-    for path in sorted((recordings("mir-1k") / "test").glob("*.vocals.opus"))[::15]:
+    for path in sorted((find_recordings("mir-1k") / "test").glob("*.vocals.opus"))[::15]:
         stem = path.name.removesuffix(".vocals.opus")
         parts = {part: audio.read(path.with_name(f"{stem}.{part}.opus")) for part in ("vocals", "accompaniment")}
         found.append({part: audio.resample(samples, rate, 16_000) for part, (samples, rate) in parts.items()})
@@ -160,10 +186,10 @@ def clips() -> list[dict[str, Waveform]]:
 
 
 def test_both_channels_of_a_real_song_and_its_bandwidth_are_kept(
-    extractor: extraction.Extractor, test_songs: list[dict[str, Waveform]]
+    extractor: extraction.Extractor, test_songs: Songs
 ) -> None:
     song = test_songs[2]
-    vocals = extractor(mixture_of(song), RATE).vocals
+    vocals = extractor(mix(song), RATE).vocals
     spectrum = torch.fft.rfft(vocals).abs().square()
     above = spectrum[:, int(spectrum.shape[1] * 8000 / (RATE / 2)) :]
     true = torch.fft.rfft(song["vocals"]).abs().square()[:, -above.shape[1] :]
@@ -171,20 +197,19 @@ def test_both_channels_of_a_real_song_and_its_bandwidth_are_kept(
     assert (above.sum(dim=1) > 0.05 * true.sum(dim=1)).all()
 
 
-@pytest.mark.parametrize("index", [0, 9])
-def test_version_4_of_bss_eval_is_musevals_on_real_songs(test_songs: list[dict[str, Waveform]], index: int) -> None:
+@pytest.mark.parametrize("index", [0, pytest.param(9, marks=pytest.mark.slow)])
+def test_version_4_of_bss_eval_equals_musevals_on_real_songs(test_songs: Songs, index: int) -> None:
     stems_ = [test_songs[index][stem][:, : 3 * RATE + 999] for stem in ("vocals", "accompaniment")]
-    references = fake_nets.quantise(
-        torch.stack(stems_), 16
-    )  # a decoder's floats are too smooth for either; see bsseval
+    # Decoded floats are too smooth for either implementation; see the last test.
+    references = fake_nets.quantise(torch.stack(stems_), 16)
     estimates = torch.stack([*apply_ideal_mask(references.sum(dim=0), references[0], RATE)])
     ours, _ = BssEval(references, RATE)(estimates)
-    for have, want in zip(ours, reference_bsseval.version_4(references, estimates, RATE), strict=True):
+    for have, want in zip(ours, reference_bsseval.score_version_4(references, estimates, RATE), strict=True):
         np.testing.assert_allclose(have.numpy(), want, atol=1e-3)
 
 
-def test_version_3_of_bss_eval_is_mir_evals_on_real_clips() -> None:
-    folder = recordings("mir-1k") / "test"
+def test_version_3_of_bss_eval_equals_mir_evals_on_real_clips() -> None:
+    folder = find_recordings("mir-1k") / "test"
     clip = sorted(folder.glob("*.vocals.opus"))[0].name.removesuffix(".vocals.opus")
     stems_ = [audio.read(folder / f"{clip}.{stem}.opus") for stem in ("vocals", "accompaniment")]
     low = [audio.resample(samples, rate, 16_000)[:, : 4 * 16_000] for samples, rate in stems_]
@@ -192,18 +217,19 @@ def test_version_3_of_bss_eval_is_mir_evals_on_real_clips() -> None:
     estimates = torch.stack([*apply_ideal_mask(references.sum(dim=0), references[0], 16_000)])
     _, ours = BssEval(references, 16_000)(estimates)
     for have, want in zip(
-        (ours.sdr, ours.sir, ours.sar), reference_bsseval.version_3(references, estimates), strict=True
+        (ours.sdr, ours.sir, ours.sar), reference_bsseval.score_version_3(references, estimates), strict=True
     ):
         np.testing.assert_allclose(have.numpy(), want, atol=1e-3)
 
 
-def test_decoded_floats_leave_bss_eval_to_rounding_and_16_bits_do_not(test_songs: list[dict[str, Waveform]]) -> None:
-    """Why songs are scored with 16 bits: see docs/evaluation.md."""
+@pytest.mark.slow
+def test_bss_eval_of_decoded_floats_depends_on_rounding_and_of_16_bits_does_not(test_songs: Songs) -> None:
+    """Why songs are scored with 16 bits: see docs/evaluate.md."""
     decoded = torch.stack([test_songs[0][stem][:, : 3 * RATE + 999] for stem in ("vocals", "accompaniment")])
     scores = []
     for references in (decoded, fake_nets.quantise(decoded, 16)):
         estimates = torch.stack([*apply_ideal_mask(references.sum(dim=0), references[0], RATE)])
-        museval = reference_bsseval.version_4(references, estimates, RATE)
+        museval = reference_bsseval.score_version_4(references, estimates, RATE)
         scores.append((museval[2][0], BssEval(references, RATE)(estimates)[0].sir[0].numpy()))
     assert max(map(np.max, scores[0])) < 0
     assert min(map(np.min, scores[1])) > 10

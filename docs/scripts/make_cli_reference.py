@@ -33,6 +33,41 @@ OUTPUT = """Results go to stdout; progress, warnings and errors go to stderr. `-
 `vocalsep --install-completion` installs tab completion for your shell.
 """
 CODE = re.compile(r"(?<!\w)'[^']+'(?!\w)|(?<![\w-])--?[a-z][a-z-]*|VOCALSEP_\w+|<\w+>[\w.*]*")
+REPORT = {
+    "input": "the song, or `-`",
+    "outputs": "the written files by stem: `vocals`, `accompaniment`, `labels`",
+    "model": "name of the model",
+    "audio_seconds": "length of the song",
+    "taken_seconds": "time that the extraction took, without start-up",
+    "times_real_time": "`audio_seconds` divided by `taken_seconds`",
+    "peak_memory_mb": "peak memory of the process so far, MiB; `null` where the system does not report it",
+    "voice": "segments with a voice, `[[start, end], ...]` in seconds",
+    "voice_share": "share of the song that these segments take, 0 to 1",
+    "vocals_db": "level of the vocals relative to the song, dB; `null` if either is silent",
+    "cluster_confidence": "how sure the choice of the voice's cluster is, 0 to 1; `null` without clustering",
+    "clusters_used": "whether the vocals come from the clusters",
+    "clipped_samples": "samples that were clamped to full scale, in all outputs",
+    "gain_db": "gain of all outputs; 0 except with `--clip scale`",
+    "warnings": "what went wrong without harm to the sound; stderr gets it too",
+}
+EVENTS = {
+    "start": (("songs", "model"), "first; `songs` is their number"),
+    "song": (("song", "index", "of", "seconds"), "work on a song starts; `index` counts from 1 to `of`"),
+    "progress": (("song", "index", "seconds", "of"), "every few seconds of sound; `seconds` of `of` are done"),
+    "warning": (("song", "index", "message"), "something went wrong without harm"),
+    "done": (
+        ("song", "index", "outcome", "report", "error", "traceback"),
+        "a song is `done` (with the `report` above), `skipped` or `failed` (with `error`; bugs have a `traceback`)",
+    ),
+    "error": (("message",), "an error that concerns no song of the call, such as a missing model"),
+    "end": (("done", "skipped", "failed", "taken_seconds"), "last, with the number of songs; missing after a signal"),
+}
+OTHER_JSON = {
+    "doctor --json": "`ok`, and `findings` with `group`, `name`, `ok` and `detail`",
+    "eval --json": "the content of `summary.json`: see [Evaluate](evaluate.md)",
+    "data check --json": "`dataset`, `root`, `totals` for each split, `tracks`, `notes` and `problems`",
+    "extract --dry-run --json": "`input`, `outputs` and `skipped`, one object per song",
+}
 STATUS = {
     "0": "Everything worked. Skipped songs count as done.",
     "1": "Something failed. The other songs are still done.",
@@ -73,11 +108,33 @@ def make_reference() -> str:
     parts = [HEAD, "## Commands\n", make_table(("command", "what it does"), links), OUTPUT]
     for command in commands:
         parts += describe(command)
-    rows = [(f"`{code}`", meaning) for code, meaning in STATUS.items()]
-    parts += ["## Exit status\n", make_table(("status", "meaning"), rows)]
-    rows = [(f"`{name}`", meaning) for name, meaning in ENVIRONMENT.items()]
-    parts += ["## Environment variables\n", make_table(("variable", "meaning"), rows)]
+    parts += describe_json()
+    parts += ["## Exit status\n", make_table(("status", "meaning"), list_codes(STATUS))]
+    parts += ["## Environment variables\n", make_table(("variable", "meaning"), list_codes(ENVIRONMENT))]
     return "\n".join(parts)
+
+
+def describe_json() -> list[str]:
+    """Return the section about JSON output."""
+    events = [(f"`{name}`", ", ".join(f"`{key}`" for key in keys), text) for name, (keys, text) in EVENTS.items()]
+    return [
+        "## JSON\n",
+        "Later versions may add fields: ignore those that you do not know.\n",
+        "### extract --json\n",
+        "stdout gets one object per song, in the order of the songs. If sound goes to stdout, stderr gets them.\n",
+        make_table(("field", "meaning"), list_codes(REPORT)),
+        "### extract --progress json\n",
+        "stderr gets one object per event, and nothing else. Each names itself in `event`. With `--jobs`, the events",
+        "of several songs are mixed; `index` tells them apart. Lengths are in seconds, or `null` if unknown.\n",
+        make_table(("event", "other fields", "when"), events),
+        "### Other commands\n",
+        make_table(("command", "fields"), list_codes(OTHER_JSON)),
+    ]
+
+
+def list_codes(meanings: dict[str, str]) -> list[tuple[str, ...]]:
+    """Return a row for each name, in code font, and its meaning."""
+    return [(f"`{name}`", meaning) for name, meaning in meanings.items()]
 
 
 def find_commands(group: typer.Typer, name: str) -> Iterator[Command]:
@@ -185,9 +242,8 @@ def escape(text: str) -> str:
 def make_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """Return a Markdown table without the columns that are empty throughout."""
     kept = [column for column in range(len(head)) if any(row[column] for row in rows)]
-    lines = [[head[column] for column in kept], ["---"] * len(kept)]
-    lines += [[row[column] for column in kept] for row in rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    lines = [f"| {' | '.join(row[column] for column in kept)} |\n" for row in (head, *rows)]
+    return "".join((lines[0], f"|{'---|' * len(kept)}\n", *lines[1:]))
 
 
 if __name__ == "__main__":

@@ -66,6 +66,14 @@ def test_scale_gives_all_parts_one_gain_that_fits(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.flac", "f.wav", "v.wav"]
 
 
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_32"])
+def test_scale_never_rounds_the_peak_up_to_full_scale(tmp_path: Path, subtype: str) -> None:
+    for step in range(30):
+        peak = 1.1 + 0.01 * step
+        outputs = write([tmp_path / "v.wav"], [tone(peak)], subtype=subtype, clip="scale")
+        assert outputs.clipped_samples == 0, peak
+
+
 def test_scale_changes_nothing_if_everything_fits(tmp_path: Path) -> None:
     for clip in ("clamp", "scale"):
         outputs = write([tmp_path / f"{clip}.wav"], [tone(1.0).clamp(-1, FULL)], clip=clip)  # 16 bits can hold -1

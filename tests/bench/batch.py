@@ -1,9 +1,9 @@
-"""Prints what many short songs cost: memory after each hundred of them, and the time that planning takes.
+"""Measure what many short songs cost: memory after each hundred, and the time to plan them.
 
     python tests/bench/batch.py [--songs 1000] [--seconds 1] [--jobs 1] [--threads 1] [--model uhnet-hd]
 
-The songs are pieces of the demo song, mono at 16 kHz. Memory is that of the process which does them: the peak, as it
-reports it, and (with --jobs 1, on Linux) what it holds at that moment. It must not grow.
+The songs are parts of the demo song, mono at 16 kHz. The table has the peak memory of the worker from its report, and
+with --jobs 1 on Linux the memory it holds at that moment. Neither must grow.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def make_songs(folder: Path, count: int, seconds: float) -> None:
         soundfile.write(folder / f"{number:05d}.wav", mono[start : start + size], RATE, subtype="PCM_16")
 
 
-def held_mb(process: int) -> float:
+def measure_memory_mb(process: int) -> float:
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:
@@ -68,7 +68,7 @@ def main() -> None:
             for event in map(json.loads, running.stderr):
                 done += event["event"] == "done"
                 if event["event"] == "done" and (done % STEP == 0 or done == 1):
-                    peak, held = event["report"]["peak_memory_mb"], held_mb(running.pid)
+                    peak, held = event["report"]["peak_memory_mb"], measure_memory_mb(running.pid)
                     taken = time.perf_counter() - started
                     print(f"| {done} | {peak:.1f} MiB | {held:.1f} MiB | {taken:.1f} |", flush=True)
         if running.returncode:

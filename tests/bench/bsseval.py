@@ -1,10 +1,10 @@
-"""Prints the table of docs/evaluation.md that compares the time of BSS Eval v4 with museval's.
+"""Print the table of docs/evaluate.md that compares the speed of BSS Eval with museval's.
 
     python tests/bench/bsseval.py [--seconds 10 30 60 240] [--museval-up-to 60] [--threads 2]
 
-Stereo noise at 44.1 kHz, two sources, frames of 1 s, filters of 512 taps. "Wall" is elapsed time, "CPU" that of all
-threads together, both for one estimate of both sources; "next" is the CPU time of a further estimate of the same song.
-The last column is the largest difference of any score. Importing is not counted. museval gets the shorter songs only.
+Songs are stereo noise at 44.1 kHz with two sources; frames are 1 s long, filters have 512 taps. "Wall" is elapsed time
+and "CPU" the time of all threads, for one estimate of both sources. "Next" is the CPU time of a further estimate of the
+same song. The last column is the largest difference between any two scores. Imports are not counted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from vocalsep.evaluation.bsseval import BssEval
 RATE = 44_100
 
 
-def timed(work: Callable[[], Any]) -> tuple[Any, float, float]:
+def measure(work: Callable[[], Any]) -> tuple[Any, float, float]:
     wall, cpu = time.perf_counter(), time.process_time()
     done = work()
     return done, time.perf_counter() - wall, time.process_time() - cpu
@@ -41,19 +41,23 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(f"{os.cpu_count()} cores, {options.threads} threads, load {os.getloadavg()[0]:.1f} before it started\n")
+    print(f"{os.cpu_count()} cores, {options.threads} threads, load average {os.getloadavg()[0]:.1f} at the start\n")
     print("| song | wall | CPU | next, CPU | museval, wall | museval, CPU | largest difference |")
     print("|---|---|---|---|---|---|---|")
-    BssEval(torch.randn(2, 2, RATE), RATE)(torch.randn(2, 2, RATE))  # what is only done once
+    BssEval(torch.randn(2, 2, RATE), RATE)(torch.randn(2, 2, RATE))  # warm up
     for seconds in options.seconds:
         generator = torch.Generator().manual_seed(seconds)
         references = 0.1 * torch.randn(2, 2, seconds * RATE, generator=generator)
         estimates = references + 0.3 * references.flip(0) + 0.03 * torch.randn(references.shape, generator=generator)
-        (ruler, (ours, _)), wall, cpu = timed(lambda r=references, e=estimates: (ruler := BssEval(r, RATE), ruler(e)))
-        _, _, further = timed(lambda ruler=ruler, e=estimates: ruler(e))
+        (scorer, (ours, _)), wall, cpu = measure(
+            lambda r=references, e=estimates: (scorer := BssEval(r, RATE), scorer(e))
+        )
+        _, _, further = measure(lambda scorer=scorer, e=estimates: scorer(e))
         row = f"| {seconds} s | {wall:.1f} s | {cpu:.1f} s | {further:.1f} s |"
         if seconds <= options.museval_up_to:
-            museval, wall, cpu = timed(lambda r=references, e=estimates: reference_bsseval.version_4(r, e, RATE))
+            museval, wall, cpu = measure(
+                lambda r=references, e=estimates: reference_bsseval.score_version_4(r, e, RATE)
+            )
             apart = max(float(np.abs(a.numpy() - b).max()) for a, b in zip(ours, museval, strict=True))
             row += f" {wall:.1f} s | {cpu:.1f} s | {apart:.0e} dB |"
         else:

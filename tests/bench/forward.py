@@ -1,11 +1,10 @@
-"""Prints what a net's forward pass takes under what torch offers to make it faster.
+"""Compare ways that torch offers to make a net's forward pass faster.
 
     python tests/bench/forward.py [--model uhnet-hd] [--passes 12] [--profile]
 
-Milliseconds of processor time on one thread for a second of a stereo song, each frame seen once: the best of the
-passes, and their median, after a first one that does not count. All that is tried takes turns, so that what else the
-machine does meets it alike. The first line is how the extractor does it. `--profile` prints which operators take that
-line's time.
+The table has milliseconds of processor time on one thread per second of a stereo song, if the net sees each frame once:
+the best pass and the median, after a warm-up. The variants take turns, so that other load on the machine hits all of
+them alike. The first row is how the extractor runs the net. `--profile` shows which operators take that row's time.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 from torch.profiler import ProfilerActivity, profile
 
-from models import chunk
+from models import make_chunk
 from vocalsep import weights
 from vocalsep.nets import Net
 
 Pass = Callable[[Tensor], object]
 
-_ENOUGH = 10.0  # seconds of passes of one kind
+_ENOUGH = 10.0  # seconds of passes per variant
 
 
-def folded(net: Net) -> Net:
-    """A copy whose batch norms are folded into the convolutions that they follow."""
+def fold_batch_norms(net: Net) -> Net:
+    """Return a copy with batch norms folded into the convolutions before them."""
     made = copy.deepcopy(net)
     for name, module in list(made.named_modules()):
         if isinstance(module, nn.Sequential) and any(isinstance(layer, nn.BatchNorm2d) for layer in module):
@@ -40,12 +39,12 @@ def folded(net: Net) -> Net:
     return made
 
 
-def ways(net: Net) -> Iterator[tuple[str, int, Pass]]:
-    """What is tried: its name, chunks to a batch, and the pass."""
+def list_variants(net: Net) -> Iterator[tuple[str, int, Pass]]:
+    """Yield the name of each variant, chunks per batch, and the pass."""
     for size in (2, 1, 4, 8):
         yield "as it is", size, torch.inference_mode()(net)
     yield "no_grad in place of inference_mode", 2, torch.no_grad()(net)
-    yield "batch norms folded into convolutions", 2, torch.inference_mode()(folded(net))
+    yield "batch norms folded into convolutions", 2, torch.inference_mode()(fold_batch_norms(net))
     yield "bfloat16 by autocast", 2, torch.inference_mode()(torch.autocast("cpu", torch.bfloat16)(net))
     yield "torch.compile", 2, torch.no_grad()(torch.compile(net))
     last = net.memory_format == torch.channels_last
@@ -58,17 +57,17 @@ def ways(net: Net) -> Iterator[tuple[str, int, Pass]]:
     )
 
 
-def processor_seconds(runs: Sequence[tuple[Pass, Tensor]], passes: int) -> list[list[float]]:
-    """What each pass took, of those that take turns."""
-    for run, seen in runs:
-        run(seen)
+def measure_passes(runs: Sequence[tuple[Pass, Tensor]], passes: int) -> list[list[float]]:
+    """Return the seconds of processor time of each pass; the passes take turns."""
+    for run, features in runs:
+        run(features)
     taken: list[list[float]] = [[] for _ in runs]
     for _ in range(passes):
-        for (run, seen), its in zip(runs, taken, strict=True):
-            if sum(its) < _ENOUGH:
+        for (run, features), seconds in zip(runs, taken, strict=True):
+            if sum(seconds) < _ENOUGH:
                 started = time.process_time()
-                run(seen)
-                its.append(time.process_time() - started)
+                run(features)
+                seconds.append(time.process_time() - started)
     return taken
 
 
@@ -82,13 +81,15 @@ def main() -> None:
     model = weights.load(options.model)
     net, front_end = model.net, model.front_end
     net.to(memory_format=net.memory_format)  # type: ignore[call-overload]
-    one = chunk(model)
-    tried = list(ways(net))
-    batches = [one.repeat(size, 1, 1, 1).contiguous(memory_format=net.memory_format) for _, size, _ in tried]
-    passes = processor_seconds([(run, seen) for (_, _, run), seen in zip(tried, batches, strict=True)], options.passes)
-    print("| pass | chunks to a batch | ms for a second, best | median |")
+    one = make_chunk(model)
+    variants = list(list_variants(net))
+    batches = [one.repeat(size, 1, 1, 1).contiguous(memory_format=net.memory_format) for _, size, _ in variants]
+    passes = measure_passes(
+        [(run, batch) for (_, _, run), batch in zip(variants, batches, strict=True)], options.passes
+    )
+    print("| pass | chunks per batch | ms per second, best | median |")
     print("|---|---|---|---|")
-    for (name, size, _), taken in zip(tried, passes, strict=True):
+    for (name, size, _), taken in zip(variants, passes, strict=True):
         ms = 1_000 * front_end.rate / (size * front_end.frames * front_end.hop)
         print(f"| {name} | {size} | {ms * min(taken):.1f} | {ms * statistics.median(taken):.1f} |")
     if options.profile:

@@ -1,10 +1,10 @@
-"""Prints how much models let through of songs without a singer.
+"""Measure how much of songs without a singer ends up in the vocals.
 
     python tests/bench/leaks.py INSTRUMENTALS [--model unet ...] [--masks clusters] [--no-head]
 
-INSTRUMENTALS is a folder of folders of recordings without a voice. The figure is the level of the extracted vocals
-against the song, in dB, over the first 12 s of the first two recordings of each folder. With `--no-head` a
-voice-activity head of the net does not close its mask.
+INSTRUMENTALS is a folder of folders of recordings without a voice. The table has the level of the extracted vocals
+relative to the song in dB, over the first 12 s of the first two recordings in each folder. With `--no-head` the net's
+voice-activity head does not close its mask.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from vocalsep import audio, extraction, weights
 SECONDS, SONGS = 12, 2
 
 
-def leaks(root: Path, extractor: extraction.Extractor) -> list[float]:
-    found = []
+def measure_leaks(root: Path, extractor: extraction.Extractor) -> list[float]:
+    levels = []
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
         for mixture, rate in map(audio.read, sorted(folder.iterdir())[:SONGS]):
             start = mixture[:, : SECONDS * rate]
             vocals = extractor(start, rate).vocals
-            found.append(float(10 * torch.log10(vocals.square().sum() / start.square().sum() + 1e-12)))
-    return found
+            levels.append(float(10 * torch.log10(vocals.square().sum() / start.square().sum() + 1e-12)))
+    return levels
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def main() -> None:
         model = weights.load(name)
         if options.no_head:
             model.net.options = dataclasses.replace(model.net.options, gate=0.0)
-        levels = leaks(options.root, extraction.Extractor(model, masks_from=options.masks))
+        levels = measure_leaks(options.root, extraction.Extractor(model, masks_from=options.masks))
         print(f"| {name} | {len(levels)} | {np.mean(levels):.1f} | {np.median(levels):.1f} |", flush=True)
 
 

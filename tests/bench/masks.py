@@ -1,11 +1,11 @@
-"""Prints how well masks match the ideal ones, chunk by chunk, as the UH-net paper measures it.
+"""Measure how well masks match the ideal masks, chunk by chunk, as in the UH-net paper.
 
     python tests/bench/masks.py DSD100 [--dataset dsd100] [--model dpcl hdpcl unet uhnet]
 
-DSD100 is the data set's folder. Its Test songs are cut into the chunks that the net sees (most see 128 frames), side by
-side; of each chunk the mask is scored against the ideal ratio mask on the model's own grid: intersection over union and
-share of right bins, both at a half, and PSNR. The figures are means over all chunks. A model that clusters has a second
-line, of its clusters.
+DSD100 is the data set's folder. The script cuts its Test songs into chunks side by side, of 128 frames for most nets.
+It scores the mask of each chunk against the ideal ratio mask on the model's own grid: intersection over union, share of
+correct bins (both with a threshold of 0.5) and PSNR. The table has means over all chunks. A model that clusters has a
+second row for its clusters.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from vocalsep.shapes import Mask
 SCORES = (metrics.iou, metrics.pixel_accuracy, metrics.psnr)
 
 
-def estimates(extractor: Extractor, song: songs.Song) -> tuple[Mask, Mask]:
-    """Estimated and ideal masks of a song's chunks; of clusters where the extractor clusters."""
+def estimate(extractor: Extractor, song: songs.Song) -> tuple[Mask, Mask]:
+    """Return estimated and ideal masks of a song's chunks; the masks of clusters if the extractor uses them."""
     net, front_end = extractor.model.net, extractor.model.front_end
     channels = len(song.vocals)
 
@@ -42,7 +42,7 @@ def estimates(extractor: Extractor, song: songs.Song) -> tuple[Mask, Mask]:
     return found.expand(ideal.shape), ideal
 
 
-def rows(models: list[str]) -> Iterator[tuple[str, Extractor]]:
+def make_extractors(models: list[str]) -> Iterator[tuple[str, Extractor]]:
     for name in models:
         model = weights.load(name)
         yield name, Extractor(model, masks_from="net")
@@ -61,9 +61,9 @@ def main() -> None:
     loaded = [songs.load(track, setup) for track in setup.list_tracks().tracks]
     print("| masks | chunks | IoU, % | pixel accuracy, % | PSNR, dB |")
     print("|---|---|---|---|---|")
-    for name, extractor in rows(options.model):
-        every = [estimates(extractor, song) for song in loaded]
-        found = [torch.cat([score(*pair) for pair in every]) for score in SCORES]
+    for name, extractor in make_extractors(options.model):
+        estimates = [estimate(extractor, song) for song in loaded]
+        found = [torch.cat([score(*pair) for pair in estimates]) for score in SCORES]
         figures = [100 * found[0].mean(), 100 * found[1].mean(), found[2].mean()]
         print(
             f"| {name} | {len(found[0])} | {' | '.join(f'{float(np.round(x, 2)):.2f}' for x in figures)} |", flush=True

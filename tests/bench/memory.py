@@ -1,9 +1,9 @@
-"""Prints the table of docs/speed.md: peak memory and times real time of songs of any length, through pipes.
+"""Measure peak memory and speed on songs of any length through pipes, for the table in docs/speed.md.
 
     python tests/bench/memory.py [--minutes 3 30 180] [--model uhnet-hd]
 
-Each row is one run of ``vocalsep extract - -o -`` in a process of its own. The song, stereo at 44.1 kHz, is the demo
-song over and over, made as it goes into the pipe; the vocals are counted as they come out. No file is written.
+Each row is one run of ``vocalsep extract - -o -`` in a process of its own. The song is the demo song, repeated: stereo
+at 44.1 kHz. It is generated while it goes into the pipe, and the vocals are only counted. No file is written.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import soundfile
 from vocalsep.release import DEFAULT_MODEL
 
 DEMO = Path(__file__).parents[2] / "docs" / "demo" / "orphanage.ogg"
-PIECE = 2**14  # samples
-BYTES = 4  # to a sample of both channels
+BLOCK = 2**14  # samples
+BYTES = 4  # per sample of both channels
 
 
 def feed(pipe: IO[bytes], samples: np.ndarray, count: int) -> None:
@@ -33,13 +33,13 @@ def feed(pipe: IO[bytes], samples: np.ndarray, count: int) -> None:
         at = 0
         while at < count:
             start = at % len(samples)
-            piece = samples[start : start + min(PIECE, count - at)]
-            pipe.write(piece.tobytes())
-            at += len(piece)
+            block = samples[start : start + min(BLOCK, count - at)]
+            pipe.write(block.tobytes())
+            at += len(block)
 
 
 def run(minutes: float, model: str) -> dict[str, float]:
-    """The command's report."""
+    """Run the command on a song of this length, and return its report."""
     samples, rate = soundfile.read(DEMO, dtype="int16", always_2d=True)
     count = round(minutes * 60 * rate)
     command = [sys.executable, "-m", "vocalsep", "extract", "-", "-o", "-", "--raw", f"{rate},2,s16le"]
@@ -50,14 +50,14 @@ def run(minutes: float, model: str) -> dict[str, float]:
         assert running.stdout
         assert running.stderr
         threading.Thread(target=feed, args=(running.stdin, samples, count), daemon=True).start()
-        while content := running.stdout.read(PIECE * BYTES):
+        while content := running.stdout.read(BLOCK * BYTES):
             got += len(content)
-        told = running.stderr.read()
+        messages = running.stderr.read()
     if running.returncode:
-        raise SystemExit(told.decode())
+        raise SystemExit(messages.decode())
     if got != BYTES * count:
         raise SystemExit(f"{got} bytes came out of {BYTES * count}")
-    report: dict[str, float] = json.loads(told)
+    report: dict[str, float] = json.loads(messages)
     return report
 
 

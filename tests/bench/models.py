@@ -1,10 +1,11 @@
-"""Prints what each published model costs: parameters, size, multiplications and time.
+"""Measure what each published model costs: parameters, size, multiplications and time.
 
     python tests/bench/models.py [--model unet ...] [--seconds 60]
 
-MMAC/s are millions of multiply-accumulates of the net for a second of a stereo song if every frame is seen once;
-chunks overlap, so the extractor needs twice that, or a third more (`uhnet-hd`). Times real time are those of the whole
-extraction of noise from memory (STFT, resampling from 44.1 kHz and all), the best of three, with a worker to each core.
+MMAC/s are millions of multiply-accumulate operations of the net per second of a stereo song, if the net sees each frame
+once. Chunks overlap, so the extractor needs twice as many, or a third more with `uhnet-hd`. "times real time" is the
+speed of the whole extraction of noise from memory, with STFT and resampling from 44.1 kHz: the best of three runs, with
+one worker per core.
 """
 
 from __future__ import annotations
@@ -24,21 +25,21 @@ from vocalsep.weights import Model
 RATE, CHANNELS = 44_100, 2
 
 
-def chunk(model: Model) -> Tensor:
-    """What the net is shown of a chunk of a stereo song."""
+def make_chunk(model: Model) -> Tensor:
+    """Return the net's input for a chunk of stereo noise."""
     front_end = model.front_end
     shape = (1, CHANNELS, front_end.grid.freqs, front_end.frames)
     return front_end.normalise(front_end.group_channels(front_end.analyse(torch.randn(shape, dtype=torch.complex64))))
 
 
-def macs(model: Model) -> int:
-    """Multiply-accumulates for a chunk, those of recurrent layers with them."""
+def count_macs(model: Model) -> int:
+    """Count the multiply-accumulate operations for a chunk, including those of recurrent layers."""
     with FlopCounterMode(display=False) as counter:
-        model.net(chunk(model))
+        model.net(make_chunk(model))
     return counter.get_total_flops() // 2
 
 
-def times_real_time(model: Model, seconds: float) -> float:
+def measure_speed(model: Model, seconds: float) -> float:
     extractor = Extractor(model, device="cpu", workers=os.cpu_count() or 1)
     song = 0.1 * torch.randn(CHANNELS, round(seconds * RATE), generator=torch.Generator().manual_seed(0))
     taken = []
@@ -55,15 +56,15 @@ def main() -> None:
     parser.add_argument("--model", nargs="+", default=list(weights.find_models()))
     parser.add_argument("--seconds", type=float, default=60)
     options = parser.parse_args()
-    torch.set_num_threads(1)  # of each worker
+    torch.set_num_threads(1)  # per worker
     print("| model | parameters | MB | MMAC/s | times real time |")
     print("|---|---|---|---|---|")
     for name in options.model:
         model = weights.load(name)
         path = weights.find_models().get(name)
         size = f"{path.stat().st_size / 1e6:.1f}" if path else "-"
-        per_second = macs(model) / (model.front_end.frames * model.front_end.hop / model.front_end.rate) / 1e6
-        speed = times_real_time(model, options.seconds)
+        per_second = count_macs(model) / (model.front_end.frames * model.front_end.hop / model.front_end.rate) / 1e6
+        speed = measure_speed(model, options.seconds)
         print(f"| {name} | {model.net.parameter_count:,} | {size} | {per_second:.0f} | {speed:.0f} |", flush=True)
 
 

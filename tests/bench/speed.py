@@ -1,9 +1,9 @@
-"""Prints the table of docs/speed.md: how fast songs are extracted, and in how much memory.
+"""Measure how fast vocalsep extracts songs and in how much memory, for the table in docs/speed.md.
 
     python tests/bench/speed.py [--minutes 3 4 180] [--model uhnet-hd] [--inversion phase] [--threads 2]
 
-Each row is one run of the command in a process of its own, on a stereo 44.1 kHz song made by repeating the demo song.
-"taken" is what the command reports, without starting Python and loading the model; "whole command" is with both.
+Each row is one run of the command in a process of its own. The song is the demo song, repeated: stereo at 44.1 kHz.
+"taken" is the time in the report, without the start of Python and without loading the model. "whole command" has both.
 """
 
 from __future__ import annotations
@@ -28,17 +28,28 @@ DEMO = Path(__file__).parents[2] / "docs" / "demo" / "orphanage.ogg"
 
 def make_song(path: Path, minutes: float) -> None:
     samples, rate = soundfile.read(DEMO, dtype="int16", always_2d=True)
-    left = round(minutes * 60 * rate)
+    missing = round(minutes * 60 * rate)
     with soundfile.SoundFile(path, "w", rate, samples.shape[1], "PCM_16") as file:
-        while left > 0:
-            file.write(np.ascontiguousarray(samples[:left]))
-            left -= len(samples)
+        while missing > 0:
+            file.write(np.ascontiguousarray(samples[:missing]))
+            missing -= len(samples)
 
 
 def run(
     song: Path, model: str, inversion: str, out: str = "wav", threads: int | None = None
 ) -> tuple[dict[str, float], float]:
-    """The command's report, and how long all of it took, in seconds; `out` is the ending of what is written."""
+    """Run the command on a song.
+
+    Args:
+        song: Path of the song.
+        model: Name of the model.
+        inversion: As the command's option.
+        out: File extension of the output.
+        threads: As the command's option.
+
+    Returns:
+        The command's report, and the seconds that the whole command took.
+    """
     command = [sys.executable, "-m", "vocalsep", "extract", str(song), "-o", str(song.with_suffix(f".out.{out}"))]
     command += ["--model", model, "--inversion", inversion, "--json", "--overwrite", "--device", "cpu"]
     command += [] if threads is None else ["--threads", str(threads)]
@@ -52,7 +63,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, nargs="+", default=[3, 4, 180])
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--inversion", default="phase")
-    parser.add_argument("--threads", type=int, help="as the command's; by default one to each core")
+    parser.add_argument("--threads", type=int, help="as the command's option; by default one per core")
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, {platform.machine()}, model {options.model}, inversion {options.inversion}\n")
     print("| song | taken | times real time | whole command | peak memory |")

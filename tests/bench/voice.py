@@ -1,12 +1,14 @@
-"""Prints how well models tell where there is a voice, and what the gate does to songs without one.
+"""Measure how well models find where somebody sings, and what the gate does to songs without a voice.
 
     python tests/bench/voice.py DSD100 [--instrumentals DIR] [--model unet ...] [--limit 50]
 
-DSD100's Dev songs: a frame has a voice where the vocals (RMS of 40 ms) are at most 15 dB below the mixture and 40 dB
-below their own loudest; pauses of up to 0.3 s count as voice, as in a stretch. "found" is the share of these frames
-that lie in stretches, "wrong" that of the others. INSTRUMENTALS is a folder of folders of recordings without a voice,
-as for leaks.py: the share of the first 12 s of two recordings of each that is taken for voice, and the level of their
-vocals against the song without and with the gate.
+The songs are those of DSD100 Dev. A frame has a voice if the vocals (RMS over 40 ms) are at most 15 dB below the
+mixture and at most 40 dB below their own loudest frame. Pauses of up to 0.3 s count as voice, as they do in segments.
+"found" is the share of these frames that lie in segments, "wrong" the share of all other frames that do.
+
+INSTRUMENTALS is a folder of folders of recordings without a voice, as for leaks.py. The table has the share of them
+that is taken for voice, and the level of their vocals relative to the song, without and with the gate. The script uses
+the first 12 s of two recordings in each folder.
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ NEAR_DB, FAINT_DB, PAUSE_SECONDS, RMS_SECONDS = -15, -40, 0.3, 0.04
 SECONDS, SONGS = 12, 2
 
 
-def level_db(samples: Waveform, rate: int) -> Tensor:
-    """RMS around each step, dB."""
+def compute_levels_db(samples: Waveform, rate: int) -> Tensor:
+    """Return the RMS around each step in dB."""
     sums = torch.nn.functional.pad(samples.double().square().sum(dim=0).cumsum(dim=0), (1, 0))
     middle = (torch.arange(int(samples.shape[-1] / rate / STEP)) * STEP * rate).long()
     half = round(RMS_SECONDS / 2 * rate)
@@ -37,23 +39,23 @@ def level_db(samples: Waveform, rate: int) -> Tensor:
     return 10 * torch.log10(sums[high] - sums[low] + 1e-12)
 
 
-def truth(mixture: Waveform, vocals: Waveform, rate: int) -> Tensor:
-    sung, whole = level_db(vocals, rate), level_db(mixture, rate)
+def find_sung_frames(mixture: Waveform, vocals: Waveform, rate: int) -> Tensor:
+    sung, whole = compute_levels_db(vocals, rate), compute_levels_db(mixture, rate)
     voice = (sung >= whole + NEAR_DB) & (sung >= sung.max() + FAINT_DB)
-    places = torch.nonzero(voice).flatten().tolist()
-    for before, after in itertools.pairwise(places):
+    sung_steps = torch.nonzero(voice).flatten().tolist()
+    for before, after in itertools.pairwise(sung_steps):
         if after - before <= PAUSE_SECONDS / STEP:
             voice[before:after] = True
     return voice
 
 
-def heard(extractor: Extractor, mixture: Waveform, rate: int) -> tuple[StreamingSeparator, Waveform]:
-    song = extractor.start(rate, mixture.shape[0])
-    pieces = [song.push(block).vocals for block in mixture.split(4 * rate, dim=-1)]
-    return song, torch.cat([*pieces, song.finish().vocals], dim=-1)
+def separate(extractor: Extractor, mixture: Waveform, rate: int) -> tuple[StreamingSeparator, Waveform]:
+    separator = extractor.start(rate, mixture.shape[0])
+    parts = [separator.push(block).vocals for block in mixture.split(4 * rate, dim=-1)]
+    return separator, torch.cat([*parts, separator.finish().vocals], dim=-1)
 
 
-def songs(root: Path, limit: int) -> Iterator[tuple[Waveform, Waveform, int]]:
+def read_songs(root: Path, limit: int) -> Iterator[tuple[Waveform, Waveform, int]]:
     for folder in sorted((root / "Sources" / "Dev").iterdir())[:limit]:
         vocals, rate = audio.read(folder / "vocals.wav")
         others = [audio.read(folder / f"{stem}.wav")[0] for stem in ("bass", "drums", "other")]
@@ -71,19 +73,19 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for name in options.model:
         model = weights.load(name)
-        counts = torch.zeros(2, 2)  # by truth and answer
+        counts = torch.zeros(2, 2)  # by true and estimated voice
         number = 0
-        for mixture, vocals, rate in songs(options.root, options.limit):
+        for mixture, vocals, rate in read_songs(options.root, options.limit):
             number += 1
-            song, _ = heard(Extractor(model), mixture, rate)
-            sung = truth(mixture, vocals, rate)
+            separator, _ = separate(Extractor(model), mixture, rate)
+            sung = find_sung_frames(mixture, vocals, rate)
             at = torch.arange(len(sung)) * STEP
-            said = torch.zeros_like(sung)
-            for start, end in song.voice:
-                said |= (at >= start) & (at < end)
+            estimated = torch.zeros_like(sung)
+            for start, end in separator.voice:
+                estimated |= (at >= start) & (at < end)
             for real in (0, 1):
-                for told in (0, 1):
-                    counts[real, told] += ((sung == real) & (said == told)).sum()
+                for answer in (0, 1):
+                    counts[real, answer] += ((sung == real) & (estimated == answer)).sum()
         found, wrong = (counts[real, 1] / counts[real].sum() for real in (1, 0))
         row = [name, number, f"{found:.1%}", f"{wrong:.1%}"]
         if options.instrumentals:
@@ -92,9 +94,9 @@ def main() -> None:
                 for mixture, rate in map(audio.read, sorted(folder.iterdir())[:SONGS]):
                     start = mixture[:, : SECONDS * rate]
                     for gate, found_levels in levels.items():
-                        song, got = heard(Extractor(model, gate=gate), start, rate)
-                        found_levels.append(10 * torch.log10(got.square().sum() / start.square().sum() + 1e-12))
-                    shares.append(song.voice_share)
+                        separator, vocals = separate(Extractor(model, gate=gate), start, rate)
+                        found_levels.append(10 * torch.log10(vocals.square().sum() / start.square().sum() + 1e-12))
+                    shares.append(separator.voice_share)
             means = [float(torch.stack(values).mean()) for values in levels.values()]
             row += [f"{sum(shares) / len(shares):.1%}", f"{means[0]:.1f}", f"{means[1]:.1f}"]
         print(f"| {' | '.join(map(str, row))} |", flush=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import os
 import random
 import signal
@@ -11,17 +11,18 @@ import sys
 from pathlib import Path
 from typing import Any, get_args
 
+import command_line
 import fake_nets
 import numpy as np
 import pytest
 import soundfile
 import synthetic_songs
-from typer.testing import CliRunner, Result
+from command_line import SOURCE, make_environment, read_misuse, read_objects, run_python
 
-import vocalsep
 from vocalsep import extraction, weights
-from vocalsep.cli import app
 from vocalsep.cli.extract import OutputFormat
+
+run = functools.partial(command_line.run, "extract")
 
 EVENTS = {
     "start": {"event", "songs", "model"},
@@ -33,7 +34,7 @@ EVENTS = {
 
 @pytest.fixture
 def music(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Songs ``music/a.wav``, ``music/b.flac``, ``music/cd 1/a.wav``, and one that is none, ``music/bad.wav``."""
+    """Songs ``music/a.wav``, ``music/b.flac`` and ``music/cd 1/a.wav``, and ``music/bad.wav``, which is not audio."""
     for seed, name in enumerate(("a.wav", "b.flac", "cd 1/a.wav")):
         write(tmp_path / "music" / name, seed=seed)
     (tmp_path / "music" / "bad.wav").write_bytes(b"noise" * 99)
@@ -45,20 +46,12 @@ def write(path: Path, *, samples: int = 6_000, seed: int = 0, rate: int = 8_000)
     return synthetic_songs.write(path, fake_nets.noise(2, samples, seed).clamp(-0.99, 0.99).numpy().T, rate)
 
 
-def run(*arguments: str | Path, given: str = "") -> Result:
-    return CliRunner().invoke(app, ["extract", *map(str, arguments)], input=given)
-
-
 def files(folder: str | Path) -> dict[str, bytes]:
     paths = sorted(path for path in Path(folder).rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
-def objects(text: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def test_a_folder_is_done_and_its_structure_kept(music: Path, model: Path) -> None:
+def test_a_folder_is_processed_and_its_structure_kept(music: Path, model: Path) -> None:
     result = run(music, "-r", "-m", model, "-o", "out/{folder}/{song}-{stem}-{model}.{ext}", "--format", "flac")
     assert result.exit_code == 1
     written = [f"out/{name}-vocals-narrow.flac" for name in ("a", "b", "cd 1/a")]
@@ -67,7 +60,7 @@ def test_a_folder_is_done_and_its_structure_kept(music: Path, model: Path) -> No
     assert "music/bad.wav: not an audio file, or damaged" in result.stderr
 
 
-def test_a_second_call_does_not_take_what_the_first_one_wrote(music: Path, model: Path) -> None:
+def test_a_second_call_does_not_process_the_outputs_of_the_first(music: Path, model: Path) -> None:
     (music / "bad.wav").unlink()
     assert run(music, "-m", model, "--accompaniment").exit_code == 0
     before = files(music)
@@ -77,22 +70,22 @@ def test_a_second_call_does_not_take_what_the_first_one_wrote(music: Path, model
     assert files(music) == before
 
 
-def test_songs_come_from_lists_too(music: Path, model: Path) -> None:
-    result = run("--from-file", "-", "-o", "out", "-m", model, given="music/b.flac\nmusic/a.wav\n")
+def test_songs_can_come_from_a_list(music: Path, model: Path) -> None:
+    result = run("--from-file", "-", "-o", "out", "-m", model, stdin="music/b.flac\nmusic/a.wav\n")
     assert (result.exit_code, result.stdout) == (0, "out/b.vocals.wav\nout/a.vocals.wav\n")
     Path("list.txt").write_text("music/b.flac", encoding="utf-8")
     assert run("--from-file", "list.txt", "-o", "other", "-m", model).stdout == "other/b.vocals.wav\n"
     missing = run("--from-file", "no.txt", "-m", model)
     assert (missing.exit_code, missing.stdout) == (1, "")
     assert missing.stderr.startswith("vocalsep: no.txt: cannot be read as a list of songs")
-    start, error, end = objects(run("--from-file", "no.txt", "-m", model, "--progress", "json").stderr)
+    start, error, end = read_objects(run("--from-file", "no.txt", "-m", model, "--progress", "json").stderr)
     assert (start["event"], start["songs"], end["event"]) == ("start", 0, "end")
     assert error["message"].startswith("no.txt: cannot be read as a list of songs")
     both = run("--from-file", "no.txt", "music/a.wav", "-o", "both", "-m", model)
     assert (both.exit_code, both.stdout) == (1, "both/a.vocals.wav\n")
 
 
-def test_where_nothing_is_found_that_is_told_and_the_rest_is_done(music: Path, model: Path) -> None:
+def test_an_argument_without_songs_is_an_error_and_the_rest_is_processed(music: Path, model: Path) -> None:
     Path("empty").mkdir()
     result = run("empty", music / "a.wav", "*.mp4", "-m", model)
     assert (result.exit_code, result.stdout) == (1, "music/a.vocals.wav\n")
@@ -103,7 +96,7 @@ def test_where_nothing_is_found_that_is_told_and_the_rest_is_done(music: Path, m
 # existing outputs
 
 
-def test_songs_that_are_done_are_skipped_and_those_done_in_part_are_done_again(music: Path, model: Path) -> None:
+def test_complete_songs_are_skipped_and_incomplete_ones_processed_again(music: Path, model: Path) -> None:
     command = (music / "a.wav", music / "b.flac", "-m", model, "-o", "out", "--accompaniment")
     assert run(*command).exit_code == 0
     first = files("out")
@@ -131,20 +124,19 @@ def test_songs_that_are_done_are_skipped_and_those_done_in_part_are_done_again(m
     ],
     ids=" ".join,
 )
-def test_misuse_is_told_before_anything_is_done(music: Path, options: list[str], expected: str) -> None:
+def test_misuse_is_reported_before_any_work_starts(music: Path, options: list[str], expected: str) -> None:
     (music / "a.wav").rename("x.wav")
     Path("out").mkdir()
     Path("out/x.wav").touch()
     result = run("x.wav", *options)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert expected in " ".join(result.stderr.replace("│", " ").split())
+    assert expected in read_misuse(result)
     assert list(files("out")) == ["x.wav"]
 
 
 # a dry run
 
 
-def test_a_dry_run_tells_what_would_be_done(music: Path) -> None:
+def test_a_dry_run_prints_what_would_be_done(music: Path) -> None:
     command = (music, "-r", "-o", "out/{folder}/{song}.{stem}.{ext}", "--dry-run", "-m", "no.safetensors")
     result = run(*command, "--accompaniment")
     assert (result.exit_code, result.stderr) == (0, "")
@@ -156,9 +148,9 @@ def test_a_dry_run_tells_what_would_be_done(music: Path) -> None:
     for name in ("out/a.vocals.wav", "out/bad.vocals.wav"):
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).touch()
-    told = objects(run(*command, "--skip-existing", "--json").stdout)
-    assert [each["skipped"] for each in told] == [True, False, True, False]
-    assert told[3] == {
+    plan = read_objects(run(*command, "--skip-existing", "--json").stdout)
+    assert [each["skipped"] for each in plan] == [True, False, True, False]
+    assert plan[3] == {
         "input": "music/cd 1/a.wav",
         "outputs": {"vocals": "out/cd 1/a.vocals.wav"},
         "skipped": False,
@@ -172,11 +164,10 @@ def test_a_dry_run_tells_what_would_be_done(music: Path) -> None:
     assert [line.split(": ")[1] for line in refused.stderr.splitlines()] == ["out/a.vocals.wav", "out/bad.vocals.wav"]
 
 
-def test_neither_a_dry_run_nor_the_one_who_hands_out_songs_loads_torch(music: Path, model: Path) -> None:
+def test_neither_a_dry_run_nor_the_parent_of_the_workers_loads_torch(music: Path, model: Path) -> None:
     code = f"""
 import sys
 from vocalsep.cli import app
-from vocalsep.cli.extract import OutputFormat
 
 def main():
     side_by_side = ["music/a.wav", "music/b.flac", "--jobs", "2", "-o", "out", "-m", {str(model)!r}]
@@ -192,8 +183,7 @@ if __name__ == "__main__":
     main()
 """
     Path("main.py").write_text(code, encoding="utf-8")
-    environment = os.environ | {"PYTHONPATH": str(Path(vocalsep.__file__).parents[1])}
-    done = subprocess.run([sys.executable, "main.py"], capture_output=True, text=True, env=environment, check=False)
+    done = run_python("main.py")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-2:] == ["out/a.vocals.wav", "out/b.vocals.wav"]
 
@@ -202,43 +192,43 @@ if __name__ == "__main__":
 
 
 def test_any_number_of_processes_gives_the_same_bytes_and_the_same_order(music: Path, model: Path) -> None:
-    write(music / "long.wav", samples=400_000)  # the first is the last to be ready
+    write(music / "long.wav", samples=400_000)  # the first song finishes last
     songs = [music / "long.wav", music / "bad.wav", music / "a.wav", music / "b.flac"]
-    told = []
+    outcomes = []
     for count in (1, 3):
         options = ("-o", "{stem}/{song}.{ext}", "--accompaniment", "--overwrite")
         result = run(*songs, "-m", model, "--jobs", count, *options)
         assert result.exit_code == 1
         assert result.stderr.startswith("vocalsep: music/bad.wav: not an audio file")
         assert "3 done, 0 skipped, 1 failed" in result.stderr
-        told.append((result.stdout, files("vocals"), files("accompaniment")))
-    assert [path.split("/")[1] for path in told[0][0].splitlines()[::2]] == ["long.wav", "a.wav", "b.wav"]
-    assert told[1] == told[0]
+        outcomes.append((result.stdout, files("vocals"), files("accompaniment")))
+    assert [path.split("/")[1] for path in outcomes[0][0].splitlines()[::2]] == ["long.wav", "a.wav", "b.wav"]
+    assert outcomes[1] == outcomes[0]
 
 
 def test_the_number_of_threads_changes_no_byte(music: Path, model: Path) -> None:
-    song, told = write(music / "long.wav", samples=400_000), []
+    song, contents = write(music / "long.wav", samples=400_000), []
     for threads in (1, 3):
         assert run(song, "-m", model, "--overwrite", "--threads", str(threads)).exit_code == 0
-        told.append((music / "long.vocals.wav").read_bytes())
-    assert told[0] == told[1]
+        contents.append((music / "long.vocals.wav").read_bytes())
+    assert contents[0] == contents[1]
 
 
-def test_a_model_that_is_not_there_is_told_once_by_many_processes(music: Path) -> None:
+def test_a_missing_model_is_reported_once_by_many_processes(music: Path) -> None:
     result = run(music / "a.wav", music / "b.flac", "-m", "no.safetensors", "--jobs", "2", "-q")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == "vocalsep: no.safetensors: no such weights file\n"
     assert "a.vocals.wav" not in files(music)
 
 
-def test_a_process_that_dies_costs_one_song(music: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("sitecustomize.py").write_text(  # processes that start here are killed by the song b.flac
+def test_a_worker_process_that_dies_costs_one_song(music: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("sitecustomize.py").write_text(  # worker processes kill themselves when they open b.flac
         "import sys, os\n"
         "sys.addaudithook(lambda name, args: os.kill(os.getpid(), 9)"
         " if name == 'open' and str(args[0]).endswith('b.flac') else None)\n",
         encoding="utf-8",
     )
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([".", str(Path(vocalsep.__file__).parents[1])]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([".", str(SOURCE)]))
     (music / "bad.wav").unlink()
     result = run(music, "-r", "-m", model, "-o", "out/{folder}/{song}.wav", "--jobs", "2", "-q")
     assert (result.exit_code, result.stdout) == (1, "out/a.wav\nout/cd 1/a.wav\n")
@@ -258,19 +248,19 @@ def test_a_bug_in_one_song_does_not_stop_the_others(music: Path, model: Path, mo
     result = run(music / "a.wav", music / "b.flac", "-m", model, "-o", "out", "-q")
     assert (result.exit_code, result.stdout) == (1, "out/b.vocals.wav\n")
     assert "vocalsep: music/a.wav: ZeroDivisionError: a bug" in result.stderr
-    told = objects(run(music / "a.wav", "-m", model, "-o", "out/", "--progress", "json").stderr)
-    assert told[2]["error"] == "music/a.wav: ZeroDivisionError: a bug"
-    assert "Traceback" in told[2]["traceback"]
+    events = read_objects(run(music / "a.wav", "-m", model, "-o", "out/", "--progress", "json").stderr)
+    assert events[2]["error"] == "music/a.wav: ZeroDivisionError: a bug"
+    assert "Traceback" in events[2]["traceback"]
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_that_a_library_takes_for_an_error_of_its_own_stops_all_the_same(
+def test_a_signal_stops_the_call_even_if_a_library_turns_it_into_an_error(
     music: Path, model: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, status: int
 ) -> None:
-    begun = []
+    started = []
 
     def interrupted(song: Path, *arguments: Any, **options: Any) -> None:
-        begun.append(song)
+        started.append(song)
         try:
             os.kill(os.getpid(), number)
         except BaseException as error:
@@ -280,11 +270,11 @@ def test_a_signal_that_a_library_takes_for_an_error_of_its_own_stops_all_the_sam
     before = signal.getsignal(number)
     result = run(music / "a.wav", music / "b.flac", "-m", model, "-o", "out")
     assert (result.exit_code, result.stdout, result.stderr) == (status, "", "")
-    assert len(begun) == 1
+    assert len(started) == 1
     assert signal.getsignal(number) is before
 
 
-# what is told
+# reports
 
 
 def test_the_summary_has_a_row_for_each_song_and_totals(music: Path, model: Path) -> None:
@@ -306,7 +296,7 @@ def split(line: str) -> list[str]:
     return line.replace("┃", "│").split("│")
 
 
-def test_of_very_many_songs_only_those_that_failed_have_a_row(music: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_very_many_songs_only_those_that_failed_have_a_row(music: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(101):
         (music / f"{number}.wav").touch()
         (music / f"{number}.vocals.wav").touch()
@@ -327,25 +317,25 @@ def test_progress_as_json_keeps_its_contract(music: Path, model: Path, tmp_path:
     command = [music, "nothing*", "-m", model, "--skip-existing", "--progress", "json", "--json", "--subtype", "pcm16"]
     result = run(*command)
     assert result.exit_code == 1
-    told = objects(result.stderr)
-    assert told[0] == {"event": "start", "songs": 5, "model": "narrow"}
-    assert told[1]["event"] == "error"
-    assert told[1]["message"].startswith("nothing*: no such file")
-    assert (told[-1]["event"], told[-1]["done"], told[-1]["skipped"], told[-1]["failed"]) == ("end", 3, 1, 1)
-    for each in told:
+    events = read_objects(result.stderr)
+    assert events[0] == {"event": "start", "songs": 5, "model": "narrow"}
+    assert events[1]["event"] == "error"
+    assert events[1]["message"].startswith("nothing*: no such file")
+    assert (events[-1]["event"], events[-1]["done"], events[-1]["skipped"], events[-1]["failed"]) == ("end", 3, 1, 1)
+    for each in events:
         assert each["event"] in ("error", "warning", "done") or set(each) == EVENTS[each["event"]]
-    done = {each["song"]: each for each in told if each["event"] == "done"}
+    done = {each["song"]: each for each in events if each["event"] == "done"}
     assert done["music/a.wav"] == {"event": "done", "song": "music/a.wav", "index": 1, "outcome": "skipped"}
     assert done["music/bad.wav"]["outcome"] == "failed"
     assert done["music/bad.wav"]["error"].startswith("music/bad.wav: not an audio file")
     reports = [done[f"music/{name}"]["report"] for name in ("b.flac", "long.wav", "loud.wav")]
-    assert reports == objects(result.stdout)
-    of_long = [each for each in told if each.get("song") == "music/long.wav"]
+    assert reports == read_objects(result.stdout)
+    of_long = [each for each in events if each.get("song") == "music/long.wav"]
     assert [each["event"] for each in of_long] == ["song", "progress", "progress", "progress", "done"]
     assert (of_long[0]["index"], of_long[0]["of"], of_long[0]["seconds"]) == (4, 5, 10.0)
     assert [(each["seconds"], each["of"]) for each in of_long[1:4]] == [(4.0, 10.0), (8.0, 10.0), (10.0, 10.0)]
     if reports[2]["clipped_samples"]:
-        (warning,) = [each for each in told if each["event"] == "warning"]
+        (warning,) = [each for each in events if each["event"] == "warning"]
         assert (warning["song"], warning["index"]) == (str(loud), 5)
 
 
@@ -359,33 +349,33 @@ def test_bars_are_drawn_on_request_and_results_stay_on_stdout(music: Path, model
 
 
 @pytest.mark.parametrize("name", ["two\nlines.wav", "🎤 👩‍🎤.wav", "\x1b[31mred.wav", os.fsdecode(b"latin \xe9.wav")])
-def test_odd_names_are_told_in_one_line(music: Path, model: Path, name: str) -> None:
+def test_odd_names_are_printed_in_one_line(music: Path, model: Path, name: str) -> None:
     song = write(music / "a.wav").rename(music / name)
     result = run(song, "-m", model, "-o", "out/", "--json")
     assert result.exit_code == 0, result.output
-    (told,) = objects(result.stdout)
-    assert told["input"] == str(song)
+    (report,) = read_objects(result.stdout)
+    assert report["input"] == str(song)
     assert list(files("out")) == [Path(name).stem + ".vocals.wav"]
     again = run(song, "-m", model, "-o", "out/")
     assert again.exit_code == 1
     assert len(again.stderr.splitlines()) == 1
     assert "\x1b" not in again.stderr
-    lines = objects(run(song, "-m", model, "-o", "out/", "--progress", "json").stderr)
+    lines = read_objects(run(song, "-m", model, "-o", "out/", "--progress", "json").stderr)
     assert lines[1]["song"] == str(song)
 
 
-def test_a_name_that_is_no_text_comes_out_as_it_is(music: Path, model: Path) -> None:
+def test_a_name_that_is_not_valid_text_is_printed_unchanged(music: Path, model: Path) -> None:
     name = b"latin \xe9"
     write(music / "a.wav").rename(music / os.fsdecode(name + b".wav"))
     command = [sys.executable, "-m", "vocalsep", "extract", "--from-file", "-", "-o", "out", "-m", str(model)]
-    environment = os.environ | {"PYTHONPATH": str(Path(vocalsep.__file__).parents[1]), "PYTHONUTF8": "1"}
+    environment = make_environment(PYTHONUTF8="1")
     given = b"music/" + name + b".wav\n"
     done = subprocess.run(command, input=given, capture_output=True, env=environment, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"out/" + name + b".vocals.wav\n", b"")
     assert Path(os.fsdecode(done.stdout.rstrip())).is_file()
 
 
-def test_an_output_in_a_folder_that_is_a_file_fails_alone(music: Path, model: Path) -> None:
+def test_an_output_whose_folder_is_a_file_fails_alone(music: Path, model: Path) -> None:
     Path("out").mkdir()
     Path("out/cd 1").touch()
     result = run(music, "-r", "-m", model, "-o", "out/{folder}/{song}.{ext}", "-q")
@@ -395,9 +385,7 @@ def test_an_output_in_a_folder_that_is_a_file_fails_alone(music: Path, model: Pa
     assert len(result.stderr.splitlines()) == 2
 
 
-def test_weights_are_loaded_once_and_only_if_they_are_needed(
-    music: Path, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_are_loaded_once_and_only_if_needed(music: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded, load = [], weights.load
     monkeypatch.setattr(weights, "load", lambda name: loaded.append(name) or load(name))
     run(music / "bad.wav", "-m", model)
@@ -409,7 +397,7 @@ def test_weights_are_loaded_once_and_only_if_they_are_needed(
 # bad recordings
 
 
-def test_recordings_of_all_kinds_of_badness_end_in_sound_or_in_one_line(music: Path, model: Path) -> None:
+def test_a_damaged_recording_gives_sound_or_a_one_line_error(music: Path, model: Path) -> None:
     good = (music / "a.wav").read_bytes()
     wav = write(music / "truncated.wav", samples=9_000)
     wav.write_bytes(wav.read_bytes()[:-20_000])
@@ -436,7 +424,7 @@ def test_recordings_of_all_kinds_of_badness_end_in_sound_or_in_one_line(music: P
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_nothing_but_json_comes_to_stderr_where_libraries_have_their_say(music: Path, model: Path, jobs: str) -> None:
+def test_stderr_holds_only_json_even_if_libraries_print_to_it(music: Path, model: Path, jobs: str) -> None:
     samples = fake_nets.noise(2, 16_000).numpy().T
     for seed in range(6):
         path = music / f"{seed}.mp3"
@@ -445,17 +433,14 @@ def test_nothing_but_json_comes_to_stderr_where_libraries_have_their_say(music: 
         for _ in range(30):
             content[chance.randrange(300, len(content))] = chance.randrange(256)
         path.write_bytes(content)
-    command = [sys.executable, "-m", "vocalsep", "extract", "music", "-m", str(model), "--jobs", jobs]
-    environment = os.environ | {"PYTHONPATH": str(Path(vocalsep.__file__).parents[1])}
-    done = subprocess.run(
-        [*command, "--progress", "json"], capture_output=True, text=True, env=environment, check=False
-    )
-    told = objects(done.stderr)
-    assert (done.returncode, told[-1]["event"], told[-1]["failed"]) == (1, "end", 1)
+    command = ("-m", "vocalsep", "extract", "music", "-m", model, "--jobs", jobs)
+    done = run_python(*command, "--progress", "json")
+    events = read_objects(done.stderr)
+    assert (done.returncode, events[-1]["event"], events[-1]["failed"]) == (1, "end", 1)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is forbidden to root")
-def test_a_song_that_may_not_be_read_is_one_line(music: Path, model: Path) -> None:
+def test_a_song_without_read_permission_is_a_one_line_error(music: Path, model: Path) -> None:
     (music / "a.wav").chmod(0)
     result = run(music / "a.wav", "-m", model)
     assert result.exit_code == 1
@@ -463,7 +448,7 @@ def test_a_song_that_may_not_be_read_is_one_line(music: Path, model: Path) -> No
 
 
 @pytest.mark.parametrize("ending", get_args(OutputFormat))
-def test_a_full_disk_is_one_line_and_leaves_nothing_and_shorter_songs_are_done(
+def test_a_full_disk_is_a_one_line_error_leaves_no_file_and_spares_shorter_songs(
     music: Path, model: Path, ending: str
 ) -> None:
     resource = pytest.importorskip("resource")

@@ -17,6 +17,7 @@ def test_data_check_prints_a_row_for_each_split(no_roots: None, mir1k_root: Path
     assert "4 of 175" in result.stdout
     assert all(" ± " in line for line in result.stdout.splitlines() if line.startswith(("train", "test")))
     assert "note: train: 4 of the 175 tracks" in result.stdout
+    assert result.stdout.endswith("\nno problems\n")
 
 
 def test_data_check_names_problems_literally_and_takes_the_root_from_the_environment(
@@ -26,7 +27,7 @@ def test_data_check_names_problems_literally_and_takes_the_root_from_the_environ
     monkeypatch.setenv("VOCALSEP_STEMS", str(tmp_path))
     result = run("data", "check", "--dataset", "stems")
     assert (result.exit_code, result.stderr) == (1, "")
-    assert "problem: Band - [bold] song: vocals but neither" in result.stdout
+    assert "problem: Band - [bold] song: vocals, but neither accompaniment, mixture nor other stems in" in result.stdout
     printed = json.loads(run("data", "check", "--dataset", "stems", "--json").stdout)
     assert printed["root"] == str(tmp_path)
     assert [problem["name"] for problem in printed["problems"]] == ["Band - [bold] song"]

@@ -31,6 +31,13 @@ def published(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return folder
 
 
+@pytest.fixture
+def no_formats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Doctor skips the audio formats, which take most of its time."""
+    monkeypatch.setattr(doctor, "_list_written_formats", dict)
+    monkeypatch.setattr(doctor, "_list_read_formats", dict)
+
+
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["doctor", *arguments])
 
@@ -74,7 +81,7 @@ def test_every_required_package_and_written_format_is_checked(published: Path) -
     assert {name for group, name in found if group == "read and write"} == {f".{ending}" for ending in audio.FORMATS}
 
 
-def test_damaged_and_missing_models_are_reported(published: Path) -> None:
+def test_damaged_and_missing_models_are_reported(published: Path, no_formats: None) -> None:
     path = published / f"{weights.DEFAULT_MODEL}.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
     assert broken(run("--json")) == [("models", weights.DEFAULT_MODEL)]
@@ -84,7 +91,9 @@ def test_damaged_and_missing_models_are_reported(published: Path) -> None:
     assert broken(run("--json")) == [("models", weights.DEFAULT_MODEL)]
 
 
-def test_a_model_that_answers_nan_is_reported(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_answers_nan_is_reported(
+    published: Path, no_formats: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(weights, "load", lambda *_: fake_nets.constant(torch.nan))
     result = run("--json")
     assert broken(result) == [("models", weights.DEFAULT_MODEL)]
@@ -106,7 +115,9 @@ def test_a_format_that_fails_or_changes_the_sound_is_reported(published: Path, m
     assert "read a different sound than was written" in findings(result)["read and write", ".mp3"]["detail"]
 
 
-def test_missing_and_outdated_packages_are_reported(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_and_outdated_packages_are_reported(
+    published: Path, no_formats: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lines = ["torch>=2", "no-such-library>=1", "numpy>=99", "no-such-tool; extra == 'dev'"]
     monkeypatch.setattr(importlib.metadata, "requires", lambda _: lines)
     result = run("--json")
@@ -115,7 +126,9 @@ def test_missing_and_outdated_packages_are_reported(published: Path, monkeypatch
     assert findings(result)["versions", "torch"]["ok"]
 
 
-def test_a_package_without_metadata_is_reported(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_without_metadata_is_reported(
+    published: Path, no_formats: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(_: str) -> None:
         raise importlib.metadata.PackageNotFoundError
 
@@ -123,7 +136,9 @@ def test_a_package_without_metadata_is_reported(published: Path, monkeypatch: py
     assert broken(run("--json")) == [("versions", "packages")]
 
 
-def test_a_full_temporary_folder_is_reported(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_temporary_folder_is_reported(
+    published: Path, no_formats: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(doctor, "_MIN_FREE", 2**80)
     result = run("--json")
     assert broken(result) == [("temporary folder", tempfile.gettempdir())]
@@ -131,7 +146,7 @@ def test_a_full_temporary_folder_is_reported(published: Path, monkeypatch: pytes
 
 
 def test_the_cache_folder_is_shown_and_checked(
-    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    published: Path, no_formats: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "new" / "cache"
     monkeypatch.setenv("VOCALSEP_CACHE", str(folder))

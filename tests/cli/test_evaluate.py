@@ -157,6 +157,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_a_killed_run_continues(mir1k_root: Path, model: Path, tmp_path: Path) -> None:
     given = ["eval", "--dataset", "mir1k", "--root", str(mir1k_root), "-m", str(model), "--jobs", "1", "--out"]

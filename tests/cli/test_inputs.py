@@ -43,7 +43,7 @@ def test_a_folder_gives_the_recordings_directly_in_it_by_name(tree: Path) -> Non
     assert found("music/") == found("./music") == found("music")
 
 
-def test_folders_below_are_looked_into_on_request_but_not_hidden_ones(tree: Path) -> None:
+def test_subfolders_are_searched_on_request_except_hidden_ones(tree: Path) -> None:
     below = ["music/cd 10/1.mp3", "music/cd 10/x/y.ogg", "music/cd 2/1.mp3"]
     assert found("music", recursive=True) == ["music/a.FLAC", "music/b.wav", *below]
     songs, _ = inputs.find(["music"], recursive=True)
@@ -69,7 +69,7 @@ def test_a_file_that_is_named_somewhere_counts_as_named(tree: Path) -> None:
     assert [(song.path.name, song.named) for song in songs] == [("a.FLAC", False), ("b.wav", True)]
 
 
-def test_patterns_are_expanded_where_no_file_is_called_so(tree: Path) -> None:
+def test_an_argument_is_a_pattern_only_if_no_file_has_that_name(tree: Path) -> None:
     assert found("music/*.wav") == ["music/b.wav"]
     assert found("music/**/*.mp3") == ["music/cd 10/1.mp3", "music/cd 2/1.mp3"]
     assert found("mu*") == found("music")
@@ -86,7 +86,7 @@ def test_a_file_that_is_missing_is_a_song_that_will_fail(tree: Path) -> None:
     assert found("no.wav", "n" * 300) == ["no.wav", "n" * 300]
 
 
-def test_what_gives_nothing_is_told(tree: Path) -> None:
+def test_an_argument_that_yields_no_songs_is_an_error(tree: Path) -> None:
     assert problem("music/e") == "music/e: no recordings in this folder; add -r to search its subfolders too"
     assert problem("music/e", recursive=True) == "music/e: no recordings in this folder or its subfolders"
     assert problem("*.mid") == "*.mid: no such file, and no file matches it as a pattern"
@@ -95,7 +95,7 @@ def test_what_gives_nothing_is_told(tree: Path) -> None:
     assert (songs, [str(each) for each in problems]) == ([], ["'a\\x00b': not a file name"])
 
 
-def test_a_folder_that_cannot_be_listed_is_told_and_the_rest_is_taken(
+def test_a_folder_that_cannot_be_listed_is_an_error_and_the_rest_is_found(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed = os.scandir
@@ -109,6 +109,25 @@ def test_a_folder_that_cannot_be_listed_is_told_and_the_rest_is_taken(
     songs, problems = inputs.find(["music"], recursive=True)
     assert [song.path.name for song in songs] == ["a.FLAC", "b.wav", "1.mp3"]
     assert [str(each) for each in problems] == ["music/cd 10: cannot be listed (Permission denied)"]
+
+
+def test_a_dash_is_a_pipe_as_an_argument_and_a_file_in_a_list(tree: Path) -> None:
+    songs, _ = inputs.find(["-", "music/b.wav", "-"])
+    assert [(song.path, song.name, song.named) for song in songs] == [
+        (inputs.PIPE, "stdin", True),
+        (Path("music/b.wav"), "b", True),
+    ]
+    songs, _ = inputs.find(["./-"], ["-"])
+    assert [song.path for song in songs] == [Path("-")]
+
+
+def test_a_missing_song_comes_with_the_most_similar_name_in_its_folder(tree: Path) -> None:
+    Path("song2.mp3").touch()
+    Path("song3.txt").touch()
+    assert inputs.describe_missing(Path("song.mp3")) == "song.mp3: no such file. Did you mean song2.mp3?"
+    assert inputs.describe_missing(Path("music/c.wav")) == "music/c.wav: no such file. Did you mean music/b.wav?"
+    assert inputs.describe_missing(Path("quite another.wav")) == "quite another.wav: no such file"
+    assert inputs.describe_missing(Path("no folder/song.mp3")) == "no folder/song.mp3: no such file"
 
 
 def test_lists_are_read_from_files_and_from_standard_input(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

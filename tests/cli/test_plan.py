@@ -9,18 +9,24 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocalsep.audio.formats import FORMATS
+from vocalsep.audio import CLIPPING
+from vocalsep.audio.formats import FORMATS, SUBTYPES
 from vocalsep.cli.batch import plan
 from vocalsep.cli.batch.inputs import Song
 from vocalsep.cli.batch.plan import FIELDS, Naming
-from vocalsep.cli.extract import OutputFormat
+from vocalsep.cli.extract import Clip, OutputFormat, Subtype
 
 NAMES = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=8) | st.sampled_from(
     ["..", ".", "...", "...wav", "..wav", "{song}", "{", "a.b.wav", "~", "-x", "C:"]
 )
-TEMPLATES = st.lists(
-    st.sampled_from(["{stem}", "{song}", "{folder}", "{model}", "{ext}", ".", "-", "a", "/", "{{", "}}"]), max_size=8
-).map("".join)
+TEMPLATES = (
+    st.lists(
+        st.sampled_from(["{stem}", "{song}", "{folder}", "{model}", "{ext}", ".", "-", "a", "/", "{{", "}}"]),
+        max_size=8,
+    )
+    .map("".join)
+    .filter(lambda template: ".." not in template.split("/")[:-1])  # which is where the user wants to go
+)
 
 
 def named(place: str | None, accompaniment: str | None = None, **options: Any) -> Naming:
@@ -45,7 +51,7 @@ def test_every_field_is_filled() -> None:
     assert outputs(named("{{{song}}}.wav"), "x.wav") == ["{x}.wav"]
 
 
-def test_a_folder_that_is_empty_leaves_no_trace() -> None:
+def test_an_empty_folder_field_leaves_no_trace() -> None:
     assert outputs(named("{folder}/{song}.{stem}.wav"), "a/x.wav") == ["x.vocals.wav"]
     assert outputs(named("/o/{folder}/{song}.wav"), "a/x.wav") == ["/o/x.wav"]
 
@@ -66,7 +72,7 @@ def test_the_accompaniment_has_a_name_of_its_own(place: str | None, accompanimen
 
 
 @given(TEMPLATES, NAMES, st.lists(NAMES.filter(lambda name: name not in (".", "..")), max_size=3))
-def test_no_name_leads_out_of_the_folder_that_the_template_names(template: str, name: str, folder: list[str]) -> None:
+def test_no_name_leads_out_of_the_folder_in_the_template(template: str, name: str, folder: list[str]) -> None:
     song = Song(path=Path("music", *folder, name), folder="/".join(folder))
     job = named(f"out/sub/{template}{{song}}.wav").plan_job(song)
     if job.refusal:
@@ -110,7 +116,7 @@ def test_outputs_that_collide_are_misuse(tmp_path: Path) -> None:
         plan.make(songs[:1], named(str(tmp_path / "{song}.wav"), str(tmp_path / "{song}.wav")))
 
 
-def test_what_a_call_writes_itself_is_not_taken_from_a_folder(tmp_path: Path) -> None:
+def test_songs_found_in_a_folder_that_the_call_would_write_are_left_out(tmp_path: Path) -> None:
     names = ("x.wav", "x.vocals.wav", "x.accompaniment.wav", "x.vocals.flac", "out/x.vocals.wav")
     paths = [tmp_path / name for name in names]
 
@@ -122,12 +128,12 @@ def test_what_a_call_writes_itself_is_not_taken_from_a_folder(tmp_path: Path) ->
     assert kept(named(None, extension="flac"), found(*paths[:4])) == ["x.wav", "x.vocals.wav", "x.accompaniment.wav"]
     assert kept(named(str(tmp_path / "out"), many=True), found(*paths[::4])) == ["x.wav"]
     assert kept(named(None), [Song(path=path) for path in paths[:2]]) == ["x.wav", "x.vocals.wav"]
-    own = named(str(tmp_path / "{song}.wav"))  # each is its own output: told, and not left out
+    own = named(str(tmp_path / "{song}.wav"))  # each is its own output: refused, not left out
     (job,) = plan.make(found(paths[0]), own, existing="overwrite")
     assert "is one of the input songs" in job.refusal
 
 
-def test_what_exists_decides_what_is_done(tmp_path: Path) -> None:
+def test_existing_outputs_are_refused_skipped_or_overwritten(tmp_path: Path) -> None:
     song = Song(path=tmp_path / "x.wav")
     both = named(None, "")
 
@@ -144,12 +150,12 @@ def test_what_exists_decides_what_is_done(tmp_path: Path) -> None:
     assert [decide(existing) for existing in ("refuse", "skip", "overwrite")] == [refused, ("", True), ("", False)]
 
 
-def test_names_that_no_disk_takes_are_refusals(tmp_path: Path) -> None:
+def test_a_name_that_is_too_long_is_a_refusal(tmp_path: Path) -> None:
     (job,) = plan.make([Song(path=tmp_path / ("é" * 125 + ".wav"))], named(None))
     assert job.refusal.endswith("cannot be written (File name too long)")
 
 
-def test_a_format_and_a_name_must_not_say_different_things(tmp_path: Path) -> None:
+def test_a_format_and_a_name_must_agree(tmp_path: Path) -> None:
     for naming in (
         named(None, extension="flac"),
         named(f"{tmp_path}", extension="flac"),
@@ -165,6 +171,8 @@ def test_a_format_and_a_name_must_not_say_different_things(tmp_path: Path) -> No
         plan.check_format(named("{song}.{ext}", "{song}.flac", extension="flac"))
 
 
-def test_every_format_can_be_asked_for_by_its_usual_ending() -> None:
+def test_the_choices_of_extract_are_those_of_the_library() -> None:
     assert set(get_args(OutputFormat)) == FORMATS.keys() - {"aif", "oga", "raw", "pcm"}
+    assert get_args(Subtype) == tuple(SUBTYPES)
+    assert set(get_args(Clip)) == set(CLIPPING)
     assert set(FIELDS) == {"stem", "song", "folder", "model", "ext"}

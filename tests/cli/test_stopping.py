@@ -1,4 +1,4 @@
-"""Calls that are stopped in the middle: nothing half-written stays, nobody stays behind, another call completes."""
+"""Stop calls in the middle: no unfinished file and no process stays, and another call completes the work."""
 
 from __future__ import annotations
 
@@ -18,11 +18,9 @@ import fake_nets
 import pytest
 import soundfile
 import synthetic_songs
-from typer.testing import CliRunner, Result
+from command_line import make_environment, run
 
-import vocalsep
 from vocalsep import files
-from vocalsep.cli import app
 from vocalsep.cli import signals
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes where Linux lists them")
@@ -45,11 +43,10 @@ def music(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @contextmanager
 def at_work(model: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """The command, in a session of its own, when one song is done and another begun."""
+    """Run the command in a session of its own; yield when one song is done and another has started."""
     command = [sys.executable, "-m", "vocalsep", "extract", "music", "-m", str(model), *OPTIONS, *options]
-    environment = os.environ | {"PYTHONPATH": str(Path(vocalsep.__file__).parents[1])}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
-    with hearing_ctrl_c():
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": make_environment()}
+    with receiving_ctrl_c():
         started = subprocess.Popen(command, start_new_session=True, **pipes)  # type: ignore[call-overload]
     with started as running:
         try:
@@ -57,9 +54,9 @@ def at_work(model: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
             done: set[str] = set()
             moving: set[str] = set()
             while not (done and moving - done):
-                told = json.loads(running.stderr.readline())
-                if told["event"] in ("done", "progress"):
-                    {"done": done, "progress": moving}[told["event"]].add(told["song"])
+                event = json.loads(running.stderr.readline())
+                if event["event"] in ("done", "progress"):
+                    {"done": done, "progress": moving}[event["event"]].add(event["song"])
             yield running
         finally:
             with contextlib.suppress(ProcessLookupError):
@@ -67,8 +64,8 @@ def at_work(model: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
-def hearing_ctrl_c() -> Iterator[None]:
-    """Processes that start here hear it, also where it is ignored, as with nohup and in the background of a shell."""
+def receiving_ctrl_c() -> Iterator[None]:
+    """Start processes that receive Ctrl-C even if it is ignored here, as under nohup or in a shell's background."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
@@ -77,7 +74,7 @@ def hearing_ctrl_c() -> Iterator[None]:
 
 
 def session(leader: int) -> list[int]:
-    """Processes that are alive in a session."""
+    """Return the processes that are alive in a session."""
     found = []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
@@ -88,8 +85,8 @@ def session(leader: int) -> list[int]:
     return found
 
 
-def nobody_stays(leader: int) -> bool:
-    """Whether all processes of a session end, within a time that is long even on a busy machine."""
+def session_ends(leader: int) -> bool:
+    """Return whether all processes of a session end, within a time that is long even on a busy machine."""
     for _ in range(600):
         if not session(leader):
             return True
@@ -102,7 +99,7 @@ def parts(folder: Path) -> list[str]:
 
 
 def whole(music: Path) -> list[Path]:
-    """The outputs that are there, which must be as long as their songs."""
+    """Return the outputs, after checking that each is as long as its song."""
     found = [path for path in (music.parent / "out").iterdir() if not path.name.startswith(".")]
     for path in found:
         song = music / f"{path.name.split('.')[0]}.wav"
@@ -110,44 +107,40 @@ def whole(music: Path) -> list[Path]:
     return found
 
 
-def run(model: Path, *options: str) -> Result:
-    return CliRunner().invoke(app, ["extract", "music", "-m", str(model), *OPTIONS, *options])
-
-
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("jobs", ["1", "2"])
 @pytest.mark.parametrize("to_all", [False, True], ids=["to one", "to all"])
-def test_a_signal_leaves_nothing_half_written_and_nobody_behind(
+def test_a_signal_leaves_no_unfinished_file_and_no_process(
     music: Path, model: Path, number: signal.Signals, status: int, jobs: str, to_all: bool
 ) -> None:
     if to_all and (jobs == "1" or number == signal.SIGTERM):
-        pytest.skip("a terminal sends Ctrl-C alone to all, and there are many only with --jobs")
+        pytest.skip("a terminal sends only Ctrl-C to all processes, and there are several only with --jobs")
     with at_work(model, "--jobs", jobs) as running:
         assert parts(music.parent / "out")
         if to_all:
             os.killpg(running.pid, number)
         else:
             running.send_signal(number)
-        told, complained = running.communicate()
+        results, events = running.communicate()
         assert running.returncode == status
-        assert nobody_stays(running.pid)
+        assert session_ends(running.pid)
     assert parts(music.parent / "out") == []
     done = {path.name for path in whole(music)}
     assert 2 <= len(done) < 6
-    assert {Path(line).name for line in told.splitlines()} <= done
-    assert {json.loads(line)["event"] for line in complained.splitlines()} <= {"song", "progress", "done"}
+    assert {Path(line).name for line in results.splitlines()} <= done
+    assert {json.loads(line)["event"] for line in events.splitlines()} <= {"song", "progress", "done"}
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_a_call_that_is_killed_is_completed_by_the_next(music: Path, model: Path, jobs: str) -> None:
+def test_the_next_call_completes_one_that_was_killed(music: Path, model: Path, jobs: str) -> None:
     out = music.parent / "out"
     with at_work(model, "--jobs", jobs) as running:
         running.kill()
-        assert nobody_stays(running.pid)
+        assert session_ends(running.pid)
     before = {path: path.stat().st_mtime_ns for path in whole(music)}
     assert 2 <= len(before) < 6
-    assert parts(out) or jobs == "2"  # with more, they end by themselves
-    result = run(model, "--skip-existing")
+    assert parts(out) or jobs == "2"  # worker processes clean up when their parent dies
+    result = run("extract", "music", "-m", model, *OPTIONS, "--skip-existing")
     assert result.exit_code == 0, result.output
     for song in SONGS:
         pair = [out / song.replace(".wav", f".{stem}.wav") for stem in ("vocals", "accompaniment")]
@@ -155,13 +148,13 @@ def test_a_call_that_is_killed_is_completed_by_the_next(music: Path, model: Path
     assert len(whole(music)) == 6
     completed = {path.name: path.read_bytes() for path in out.iterdir()}
     if files.fcntl:
-        assert len(completed) == 6, sorted(completed)  # what the killed one left is gone
-    assert run(model, "--overwrite").exit_code == 0
+        assert len(completed) == 6, sorted(completed)  # the leftovers of the killed call are gone
+    assert run("extract", "music", "-m", model, *OPTIONS, "--overwrite").exit_code == 0
     assert {path.name: path.read_bytes() for path in out.iterdir()} == completed
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
-def test_a_signal_that_is_lost_in_a_function_that_c_calls_is_raised_again_and_not_told(
+def test_a_signal_that_a_callback_from_c_drops_is_raised_again_and_not_reported(
     number: signal.Signals, expected: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def compare(*_: object) -> int:
@@ -175,32 +168,32 @@ def test_a_signal_that_is_lost_in_a_function_that_c_calls_is_raised_again_and_no
         kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
         ctypes.CDLL(None).qsort(ctypes.create_string_buffer(2), 2, 1, kind(comparison))
 
-    told: list[object] = []
+    reported: list[object] = []
 
     def hook(what: sys.UnraisableHookArgs) -> None:
-        told.append(what.exc_value)
+        reported.append(what.exc_value)
 
     monkeypatch.setattr(sys, "unraisablehook", hook)
     with signals.raise_on_signal(signal.SIGINT, signal.SIGTERM) as check_signals:
         check_signals()
         sort(compare)
-        assert told == []
+        assert reported == []
         with pytest.raises(expected):
             check_signals()
         sort(fail)
-        assert [type(error) for error in told] == [ValueError]
+        assert [type(error) for error in reported] == [ValueError]
     assert sys.unraisablehook is hook
 
 
-def test_a_process_that_does_not_stop_is_killed_and_its_files_are_cleared_away(music: Path, model: Path) -> None:
+def test_a_process_that_does_not_stop_is_killed_and_its_files_are_removed(music: Path, model: Path) -> None:
     with at_work(model, "--jobs", "2") as running:
         workers = [number for number in session(running.pid) if number != running.pid]
         for worker in workers:
-            os.kill(worker, signal.SIGSTOP)  # as if it were deep in something that cannot be interrupted
+            os.kill(worker, signal.SIGSTOP)  # as if it ran C code that cannot be interrupted
         running.send_signal(signal.SIGINT)
         assert running.wait() == 130
-        for worker in workers:  # one of them only keeps the books of multiprocessing
+        for worker in workers:  # one of them is multiprocessing's resource tracker
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGCONT)
-        assert nobody_stays(running.pid)
+        assert session_ends(running.pid)
     assert parts(music.parent / "out") == []

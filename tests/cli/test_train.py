@@ -81,4 +81,4 @@ def test_bad_songs_are_named_and_can_be_skipped(
     assert not (tmp_path / "run").exists()
     result = run(*command, "--skip-bad")
     assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'run' / 'unet.safetensors'}\n")
-    assert f"skipped 1 bad track: dsd100/{song.name}: no bass" in result.stderr
+    assert f"skipped 1 bad track: dsd100/{song.name}: missing stems: bass" in result.stderr

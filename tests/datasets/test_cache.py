@@ -75,7 +75,7 @@ def test_another_rate_or_channel_count_is_decoded_separately(
 def test_a_changed_file_is_decoded_again(track: Track, loads: list[str]) -> None:
     before = np.array(decode(track, 16_000, 2).stems["vocals"])
     path, stat = track.vocals[0].path, track.vocals[0].path.stat()
-    synthetic_songs.write(path, synthetic_songs.song(77)["vocals"], 44_100)
+    synthetic_songs.write(path, synthetic_songs.make_song(77)["vocals"], 44_100)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000_000))
     after = decode(track, 16_000, 2).stems["vocals"]
     assert len(loads) == 2

@@ -69,7 +69,7 @@ def test_every_problem_is_listed_by_name(root: Path) -> None:
         two: "drums.wav: silent (all samples are zero)",
         three: "different lengths: bass.wav has 0.30 s",
         four: "different rates: ",
-        five: "no other in",
+        five: "missing stems: other in",
         six: "the recording is empty",
         last: "no such file",
         first: "has 48000 Hz; expected 44100 Hz",
@@ -114,7 +114,7 @@ def test_a_wrong_layout_is_refused(mir1k_root: Path, short_dsd100: Path) -> None
 def test_mir1k_is_checked_channel_by_channel_and_its_labels_are_counted(mir1k_root: Path, tmp_path: Path) -> None:
     root = shutil.copytree(mir1k_root, tmp_path / "copy")
     synthetic_songs.write_labels(root, ["amy_2_01", "bobon_3_01"])
-    sound = synthetic_songs.voice(1, 0.5, 16_000)
+    sound = synthetic_songs.make_voice(1, 0.5, 16_000)
     synthetic_songs.write(root / "Wavfile" / "amy_2_01.wav", np.stack([sound, 0 * sound], 1), 16_000)
     synthetic_songs.write(root / "Wavfile" / "amy_2_02.wav", sound, 16_000)
     synthetic_songs.write(root / "Wavfile" / "odd.wav", sound, 16_000)
@@ -137,7 +137,7 @@ def test_mir1k_is_checked_channel_by_channel_and_its_labels_are_counted(mir1k_ro
 
 @pytest.mark.parametrize("kind", ["files", "channels", "song minus voice", "mono voice", "voice in two files"])
 def test_the_level_of_the_voice_is_relative_to_the_accompaniment(tmp_path: Path, kind: str) -> None:
-    voice, rest = synthetic_songs.voice(1, 0.5, 16_000), synthetic_songs.voice(2, 0.5, 16_000)
+    voice, rest = synthetic_songs.make_voice(1, 0.5, 16_000), synthetic_songs.make_voice(2, 0.5, 16_000)
     expected = 10 * np.log10(np.mean(voice**2) / np.mean(rest**2))
     files = {"v": np.stack([voice] * 2, 1), "a": np.stack([rest] * 2, 1), "half": np.stack([voice / 2] * 2, 1)}
     files |= {"mono": voice, "sides": np.stack([rest, voice], 1), "song": np.stack([voice + rest] * 2, 1)}
@@ -191,7 +191,7 @@ def test_stems_of_any_rate_and_format_are_fine(stems_root: Path, tmp_path: Path)
     root = shutil.copytree(stems_root, tmp_path / "copy")
     folder = root / "Band 4 - Song 4"
     for name, seed in (("vocals.flac", 1), ("mixture.aiff", 2)):
-        synthetic_songs.write(folder / name, synthetic_songs.voice(seed, 0.5, 22_050), 22_050)
+        synthetic_songs.write(folder / name, synthetic_songs.make_voice(seed, 0.5, 22_050), 22_050)
     found = check.check_dataset("stems", root)
     assert found.problems == ()
     assert found.totals[0].rates == (22_050, 44_100)

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
+import json
 import re
 from pathlib import Path
 from types import ModuleType
 
+import fake_nets
 import pytest
+import synthetic_songs
+from command_line import run
 
 import vocalsep
+from vocalsep import extraction
 from vocalsep.datasets.layouts import LAYOUTS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -34,6 +40,23 @@ def test_every_environment_variable_is_on_the_page(script: ModuleType) -> None:
     texts = [path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*") if path.suffix in (".py", ".toml")]
     found = {name for text in texts for name in re.findall(r"VOCALSEP_[A-Z0-9]+", text)}
     assert found | {f"VOCALSEP_{layout.upper()}" for layout in LAYOUTS} == set(script.ENVIRONMENT)
+
+
+def test_every_json_field_of_a_song_is_on_the_page(script: ModuleType) -> None:
+    fields = {field.name for field in dataclasses.fields(extraction.Report)}
+    assert fields - {"vocals", "accompaniment", "labels"} | {"outputs"} == set(script.REPORT)
+
+
+def test_every_progress_event_is_on_the_page(script: ModuleType, model: Path, tmp_path: Path) -> None:
+    song = synthetic_songs.write(tmp_path / "song.wav", fake_nets.noise(2, 6_000, 0).numpy().T / 4, 8_000)
+    arguments = [song, tmp_path / "missing.wav", tmp_path / "none*.wav", "-o", tmp_path / "out", "-m", model]
+    lines = run("extract", *arguments, "--progress", "json").stderr.splitlines()
+    seen = set()
+    for event in map(json.loads, lines):
+        name = event.pop("event")
+        assert set(event) <= set(script.EVENTS[name][0]), name
+        seen.add(name)
+    assert script.EVENTS.keys() - seen <= {"warning", "progress"}
 
 
 def test_options_variables_and_quoted_commands_are_set_as_code(script: ModuleType) -> None:

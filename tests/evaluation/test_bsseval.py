@@ -190,7 +190,9 @@ def test_frames_with_a_silent_signal_have_no_score_as_in_museval(source: int, wh
     references, estimates = make_scene()
     (references if which == "reference" else estimates)[source, :, WINDOW : 2 * WINDOW] = 0
     frames, version_3 = BssEval(references, WINDOW, TAPS)(estimates)
-    for ours, museval in zip(frames, reference_bsseval.version_4(references, estimates, WINDOW, TAPS), strict=True):
+    for ours, museval in zip(
+        frames, reference_bsseval.score_version_4(references, estimates, WINDOW, TAPS), strict=True
+    ):
         assert ours.isnan().tolist() == [[False, True, False, False]] * 2
         np.testing.assert_allclose(ours.numpy(), museval, atol=1e-6)
     assert version_3.sdr.isfinite().all()
@@ -202,7 +204,7 @@ def test_channels_that_cancel_count_as_silent_as_in_museval() -> None:
     frames, _ = BssEval(references, WINDOW, TAPS)(estimates)
     assert frames.sdr[1].isnan().tolist() == [True, False, False, False]
     np.testing.assert_array_equal(
-        frames.sdr.isnan(), np.isnan(reference_bsseval.version_4(references, estimates, WINDOW, TAPS)[0])
+        frames.sdr.isnan(), np.isnan(reference_bsseval.score_version_4(references, estimates, WINDOW, TAPS)[0])
     )
 
 
@@ -237,7 +239,7 @@ def test_perfect_estimates_have_no_distortion() -> None:
 def test_version_4_equals_museval_with_512_taps() -> None:
     references, estimates = make_scene(samples=4_500)
     frames, _ = BssEval(references, 2_000)(estimates)
-    for ours, museval in zip(frames, reference_bsseval.version_4(references, estimates, 2_000), strict=True):
+    for ours, museval in zip(frames, reference_bsseval.score_version_4(references, estimates, 2_000), strict=True):
         np.testing.assert_allclose(ours.numpy(), museval, atol=1e-6)
 
 
@@ -245,7 +247,7 @@ def test_version_3_equals_mir_eval() -> None:
     references, estimates = make_scene(channels=1, samples=6_000)
     _, version_3 = BssEval(references, 1_000)(estimates)
     ours = (version_3.sdr, version_3.sir, version_3.sar)
-    for have, want in zip(ours, reference_bsseval.version_3(references, estimates), strict=True):
+    for have, want in zip(ours, reference_bsseval.score_version_3(references, estimates), strict=True):
         np.testing.assert_allclose(have.numpy(), want, atol=1e-6)
 
 
@@ -253,7 +255,9 @@ def test_version_3_of_several_channels_equals_museval() -> None:
     references, estimates = make_scene(channels=3)
     _, version_3 = BssEval(references, WINDOW, TAPS)(estimates)
     ours = (version_3.sdr, version_3.sir, version_3.sar)
-    for have, want in zip(ours, reference_bsseval.version_3_of_channels(references, estimates, TAPS), strict=True):
+    for have, want in zip(
+        ours, reference_bsseval.score_version_3_of_channels(references, estimates, TAPS), strict=True
+    ):
         np.testing.assert_allclose(have.numpy(), want, atol=1e-6)
 
 

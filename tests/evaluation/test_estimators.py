@@ -64,8 +64,8 @@ def test_equal_names_unknown_models_and_missing_folders_are_refused(model: str, 
 
 def test_bounds_score_below_and_above_the_ideal_mask_on_the_grid_of_a_model(model: str) -> None:
     rate, seconds = 44_100, 2.0
-    vocals = torch.from_numpy(synthetic_songs.voice(1, seconds, rate)).float()[None]
-    other = torch.from_numpy(sum(synthetic_songs.backing(1, seconds, rate).values())).float()[None]
+    vocals = torch.from_numpy(synthetic_songs.make_voice(1, seconds, rate)).float()[None]
+    other = torch.from_numpy(sum(synthetic_songs.make_backing(1, seconds, rate).values())).float()[None]
     song = Song(torch.stack([vocals, other]), rate)
     scorer = Scorer(song)
     found = {
@@ -81,7 +81,7 @@ def test_bounds_score_below_and_above_the_ideal_mask_on_the_grid_of_a_model(mode
 def clustering(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A weights file with an untrained hybrid clustering net whose head agrees with its clusters.
 
-    With one dimension there are two places. The head's softmax is of what the embeddings are the sign of.
+    An embedding of one dimension is a sign, so there are two clusters. The head copies the layer that decides the sign.
     """
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -99,7 +99,7 @@ def test_framewise_sdr_equals_museval() -> None:
     reference[:, RATE : 2 * RATE] = 0  # the singer pauses
     estimate = 0.8 * reference + 0.3 * other + fake_nets.noise(2, 3 * RATE + 400, seed=2, level=0.02)
     mixture = reference + other
-    museval, *_ = reference_bsseval.version_4(
+    museval, *_ = reference_bsseval.score_version_4(
         torch.stack([reference, other]),
         torch.stack([estimate, mixture - estimate]),
         RATE,

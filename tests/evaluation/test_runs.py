@@ -150,7 +150,7 @@ def test_problems_are_returned_and_the_rest_is_scored(dsd100_root: Path, tmp_pat
     lines, problems = runs.evaluate(set_up("dsd100", root), wanted, tmp_path / "run")
     assert [(line["row"], line["track"]) for line in lines] == [("mixture", second.name)]
     messages = [str(problem) for problem in problems]
-    assert "no bass, drums, other, vocals" in messages[0]
+    assert "missing stems: bass, drums, other, vocals" in messages[0]
     assert messages[1] == "other: unmatched.wav: belongs to no track of the data set"
     assert "stems of" in messages[2]
     assert messages[3].startswith(f"{second.name}, other: ")

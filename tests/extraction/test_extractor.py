@@ -1,37 +1,22 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import fake_nets
 import numpy as np
 import pytest
-import soundfile
-import synthetic_songs
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vocalsep import audio
 from vocalsep.errors import AudioError, ConfigError
-from vocalsep.evaluation.metrics import sdr
-from vocalsep.evaluation.oracle import apply_ideal_mask
-from vocalsep.extraction import Extractor, StreamingSeparator, extract
-from vocalsep.features import FrontEnd, Linear, LogMel
+from vocalsep.extraction import Extractor
+from vocalsep.features import FrontEnd
 from vocalsep.shapes import Waveform
 from vocalsep.weights import Model
 
 RATES = (8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000)
-
-
-@pytest.fixture(scope="module", params=["unet", "uhnet-hd"])
-def random_extractor(request: pytest.FixtureRequest) -> Extractor:
-    """An extractor with an untrained net at 8 kHz, mel or linear stereo, whose masks use all of [0, 1]."""
-    return Extractor(fake_nets.random_unet() if request.param == "unet" else fake_nets.random_uhnet())
 
 
 def compute_power_db(samples: Waveform, rate: int, low_hz: float, high_hz: float = 1e9) -> float:
@@ -233,55 +218,6 @@ def test_songs_shorter_than_a_window_or_a_chunk_work(samples: int, inversion: st
     assert parts.vocals.isfinite().all()
 
 
-# cutting
-
-
-@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100])
-@settings(deadline=None, max_examples=6)
-@given(sizes=st.lists(st.integers(0, 9_000), min_size=1, max_size=5).filter(lambda sizes: max(sizes) > 1_000))
-def test_vocals_do_not_depend_on_how_the_song_is_cut(random_extractor: Extractor, rate: int, sizes: list[int]) -> None:
-    mixture = fake_nets.noise(2, round(0.9 * rate), seed=3)
-    whole = random_extractor(mixture, rate)
-    assert 0.1 < float(whole.vocals.norm() / mixture.norm()) < 0.9
-    cut = fake_nets.separate_in_blocks(random_extractor.start(rate, 2), mixture, sizes)
-    assert cut.vocals.shape == mixture.shape
-    assert fake_nets.snr_db(whole.vocals, cut.vocals) >= 60
-
-
-@pytest.mark.parametrize("rate", [8_000, 44_100])
-def test_blocks_leave_no_seams(random_extractor: Extractor, rate: int) -> None:
-    mixture = fake_nets.noise(2, 3 * rate, seed=6)
-    whole = fake_nets.separate_in_blocks(random_extractor.start(rate, 2), mixture, [mixture.shape[-1]]).vocals
-    moment = rate // 50
-    for seconds in (audio.PIPE_BLOCK_SECONDS, 0.1):
-        cut = fake_nets.separate_in_blocks(random_extractor.start(rate, 2), mixture, [round(seconds * rate)]).vocals
-        here, error = (x.unfold(-1, moment, moment).square().sum(dim=-1) for x in (whole, cut - whole))
-        assert float(10 * torch.log10(error / here).max()) < -60  # in each 20 ms, not just on average
-
-
-@pytest.mark.parametrize(("rate", "size"), [(8_000, 50), (44_100, 441), (48_000, 480)])
-def test_tiny_blocks_give_the_vocals_of_the_whole_song(random_extractor: Extractor, rate: int, size: int) -> None:
-    mixture = fake_nets.noise(1, round(1.1 * rate), seed=4)
-    cut = fake_nets.separate_in_blocks(random_extractor.start(rate, 1), mixture, [size])
-    assert fake_nets.snr_db(random_extractor(mixture, rate).vocals, cut.vocals) >= 60
-
-
-def test_the_first_block_may_have_a_single_sample(random_extractor: Extractor) -> None:
-    mixture = fake_nets.noise(1, 30_000)
-    cut = fake_nets.separate_in_blocks(random_extractor.start(44_100, 1), mixture, [1, 29_999])
-    assert fake_nets.snr_db(random_extractor(mixture, 44_100).vocals, cut.vocals) >= 60
-
-
-@pytest.mark.parametrize("inversion", ["phase", "griffin-lim"])
-def test_blocks_longer_than_the_readers_give_the_same_vocals(inversion: str) -> None:
-    extractor = Extractor(fake_nets.random_unet(fake_nets.PAPER), inversion=inversion)
-    mixture = torch.from_numpy(synthetic_songs.voice(1, 9.0, 8_000)).float()[
-        None
-    ]  # blocks of the reader last four seconds
-    once = fake_nets.separate_in_blocks(extractor.start(8_000, 1), mixture, [mixture.shape[-1]])
-    assert fake_nets.snr_db(once.vocals, extractor(mixture, 8_000).vocals) >= 60
-
-
 # silence, level, NaN and infinity
 
 
@@ -389,78 +325,6 @@ def test_the_memory_layout_of_a_song_does_not_matter(random_extractor: Extractor
     assert torch.equal(random_extractor(view, 11_025).vocals, random_extractor(mixture, 11_025).vocals)
 
 
-# memory
-
-
-def count_bytes(thing: Any, seen: set[int]) -> int:
-    """Count the bytes of all tensors that an object holds, directly or through its attributes."""
-    if id(thing) in seen:
-        return 0
-    seen.add(id(thing))
-    if isinstance(thing, Tensor):
-        storage = thing.untyped_storage()
-        new = storage.data_ptr() not in seen
-        seen.add(storage.data_ptr())
-        return storage.nbytes() if new else 0
-    if isinstance(thing, dict | list | tuple):
-        return sum(count_bytes(entry, seen) for entry in (thing.values() if isinstance(thing, dict) else thing))
-    return count_bytes(vars(thing), seen) if type(thing).__module__.startswith("vocalsep") else 0
-
-
-def push_repeatedly(
-    song: StreamingSeparator, rate: int, seconds: float, block: Waveform
-) -> tuple[list[int], list[int]]:
-    """Push the same block over and over; return the bytes held and the samples missing after each push."""
-    held, missing, pushed, got = [], [], 0, 0
-    while pushed < seconds * rate:
-        got += song.push(block).vocals.shape[-1]
-        pushed += block.shape[-1]
-        held.append(count_bytes(song, set()))
-        missing.append(pushed - got)
-    assert got + song.finish().vocals.shape[-1] == pushed
-    return held, missing
-
-
-@pytest.mark.parametrize(("inversion", "n_fft", "minutes"), [("phase", 512, 10), ("griffin-lim", 128, 1)])
-def test_memory_does_not_grow_with_the_song(inversion: str, n_fft: int, minutes: int) -> None:
-    coarse = LogMel(rate=4_000, n_fft=n_fft, hop=n_fft // 2, bands=8, frames=32)
-    song = Extractor(fake_nets.constant(0.5, coarse), inversion=inversion).start(8_000, 1)
-    held, missing = push_repeatedly(song, 8_000, minutes * 60, fake_nets.noise(1, 40_000))
-    for amounts in (held, missing):
-        early, late = amounts[: len(amounts) // 2], amounts[len(amounts) // 2 :]
-        assert max(late) < 1.5 * max(early)
-    assert max(held) < 6e6  # 10 minutes are 19 MB
-
-
-@pytest.mark.parametrize("rate", [16_000, 44_100])
-@pytest.mark.parametrize("front_end", [fake_nets.PAPER, Linear()], ids=["log-mel", "linear"])
-def test_at_full_size_memory_is_small_and_vocals_come_within_seconds(rate: int, front_end: FrontEnd) -> None:
-    song = Extractor(fake_nets.constant(0.5, front_end)).start(rate, 2)
-    held, missing = push_repeatedly(song, rate, 40, fake_nets.noise(2, 4 * rate))
-    assert max(held[5:]) < 1.5 * max(held[:5])
-    assert max(held) < 40e6
-    assert max(missing) <= 6 * rate
-
-
-# voice_share
-
-
-@pytest.mark.parametrize(("value", "expected"), [(0.0, 0.0), (0.2, 0.0), (0.3, 1.0), (1.0, 1.0)])
-def test_voice_share_is_0_without_voice_and_1_with_voice_throughout(value: float, expected: float) -> None:
-    song = Extractor(fake_nets.constant(value)).start(16_000, 2)
-    assert song.voice_share == 0
-    fake_nets.separate_in_blocks(song, fake_nets.noise(2, 20_000), [7_000])
-    assert song.voice_share == expected
-
-
-def test_voice_share_does_not_count_pauses() -> None:
-    song = Extractor(fake_nets.constant(1.0)).start(16_000, 1)
-    mixture = fake_nets.noise(1, 160_000)
-    mixture[:, 40_000:] = 0
-    fake_nets.separate_in_blocks(song, mixture, [50_000])
-    assert song.voice_share == pytest.approx(0.25, abs=0.01)
-
-
 # refusals
 
 
@@ -468,20 +332,6 @@ def test_voice_share_does_not_count_pauses() -> None:
 def test_a_mixture_of_another_shape_is_refused(random_extractor: Extractor, shape: tuple[int, ...]) -> None:
     with pytest.raises(AudioError, match=r"expected \(channel, time\)"):
         random_extractor(torch.zeros(shape), 8_000)
-
-
-def test_a_song_needs_a_sample_and_ends_once(random_extractor: Extractor) -> None:
-    with pytest.raises(AudioError, match="at least one sample"):
-        random_extractor.start(8_000, 1).finish()
-    song = random_extractor.start(8_000, 1)
-    song.push(torch.zeros(1, 0))
-    with pytest.raises(AudioError, match="at least one sample"):
-        song.finish()
-    song = random_extractor.start(8_000, 1)
-    song.push(torch.zeros(1, 1))
-    song.finish()
-    with pytest.raises(AudioError, match="ends once"):
-        song.finish()
 
 
 def test_an_unknown_inversion_is_refused_and_the_nearest_suggested() -> None:
@@ -493,178 +343,6 @@ def test_an_unknown_inversion_is_refused_and_the_nearest_suggested() -> None:
 def test_a_missing_device_is_refused() -> None:
     with pytest.raises(ConfigError, match="use --device cpu"):
         Extractor(fake_nets.constant(1), device="cuda")
-
-
-# ideal masks
-
-
-@pytest.fixture(scope="module")
-def stems() -> tuple[Waveform, Waveform]:
-    """A mixture and its vocals, ``(2, time)``, at 44.1 kHz."""
-    parts = {name: torch.from_numpy(part.T / 32_768).float() for name, part in synthetic_songs.song(4, 3.0).items()}
-    return torch.stack(list(parts.values())).sum(dim=0), parts["vocals"]
-
-
-def test_ideal_masks_score_higher_on_finer_grids_and_far_above_the_mixture(
-    stems: tuple[Waveform, Waveform],
-) -> None:
-    mixture, vocals = stems
-    linear = sdr(vocals, apply_ideal_mask(mixture, vocals, 44_100).vocals)
-    mel = sdr(vocals, apply_ideal_mask(mixture, vocals, 44_100, fake_nets.PAPER).vocals)
-    floor = sdr(vocals, mixture)
-    assert linear > mel + 0.5
-    assert mel > floor + 5
-    assert linear > 12
-
-
-@pytest.mark.parametrize("front_end", [None, fake_nets.PAPER], ids=["linear", "mel"])
-def test_the_parts_of_an_ideal_mask_add_up_and_have_the_songs_shape(
-    stems: tuple[Waveform, Waveform], front_end: LogMel | None
-) -> None:
-    mixture, vocals = stems
-    before = mixture.clone(), vocals.clone()
-    parts = apply_ideal_mask(mixture, vocals, 44_100, front_end)
-    assert parts.vocals.shape == mixture.shape
-    assert torch.equal(parts.vocals + parts.accompaniment, mixture)
-    assert torch.equal(mixture, before[0])
-    assert torch.equal(vocals, before[1])
-
-
-@pytest.mark.parametrize("front_end", [None, fake_nets.PAPER], ids=["linear", "mel"])
-def test_the_ideal_mask_is_1_for_vocals_alone_and_0_for_no_vocals(front_end: LogMel | None) -> None:
-    mixture = fake_nets.noise(2, 20_000)
-    alone = apply_ideal_mask(mixture, mixture, 22_050, front_end)
-    assert fake_nets.snr_db(mixture, alone.vocals) > 100
-    none = apply_ideal_mask(mixture, torch.zeros_like(mixture), 22_050, front_end)
-    assert not none.vocals.any()
-
-
-# from file to file
-
-
-def write_song(
-    path: Path, *, rate: int = 8_000, channels: int = 2, subtype: str = "PCM_16", samples: int = 5_003
-) -> Path:
-    return synthetic_songs.write(path, fake_nets.noise(channels, samples).clamp(-0.99, 0.99).numpy().T, rate, subtype)
-
-
-@pytest.mark.parametrize(
-    ("ending", "subtype", "output", "written"),
-    [
-        ("wav", "PCM_16", "v.wav", "PCM_16"),
-        ("wav", "PCM_24", "v.wav", "PCM_24"),
-        ("wav", "FLOAT", "v.wav", "FLOAT"),
-        ("flac", "PCM_16", "v.wav", "PCM_16"),
-        ("flac", "PCM_24", "v.flac", "PCM_24"),
-        ("wav", "FLOAT", "v.flac", "PCM_24"),
-        ("ogg", "VORBIS", "v.wav", "FLOAT"),
-    ],
-)
-@pytest.mark.parametrize(("channels", "rate"), [(1, 16_000), (2, 44_100)])
-def test_files_have_the_songs_rate_channels_length_and_sample_format(
-    tmp_path: Path, ending: str, subtype: str, output: str, written: str, channels: int, rate: int
-) -> None:
-    song = write_song(tmp_path / f"song.{ending}", rate=rate, channels=channels, subtype=subtype)
-    paths = [tmp_path / output, tmp_path / f"a{output}"]
-    extract(song, paths[0], accompaniment=paths[1], extractor=Extractor(fake_nets.constant(0.5)))
-    mixture, _ = audio.read(song)
-    for path in paths:
-        info = soundfile.info(path)
-        assert (info.samplerate, info.channels, info.subtype) == (rate, channels, written)
-        samples, _ = audio.read(path)
-        assert samples.shape == mixture.shape
-        torch.testing.assert_close(samples, mixture / 2, rtol=0, atol=2**-14)
-    assert sorted(tmp_path.glob("*.*")) == sorted([song, *paths])
-
-
-@pytest.mark.parametrize(
-    ("ending", "subtype", "bits"),
-    [("wav", "PCM_16", 16), ("flac", "PCM_16", 16), ("wav", "PCM_24", 24), ("flac", "PCM_24", 24)],
-)
-def test_in_files_too_a_mask_of_one_half_gives_half_the_song(
-    tmp_path: Path, ending: str, subtype: str, bits: int
-) -> None:
-    even = fake_nets.quantise(fake_nets.noise(2, 5_003), bits - 1).numpy()
-    song = synthetic_songs.write(tmp_path / f"song.{ending}", even.T, 8_000, subtype)
-    vocals = tmp_path / f"vocals.{ending}"
-    extract(song, vocals, extractor=Extractor(fake_nets.constant(0.5, fake_nets.SMALL)))
-    steps = (2 * audio.read(vocals)[0] - audio.read(song)[0]) * 2 ** (bits - 1)
-    assert float(steps.abs().max()) <= (0 if bits == 16 else 6)  # float32 just holds 24 bits
-    assert abs(float(steps.mean())) < 0.05
-
-
-def test_in_files_too_vocals_and_accompaniment_add_up(tmp_path: Path) -> None:
-    song = write_song(tmp_path / "song.wav", subtype="FLOAT")
-    paths = [tmp_path / "v.wav", tmp_path / "a.wav"]
-    extract(song, paths[0], accompaniment=paths[1], extractor=Extractor(fake_nets.constant(0.3, fake_nets.SMALL)))
-    mixture, vocals, accompaniment = (audio.read(path)[0] for path in (song, *paths))
-    torch.testing.assert_close(vocals + accompaniment, mixture, rtol=0, atol=2**-24)
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux reports it")
-def test_peak_memory_is_that_of_the_process_itself_not_of_its_parent() -> None:
-    ours = np.ones(700 * 2**20, dtype=np.uint8)
-    code = "from vocalsep.extraction import measure_peak_memory_mb; print(measure_peak_memory_mb())"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert 10 < float(done.stdout) < ours.nbytes / 2**20
-
-
-def test_the_report_says_what_was_done(tmp_path: Path) -> None:
-    song = write_song(tmp_path / "song.wav", samples=80_000)
-    seconds: list[float] = []
-    extractor = Extractor(fake_nets.constant(0.9))
-    report = extract(
-        str(song), tmp_path / "v.wav", accompaniment=tmp_path / "a.wav", extractor=extractor, progress=seconds.append
-    )
-    assert (report.input, report.vocals) == (str(song), str(tmp_path / "v.wav"))
-    assert report.accompaniment == str(tmp_path / "a.wav")
-    assert report.model == "fake"
-    assert report.audio_seconds == 10
-    assert sum(seconds) == pytest.approx(10)
-    assert len(seconds) == 3
-    assert report.taken_seconds > 0
-    assert report.times_real_time == pytest.approx(10 / report.taken_seconds, rel=0.1)
-    assert (report.voice, report.voice_share) == (((0, 10),), 1)
-    assert report.vocals_db == pytest.approx(-0.92, abs=0.01)
-    assert report.peak_memory_mb is None or report.peak_memory_mb > 10
-    assert extract(song, tmp_path / "w.wav", extractor=extractor).accompaniment is None
-
-
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, AudioError])
-def test_an_error_midway_leaves_no_file(tmp_path: Path, error: type[BaseException]) -> None:
-    song = write_song(tmp_path / "song.wav", samples=80_000)
-    old = tmp_path / "v.wav"
-    old.write_bytes(b"older vocals")
-    before = sorted(tmp_path.iterdir())
-    extractor = Extractor(fake_nets.make_model(fake_nets.FailingNet(error("at the second batch"))))
-    with pytest.raises(error, match="second batch"):
-        extract(song, old, accompaniment=tmp_path / "a.wav", extractor=extractor)
-    assert sorted(tmp_path.iterdir()) == before
-    assert old.read_bytes() == b"older vocals"
-
-
-def test_a_truncated_song_leaves_no_file(tmp_path: Path) -> None:
-    song = write_song(tmp_path / "song.flac", samples=80_000)
-    song.write_bytes(song.read_bytes()[:-40_000])
-    with pytest.raises(AudioError, match="cannot be read to its end"):
-        extract(song, tmp_path / "v.wav", extractor=Extractor(fake_nets.constant(0.9)))
-    assert [path.name for path in tmp_path.iterdir()] == ["song.flac"]
-
-
-def test_if_one_output_cannot_be_written_neither_is(tmp_path: Path) -> None:
-    song = write_song(tmp_path / "song.wav")
-    with pytest.raises(AudioError, match="unknown output format"):
-        extract(
-            song, tmp_path / "v.wav", accompaniment=tmp_path / "a.xyz", extractor=Extractor(fake_nets.constant(0.9))
-        )
-    with pytest.raises(AudioError, match="cannot be written"):
-        extract(
-            song,
-            tmp_path / "v.wav",
-            accompaniment=tmp_path / "no" / "a.wav",
-            extractor=Extractor(fake_nets.constant(0.9)),
-        )
-    assert [path.name for path in tmp_path.iterdir()] == ["song.wav"]
 
 
 # workers

@@ -27,7 +27,7 @@ def song(seconds: float) -> Waveform:
     """Return a voice with accompaniment, ``(1, time)``, float64."""
     rate = GRID.rate
     return torch.from_numpy(
-        synthetic_songs.voice(1, seconds, rate) + sum(synthetic_songs.backing(1, seconds, rate).values())
+        synthetic_songs.make_voice(1, seconds, rate) + sum(synthetic_songs.make_backing(1, seconds, rate).values())
     )[None]
 
 
@@ -249,7 +249,10 @@ def test_pushed_spectra_are_not_changed() -> None:
 
 
 def test_griffin_lim_from_the_mixtures_phase_beats_random_phases_and_loses_to_the_phase_itself() -> None:
-    stems = [synthetic_songs.voice(1, 3.0, GRID.rate), sum(synthetic_songs.backing(1, 3.0, GRID.rate).values())]
+    stems = [
+        synthetic_songs.make_voice(1, 3.0, GRID.rate),
+        sum(synthetic_songs.make_backing(1, 3.0, GRID.rate).values()),
+    ]
     vocals, backing = (torch.from_numpy(stem).float()[None] for stem in stems)
     spectra = [stft.forward(stem, GRID) for stem in (vocals, backing)]
     masked = masks.apply(masks.ratio(*(x.abs().square() for x in spectra)), spectra[0] + spectra[1])

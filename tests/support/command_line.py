@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from typer.testing import CliRunner, Result
 
@@ -15,14 +17,24 @@ from vocalsep.cli import app
 SOURCE = Path(vocalsep.__file__).parents[1]
 
 
-def run(*arguments: str | Path) -> Result:
-    """Run ``vocalsep`` with these arguments in this process."""
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+def run(*arguments: str | Path, stdin: str | bytes = "") -> Result:
+    """Run ``vocalsep`` with these arguments and this standard input in this process."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
+
+
+def make_environment(**variables: str) -> dict[str, str]:
+    """Return the environment of a process that can import the package, with these variables too."""
+    return os.environ | {"PYTHONPATH": str(SOURCE)} | variables
+
+
+def read_objects(text: str) -> list[dict[str, Any]]:
+    """Return the JSON objects of a text with one object per line."""
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def run_python(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run Python with these arguments in a process of its own, as a user does."""
-    environment = os.environ | {"PYTHONPATH": str(SOURCE), "PYTHONIOENCODING": "utf-8"}
+    environment = make_environment(PYTHONIOENCODING="utf-8")
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, check=False)
 

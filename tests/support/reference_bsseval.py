@@ -1,4 +1,4 @@
-"""The reference implementations of BSS Eval: museval (version 4) and mir_eval (version 3)."""
+"""Run the reference implementations of BSS Eval: museval (version 4) and mir_eval (version 3)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch import Tensor
 Floats = npt.NDArray[np.float64]
 
 
-def museval_metrics() -> ModuleType:
-    """museval's module of metrics alone: the package itself cannot be imported without ffmpeg."""
+def load_museval_metrics() -> ModuleType:
+    """Load museval's module of metrics alone: the package itself cannot be imported without ffmpeg."""
     package = importlib.util.find_spec("museval")
     if package is None or package.origin is None:
         pytest.skip("museval is not installed")
@@ -28,9 +28,9 @@ def museval_metrics() -> ModuleType:
     return module
 
 
-def version_4(references: Tensor, estimates: Tensor, window: int, taps: int = 512) -> list[Floats]:
-    """museval's SDR, ISR, SIR and SAR in its mode v4, ``(source, frame)`` each; takes ``(source, channel, time)``."""
-    return museval_metrics().bss_eval(
+def score_version_4(references: Tensor, estimates: Tensor, window: int, taps: int = 512) -> list[Floats]:
+    """Score ``(source, channel, time)`` by museval's mode v4: SDR, ISR, SIR and SAR, ``(source, frame)`` each."""
+    return load_museval_metrics().bss_eval(
         *(part.double().numpy().transpose(0, 2, 1) for part in (references, estimates)),
         window=window,
         hop=window,
@@ -41,20 +41,20 @@ def version_4(references: Tensor, estimates: Tensor, window: int, taps: int = 51
     )[:4]
 
 
-def version_3(references: Tensor, estimates: Tensor) -> list[Floats]:
-    """mir_eval's SDR, SIR and SAR of mono sources, ``(source,)`` each; takes ``(source, 1, time)``."""
+def score_version_3(references: Tensor, estimates: Tensor) -> list[Floats]:
+    """Score mono sources ``(source, 1, time)`` by mir_eval: SDR, SIR and SAR, ``(source,)`` each."""
     separation = pytest.importorskip("mir_eval.separation")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it tells that it will move to another package
+        warnings.simplefilter("ignore")  # it warns that it will move to another package
         found = separation.bss_eval_sources(
             *(part[:, 0].double().numpy() for part in (references, estimates)), compute_permutation=False
         )
     return list(found[:3])
 
 
-def version_3_of_channels(references: Tensor, estimates: Tensor, taps: int) -> list[Floats]:
-    """museval's SDR, SIR and SAR of whole songs in its version 3, sources, which takes any channel count."""
-    sdr, _, sir, sar, _ = museval_metrics().bss_eval(
+def score_version_3_of_channels(references: Tensor, estimates: Tensor, taps: int) -> list[Floats]:
+    """Score whole songs with any channel count by museval's version 3, sources: SDR, SIR and SAR."""
+    sdr, _, sir, sar, _ = load_museval_metrics().bss_eval(
         *(part.double().numpy().transpose(0, 2, 1) for part in (references, estimates)),
         window=np.inf,
         hop=np.inf,

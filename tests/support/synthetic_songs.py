@@ -1,6 +1,6 @@
-"""Small made-up songs and data sets, always the same: a voice with vibrato, chords, noise bursts.
+"""Small synthetic songs and data sets: a voice with vibrato, chords and noise bursts, always the same.
 
-All songs are written on the grid of 16 bits, and mixtures are the exact sums of their stems.
+All songs are rounded to 16 bits, and mixtures are the exact sums of their stems.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ ARTISTS = ("Ada", "Ada", "Brahe", "Curie", "Dirac", "Euler")  # two songs of the
 SINGERS = ("abjones", "amy", "bobon", "davidson")
 
 
-def tone(hz: float, seconds: float, rate: int) -> Array:
-    """A held sung-like tone, ``(2, time)``: a fundamental and six partials, each softer than the one below."""
+def make_tone(hz: float, seconds: float, rate: int) -> Array:
+    """Make a steady voice-like tone, ``(2, time)``: a fundamental and six softer partials."""
     seconds_at = np.arange(round(seconds * rate)) / rate
     wave = sum(np.sin(2 * np.pi * hz * partial * seconds_at) / partial for partial in range(1, 8))
     return np.stack([wave, wave]).astype(np.float32)
 
 
-def voice(seed: int, seconds: float, rate: int) -> Array:
-    """A sung line, ``(time,)``: six harmonics with vibrato, cut into syllables with pauses between them."""
+def make_voice(seed: int, seconds: float, rate: int) -> Array:
+    """Make a sung line, ``(time,)``: six harmonics with vibrato, in syllables with pauses between them."""
     rng = np.random.default_rng([seed, 1])
     seconds_at = np.arange(round(seconds * rate)) / rate
     notes = rng.choice([220.0, 246.9, 277.2, 329.6, 370.0], size=int(seconds / 0.5) + 1)
@@ -37,8 +37,8 @@ def voice(seed: int, seconds: float, rate: int) -> Array:
     return 0.12 * syllable * tone
 
 
-def backing(seed: int, seconds: float, rate: int) -> dict[str, Array]:
-    """Bass, drums and other, ``(time,)`` each: a low tone, noise bursts and held chords."""
+def make_backing(seed: int, seconds: float, rate: int) -> dict[str, Array]:
+    """Make bass, drums and other, ``(time,)`` each: a low tone, noise bursts and held chords."""
     rng = np.random.default_rng([seed, 2])
     seconds_at = np.arange(round(seconds * rate)) / rate
     root = rng.choice([110.0, 123.5, 146.8])
@@ -51,20 +51,20 @@ def backing(seed: int, seconds: float, rate: int) -> dict[str, Array]:
     }
 
 
-def song(seed: int, seconds: float = 3.0, rate: int = 44_100) -> dict[str, Integers]:
-    """Four stems, ``(time, channel)`` 16-bit stereo; each stem has its own place between left and right."""
-    stems = {**backing(seed, seconds, rate), "vocals": voice(seed, seconds, rate)}
+def make_song(seed: int, seconds: float = 3.0, rate: int = 44_100) -> dict[str, Integers]:
+    """Make four stems, ``(time, channel)``, 16-bit stereo, each at its own position between left and right."""
+    stems = {**make_backing(seed, seconds, rate), "vocals": make_voice(seed, seconds, rate)}
     places = {"bass": (1.0, 1.0), "drums": (0.9, 0.7), "other": (0.6, 1.0), "vocals": (1.0, 0.95)}
     return {name: to_pcm(np.stack([samples * g for g in places[name]], 1)) for name, samples in stems.items()}
 
 
 def to_pcm(samples: Array) -> Integers:
-    """Rounds to 16 bits; full scale is 1."""
+    """Round to 16 bits; full scale is 1."""
     return np.clip(np.round(samples * 32_768), -32_768, 32_767).astype(np.int16)
 
 
 def write(path: Path, samples: npt.ArrayLike, rate: int, subtype: str = "PCM_16") -> Path:
-    """Writes ``(time,)`` or ``(time, channel)`` samples; makes the folder."""
+    """Write ``(time,)`` or ``(time, channel)`` samples, and create the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, samples, rate, subtype=subtype)
     return path
@@ -76,12 +76,12 @@ def write_constant(path: Path, value: float, seconds: float, rate: int = 8_000, 
 
 
 def write_dsd100(root: Path, dev: int = 6, test: int = 2, seconds: float = 3.0) -> Path:
-    """A tree laid out as DSD100, 44.1 kHz stereo. Test songs come first in number, as in the real one."""
+    """Write a data set laid out like DSD100, 44.1 kHz stereo. Test songs have the lower numbers, as in the original."""
     for number in range(1, test + dev + 1):
         split = "Test" if number <= test else "Dev"
         artist = f"Artist {number}" if number <= test else ARTISTS[(number - test - 1) % len(ARTISTS)]
         name = f"{number:03d} - {artist} - Song {number}"
-        stems = song(number, seconds)
+        stems = make_song(number, seconds)
         for stem, samples in stems.items():
             write(root / "Sources" / split / name / f"{stem}.wav", samples, 44_100)
         write(root / "Mixtures" / split / name / "mixture.wav", sum(stems.values()), 44_100)
@@ -89,21 +89,21 @@ def write_dsd100(root: Path, dev: int = 6, test: int = 2, seconds: float = 3.0) 
 
 
 def write_mir1k(root: Path, clips: int = 2, seconds: float = 3.0) -> Path:
-    """A tree laid out as MIR-1K, 16 kHz: left accompaniment, right voice."""
+    """Write a data set in the layout of MIR-1K, 16 kHz: accompaniment left, voice right."""
     for number, singer in enumerate(SINGERS):
         for clip in range(1, clips + 1):
             seed = 100 + 10 * number + clip
-            left = sum(backing(seed, seconds, 16_000).values())
-            right = voice(seed, seconds, 16_000)
+            left = sum(make_backing(seed, seconds, 16_000).values())
+            right = make_voice(seed, seconds, 16_000)
             path = root / "Wavfile" / f"{singer}_{number + 1}_{clip:02d}.wav"
             write(path, to_pcm(np.stack([left, right], 1)), 16_000)
     return root
 
 
 def write_stems(root: Path, songs: int = 3, seconds: float = 3.0) -> Path:
-    """Songs of one's own: every second one with three stems and a mixture in place of an accompaniment."""
+    """Write songs with stems; every second one has three stems and a mixture instead of an accompaniment."""
     for number in range(1, songs + 1):
-        stems = song(200 + number, seconds)
+        stems = make_song(200 + number, seconds)
         vocals = stems.pop("vocals")
         folder = root / f"Band {number} - Song {number}"
         write(folder / "vocals.wav", vocals, 44_100)
@@ -118,7 +118,7 @@ def write_stems(root: Path, songs: int = 3, seconds: float = 3.0) -> Path:
 
 
 def write_labels(root: Path, clips: list[str]) -> Path:
-    """Pitch and voicing labels for clips of a tree laid out as MIR-1K, one value a frame of 20 ms."""
+    """Write pitch and voicing labels for clips in the layout of MIR-1K, one value every 20 ms."""
     for folder, ending in (("PitchLabel", ".pv"), ("vocal-nonvocalLabel", ".vocal")):
         (root / folder).mkdir(exist_ok=True)
         for clip in clips:

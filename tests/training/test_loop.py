@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,6 +19,8 @@ from vocalsep.training import recipes
 from vocalsep.training.material import Material
 from vocalsep.training.recipes import PoolOptions
 from vocalsep.training.trainer import Trainer
+
+pytestmark = pytest.mark.usefixtures("few_norm_batches", "no_curves")
 
 TIMES = ("seconds", "waited", "validated")
 
@@ -41,7 +42,7 @@ def read_checkpoint(run: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def finished(dsd100_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(dsd100_root: Path, tmp_path_factory: pytest.TempPathFactory, few_norm_batches: None) -> Path:
     """The folder of an uninterrupted run of four steps. Do not change it."""
     run = tmp_path_factory.mktemp("runs") / "finished"
     training.fit(make_recipe(dsd100_root), run, device=CPU)
@@ -214,7 +215,7 @@ def test_without_validation_the_last_weights_are_kept(dsd100_root: Path, tmp_pat
 
 def test_validation_songs_without_vocals_still_yield_weights_and_a_log(tmp_path: Path) -> None:
     for number in (1, 2):
-        stems = synthetic_songs.song(number)
+        stems = synthetic_songs.make_song(number)
         if number == 2:  # the held-out one: only a click, far below the accompaniment
             stems["vocals"][:] = 0
             stems["vocals"][40_000] = 200
@@ -282,9 +283,10 @@ def test_a_plateau_lowers_the_learning_rate_of_a_run(
     assert [entry["lr"] for entry in read_log(tmp_path / "run")] == pytest.approx([4e-3, 4e-3, 4e-3, 2e-3, 2e-3])
 
 
-def test_a_run_with_plateaus_continues_bit_for_bit(dsd100_root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
+def test_a_run_with_plateaus_continues_bit_for_bit(dsd100_root: Path, tmp_path: Path, precision: str) -> None:
     options = {"schedule": "plateau", "plateau_validations": 1, "stop_validations": 3, "optimiser": "rmsprop"}
-    chosen = make_recipe(dsd100_root, steps=6, validate_steps=1, precision="bf16", **options)
+    chosen = make_recipe(dsd100_root, steps=6, validate_steps=1, precision=precision, **options)
     training.fit(chosen, tmp_path / "whole", device=CPU)
     with pytest.raises(KeyboardInterrupt):
         training.fit(chosen, tmp_path / "parts", device=CPU, report=make_interrupting_report(3))
@@ -382,18 +384,6 @@ def test_time_before_a_stop_counts_towards_the_next_validation(dsd100_root: Path
             break
     assert any("validation_loss" in entry for entry in read_log(run))
     assert len(read_log(run)) > 0
-
-
-def test_persistent_overflow_stops_a_run_in_half_precision(material: Material, dsd100_root: Path) -> None:
-    made = make_trainer(material, dsd100_root, precision="fp16")
-    next(made.net.parameters()).register_hook(lambda gradient: gradient * math.nan)
-
-    def train() -> None:
-        for step in range(40):
-            made.update(material.training.draw_batch(step, 2))
-
-    with pytest.raises(VocalsepError, match="no finite gradient in fp16"):
-        train()
 
 
 def test_a_run_starts_from_the_given_weights(

@@ -20,6 +20,8 @@ from vocalsep.training.excerpts.sampler import ExcerptOptions
 from vocalsep.training.material import Material, open_material
 from vocalsep.training.recipes import PoolOptions
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 
 def test_validation_tracks_and_artists_are_not_trained_on(dsd100_root: Path, material: Material) -> None:
     training_names, validation_names = set(material.names["training"]), set(material.names["validation"])
@@ -55,7 +57,10 @@ def test_nothing_held_out_means_no_validation(dsd100_root: Path) -> None:
 def test_pools_of_all_layouts_open_together(
     dsd100_root: Path, mir1k_root: Path, stems_root: Path, tmp_path: Path
 ) -> None:
-    for layout, sound in (("voices", synthetic_songs.voice(1, 3.0, 16_000)), ("instrumentals", np.full(48_000, 0.1))):
+    for layout, sound in (
+        ("voices", synthetic_songs.make_voice(1, 3.0, 16_000)),
+        ("instrumentals", np.full(48_000, 0.1)),
+    ):
         synthetic_songs.write(tmp_path / layout / "one.wav", sound, 16_000)
     roots = {
         "dsd100": dsd100_root,
@@ -117,7 +122,12 @@ def test_all_bad_songs_are_named_before_the_first_step(dsd100_root: Path, tmp_pa
     assert "\n" not in message
     assert message.startswith("4 bad tracks: ")
     assert "--skip-bad" in message
-    for song, what in (("003", "no drums"), ("004", "bass.wav"), ("005", "silent vocals"), ("006", "3.00 s")):
+    for song, what in (
+        ("003", "missing stems: drums"),
+        ("004", "bass.wav"),
+        ("005", "silent vocals"),
+        ("006", "3.00 s"),
+    ):
         assert what in next(part for part in message.split("; dsd100/") if f"{song} - " in part)
     assert not (tmp_path / "run").exists()
 
@@ -150,8 +160,8 @@ def write_mir1k(root: Path) -> Path:
         for song in range(1, 6):
             for clip in (1, 2):
                 left, right = (
-                    synthetic_songs.backing(song, 1.0, 16_000)["other"],
-                    synthetic_songs.voice(10 * song + clip, 1.0, 16_000),
+                    synthetic_songs.make_backing(song, 1.0, 16_000)["other"],
+                    synthetic_songs.make_voice(10 * song + clip, 1.0, 16_000),
                 )
                 path = root / "Wavfile" / f"{singer}_{song}_{clip:02d}.wav"
                 synthetic_songs.write(path, synthetic_songs.to_pcm(np.stack([left, right], 1)), 16_000)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,13 @@ from tiny_recipes import CPU, make_recipe
 
 from vocalsep import config, nets, training
 from vocalsep.errors import ConfigError
-from vocalsep.features import Linear, LogMel
+from vocalsep.features import MFCC, Linear, LogMel
 from vocalsep.training import recipes
-from vocalsep.training.recipes import FitOptions
+from vocalsep.training.excerpts.augment import AugmentOptions
+from vocalsep.training.excerpts.sampler import ExcerptOptions
+from vocalsep.training.recipes import FitOptions, PoolOptions, Recipe
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "recipes.md"
 
 
 def test_every_preset_parses_and_builds_its_net() -> None:
@@ -122,3 +127,17 @@ def test_a_missing_or_malformed_recipe_is_named(tmp_path: Path) -> None:
 def test_loop_settings_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         FitOptions(**options)
+
+
+@pytest.mark.parametrize("options", [Recipe, FitOptions, PoolOptions, ExcerptOptions, AugmentOptions])
+def test_the_reference_lists_every_setting(options: type) -> None:
+    listed = set(re.findall(r"`(?:excerpts\.)?(\w+)`", REFERENCE.read_text(encoding="utf-8")))
+    assert {field.name for field in fields(options)} <= listed
+
+
+def test_the_reference_lists_every_preset_and_front_end() -> None:
+    listed = set(re.findall(r'`"?([\w-]+)"?`', REFERENCE.read_text(encoding="utf-8")))
+    assert set(recipes.list_presets()) <= listed
+    assert {"log-mel", "linear", "mfcc"} <= listed
+    for front_end in (LogMel, Linear, MFCC):
+        assert {field.name for field in fields(front_end)} <= listed

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from torch import Tensor, distributed, nn
 
 from vocalsep import config, nets, training
 from vocalsep.errors import ConfigError, VocalsepError
-from vocalsep.training import team
+from vocalsep.training import loop, team
 from vocalsep.training.material import Material, open_material
 from vocalsep.training.team import SharedBatchNorm, Team
 from vocalsep.training.trainer import Trainer
@@ -92,7 +93,7 @@ NETS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", ["unet", pytest.param("dpcl", marks=pytest.mark.slow)])
 def test_two_processes_train_as_one_does(net: str, material: Material, dsd100_root: Path, tmp_path: Path) -> None:
     chosen = make_recipe(dsd100_root, steps=3, batch_size=4, validate_steps=2, ema=0.5, warmup_steps=0)
     chosen = replace(chosen, net=net, options=NETS[net])
@@ -122,9 +123,7 @@ def test_two_processes_train_as_one_does(net: str, material: Material, dsd100_ro
 def test_a_batch_that_cannot_be_shared_is_refused(
     dsd100_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from contextlib import nullcontext
-
-    monkeypatch.setattr(team, "join_team", lambda device: nullcontext(Team(size=2, device=device)))
+    monkeypatch.setattr(loop, "join_team", lambda device: nullcontext(Team(size=2, device=device)))
     monkeypatch.setattr(Team, "broadcast", lambda _, number: number)
     with pytest.raises(ConfigError, match="multiple of 2 processes"):
         training.fit(make_recipe(dsd100_root, batch_size=3), tmp_path / "run", device=CPU)

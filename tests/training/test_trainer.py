@@ -177,6 +177,24 @@ def test_losses_are_computed_in_full_precision(material: Material, dsd100_root: 
     assert {term.dtype for term in terms.values()} == {torch.float32}
 
 
+def test_a_checkpoint_keeps_its_format(material: Material, dsd100_root: Path) -> None:
+    made = make_trainer(material, dsd100_root)
+    state = made.state_dict()
+    assert list(state) == ["net", "mean", "optimiser", "scaler", "step", "seconds", "waited", "validated", "standing"]
+    assert state["mean"].keys() == state["net"].keys() == made.net.state_dict().keys()
+    assert state["standing"] == {"best": -math.inf, "stale": 0, "factor": 1.0}
+
+
+def test_a_restored_trainer_continues_bit_for_bit(material: Material, dsd100_root: Path) -> None:
+    made, restored = (make_trainer(material, dsd100_root) for _ in range(2))
+    for step in range(3):
+        made.update(material.training.draw_batch(step, 2))
+    restored.load_state_dict(copy.deepcopy(made.state_dict()))
+    for one in (made, restored):
+        one.update(material.training.draw_batch(3, 2))
+    assert are_identical(restored.state_dict(), made.state_dict())
+
+
 def test_the_scaler_is_part_of_the_state(material: Material, dsd100_root: Path) -> None:
     made = make_trainer(material, dsd100_root, precision="fp16")
     made.update(material.training.draw_batch(0, 2))
@@ -216,3 +234,15 @@ def test_dropout_of_a_step_depends_on_seed_and_step_alone(material: Material, ds
     made.step = 1
     other = made.compute_loss(drawn)["bce"]
     assert one == two != other
+
+
+def test_persistent_overflow_stops_a_run_in_half_precision(material: Material, dsd100_root: Path) -> None:
+    made = make_trainer(material, dsd100_root, precision="fp16")
+    next(made.net.parameters()).register_hook(lambda gradient: gradient * math.nan)
+
+    def train() -> None:
+        for step in range(40):
+            made.update(material.training.draw_batch(step, 2))
+
+    with pytest.raises(VocalsepError, match="no finite gradient in fp16"):
+        train()

@@ -155,7 +155,7 @@ class FFmpegDecoder:
             now = (frame.sample_rate, frame.layout.nb_channels)
             if now != (self.rate, self.channels):
                 before, after = (f"{channels} x {rate} Hz" for rate, channels in ((self.rate, self.channels), now))
-                raise AudioError(f"{self._path}: changes from {before} to {after}; cut it there, or convert it to one")
+                raise AudioError(f"{self._path}: changes from {before} to {after}; cut it there, or convert the file")
             try:
                 samples = _to_floats(frame)
                 frame = next(self._frames, None)

@@ -21,6 +21,8 @@ from vocalsep.audio.writer import Writer, count_out_of_range
 from vocalsep.errors import AudioError
 from vocalsep.shapes import Waveform
 
+_BELOW_FULL_SCALE = 1 - 2.0**-24  # the largest float32 below 1: 32-bit files could hold more, samples cannot
+
 
 class Outputs:
     """Write the parts of one song. A context manager: leaving it without an exception finishes the files.
@@ -104,7 +106,7 @@ class Outputs:
             gain = 1.0
         for scratch, writer in zip(self._scratch, self._writers, strict=False):
             for block in scratch.read_blocks(self._channels, self._block):
-                writer.write(block * gain if gain != 1 else block)
+                writer.write((block.double() * gain).float() if gain != 1 else block)  # float32 may round the peak up
 
     def __enter__(self) -> Self:
         return self
@@ -137,7 +139,7 @@ class _ScratchFile:
         if self._subtype not in BITS or not self.over:
             return 1.0
         full = 2.0 ** (BITS[self._subtype] - 1)
-        return (full - 1) / full / self._peak
+        return min((full - 1) / full, _BELOW_FULL_SCALE) / self._peak
 
     def write(self, block: Waveform) -> None:
         self.over += count_out_of_range(block, self._subtype)

@@ -56,7 +56,7 @@ def _print_check(found: DatasetCheck) -> None:
     from rich.table import Table
 
     table = Table(show_edge=False, pad_edge=False)
-    for column in ("split", "tracks", "singers", "minutes", "Hz", "labels", "voice", "largest residual", "bad"):
+    for column in ("split", "tracks", "singers", "minutes", "Hz", "labels", "voice level", "largest residual", "bad"):
         table.add_column(column, justify="left" if column == "split" else "right")
     for row in found.totals:
         residual = "" if row.worst_residual_db is None else f"{row.worst_residual_db:.1f} dB"
@@ -68,5 +68,6 @@ def _print_check(found: DatasetCheck) -> None:
             row.split, tracks, str(row.groups), f"{row.minutes:.1f}", rates, labels, voice, residual, str(row.bad or "")
         )
     widen_for_tables(stdout).print(table)
-    lines = [f"note: {note}" for note in found.notes] + [f"problem: {problem}" for problem in found.problems]
-    stdout.print("\n".join(["", *(lines or ["no problems"])]), markup=False)
+    notes = [f"note: {note}" for note in found.notes]
+    problems = [f"problem: {problem}" for problem in found.problems] or ["no problems"]
+    stdout.print("\n".join(["", *notes, *problems]), markup=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib.metadata
 import math
 import os
 import platform
@@ -116,6 +115,10 @@ def _run(group: str, name: str, check: Callable[[], str]) -> Finding:
 
 
 def _check_versions() -> Iterator[Finding]:
+    import importlib.metadata
+
+    from packaging.requirements import Requirement
+
     yield Finding("versions", "vocalsep", True, __version__)
     yield Finding("versions", "Python", True, f"{platform.python_version()}, {platform.platform()}")
     try:
@@ -123,8 +126,6 @@ def _check_versions() -> Iterator[Finding]:
     except importlib.metadata.PackageNotFoundError:
         lines = []
         yield Finding("versions", "packages", False, "vocalsep is not installed; install it with pip")
-    from packaging.requirements import Requirement
-
     for line in lines:
         requirement = Requirement(line)
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
@@ -134,6 +135,8 @@ def _check_versions() -> Iterator[Finding]:
 
 
 def _check_version(requirement: Requirement) -> str:
+    import importlib.metadata
+
     version = importlib.metadata.version(requirement.name)
     if not requirement.specifier.contains(version, prereleases=True):
         raise ImportError(f"{version} is installed, but vocalsep needs {requirement.specifier}; install vocalsep again")
@@ -193,18 +196,18 @@ def _time_bfloat16() -> str:
 def _list_written_formats() -> dict[str, Callable[[], str]]:
     from vocalsep import audio
 
-    return {f".{ending}": functools.partial(_write_and_read, ending) for ending in audio.FORMATS}
+    return {f".{extension}": functools.partial(_write_and_read, extension) for extension in audio.FORMATS}
 
 
-def _write_and_read(ending: str) -> str:
+def _write_and_read(extension: str) -> str:
     from vocalsep import audio
 
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"sound.{ending}"
+        path = Path(folder) / f"sound.{extension}"
         with audio.Writer(path, rate=_RATE, channels=2, subtype="PCM_16") as writer:
             writer.write(_make_sound(_RATE))
         raw = audio.SampleLayout(rate=_RATE, channels=2, subtype="PCM_16")
-        return _read_back(path, raw if ending in ("raw", "pcm") else None)
+        return _read_back(path, raw if extension in ("raw", "pcm") else None)
 
 
 def _list_read_formats() -> dict[str, Callable[[], str]]:

@@ -170,12 +170,13 @@ def _print_table(table: Table) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
-    grid = Grid(title=table.title, title_justify="left", show_edge=False, pad_edge=False)
+    grid = Grid(show_edge=False, pad_edge=False)
     for index, head in enumerate(table.head):
         grid.add_column(head, justify="right" if index else "left")
     for row in table.rows:
         grid.add_row(*map(Text, row))
     console = widen_for_tables(stdout)
+    console.print(table.title, style="italic", soft_wrap=True)
     console.print(grid)
     console.print()
 

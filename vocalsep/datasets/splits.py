@@ -21,8 +21,7 @@ TRAINING_SPLITS = {
     "instrumentals": {"all": "all"},
     "teacher": {"all": "all"},
 }
-"""For each layout: the splits that can be trained on, the default first, and the layout's name for their training part.
-"""
+"""For each layout, the splits to train on, the default first, and the layout's own name for their training part."""
 
 _NAMES_SHOWN = 10
 

@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """Statistics of one score of one estimator, over all tracks that have it.
+    """Statistics of one score of one estimator, over all tracks that have it; None if there are no tracks.
 
     Attributes:
         median: Median over tracks. For scores that are medians over frames, this is museval's "median of medians".
@@ -34,12 +34,12 @@ class Statistics:
         without: Number of tracks without it, because something in them is silent.
     """
 
-    median: float | None
-    mean: float | None
-    weighted: float | None
-    median_interval: tuple[float, float] | None
-    mean_interval: tuple[float, float] | None
-    weighted_interval: tuple[float, float] | None
+    median: float | None = None
+    mean: float | None = None
+    weighted: float | None = None
+    median_interval: tuple[float, float] | None = None
+    mean_interval: tuple[float, float] | None = None
+    weighted_interval: tuple[float, float] | None = None
     tracks: int
     without: int
 
@@ -103,16 +103,7 @@ def compute_statistics(values: Floats, seconds: Floats, counts: Floats) -> Stati
     values, seconds, counts = values[valid], seconds[valid], counts[:, valid]
     without = int((~valid).sum())
     if not len(values):
-        return Statistics(
-            median=None,
-            mean=None,
-            weighted=None,
-            median_interval=None,
-            mean_interval=None,
-            weighted_interval=None,
-            tracks=0,
-            without=without,
-        )
+        return Statistics(tracks=0, without=without)
     counts = counts[counts.sum(axis=1) > 0]
     return Statistics(
         median=_round(np.median(values)),

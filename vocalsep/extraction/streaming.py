@@ -126,8 +126,10 @@ class StreamingSeparator:
         Raises:
             AudioError: If the song had no samples, or `finish` was called before.
         """
-        if self._finished or self._mixture.total == 0:
-            raise AudioError("a song needs at least one sample, and ends once")
+        if self._finished:
+            raise AudioError("the song has already ended")
+        if self._mixture.total == 0:
+            raise AudioError("a song needs at least one sample")
         self._finished = True
         with torch.inference_mode():
             return self._advance(self._mixture.peek()[..., :0], last=True)

@@ -75,10 +75,10 @@ def choose_precision(recipe: Recipe, material: Material, team: Team) -> Recipe:
 def estimate_cost(trainer: Trainer) -> Cost:
     """Estimate the cost of what is left of a training. The trainer does not change."""
     recipe, material, options = trainer.recipe, trainer.material, trainer.recipe.training
+    trial = _Trial(recipe, material, trainer.team)  # draws excerpts too, which warms up the libraries
     started = time.perf_counter()
     trainer.draw_batch(0)
     draw = time.perf_counter() - started
-    trial = _Trial(recipe, material, trainer.team)
     step = _time_steps(trial)[0] / trainer.team.size
     slower = max(step, draw)
     left = max(0.0, 1 - trainer.progress)

@@ -230,6 +230,7 @@ class Trainer:
                 audible = signal > 1e-4 * batch.mixture.abs().square().sum(dim=(1, 2, 3))
                 ratios.append((10 * torch.log10(signal / noise.clamp_min(1e-12)))[audible])
         ratios_db = torch.cat(ratios)
+        # The mean, because the median of so few excerpts is noisy: it has picked worse weights.
         scores = {"validation_loss": sum(losses) / len(losses)}
         return scores | ({"validation_snr_db": ratios_db.clamp(*_SNR_DB).mean().item()} if len(ratios_db) else {})
 

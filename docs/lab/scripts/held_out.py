@@ -1,14 +1,18 @@
-"""Prints how a model does on songs of DSD100 Dev that it has not heard, by how it is used.
+"""Score a model on DSD100 Dev songs that it was not trained on, with different ways of using it.
 
     python docs/lab/scripts/held_out.py DSD100 [--model uhnet-hd] [--overlaps 0.125 0.25 0.5 0.75] [--ways] [--heard]
 
-The figures are means over the songs: SDR of whole excerpts, and median SDR of frames of 1 s; and the processor time.
-`--ways` tries other things than overlaps: each channel's mask as the mean of two passes, one with left and right
-changed; of a net that has masks for both sources, the vocals' share of their sum; of one with a voice-activity head,
-masks that it does not close; other windows over chunks where they overlap; and, on what the extractor gives,
-multichannel Wiener filters (Nugraha, Liutkus and Vincent, "Multichannel music separation with deep neural networks",
-2016), with covariances over the whole excerpt. `--heard` takes the songs that it was trained on in place of the others,
-which tells how much of what it knows is those songs.
+The table has means over the songs: SDR of whole excerpts, median SDR of 1-s frames, and processor time. Without options
+it compares overlaps of chunks. With `--ways` it compares:
+
+- other windows over overlapping chunks;
+- masks averaged over two passes, one with left and right swapped;
+- for nets with masks for both sources, the vocals' share of the sum of both;
+- for nets with a voice-activity head, masks that the head does not close;
+- multichannel Wiener filters on the extractor's output, with covariances over the whole excerpt (Nugraha, Liutkus and
+  Vincent, "Multichannel music separation with deep neural networks", 2016).
+
+With `--heard` it scores the songs that the model was trained on, which shows how far it has memorised them.
 """
 
 from __future__ import annotations
@@ -32,20 +36,21 @@ from vocalsep.extraction.chunks import Stitcher
 from vocalsep.shapes import Spectrum, Waveform
 from vocalsep.stft import Grid
 
-_EPSILON = 1e-8  # of the mixture's largest power
+_EPSILON = 1e-8  # relative to the mixture's largest power
 Separate = Callable[[songs.Song], Waveform]
 
 
-def dev_songs(root: Path, model: weights.Model, *, heard: bool) -> list[songs.Song]:
+def load_dev_songs(root: Path, model: weights.Model, *, heard: bool) -> list[songs.Song]:
     setup = songs.set_up("dsd100", root, "dev")
     known = model.metadata["heard"]
-    return [songs.load(track, setup) for track in setup.list_tracks().tracks if splits.has_heard_song(known, track) == heard]
+    tracks = [track for track in setup.list_tracks().tracks if splits.has_heard_song(known, track) == heard]
+    return [songs.load(track, setup) for track in tracks]
 
 
 def wiener(mixture: Spectrum, sources: Sequence[Spectrum], rounds: int) -> Sequence[Spectrum]:
-    """Sources, ``(2, freq, frame)`` each, after so many rounds of expectation and maximisation.
+    """Filter sources, ``(2, freq, frame)`` each, by expectation maximisation.
 
-    A source is a power for each bin times a covariance of both channels for each row; see the head of this file.
+    The model of a source is a power for each bin times a covariance of both channels for each row.
     """
     left, right = mixture
     least = _EPSILON * float(mixture.abs().max()) ** 2
@@ -71,8 +76,8 @@ def wiener(mixture: Spectrum, sources: Sequence[Spectrum], rounds: int) -> Seque
 
 
 @contextlib.contextmanager
-def put(owner: object, name: str, value: object) -> Iterator[None]:
-    """The attribute has another value meanwhile."""
+def replace_attribute(owner: object, name: str, value: object) -> Iterator[None]:
+    """Give an attribute another value while the context lasts."""
     before = getattr(owner, name)
     setattr(owner, name, value)
     try:
@@ -81,26 +86,26 @@ def put(owner: object, name: str, value: object) -> Iterator[None]:
         setattr(owner, name, before)
 
 
-def ways(model: weights.Model) -> dict[str, Separate]:
-    """What is tried, by its name."""
+def list_ways(model: weights.Model) -> dict[str, Separate]:
+    """Return the ways to use a model, by name."""
     net, extractor = model.net, Extractor(model)
-    plain, usual = net.forward, Stitcher.__init__
+    forward, make_stitcher = net.forward, Stitcher.__init__
 
-    def changed(owner: object, name: str, value: object) -> Separate:
+    def with_attribute(owner: object, name: str, value: object) -> Separate:
         def separate(song: songs.Song) -> Waveform:
-            with put(owner, name, value):
+            with replace_attribute(owner, name, value):
                 return extractor(song.mixture, song.rate).vocals
 
         return separate
 
-    def windowed(shape: Callable[[int], Tensor]) -> Separate:
+    def with_window(shape: Callable[[int], Tensor]) -> Separate:
         def init(self: Stitcher, frames: int, hop: int) -> None:
-            usual(self, frames, hop)
+            make_stitcher(self, frames, hop)
             self._window = shape(frames)
 
-        return changed(Stitcher, "__init__", init)
+        return with_attribute(Stitcher, "__init__", init)
 
-    def filtered(rounds: int) -> Separate:
+    def with_filter(rounds: int) -> Separate:
         def separate(song: songs.Song) -> Waveform:
             grid = Grid(rate=song.rate, n_fft=4096, hop=1024)
             parts = extractor(song.mixture, song.rate)
@@ -113,23 +118,23 @@ def ways(model: weights.Model) -> dict[str, Separate]:
         vocals, accompaniment = net.estimate_masks(features)  # type: ignore[operator]
         return vocals / (vocals + accompaniment).clamp_min(1e-6)
 
-    tried = {
-        "as it is": changed(net, "forward", plain),
-        "window: triangular": windowed(lambda frames: torch.bartlett_window(frames + 2, periodic=False)[1:-1]),
-        "window: flat": windowed(torch.ones),
-        "both ways round": changed(net, "forward", lambda seen: (plain(seen) + plain(seen.flip(1)).flip(1)) / 2),
-        "Wiener filter, one round": filtered(1),
-        "Wiener filter, two rounds": filtered(2),
+    ways = {
+        "as it is": with_attribute(net, "forward", forward),
+        "window: triangular": with_window(lambda frames: torch.bartlett_window(frames + 2, periodic=False)[1:-1]),
+        "window: flat": with_window(torch.ones),
+        "both ways round": with_attribute(net, "forward", lambda x: (forward(x) + forward(x.flip(1)).flip(1)) / 2),
+        "Wiener filter, one round": with_filter(1),
+        "Wiener filter, two rounds": with_filter(2),
     }
-    if hasattr(net, "masks"):
-        tried["share of the vocals' mask in both"] = changed(net, "forward", share)
+    if hasattr(net, "estimate_masks"):
+        ways["share of the vocals' mask in both"] = with_attribute(net, "forward", share)
     if getattr(net.options, "gate", 0):
         ungated = dataclasses.replace(net.options, gate=0.0)
-        tried["without the voice-activity head's gate"] = changed(net, "options", ungated)
-    return tried
+        ways["without the voice-activity head's gate"] = with_attribute(net, "options", ungated)
+    return ways
 
 
-def overlapping(model: weights.Model, overlap: float) -> Separate:
+def with_overlap(model: weights.Model, overlap: float) -> Separate:
     def separate(song: songs.Song) -> Waveform:
         type(model.net).overlap = overlap
         return Extractor(model)(song.mixture, song.rate).vocals
@@ -147,12 +152,14 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = weights.load(options.model)
-    chosen = dev_songs(options.root, model, heard=options.heard)
-    tried = ways(model) if options.ways else {f"{share:g}": overlapping(model, share) for share in options.overlaps}
+    chosen = load_dev_songs(options.root, model, heard=options.heard)
+    ways = (
+        list_ways(model) if options.ways else {f"{share:g}": with_overlap(model, share) for share in options.overlaps}
+    )
     print(f"{options.model}, {len(chosen)} songs\n")
     print(f"| {'way' if options.ways else 'overlap'} | whole excerpts, dB | median of frames, dB | processor time, s |")
     print("|---|---|---|---|")
-    for name, separate in tried.items():
+    for name, separate in ways.items():
         started, scores = time.process_time(), []
         for song in chosen:
             vocals = separate(song)

@@ -1,10 +1,12 @@
-"""Writes the mean of several models' weights as a model.
+"""Average the weights of several models into one model.
 
     python docs/lab/scripts/mean.py OUT.safetensors PART [PART ...]
 
-A part is a weights file or a run's folder, which stands for the running mean that its checkpoint holds: its last
-weights, where its weights file has the best. All have one net and front end, and should come from one another: means of
-strangers are noise. OUT tells what the first part tells of itself, and has heard what any of them has.
+A PART is a weights file or the folder of a run. For a run, the script takes the averaged weights of its checkpoint,
+which are the last ones; the run's weights file has the best ones.
+
+All parts need the same net and front end, and should be fine-tuned from one another: the mean of unrelated weights is
+noise. OUT gets the metadata of the first part, and the list of songs heard by any part.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from vocalsep.training.loop import CHECKPOINT
 from vocalsep.weights import Model
 
 
-def part(name: str) -> Model:
-    """A part: a model, or a run's last weights in its net."""
+def load_part(name: str) -> Model:
+    """Load a model, or the last weights of a run."""
     folder = Path(name)
     if not folder.is_dir():
         return weights.load(name)
@@ -30,8 +32,8 @@ def part(name: str) -> Model:
     return model
 
 
-def mean(parts: list[Model]) -> Model:
-    """The first part with the mean of all weights; what is counted, and not measured, stays the first one's."""
+def average(parts: list[Model]) -> Model:
+    """Return the first model with the mean of all weights. Counters of batch norms stay as they are."""
     first, states = parts[0], [model.net.state_dict() for model in parts]
     if any((model.front_end, model.net.options) != (first.front_end, first.net.options) for model in parts):
         raise SystemExit("the parts have different nets or front ends")
@@ -48,11 +50,11 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("parts", nargs="+")
     options = parser.parse_args()
-    parts = [part(name) for name in options.parts]
+    parts = [load_part(name) for name in options.parts]
     heard = parts[0].metadata.get("heard", {})
     for model in parts[1:]:
         heard = splits.merge_heard(heard, model.metadata.get("heard", {}))
-    model = mean(parts)
+    model = average(parts)
     weights.save(options.out, model.net, model.front_end, model.metadata | {"heard": heard})
 
 

@@ -1,9 +1,10 @@
-"""Writes accompaniments that no song has: the drums of one song of DSD100 Dev over the bass and the rest of another.
+"""Make accompaniments from two songs of DSD100 Dev: the drums of one over bass and other instruments of the other.
 
     python docs/lab/scripts/recombine.py DSD100 OUT [--count 360] [--hold-out 6]
 
-OUT is for a pool of instrumentals. Songs that a pool of DSD100 with the same `hold_out` keeps for validation are left
-out. The drums begin anywhere, and are as loud as those that they replace, within 3 dB, as bass and rest are.
+OUT can serve as a pool of instrumentals. The script leaves out the songs that a pool of DSD100 with the same `hold_out`
+keeps for validation. The drums start anywhere and get the level of those they replace. Each stem's gain then varies
+by up to 3 dB.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import soundfile
 
 from vocalsep.datasets import splits
 
-_SILENT = 3e-3  # root mean square
+_SILENT = 3e-3  # root mean square below which a stem is not used
 _STEMS = ("bass", "drums", "other")
 
 
-def level(samples: np.ndarray) -> float:
+def compute_rms(samples: np.ndarray) -> float:
     return float(np.sqrt(np.square(samples).mean()))
 
 
@@ -46,13 +47,13 @@ def main() -> None:
     rng, count = np.random.default_rng(7), 0
     while count < options.count:
         one, two = (songs[place] for place in rng.choice(len(songs), 2, replace=False))
-        if min(level(one["drums"]), level(two["other"])) < _SILENT:
+        if min(compute_rms(one["drums"]), compute_rms(two["other"])) < _SILENT:
             continue
         length = min(one["drums"].shape[1], two["other"].shape[1])
-        wanted = level(two["drums"]) if level(two["drums"]) > _SILENT else level(one["drums"])
+        wanted = compute_rms(two["drums"]) if compute_rms(two["drums"]) > _SILENT else compute_rms(one["drums"])
         gains = 10 ** (rng.uniform(-3, 3, size=3) / 20)
         drums = np.roll(one["drums"][:, :length], int(rng.integers(length)), axis=1)[:: rng.choice([-1, 1])]
-        mixed = gains[0] * wanted / level(one["drums"]) * drums
+        mixed = gains[0] * wanted / compute_rms(one["drums"]) * drums
         mixed = mixed + gains[1] * two["bass"][:, :length] + gains[2] * two["other"][:, :length]
         mixed = mixed / max(1.0, float(np.abs(mixed).max()) / 0.99)
         soundfile.write(options.out / f"{count:03d}.flac", mixed.T, rate)

@@ -49,7 +49,7 @@ def test_dsd100_names_every_incomplete_song(dsd100_root: Path, tmp_path: Path) -
     assert [track.name for track in found.tracks] == [songs[n].name for n in (0, 1, 5)]
     missing, twice, lone = found.problems
     assert (missing.name, twice.name, lone.name) == tuple(songs[n].name for n in (2, 3, 4))
-    assert "no drums" in missing.what
+    assert "missing stems: drums" in missing.what
     assert "bass" not in missing.what
     assert "vocals more than once (vocals.flac, vocals.wav)" in twice.what
     assert "a mixture without stems" in lone.what

@@ -56,7 +56,7 @@ def test_stems_names_every_incomplete_song(tmp_path: Path) -> None:
 
 
 def test_stems_subtracts_the_vocals_from_a_mixture_in_another_format(tmp_path: Path) -> None:
-    parts = synthetic_songs.song(1, 1.0)
+    parts = synthetic_songs.make_song(1, 1.0)
     vocals = parts.pop("vocals")
     synthetic_songs.write(tmp_path / "song" / "vocals.flac", vocals, 44_100)
     synthetic_songs.write(tmp_path / "song" / "MIXTURE.aiff", sum(parts.values()) + vocals, 44_100)

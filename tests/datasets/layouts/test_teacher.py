@@ -11,7 +11,7 @@ from vocalsep.datasets.layouts import stems, teacher
 
 def write_voices(root: Path, *paths: str) -> Path:
     for place, path in enumerate(paths):
-        synthetic_songs.write(root / path, synthetic_songs.voice(place, 0.3, 8_000), 8_000)
+        synthetic_songs.write(root / path, synthetic_songs.make_voice(place, 0.3, 8_000), 8_000)
     return root
 
 

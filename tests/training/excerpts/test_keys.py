@@ -13,7 +13,7 @@ SECONDS = 2
 
 
 def tone(hz: float, seconds: float = SECONDS) -> np.ndarray:
-    return synthetic_songs.tone(hz, seconds, RATE)
+    return synthetic_songs.make_tone(hz, seconds, RATE)
 
 
 def semitones(ratio: float) -> float:

@@ -54,7 +54,7 @@ def make_song(number: int, samples: int = 300) -> DecodedTrack:
     return make_track(f"song {number}", vocals=samples_at, accompaniment=-samples_at)
 
 
-def make_songs(count: int, samples: int = 300) -> list[Pool]:
+def make_pools(count: int, samples: int = 300) -> list[Pool]:
     return [Pool([make_song(number, samples) for number in range(1, count + 1)])]
 
 
@@ -63,7 +63,7 @@ def make_lone(stem: str, number: int, value: float, samples: int = 300) -> Decod
 
 
 def draw(options: ExcerptOptions, size: int = 40, step: int = 0, **kinds: list[Pool]) -> tuple[Tensor, Tensor]:
-    kinds.setdefault("songs", make_songs(8))
+    kinds.setdefault("songs", make_pools(8))
     return ExcerptSampler(**kinds, samples=SAMPLES, rate=RATE, options=options).draw_batch(step, size)[:2]
 
 
@@ -89,7 +89,7 @@ def test_a_batch_has_two_stereo_stems_of_the_requested_length() -> None:
 @given(seed=st.integers(0, 2**32), step=st.integers(0, 2**40), size=st.integers(1, 6))
 def test_seed_and_step_decide_everything(seed: int, step: int, size: int) -> None:
     options = ExcerptOptions(voices=0.0)
-    make = lambda seed: ExcerptSampler(songs=make_songs(8), samples=SAMPLES, rate=RATE, options=options, seed=seed)  # noqa: E731
+    make = lambda seed: ExcerptSampler(songs=make_pools(8), samples=SAMPLES, rate=RATE, options=options, seed=seed)  # noqa: E731
     one, two = make(seed), make(seed)
     two.draw_batch(step + 1, size)  # earlier draws must not matter
     for first, second in zip(one.draw_batch(step, size)[:2], two.draw_batch(step, size)[:2], strict=True):
@@ -99,7 +99,7 @@ def test_seed_and_step_decide_everything(seed: int, step: int, size: int) -> Non
 def test_steps_and_seeds_differ() -> None:
     found = [draw(PLAIN, step=step)[0] for step in range(4)]
     found.append(
-        ExcerptSampler(songs=make_songs(8), samples=SAMPLES, rate=RATE, options=PLAIN, seed=1).draw_batch(0, 40)[0]
+        ExcerptSampler(songs=make_pools(8), samples=SAMPLES, rate=RATE, options=PLAIN, seed=1).draw_batch(0, 40)[0]
     )
     assert len({batch.numpy().tobytes() for batch in found}) == 5
 
@@ -112,7 +112,7 @@ def test_drawing_leaves_the_global_generators_alone() -> None:
 
 
 def test_drawing_does_not_change_the_recordings() -> None:
-    pools = make_songs(3)
+    pools = make_pools(3)
     before = [{stem: samples.copy() for stem, samples in track.stems.items()} for track in pools[0].tracks]
     draw(replace(ExcerptOptions(voices=0.0), vocal_free=0.5), songs=pools)
     for track, stems in zip(pools[0].tracks, before, strict=True):
@@ -133,7 +133,7 @@ def test_true_pairs_come_from_one_song_and_one_place() -> None:
 
 
 def test_excerpts_start_at_every_possible_place() -> None:
-    vocals, _ = draw(PLAIN, size=200, songs=make_songs(1, SAMPLES + 3))
+    vocals, _ = draw(PLAIN, size=200, songs=make_pools(1, SAMPLES + 3))
     assert set(vocals[:, 0, 0].tolist()) == {1_000.0, 1_001.0, 1_002.0, 1_003.0}
 
 
@@ -289,7 +289,7 @@ def test_silent_recordings_stay_silent_and_finite() -> None:
 
 @pytest.mark.parametrize("samples", [1, 10, SAMPLES - 1])
 def test_short_tracks_are_padded_with_zeros(samples: int) -> None:
-    vocals, accompaniment = draw(PLAIN, size=4, songs=make_songs(1, samples))
+    vocals, accompaniment = draw(PLAIN, size=4, songs=make_pools(1, samples))
     assert vocals.shape == (4, 2, SAMPLES)
     assert (vocals[..., samples:] == 0).all()
     assert torch.equal(vocals[0, :, :samples], torch.from_numpy(encode_places(1, samples)))
@@ -302,13 +302,13 @@ def test_short_tracks_are_padded_with_zeros(samples: int) -> None:
 @pytest.mark.parametrize(
     ("options", "kinds", "word"),
     [
-        (VOICES, {"songs": make_songs(1)}, "voices"),
+        (VOICES, {"songs": make_pools(1)}, "voices"),
         (PLAIN, {"songs": []}, "songs"),
         (REMIXES, {"songs": [], "instrumentals": [Pool([make_lone("accompaniment", 1, 0.5)])]}, "songs"),
         (VOICES, {"songs": [], "voices": [Pool([make_lone("vocals", 1, 0.5)])]}, "accompaniment"),
         (PLAIN, {"songs": [Pool([])]}, "songs"),
         (REMIXES, {"songs": [Pool([make_song(1)], remixed=False)]}, "remixed"),
-        (VOICES, {"songs": [Pool([make_song(1)], remixed=False)], "voices": make_songs(1)}, "accompaniment"),
+        (VOICES, {"songs": [Pool([make_song(1)], remixed=False)], "voices": make_pools(1)}, "accompaniment"),
         (replace(PLAIN, second_voice=0.5), {"songs": [Pool([make_song(1)], remixed=False)]}, "second voice"),
     ],
 )
@@ -473,7 +473,7 @@ def test_a_second_voice_joins_the_vocals_at_its_level(share: float) -> None:
 
 
 def make_tone(stem: str, hz: float, seconds: float, rate: int = 8_000) -> DecodedTrack:
-    return make_track(f"{stem} {hz:.0f}", **{stem: synthetic_songs.tone(hz, seconds, rate)})
+    return make_track(f"{stem} {hz:.0f}", **{stem: synthetic_songs.make_tone(hz, seconds, rate)})
 
 
 def find_loudest_hz(samples: Tensor, rate: int = 8_000) -> Tensor:

@@ -1,7 +1,7 @@
 """Report the events of a call: results on stdout in the order of the plan, everything else on stderr as it happens.
 
 `Reporter` prints results, warnings and errors. `ProgressBars` also draws a bar for each song. `JsonLines` writes all
-events as JSON; scripts depend on its fields, so their names and meanings stay.
+events as JSON; docs/cli.md lists the fields, and scripts depend on them.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def find(root: Path, split: str = "Dev") -> Listing:
         stems = {stem: paths for stem, paths in by_stem.items() if stem in ("vocals", *BACKING)}
         missing, duplicates = {"vocals", *BACKING} - set(stems), describe_duplicates(stems)
         if missing or duplicates:
-            lacks = f"no {', '.join(sorted(missing))} in {song}" if missing else ""
+            lacks = f"missing stems: {', '.join(sorted(missing))} in {song}" if missing else ""
             problems.append(Problem(song.name, "; ".join(filter(None, (lacks, duplicates)))))
             continue
         artist, title = parse_name(song.name)

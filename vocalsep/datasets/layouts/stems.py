@@ -50,7 +50,7 @@ def find(root: Path, split: str = "all") -> Listing:
         backing = _choose_backing(stems)
         duplicates = describe_duplicates({"vocals": stems["vocals"], **{stem: stems[stem] for stem in backing}})
         if not backing or duplicates:
-            lacks = f"vocals but neither accompaniment, mixture nor other stems in {folder}"
+            lacks = f"vocals, but neither accompaniment, mixture nor other stems in {folder}"
             problems.append(Problem(name, duplicates or lacks))
             continue
         vocals = Source(stems["vocals"][0])

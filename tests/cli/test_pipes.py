@@ -1,25 +1,27 @@
+"""One song through pipes, or as samples without a header."""
+
 from __future__ import annotations
 
+import functools
 import io
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
+import command_line
 import fake_nets
 import numpy as np
 import pytest
 import soundfile
 import synthetic_songs
 import torch
-from typer.testing import CliRunner, Result
+from command_line import make_environment, read_misuse, read_objects
 
-import vocalsep
 from vocalsep import audio, weights
-from vocalsep.cli import app
 from vocalsep.cli.batch import work
 
+run = functools.partial(command_line.run, "extract")
 RATE = 8_000
 
 
@@ -30,32 +32,18 @@ def song(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _half(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The model answers a half everywhere."""
+    """Make every model answer with a mask of 0.5."""
     monkeypatch.setattr(weights, "load", lambda *_: fake_nets.constant(0.5, fake_nets.SMALL))
-
-
-def run(*arguments: str | Path, stdin: bytes = b"") -> Result:
-    return CliRunner().invoke(app, ["extract", *map(str, arguments)], input=stdin)
 
 
 def process(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "vocalsep", "extract", *map(str, arguments)]
 
 
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(Path(vocalsep.__file__).parents[1])}
-
-
 def sound(content: bytes) -> torch.Tensor:
     with audio.open_song(io.BytesIO(content)) as reader:
         assert isinstance(reader, audio.Stream)
         return torch.cat(list(reader), dim=-1)
-
-
-def misuse(result: Result) -> str:
-    assert result.exit_code == 2, result.output
-    assert result.stdout == ""
-    return " ".join(result.stderr.replace("│", " ").split())
 
 
 def test_wav_goes_in_and_out_and_nothing_else(song: Path) -> None:
@@ -67,7 +55,7 @@ def test_wav_goes_in_and_out_and_nothing_else(song: Path) -> None:
     assert [path.name for path in song.parent.iterdir()] == ["song.wav"]
 
 
-def test_either_side_alone_will_do(song: Path, tmp_path: Path) -> None:
+def test_one_side_alone_may_be_a_pipe(song: Path, tmp_path: Path) -> None:
     mixture = audio.read(song)[0]
     result = run(song, "-o", "-", "--subtype", "float")
     assert result.exit_code == 0
@@ -88,15 +76,15 @@ def test_the_accompaniment_can_be_a_file_or_the_pipe(song: Path, tmp_path: Path)
     torch.testing.assert_close(sound(result.stdout_bytes), audio.read(rest)[0], rtol=0, atol=2**-15)
 
 
-def test_json_goes_where_the_sound_does_not(song: Path, tmp_path: Path) -> None:
+def test_json_goes_to_stderr_if_sound_goes_to_stdout(song: Path, tmp_path: Path) -> None:
     result = run("-", "-o", "-", "--json", stdin=song.read_bytes())
-    told = json.loads(result.stderr)
-    assert (told["input"], told["outputs"], told["audio_seconds"]) == ("-", {"vocals": "-"}, 2.5)
+    report = json.loads(result.stderr)
+    assert (report["input"], report["outputs"], report["audio_seconds"]) == ("-", {"vocals": "-"}, 2.5)
     result = run("-", "-o", tmp_path / "v.wav", "--json", stdin=song.read_bytes())
     assert json.loads(result.stdout)["outputs"] == {"vocals": str(tmp_path / "v.wav")}
 
 
-def test_other_formats_come_in_through_a_temporary_file(tmp_path: Path) -> None:
+def test_formats_other_than_wav_can_come_through_a_pipe(tmp_path: Path) -> None:
     song = synthetic_songs.write(tmp_path / "song.flac", fake_nets.noise(2, 9_000).clamp(-0.9, 0.9).numpy().T, RATE)
     result = run("-", "-o", "-", stdin=song.read_bytes())
     torch.testing.assert_close(sound(result.stdout_bytes), audio.read(song)[0] / 2, rtol=0, atol=2**-15)
@@ -111,13 +99,15 @@ def test_raw_samples_go_in_and_out(song: Path, tmp_path: Path, piped: bool) -> N
     assert (result.exit_code, result.stderr) == (0, "")
     steps = np.frombuffer(result.stdout_bytes, "<i2").astype(int)
     assert np.abs(2 * steps - np.frombuffer(pcm, "<i2")).max() <= 1
-    result = run(source, "-o", tmp_path / "v.wav", "--raw", "8000,2,s16le")  # a file has what its ending says
+    result = run(
+        source, "-o", tmp_path / "v.wav", "--raw", "8000,2,s16le"
+    )  # the extension of a file decides on its format
     assert np.array_equal(soundfile.read(tmp_path / "v.wav", dtype="int16")[0].reshape(-1), steps)
     result = run(source, "-o", tmp_path / "v.pcm", "--raw", "8000,2,s16le", "--subtype", "float")
     assert (tmp_path / "v.pcm").stat().st_size == 2 * len(pcm)
 
 
-def test_a_stream_that_breaks_off_is_told(song: Path) -> None:
+def test_a_stream_that_breaks_off_is_a_warning(song: Path) -> None:
     result = run("-", "-o", "-", stdin=song.read_bytes()[:40_044])
     assert result.exit_code == 0
     assert result.stderr == "vocalsep: standard input: breaks off after 1.2 of 2.5 seconds\n"
@@ -128,28 +118,28 @@ def test_a_stream_that_breaks_off_is_told(song: Path) -> None:
     ("content", "expected"),
     [(b"", "standard input: is empty"), (b"words" * 99, "standard input: not an audio file")],
 )
-def test_what_is_no_sound_is_one_line_and_nothing_goes_out(content: bytes, expected: str) -> None:
+def test_input_that_is_not_sound_is_a_one_line_error_and_nothing_goes_out(content: bytes, expected: str) -> None:
     result = run("-", "-o", "-", stdin=content)
     assert (result.exit_code, result.stdout_bytes) == (1, b"")
     assert expected in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_a_net_that_clusters_says_once_that_it_does_not(song: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clustering_net_warns_once_that_it_cannot_cluster_a_pipe(song: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from vocalsep import nets
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = nets.build("hdpcl", {"bands": 16, "units": 8, "layers": 1, "dimensions": 2})
     monkeypatch.setattr(weights, "load", lambda *_: fake_nets.make_model(net, fake_nets.SMALL))
-    told = f"vocalsep: {work.READ_ONCE}\n"
+    warning = f"vocalsep: {work.READ_ONCE}\n"
     result = run("-", "-o", "-", "--masks", "clusters", stdin=song.read_bytes())
-    assert (result.exit_code, result.stderr) == (0, told)
+    assert (result.exit_code, result.stderr) == (0, warning)
     own = run("-", "-o", "-", "--masks", "net", stdin=song.read_bytes())
     assert (own.stdout_bytes, own.stderr) == (result.stdout_bytes, "")
 
 
-def test_files_are_looked_after_as_ever(song: Path, tmp_path: Path) -> None:
+def test_files_beside_pipes_are_protected_too(song: Path, tmp_path: Path) -> None:
     old = tmp_path / "old.wav"
     old.write_bytes(b"older")
     result = run("-", "-o", old, stdin=song.read_bytes())
@@ -177,27 +167,83 @@ def test_files_are_looked_after_as_ever(song: Path, tmp_path: Path) -> None:
         (["-", "-o", "-", "--format", "flac"], "-o - (wav) and --format flac are two formats"),
         (["-", "-o", "v.flac", "--accompaniment", "a.wav", "--format", "flac"], "a.wav and --format flac are two"),
         (["-", "-o", "-", "--jobs", "2"], "pipes and --raw take one song at a time"),
+        (["-", "-o", "-", "--from-file", "no.txt"], "pipes and --raw take one song at a time"),
         (["-", "-o", "v.wav", "--accompaniment", "./v.wav"], "written twice"),
         (["-", "-o", "-", "--raw", "44100,2"], "expected rate,channels,format"),
         (["x.wav", "y.wav", "-o", "out", "--raw", "44100,2,s16le"], "one song at a time"),
     ],
     ids=" ".join,
 )
-def test_what_makes_no_sense_is_misuse(
+def test_calls_that_make_no_sense_are_misuse(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert expected in misuse(run(*arguments))
+    assert expected in read_misuse(run(*arguments))
     assert not list(tmp_path.iterdir())
+
+
+# a pipe is an ordinary job
+
+
+def test_a_pipe_reports_its_progress_as_json_lines(song: Path) -> None:
+    result = run("-", "-o", "-", "--progress", "json", "--json", stdin=song.read_bytes())
+    events = read_objects(result.stderr)
+    assert (events[0]["event"], events[0]["songs"]) == ("start", 1)
+    assert events[1] == {"event": "song", "song": "-", "index": 1, "of": 1, "seconds": None}
+    assert {event["event"] for event in events[2:-2]} == {"progress"}
+    assert (events[-2]["outcome"], events[-2]["report"]["outputs"]) == ("done", {"vocals": "-"})
+    assert (events[-1]["event"], events[-1]["done"]) == ("end", 1)
+    assert sound(result.stdout_bytes).shape == (2, 20_000)
+
+
+def test_a_dry_run_reads_nothing_from_a_pipe(tmp_path: Path) -> None:
+    out = tmp_path / "v.wav"
+    assert run("-", "-o", out, "--dry-run").stdout == f"- -> {out}\n"
+    plan = json.loads(run("-", "-o", "-", "--accompaniment", out, "--dry-run", "--json").stdout)
+    assert plan == {"input": "-", "outputs": {"vocals": "-", "accompaniment": str(out)}, "skipped": False}
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_of_a_pipe_that_exists_can_be_skipped(song: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old.wav"
+    old.write_bytes(b"older")
+    result = run("-", "-o", old, "--skip-existing", stdin=song.read_bytes())
+    assert (result.exit_code, result.stdout, result.stderr, old.read_bytes()) == (0, "", "", b"older")
+    both = run("-", "-o", "-", "--accompaniment", old, "--skip-existing", stdin=song.read_bytes())
+    assert both.exit_code == 0
+    assert soundfile.info(old).frames == 20_000
+
+
+def test_outputs_of_a_pipe_are_named_after_stdin(song: Path, tmp_path: Path) -> None:
+    result = run("-", "-o", f"{tmp_path}/out/", "--accompaniment", stdin=song.read_bytes())
+    assert result.stdout.splitlines() == [f"{tmp_path}/out/stdin.{stem}.wav" for stem in ("vocals", "accompaniment")]
+    result = run("-", "-o", f"{tmp_path}/{{song}} {{stem}}.{{ext}}", "--format", "flac", stdin=song.read_bytes())
+    assert result.stdout == f"{tmp_path}/stdin vocals.flac\n"
+
+
+def test_raw_samples_of_a_file_go_beside_it_without_o(song: Path, tmp_path: Path) -> None:
+    source = tmp_path / "music.raw"
+    source.write_bytes(song.read_bytes()[44:])
+    result = run(source, "--raw", "8000,2,s16le")
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'music.vocals.wav'}\n")
+
+
+def test_a_bug_keeps_its_traceback_and_sends_no_sound(song: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = fake_nets.make_model(fake_nets.FailingNet(ZeroDivisionError("a bug"), after=0), fake_nets.SMALL)
+    monkeypatch.setattr(weights, "load", lambda *_: broken)
+    result = run("-", "-o", "-", stdin=song.read_bytes())
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Traceback (most recent call last):\n")
+    assert result.stderr.endswith("vocalsep: standard input: ZeroDivisionError: a bug\n")
 
 
 # as a process: real pipes
 
 
-def test_when_nobody_listens_it_ends_quietly(model: Path) -> None:
+def test_it_ends_quietly_when_the_reader_has_gone(model: Path) -> None:
     command = process("-", "-o", "-", "-m", model, "--raw", "8000,1,s16le")
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env=environment(), **pipes) as running:  # type: ignore[call-overload]
+    with subprocess.Popen(command, env=make_environment(), **pipes) as running:  # type: ignore[call-overload]
         running.stdout.close()
         try:
             running.stdin.write(fake_nets.noise(1, 400_000).mul(9_000).short().numpy().tobytes())
@@ -212,11 +258,11 @@ def test_vocals_come_out_before_the_song_has_ended(model: Path) -> None:
     command = process("-", "-o", "-", "-m", model, "--raw", "8000,1,s16le")
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     second = fake_nets.noise(1, RATE).mul(9_000).short().numpy().tobytes()
-    with subprocess.Popen(command, env=environment(), **pipes) as running:  # type: ignore[call-overload]
+    with subprocess.Popen(command, env=make_environment(), **pipes) as running:  # type: ignore[call-overload]
         for _ in range(4):
             running.stdin.write(second)
         running.stdin.flush()
-        early = running.stdout.read(2 * len(second))  # would wait for ever, if it waited for the end
+        early = running.stdout.read(2 * len(second))  # would block forever if vocalsep waited for the end of the song
         running.stdin.write(second)
         running.stdin.close()
         rest, said = running.stdout.read(), running.stderr.read()

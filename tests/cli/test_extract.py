@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
-from typing import Any
 
 import fake_nets
 import numpy as np
@@ -11,7 +9,7 @@ import pytest
 import soundfile
 import synthetic_songs
 import torch
-from command_line import list_files, read_error, read_misuse, run, run_python
+from command_line import list_files, read_error, read_misuse, read_objects, run, run_python
 
 import vocalsep
 from vocalsep import audio, weights
@@ -112,7 +110,7 @@ def test_accompaniment_goes_to_the_path_named_and_completes_the_song(songs: Path
     assert list_files(folder) == ["song.accompaniment.wav"]
 
 
-def test_every_inversion_can_be_had(songs: Path, model: Path, tmp_path: Path) -> None:
+def test_every_inversion_can_be_chosen(songs: Path, model: Path, tmp_path: Path) -> None:
     for name in ("phase", "griffin-lim"):
         out = tmp_path / f"{name}.wav"
         assert run("extract", songs / "song.wav", "-m", model, "-o", out, "--inversion", name).exit_code == 0
@@ -127,11 +125,7 @@ def test_the_same_song_gives_the_same_file(songs: Path, model: Path, tmp_path: P
     assert (tmp_path / "1.wav").read_bytes() == (tmp_path / "2.wav").read_bytes()
 
 
-# what is told
-
-
-def objects(text: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in text.splitlines()]
+# results
 
 
 def test_json_is_one_object_for_each_song(songs: Path, model: Path, tmp_path: Path) -> None:
@@ -139,10 +133,10 @@ def test_json_is_one_object_for_each_song(songs: Path, model: Path, tmp_path: Pa
     given = [songs / "song.wav", songs / "other.wav"]
     result = run("extract", *given, "-m", model, "-o", tmp_path / "out", "--json")
     assert result.exit_code == 0
-    told = objects(result.stdout)
-    assert [each["input"] for each in told] == [str(song) for song in given]
-    assert [each["audio_seconds"] for each in told] == [0.75, 1.5]
-    for each in told:
+    reports = read_objects(result.stdout)
+    assert [each["input"] for each in reports] == [str(song) for song in given]
+    assert [each["audio_seconds"] for each in reports] == [0.75, 1.5]
+    for each in reports:
         assert set(each) == KEYS
         assert set(each["outputs"]) == {"vocals"}
         assert Path(each["outputs"]["vocals"]).is_file()
@@ -157,14 +151,14 @@ def test_json_names_the_accompaniment_and_letters_as_they_are(songs: Path, model
     result = run(
         "extract", song, "-m", model, "-o", tmp_path / "v.wav", "--accompaniment", tmp_path / "a.wav", "--json"
     )
-    (told,) = objects(result.stdout)
-    assert told["input"] == str(song)
+    (report,) = read_objects(result.stdout)
+    assert report["input"] == str(song)
     assert "Grün 歌" in result.stdout
-    assert told["outputs"] == {"vocals": str(tmp_path / "v.wav"), "accompaniment": str(tmp_path / "a.wav")}
+    assert report["outputs"] == {"vocals": str(tmp_path / "v.wav"), "accompaniment": str(tmp_path / "a.wav")}
 
 
 @pytest.mark.parametrize("name", ["two words.wav", "Ünï 歌 é.wav", "song [live] [red]x[/red].wav", "a :cat: b.wav"])
-def test_names_are_taken_and_told_literally(songs: Path, model: Path, name: str) -> None:
+def test_names_are_read_and_printed_literally(songs: Path, model: Path, name: str) -> None:
     song = write(songs / name)
     vocals = song.with_name(f"{song.stem}.vocals.wav")
     result = run("extract", song, "-m", model)
@@ -173,7 +167,7 @@ def test_names_are_taken_and_told_literally(songs: Path, model: Path, name: str)
     assert read_error(run("extract", song, "-m", model)).startswith(f"{vocals}: exists already")
 
 
-def test_a_name_that_begins_with_a_dash_stands_after_two(
+def test_a_name_that_begins_with_a_dash_comes_after_two_dashes(
     songs: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(songs / "-dash.wav")
@@ -181,13 +175,13 @@ def test_a_name_that_begins_with_a_dash_stands_after_two(
     assert run("extract", "-m", model, "--", "-dash.wav").stdout == "-dash.vocals.wav\n"
 
 
-def test_as_a_process_it_tells_results_on_stdout_only_and_goes_on_after_a_bad_song(songs: Path, model: Path) -> None:
+def test_a_process_prints_only_results_on_stdout_and_continues_after_a_bad_song(songs: Path, model: Path) -> None:
     broken = write(songs / "broken.flac", samples=60_000, rate=11_025)  # breaks off while it is resampled
     broken.write_bytes(broken.read_bytes()[:-20_000])
     good = [write(songs / f"{number}.wav") for number in (1, 2)]
     done = run_python("-m", "vocalsep", "extract", good[0], broken, good[1], "-m", model, "--json", "-q")
     assert done.returncode == 1
-    assert [each["input"] for each in objects(done.stdout)] == [str(song) for song in good]
+    assert [each["input"] for each in read_objects(done.stdout)] == [str(song) for song in good]
     assert done.stderr.splitlines() == [f"vocalsep: {broken}: cannot be read to its end ({_reason(done.stderr)})"]
     assert list_files(songs) == ["1.vocals.wav", "1.wav", "2.vocals.wav", "2.wav", "broken.flac", "song.wav"]
 
@@ -214,24 +208,24 @@ class Leaks(fake_nets.LowBandNet):
         return super().forward(features).clamp_min(0.01)
 
 
-def test_voice_and_labels_say_where_it_is(songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_voice_and_labels_say_where_someone_sings(songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "load", lambda *_: fake_nets.make_model(Leaks(), fake_nets.SMALL))
     song = half_sung(songs / "song.wav")
     result = run("extract", song, "--labels", "--json")
-    (told,) = objects(result.stdout)
-    assert told["voice"] == [pytest.approx([2, 4], abs=0.1), pytest.approx([6, 7], abs=0.1)]
-    assert told["voice_share"] == pytest.approx(3 / 9, abs=0.02)
-    assert told["outputs"] == {"vocals": f"{songs}/song.vocals.wav", "labels": f"{songs}/song.labels.txt"}
+    (report,) = read_objects(result.stdout)
+    assert report["voice"] == [pytest.approx([2, 4], abs=0.1), pytest.approx([6, 7], abs=0.1)]
+    assert report["voice_share"] == pytest.approx(3 / 9, abs=0.02)
+    assert report["outputs"] == {"vocals": f"{songs}/song.vocals.wav", "labels": f"{songs}/song.labels.txt"}
     rows = [line.split("\t") for line in (songs / "song.labels.txt").read_text(encoding="utf-8").splitlines()]
     found = [[float(start), float(end)] for start, end, _ in rows]
-    assert found == [pytest.approx(pair, abs=1e-3) for pair in told["voice"]]
+    assert found == [pytest.approx(pair, abs=1e-3) for pair in report["voice"]]
     assert {text for _, _, text in rows} == {"voice"}
     result = run("extract", song, "--labels", tmp_path / "l.txt", "-o", tmp_path / "v.wav")
     assert result.stdout.splitlines() == [f"{tmp_path}/v.wav", f"{tmp_path}/l.txt"]
     assert (tmp_path / "l.txt").read_text() == (songs / "song.labels.txt").read_text()
 
 
-def test_labels_do_not_replace_what_exists_nor_other_outputs(songs: Path, model: Path) -> None:
+def test_labels_replace_neither_existing_files_nor_other_outputs(songs: Path, model: Path) -> None:
     old = songs / "song.labels.txt"
     old.write_text("mine")
     assert f"{old}: exists already" in read_error(run("extract", songs / "song.wav", "--labels", "-m", model))
@@ -285,42 +279,42 @@ def test_the_sample_format_can_be_chosen(songs: Path, model: Path, name: str, su
         ("v.ogg", 8_000, ["--subtype", "pcm16"], "ogg does not support pcm16 samples; leave the"),
     ],
 )
-def test_what_an_output_does_not_hold_is_refused_before_anything_is_computed(
+def test_what_a_format_does_not_support_is_refused_before_anything_is_computed(
     songs: Path, name: str, rate: int, options: list[str], expected: str
 ) -> None:
     write(songs / "song.wav", rate=rate)
-    # had anything been computed, the model would have been missed
+    # computing anything would need the model, which is missing
     line = read_error(run("extract", songs / "song.wav", "-o", songs / name, "-m", songs / "no.safetensors", *options))
     assert line.startswith(f"{songs / name}: {expected}")
     assert list_files(songs) == ["song.wav"]
 
 
-def test_samples_beyond_full_scale_are_clamped_and_told(
+def test_samples_beyond_full_scale_are_clamped_and_reported(
     songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weights, "load", lambda *_: fake_nets.constant(0.99, fake_nets.SMALL))
     command = ["extract", loud(songs / "song.wav"), "--json", "--overwrite", "-o"]
     result = run(*command, tmp_path / "v.wav", "--subtype", "pcm16")
-    (told,) = objects(result.stdout)
+    (report,) = read_objects(result.stdout)
     assert result.exit_code == 0
-    assert 1_000 < told["clipped_samples"] < 16_000
-    assert told["gain_db"] == 0
-    lines = f"vocalsep: {songs / 'song.wav'}: {told['clipped_samples']} samples exceeded full scale and were clamped"
+    assert 1_000 < report["clipped_samples"] < 16_000
+    assert report["gain_db"] == 0
+    lines = f"vocalsep: {songs / 'song.wav'}: {report['clipped_samples']} samples exceeded full scale and were clamped"
     assert result.stderr.startswith(lines)
     assert len(result.stderr.splitlines()) == 1
-    (told,) = objects(run(*command, tmp_path / "v.wav").stdout)  # float holds it
-    assert (told["clipped_samples"], told["gain_db"], told["warnings"]) == (0, 0, [])
+    (report,) = read_objects(run(*command, tmp_path / "v.wav").stdout)  # float holds it
+    assert (report["clipped_samples"], report["gain_db"], report["warnings"]) == (0, 0, [])
 
 
-def test_scaling_and_giving_up_can_be_chosen(songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clip_can_also_scale_the_song_or_fail(songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "load", lambda *_: fake_nets.constant(0.75, fake_nets.SMALL))
     outputs = [tmp_path / "v.wav", tmp_path / "a.wav"]
     command = ["extract", loud(songs / "song.wav"), "-o", outputs[0], "--accompaniment", outputs[1]]
     result = run(*command, "--subtype", "pcm24", "--clip", "scale", "--json")
-    (told,) = objects(result.stdout)
-    assert told["clipped_samples"] == 0
-    assert told["gain_db"] == pytest.approx(-1.05, abs=0.1)  # 1.5 * 0.75 = 1.125
-    assert f"scaled by {told['gain_db']} dB" in result.stderr
+    (report,) = read_objects(result.stdout)
+    assert report["clipped_samples"] == 0
+    assert report["gain_db"] == pytest.approx(-1.05, abs=0.1)  # 1.5 * 0.75 = 1.125
+    assert f"scaled by {report['gain_db']} dB" in result.stderr
     peaks = [float(audio.read(path)[0].abs().max()) for path in outputs]
     assert peaks == [pytest.approx(1.0, abs=1e-6), pytest.approx(1 / 3, abs=0.02)]
     for path in outputs:
@@ -336,24 +330,24 @@ def test_lossy_outputs_have_the_songs_length_and_channels(songs: Path, model: Pa
     assert samples.shape == (2, 6_000 * rate // 8_000)
 
 
-def test_warnings_are_told_once_and_do_no_harm(songs: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warning_is_printed_once_and_does_no_harm(songs: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audio.tags, "_read_known", lambda _: 1 / 0)
     with audio.Writer(songs / "s.mp3", rate=8_000, channels=1, subtype="", tags=audio.Tags({"title": ("T",)})) as made:
         made.write(fake_nets.noise(1, 9_000))
     result = run("extract", songs / "s.mp3", "-m", model, "--json")
     assert result.exit_code == 0
     assert result.stderr == f"vocalsep: {songs / 's.mp3'}: its tags cannot be read (division by zero)\n"
-    assert objects(result.stdout)[0]["warnings"] == [result.stderr.removeprefix("vocalsep: ").strip()]
+    assert read_objects(result.stdout)[0]["warnings"] == [result.stderr.removeprefix("vocalsep: ").strip()]
 
 
 # overwriting
 
 
-def test_what_exists_is_not_overwritten_and_nothing_is_computed(songs: Path, tmp_path: Path) -> None:
+def test_existing_files_are_refused_before_anything_is_computed(songs: Path, tmp_path: Path) -> None:
     for option, name in (("-o", "song.vocals.wav"), ("--accompaniment", "song.accompaniment.wav")):
         old = songs / name
         old.write_bytes(b"older")
-        # had anything been computed, the model would have been missed
+        # computing anything would need the model, which is missing
         line = read_error(run("extract", songs / "song.wav", option, old, "-m", tmp_path / "missing.safetensors"))
         assert line == f"{old}: exists already; choose another output, or add --overwrite or --skip-existing"
         assert old.read_bytes() == b"older"
@@ -361,7 +355,7 @@ def test_what_exists_is_not_overwritten_and_nothing_is_computed(songs: Path, tmp
         old.unlink()
 
 
-def test_overwrite_replaces_what_exists(songs: Path, model: Path) -> None:
+def test_overwrite_replaces_existing_files(songs: Path, model: Path) -> None:
     old = songs / "song.vocals.wav"
     old.write_bytes(b"older")
     assert run("extract", songs / "song.wav", "-m", model, "--overwrite").exit_code == 0
@@ -406,6 +400,11 @@ def test_a_trailing_slash_means_a_folder(songs: Path, model: Path, tmp_path: Pat
 # failures
 
 
+def test_a_missing_song_comes_with_a_similar_name(songs: Path) -> None:
+    line = read_error(run("extract", songs / "sonk.wav", "-m", "no.safetensors"))
+    assert line == f"{songs / 'sonk.wav'}: no such file. Did you mean {songs / 'song.wav'}?"
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -416,7 +415,7 @@ def test_a_trailing_slash_means_a_folder(songs: Path, model: Path, tmp_path: Pat
         ("nothing.wav", "not an audio file, or damaged"),
     ],
 )
-def test_a_song_that_cannot_be_read_is_one_line(songs: Path, model: Path, name: str, expected: str) -> None:
+def test_a_song_that_cannot_be_read_is_a_one_line_error(songs: Path, model: Path, name: str, expected: str) -> None:
     (songs / "folder").mkdir()
     (songs / "notes.wav").write_text("words\n" * 99, encoding="utf-8")
     (songs / "nothing.wav").touch()
@@ -429,20 +428,20 @@ def test_a_song_that_cannot_be_read_is_one_line(songs: Path, model: Path, name: 
 
 
 @pytest.mark.parametrize(("ending", "said"), [(".mid", "'.mid'"), (".xyz", "'.xyz'"), ("", "''")])
-def test_an_output_of_unknown_format_is_one_line(songs: Path, model: Path, ending: str, said: str) -> None:
+def test_an_output_of_unknown_format_is_a_one_line_error(songs: Path, model: Path, ending: str, said: str) -> None:
     line = read_error(run("extract", songs / "song.wav", "-o", songs / f"vocals{ending}", "-m", model))
     assert f"unknown output format {said}; expected .wav" in line
     assert list_files(songs) == ["song.wav"]
 
 
-def test_an_output_below_a_file_is_one_line(songs: Path, model: Path) -> None:
+def test_an_output_below_a_file_is_a_one_line_error(songs: Path, model: Path) -> None:
     line = read_error(run("extract", songs / "song.wav", "-o", songs / "song.wav" / "v.wav", "-m", model))
     assert str(songs / "song.wav") in line
     assert list_files(songs) == ["song.wav"]
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is forbidden to root")
-def test_a_folder_that_may_not_be_written_is_one_line(songs: Path, model: Path) -> None:
+def test_a_folder_without_write_permission_is_a_one_line_error(songs: Path, model: Path) -> None:
     songs.chmod(0o500)
     try:
         line = read_error(run("extract", songs / "song.wav", "-m", model))
@@ -455,7 +454,7 @@ def test_a_folder_that_may_not_be_written_is_one_line(songs: Path, model: Path) 
     ("content", "expected"),
     [(None, "no such weights file"), (b"", "not a vocalsep weights file"), (b"x" * 99, "not a vocalsep weights file")],
 )
-def test_weights_that_cannot_be_read_are_one_line(songs: Path, content: bytes | None, expected: str) -> None:
+def test_weights_that_cannot_be_read_are_a_one_line_error(songs: Path, content: bytes | None, expected: str) -> None:
     path = songs / "w.safetensors"
     if content is not None:
         path.write_bytes(content)
@@ -467,7 +466,7 @@ def test_weights_that_cannot_be_read_are_one_line(songs: Path, content: bytes | 
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
-def test_a_device_that_is_not_there_is_one_line(songs: Path, model: Path) -> None:
+def test_a_missing_device_is_a_one_line_error(songs: Path, model: Path) -> None:
     assert "use --device cpu" in read_error(run("extract", songs / "song.wav", "-m", model, "--device", "cuda"))
     assert list_files(songs) == ["song.wav"]
 
@@ -524,9 +523,7 @@ def test_a_bug_keeps_its_traceback_and_leaves_nothing_behind(
     ],
     ids=" ".join,
 )
-def test_misuse_is_told_with_status_2(
-    songs: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: str
-) -> None:
+def test_misuse_has_status_2(songs: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: str) -> None:
     monkeypatch.chdir(songs)
     assert expected in read_misuse(run(*arguments))
     assert list_files(songs) == ["song.wav"]

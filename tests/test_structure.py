@@ -12,6 +12,7 @@ PACKAGE = Path(vocalsep.__file__).parent
 LAYERS = (
     {"errors", "release"},
     {"shapes", "files"},
+    {"kinds"},
     {"config"},
     {"audio", "stft", "masks"},
     {"features"},

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import synthetic_songs
-from torch import Tensor
 
 from vocalsep.datasets.cache import decode
 from vocalsep.datasets.layouts import mir1k
 from vocalsep.datasets.layouts.stems import find as find_stems
 from vocalsep.datasets.tracks import Source, Track
 from vocalsep.errors import DatasetError
+from vocalsep.shapes import Waveform
 
 
 @pytest.fixture
@@ -31,9 +31,9 @@ def track(stems_root: Path, tmp_path: Path) -> Track:
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Collects the names of tracks that are read from their files."""
     names: list[str] = []
-    load: Callable[[Track, int, int], dict[str, Tensor]] = Track.load
+    load: Callable[[Track, int, int], dict[str, Waveform]] = Track.load
 
-    def load_and_count(self: Track, rate: int, channels: int) -> dict[str, Tensor]:
+    def load_and_count(self: Track, rate: int, channels: int) -> dict[str, Waveform]:
         names.append(self.name)
         return load(self, rate, channels)
 
@@ -47,7 +47,7 @@ def test_decoded_stems_equal_the_loaded_ones(track: Track) -> None:
     assert set(cached.stems) == {"vocals", "accompaniment"}
     for stem, samples in loaded.items():
         assert cached.stems[stem].shape == (2, 48_000)
-        np.testing.assert_allclose(cached.stems[stem], samples.numpy(), rtol=1e-3, atol=1e-7)
+        np.testing.assert_allclose(cached.stems[stem], samples, rtol=1e-3, atol=1e-7)
 
 
 def test_a_track_is_decoded_once(track: Track, loads: list[str], cache: Path) -> None:

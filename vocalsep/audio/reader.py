@@ -10,7 +10,6 @@ from typing import Protocol, Self
 
 import numpy as np
 import soundfile
-import torch
 
 from vocalsep.audio.formats import reorder_to_wav
 from vocalsep.errors import AudioError
@@ -69,7 +68,7 @@ class _SndfileDecoder:
                 raise AudioError(f"{self._path}: cannot be read to its end ({describe_error(error)})") from error
             if not len(block):
                 return
-            yield reorder_to_wav(torch.from_numpy(np.ascontiguousarray(block.T)), self.subtype)
+            yield reorder_to_wav(np.ascontiguousarray(block.T), self.subtype)
 
     def close(self) -> None:
         self._file.close()
@@ -193,4 +192,4 @@ def read(path: Path) -> tuple[Waveform, int]:
         blocks = list(reader)
     if not blocks:
         raise AudioError(f"{path}: the recording is empty")
-    return torch.cat(blocks, dim=-1), reader.rate
+    return np.concatenate(blocks, axis=-1), reader.rate

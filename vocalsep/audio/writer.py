@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
+import numpy as np
+import numpy.typing as npt
 import soundfile
-import torch
-from torch import Tensor
 
 from vocalsep import files
 from vocalsep.audio.formats import BITS, Format, check_output, count_bytes, reorder_from_wav
@@ -36,7 +36,7 @@ _ERRORS = (soundfile.LibsndfileError, OSError)
 class Encoder(Protocol):
     """An encoder of one file."""
 
-    def write(self, samples: Tensor) -> None:
+    def write(self, samples: npt.NDArray[Any]) -> None:
         """Append a ``(channel, time)`` block: float32, or int32 with full scale 2**31 for fixed-point formats."""
 
     def close(self) -> None:
@@ -63,8 +63,8 @@ class _SndfileEncoder:
         if subtype in _FLOATS:  # the peak chunk holds the time of day, but the same sound must give the same bytes
             soundfile._snd.sf_command(self._file._file, _SET_ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)
 
-    def write(self, samples: Tensor) -> None:
-        self._file.write(reorder_from_wav(samples, self._subtype).numpy().T)
+    def write(self, samples: npt.NDArray[Any]) -> None:
+        self._file.write(reorder_from_wav(samples, self._subtype).T)
 
     def close(self) -> None:
         self._file.close()
@@ -158,7 +158,7 @@ class Writer:
 
     def _finish(self) -> None:
         try:
-            self._push(self._resampler.push(torch.zeros(self._channels, 0), last=True))
+            self._push(self._resampler.push(np.zeros((self._channels, 0), np.float32), last=True))
         except BaseException:
             with contextlib.suppress(*_ERRORS):
                 self._encoder.close()
@@ -209,23 +209,26 @@ def count_clipped(block: Waveform, subtype: str, clip: str, name: str) -> int:
     """
     over = count_out_of_range(block, subtype)
     if over and clip == "error":
-        peak = f"a peak of {float(block.abs().max()):.3f} times full scale"
+        peak = f"a peak of {float(np.abs(block).max()):.3f} times full scale"
         raise AudioError(f"{name}: {subtype} cannot hold {peak}; clamp or scale it, or choose float samples")
     return over
 
 
 def count_out_of_range(samples: Waveform, subtype: str) -> int:
     """Count the samples that exceed the range of a sample format."""
-    if subtype in _FLOATS:
+    if subtype in _FLOATS or not samples.size:
         return 0
     if subtype not in BITS:
-        return int((samples.abs() > LOSSY_PEAK).sum())
+        return int(np.count_nonzero(np.abs(samples) > LOSSY_PEAK))
     full = 2.0 ** (BITS[subtype] - 1)
-    steps = torch.round(samples.double() * full)
-    return int(((steps > full - 1) | (steps < -full)).sum())
+    # One more half step rounds up to full scale. In float32 and 32 bits, full scale itself is the first value beyond.
+    below, above = -1 - 0.5 / full, 1 - 0.5 / full
+    if samples.max() < above and samples.min() >= below:  # almost always
+        return 0
+    return int(np.count_nonzero((samples >= above) | (samples < below)))
 
 
-def fit_to_subtype(samples: Waveform, subtype: str) -> Tensor:
+def fit_to_subtype(samples: Waveform, subtype: str) -> npt.NDArray[Any]:
     """Return the samples as an encoder expects them.
 
     Floats pass unchanged. Samples of a lossy format are clamped to `LOSSY_PEAK`. Fixed-point samples are clamped and
@@ -233,10 +236,15 @@ def fit_to_subtype(samples: Waveform, subtype: str) -> Tensor:
     """
     if subtype in _FLOATS:
         return samples
-    samples = torch.nan_to_num(samples, nan=0.0)
+    peak = 1.0 if subtype in BITS else LOSSY_PEAK
+    steps = np.clip(samples, -peak, peak)
+    steps[np.isnan(steps)] = 0
     if subtype not in BITS:
-        return samples.clamp(-LOSSY_PEAK, LOSSY_PEAK)
+        return steps
     bits = BITS[subtype]
     full = 2.0 ** (bits - 1)
-    steps = torch.round(samples.double() * full).clamp(-full, full - 1)
-    return (steps.long() << (32 - bits)).int()
+    if bits > 24:  # float32 cannot hold the largest step
+        steps = steps.astype(np.float64)
+    steps *= full
+    np.minimum(np.rint(steps, out=steps), full - 1, out=steps)
+    return np.left_shift(steps.astype(np.int32), 32 - bits)

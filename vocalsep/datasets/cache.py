@@ -54,7 +54,7 @@ def decode(track: Track, rate: int, channels: int, folder: Path | None = None) -
             folder.mkdir(parents=True, exist_ok=True)
             for name, stem in track.load(rate, channels).items():
                 with files.write_atomically(paths[name]) as temporary, temporary.open("wb") as file:
-                    np.save(file, stem.numpy().astype(np.float16))
+                    np.save(file, stem.astype(np.float16))
         except OSError as error:
             raise DatasetError(f"{folder}: cannot be written ({error.strerror})") from error
     try:

@@ -16,7 +16,6 @@ import ffmpeg_recordings
 import numpy as np
 import pytest
 import soundfile
-import waveforms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -81,7 +80,7 @@ def read_through_pipe(
 def test_a_wav_from_a_pipe_has_the_same_samples_as_the_file(
     tmp_path: Path, kind: str, subtype: str, channels: int
 ) -> None:
-    content = make_wav(1.2 * waveforms.noise(channels, 9_001), subtype, kind)
+    content = make_wav(1.2 * fake_nets.noise(channels, 9_001), subtype, kind)
     (tmp_path / "x.wav").write_bytes(content)
     expected, _ = audio.read(tmp_path / "x.wav")
     samples, reader = read_through_pipe(content)
@@ -94,14 +93,14 @@ def test_a_wav_from_a_pipe_has_the_same_samples_as_the_file(
 @pytest.mark.parametrize("size", [0, 0x7FFFF000, 0x7FFFFFFF - 36, 0x80000000, 0xFFFFFFFF], ids=hex)
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
 def test_placeholder_sizes_mean_that_the_length_is_unknown(size: int, subtype: str) -> None:
-    content = make_wav(waveforms.noise(2, 9_001), subtype)
+    content = make_wav(fake_nets.noise(2, 9_001), subtype)
     samples, reader = read_through_pipe(change_sizes(content, size))
     assert reader.samples == 0
     np.testing.assert_array_equal(samples, read_through_pipe(content)[0])
 
 
 def test_rf64_states_its_length_in_another_chunk_or_leaves_it_unknown() -> None:
-    content = make_wav(waveforms.noise(2, 3_000), "PCM_16", "RF64")
+    content = make_wav(fake_nets.noise(2, 3_000), "PCM_16", "RF64")
     assert read_through_pipe(content)[1].samples == 3_000
     at = content.index(b"ds64") + 16
     for unknown in (0, 2**64 - 1):
@@ -118,7 +117,7 @@ def test_rf64_states_its_length_in_another_chunk_or_leaves_it_unknown() -> None:
 def test_other_chunks_are_skipped_also_those_of_odd_length(
     before: list[tuple[bytes, bytes]], middle: list[tuple[bytes, bytes]], piece: int
 ) -> None:
-    content = make_wav(waveforms.noise(1, 300))
+    content = make_wav(fake_nets.noise(1, 300))
     at = content.index(b"data")
 
     def chunks(parts: list[tuple[bytes, bytes]]) -> bytes:
@@ -132,13 +131,13 @@ def test_other_chunks_are_skipped_also_those_of_odd_length(
 
 
 def test_chunks_after_the_samples_are_ignored() -> None:
-    content = make_wav(waveforms.noise(2, 700))
+    content = make_wav(fake_nets.noise(2, 700))
     samples, _ = read_through_pipe(content + b"LIST" + struct.pack("<I", 20) + b"INFOISFT" + bytes(12))
     np.testing.assert_array_equal(samples, read_through_pipe(content)[0])
 
 
 def test_a_stream_that_breaks_off_gives_a_warning_and_its_samples() -> None:
-    content = make_wav(waveforms.noise(2, 16_000))
+    content = make_wav(fake_nets.noise(2, 16_000))
     samples, reader = read_through_pipe(content[: 44 + 4 * 6_000 + 3])
     np.testing.assert_array_equal(samples, read_through_pipe(content)[0][:, :6_000])
     assert reader.warning == "standard input: breaks off after 0.8 of 2.0 seconds"
@@ -146,7 +145,7 @@ def test_a_stream_that_breaks_off_gives_a_warning_and_its_samples() -> None:
 
 @pytest.mark.parametrize("extension", ["flac", "ogg", "mp3", "aiff", "caf", "ulaw", "m4a"])
 def test_other_formats_are_read_from_a_temporary_file(tmp_path: Path, extension: str) -> None:
-    path, noise = tmp_path / f"x.{extension}", waveforms.noise(2, 9_000)
+    path, noise = tmp_path / f"x.{extension}", fake_nets.noise(2, 9_000)
     if extension == "m4a":
         ffmpeg_recordings.write(path, noise, RATE, ffmpeg_recordings.KINDS["m4a, AAC"])
     elif extension == "ulaw":
@@ -181,7 +180,7 @@ def test_a_stream_without_sound_is_a_one_line_error(content: bytes, expected: st
 @settings(deadline=None, max_examples=200)
 @given(data=st.data())
 def test_a_damaged_header_is_read_or_refused(data: st.DataObject) -> None:
-    content = bytearray(make_wav(waveforms.noise(2, 50), data.draw(st.sampled_from(["PCM_16", "FLOAT"])), "WAVEX"))
+    content = bytearray(make_wav(fake_nets.noise(2, 50), data.draw(st.sampled_from(["PCM_16", "FLOAT"])), "WAVEX"))
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, 100))] = data.draw(st.integers(0, 255))
     try:
@@ -193,7 +192,7 @@ def test_a_damaged_header_is_read_or_refused(data: st.DataObject) -> None:
 
 
 def test_a_header_with_huge_values_takes_no_memory() -> None:
-    content = bytearray(change_sizes(make_wav(waveforms.noise(2, 64)), 0xFFFFFFFF))
+    content = bytearray(change_sizes(make_wav(fake_nets.noise(2, 64)), 0xFFFFFFFF))
     content[22:36] = struct.pack("<HIIHH", 1_024, 4_000_000, 0, 2_048, 16)
     sizes = []
 
@@ -224,7 +223,7 @@ def test_a_header_with_huge_values_takes_no_memory() -> None:
 )
 def test_raw_samples_are_read_and_written(tmp_path: Path, name: str, subtype: str) -> None:
     layout = audio.parse_sample_layout(f"8000, 2,{name}")
-    content = make_wav(waveforms.noise(2, 5_001), subtype)
+    content = make_wav(fake_nets.noise(2, 5_001), subtype)
     data = content[content.index(b"data") + 8 :]
     samples, reader = read_through_pipe(data, layout)
     np.testing.assert_array_equal(samples, read_through_pipe(content)[0])
@@ -236,7 +235,7 @@ def test_raw_samples_are_read_and_written(tmp_path: Path, name: str, subtype: st
     assert out.getvalue() == (tmp_path / "x.raw").read_bytes() == data
     with audio.open_song(tmp_path / "x.raw", layout) as reader:
         assert reader.samples == 5_001
-        np.testing.assert_array_equal(waveforms.join_blocks(reader), samples)
+        np.testing.assert_array_equal(np.concatenate(list(reader), axis=-1), samples)
 
 
 @pytest.mark.parametrize(
@@ -260,18 +259,18 @@ def test_an_invalid_sample_layout_is_refused(text: str, expected: str) -> None:
 @pytest.mark.parametrize("subtype", SUBTYPES)
 @pytest.mark.parametrize("samples", [0, 5_000])
 def test_other_programs_can_read_the_written_wav(tmp_path: Path, subtype: str, samples: int) -> None:
-    song = read_through_pipe(make_wav(waveforms.noise(2, 5_000), subtype))[0]
+    song = read_through_pipe(make_wav(fake_nets.noise(2, 5_000), subtype))[0]
     path = tmp_path / "x.wav"
     with path.open("wb") as sink:
         writer = PipeWriter(sink, rate=RATE, channels=2, subtype=subtype, samples=samples)
-        for block in waveforms.split_in_blocks(song, 1_234):
+        for block in fake_nets.split_in_blocks(song, [1_234]):
             writer.write(block)
     np.testing.assert_array_equal(read_through_pipe(path.read_bytes())[0], song)
     if samples:  # libsndfile rejects an unknown length
         np.testing.assert_array_equal(audio.read(path)[0], song)
         assert soundfile.info(path).frames == 5_000
     with contextlib.closing(decoding.FFmpegDecoder(path, "")) as source:
-        np.testing.assert_array_equal(waveforms.join_blocks(source.read_blocks(1_000)), song)
+        np.testing.assert_array_equal(np.concatenate(list(source.read_blocks(1_000)), axis=-1), song)
 
 
 def test_samples_beyond_full_scale_are_clamped_or_refused_but_never_scaled() -> None:
@@ -290,7 +289,7 @@ def test_samples_beyond_full_scale_are_clamped_or_refused_but_never_scaled() -> 
 
 def test_pipes_give_the_same_vocals_as_files(tmp_path: Path) -> None:
     song = tmp_path / "song.wav"
-    song.write_bytes(make_wav(waveforms.noise(2, 30_001), "PCM_24"))
+    song.write_bytes(make_wav(fake_nets.noise(2, 30_001), "PCM_24"))
     extractor = Extractor(fake_nets.random_unet())
     extract(song, tmp_path / "v.wav", extractor=extractor)
     for content in (song.read_bytes(), change_sizes(song.read_bytes(), 0xFFFFFFFF)):
@@ -305,14 +304,14 @@ def test_pipes_give_the_same_vocals_as_files(tmp_path: Path) -> None:
 
 
 def test_an_unknown_sample_format_is_refused_before_the_pipe_is_read() -> None:
-    song, sink = io.BytesIO(make_wav(waveforms.noise(1, 800), "PCM_16")), io.BytesIO()
+    song, sink = io.BytesIO(make_wav(fake_nets.noise(1, 800), "PCM_16")), io.BytesIO()
     with pytest.raises(ConfigError, match="unknown sample format 'pcm8'"):
         extract(song, sink, extractor=Extractor(fake_nets.random_unet()), subtype="pcm8")
     assert (song.tell(), sink.getvalue()) == (0, b"")
 
 
 def test_a_song_from_a_pipe_can_have_two_output_files(tmp_path: Path) -> None:
-    content = make_wav(waveforms.quantise(waveforms.noise(2, 20_000), 16), "FLOAT")
+    content = make_wav(fake_nets.quantise(fake_nets.noise(2, 20_000), 16), "FLOAT")
     paths = [tmp_path / "v.flac", tmp_path / "a.wav"]
     source = Pipe(content)
     extract(source, paths[0], accompaniment=paths[1], extractor=Extractor(fake_nets.constant(0.25)), clip="scale")  # type: ignore[arg-type]
@@ -326,7 +325,7 @@ def test_a_closed_pipe_raises_broken_pipe_error_and_leaves_no_file(tmp_path: Pat
     os.close(read)
     with os.fdopen(write, "wb", buffering=0) as sink, pytest.raises(BrokenPipeError):
         extract(
-            Pipe(make_wav(waveforms.noise(2, 60_000))),  # type: ignore[arg-type]
+            Pipe(make_wav(fake_nets.noise(2, 60_000))),  # type: ignore[arg-type]
             sink,  # type: ignore[arg-type]
             accompaniment=tmp_path / "a.wav",
             extractor=Extractor(fake_nets.constant(0.5)),
@@ -369,7 +368,7 @@ def test_the_delay_is_as_the_guide_says(name: str, gate: bool) -> None:
     found = 0.0
     for rate in (8_000, 44_100, 48_000):
         song = Extractor(model, gate=gate).start(rate, 1)
-        block = waveforms.noise(1, round(audio.PIPE_BLOCK_SECONDS * rate))
+        block = fake_nets.noise(1, round(audio.PIPE_BLOCK_SECONDS * rate))
         found = max(found, measure_delay(song, rate, block, 20))
     stated = read_stated_delays()[name]
     assert found <= stated + (1.0 if gate else 0)
@@ -379,7 +378,7 @@ def test_the_delay_is_as_the_guide_says(name: str, gate: bool) -> None:
 def test_an_endless_stream_gives_vocals_while_it_arrives() -> None:
     read, write = os.pipe()
     started, stop = threading.Event(), threading.Event()
-    block = waveforms.noise(2, RATE)
+    block = fake_nets.noise(2, RATE)
 
     def endless() -> Iterator[bytes]:
         yield change_sizes(make_wav(block), 0xFFFFFFFF)

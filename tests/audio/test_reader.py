@@ -6,11 +6,11 @@ import os
 import sys
 from pathlib import Path
 
+import fake_nets
 import numpy as np
 import pytest
 import soundfile
 import synthetic_songs
-import waveforms
 
 from vocalsep import audio
 from vocalsep.errors import AudioError
@@ -29,7 +29,7 @@ NAMES = [
 
 def tone(rate: int, seconds: float) -> Waveform:
     """Return a stereo sine, ``(channel, time)``; the right channel is quieter."""
-    return waveforms.tone(440, rate, seconds, channels=2) / np.float32([[1], [2]])
+    return fake_nets.tone(440, rate, seconds, channels=2) / np.float32([[1], [2]])
 
 
 def catch_refusal(path: Path) -> str:
@@ -49,7 +49,7 @@ def unreadable(tmp_path: Path) -> dict[str, Path]:
     paths["headerless"] = tmp_path / "headerless.raw"
     paths["headerless"].write_bytes(bytes(range(256)) * 8)
     paths["cut off"] = tmp_path / "cut off.flac"
-    soundfile.write(paths["cut off"], waveforms.noise(2, 20_000).T, 44_100)
+    soundfile.write(paths["cut off"], fake_nets.noise(2, 20_000).T, 44_100)
     paths["cut off"].write_bytes(paths["cut off"].read_bytes()[:30_000])
     paths["name too long"] = tmp_path / f"{'x' * 300}.wav"
     return paths
@@ -82,7 +82,7 @@ def test_read_raises_the_same_errors(unreadable: dict[str, Path]) -> None:
 @pytest.mark.parametrize("channels", [1, 2, 6])
 @pytest.mark.parametrize("rate", [8_000, 44_100, 96_000])
 def test_the_reader_knows_rate_channels_length_and_sample_format(tmp_path: Path, channels: int, rate: int) -> None:
-    path = synthetic_songs.write(tmp_path / "x.wav", waveforms.noise(channels, 777).T, rate, "PCM_24")
+    path = synthetic_songs.write(tmp_path / "x.wav", fake_nets.noise(channels, 777).T, rate, "PCM_24")
     with audio.Reader(path) as reader:
         facts = (reader.rate, reader.channels, reader.samples, reader.subtype, reader.path)
         blocks = list(reader)
@@ -93,7 +93,7 @@ def test_the_reader_knows_rate_channels_length_and_sample_format(tmp_path: Path,
 @pytest.mark.parametrize("samples", [1, 31_999, 32_000, 32_001, 75_000])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_the_blocks_add_up_to_the_recording(tmp_path: Path, samples: int, channels: int) -> None:
-    path = synthetic_songs.write(tmp_path / "x.wav", waveforms.noise(channels, samples).T, 8_000)
+    path = synthetic_songs.write(tmp_path / "x.wav", fake_nets.noise(channels, samples).T, 8_000)
     with audio.Reader(path) as reader:
         blocks = list(reader)
     whole, _ = soundfile.read(path, dtype="float32", always_2d=True)
@@ -139,7 +139,7 @@ def test_blocks_of_other_formats_join_without_a_seam(
 
 
 def test_the_content_decides_the_format_not_the_extension(tmp_path: Path) -> None:
-    path = synthetic_songs.write(tmp_path / "x.wav", waveforms.noise(2, 500).T, 22_050).rename(tmp_path / "x.mp3")
+    path = synthetic_songs.write(tmp_path / "x.wav", fake_nets.noise(2, 500).T, 22_050).rename(tmp_path / "x.mp3")
     samples, rate = audio.read(path)
     assert (rate, samples.shape) == (22_050, (2, 500))
 
@@ -149,17 +149,17 @@ def test_any_unicode_name_is_read_and_written(tmp_path: Path, name: str) -> None
     path = tmp_path / name.removesuffix(".wav") / name
     path.parent.mkdir()
     with audio.Writer(path, rate=8_000, channels=1, subtype="FLOAT") as writer:
-        writer.write(waveforms.noise(1, 100))
-    np.testing.assert_array_equal(audio.read(path)[0], waveforms.noise(1, 100))
+        writer.write(fake_nets.noise(1, 100))
+    np.testing.assert_array_equal(audio.read(path)[0], fake_nets.noise(1, 100))
     assert [entry.name for entry in path.parent.iterdir()] == [name]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux allows arbitrary bytes in file names")
 def test_a_name_that_is_not_unicode_is_read_or_refused(tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"caf\xe9.wav")
-    synthetic_songs.write(tmp_path / "x.wav", waveforms.noise(1, 100).T, 8_000, "FLOAT").rename(path)
+    synthetic_songs.write(tmp_path / "x.wav", fake_nets.noise(1, 100).T, 8_000, "FLOAT").rename(path)
     try:
         samples, _ = audio.read(path)
     except AudioError:
         return
-    np.testing.assert_array_equal(samples, waveforms.noise(1, 100))
+    np.testing.assert_array_equal(samples, fake_nets.noise(1, 100))

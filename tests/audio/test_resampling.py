@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from fake_nets import noise, tone
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from waveforms import noise, tone
 
 from vocalsep import audio
 from vocalsep.shapes import Waveform

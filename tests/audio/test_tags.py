@@ -10,7 +10,6 @@ import mutagen
 import numpy as np
 import pytest
 import soundfile
-import waveforms
 from mutagen.apev2 import APEBinaryValue, APEv2
 from mutagen.id3 import ID3, TIT2
 
@@ -59,7 +58,7 @@ SONG = Tags(
 
 
 def write(path: Path, song_tags: Tags | None, samples: Waveform | None = None) -> writer.Writer:
-    samples = waveforms.noise(2, 20_001) if samples is None else samples
+    samples = fake_nets.noise(2, 20_001) if samples is None else samples
     with audio.Writer(path, rate=44_100, channels=2, subtype="PCM_16", tags=song_tags) as made:
         made.write(samples)
     return made

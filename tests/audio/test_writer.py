@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from fake_nets import noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from waveforms import noise
 
 from vocalsep import audio
 from vocalsep.errors import AudioError

@@ -7,13 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
-
-import numpy.typing as npt
 
 from vocalsep.errors import AudioError, ConfigError, describe_unknown
-
-Array: TypeAlias = npt.NDArray[Any]
+from vocalsep.shapes import AnyArray
 
 _SOUND = {".wav", ".wave", ".rf64", ".w64", ".aiff", ".aif", ".aifc", ".au", ".caf", ".flac", ".wv", ".ape", ".tta"}
 _LOSSY = {".ogg", ".oga", ".opus", ".mp3", ".mp2", ".m4a", ".m4b", ".aac", ".ac3", ".wma", ".mka"}
@@ -167,7 +163,7 @@ _WAV_FROM_VORBIS = {
 """For each position in wav's channel order, the position in Vorbis's, by channel count. Other counts are the same."""
 
 
-def reorder_to_wav(samples: Array, subtype: str) -> Array:
+def reorder_to_wav(samples: AnyArray, subtype: str) -> AnyArray:
     """Put the channels into wav's order.
 
     Args:
@@ -178,7 +174,7 @@ def reorder_to_wav(samples: Array, subtype: str) -> Array:
     return samples[list(order)] if order else samples
 
 
-def reorder_from_wav(samples: Array, subtype: str) -> Array:
+def reorder_from_wav(samples: AnyArray, subtype: str) -> AnyArray:
     """Undo `reorder_to_wav`."""
     order = _WAV_FROM_VORBIS.get(samples.shape[0]) if subtype == "VORBIS" else None
     return samples[[order.index(channel) for channel in range(len(order))]] if order else samples

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -158,7 +159,7 @@ def decode(content: bytes, layout: SampleLayout) -> Waveform:
     return samples
 
 
-def encode(samples: npt.NDArray[np.float32 | np.int32], subtype: str) -> bytes:
+def encode(samples: npt.NDArray[Any], subtype: str) -> bytes:
     """Convert ``(channel, time)`` samples to bytes.
 
     Args:

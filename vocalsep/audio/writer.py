@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 
 from vocalsep import files
@@ -17,7 +16,7 @@ from vocalsep.audio.reader import describe_error, encode_path
 from vocalsep.audio.resampling import Resampler
 from vocalsep.audio.tags import Tags, write_tags
 from vocalsep.errors import AudioError, ConfigError, describe_unknown
-from vocalsep.shapes import Waveform
+from vocalsep.shapes import AnyArray, Waveform
 
 CLIPPING = ("error", "clamp", "scale")
 """What to do with samples that exceed the output's range."""
@@ -36,7 +35,7 @@ _ERRORS = (soundfile.LibsndfileError, OSError)
 class Encoder(Protocol):
     """An encoder of one file."""
 
-    def write(self, samples: npt.NDArray[Any]) -> None:
+    def write(self, samples: AnyArray) -> None:
         """Append a ``(channel, time)`` block: float32, or int32 with full scale 2**31 for fixed-point formats."""
 
     def close(self) -> None:
@@ -63,7 +62,7 @@ class _SndfileEncoder:
         if subtype in _FLOATS:  # the peak chunk holds the time of day, but the same sound must give the same bytes
             soundfile._snd.sf_command(self._file._file, _SET_ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)
 
-    def write(self, samples: npt.NDArray[Any]) -> None:
+    def write(self, samples: AnyArray) -> None:
         self._file.write(reorder_from_wav(samples, self._subtype).T)
 
     def close(self) -> None:
@@ -228,7 +227,7 @@ def count_out_of_range(samples: Waveform, subtype: str) -> int:
     return int(np.count_nonzero((samples >= above) | (samples < below)))
 
 
-def fit_to_subtype(samples: Waveform, subtype: str) -> npt.NDArray[Any]:
+def fit_to_subtype(samples: Waveform, subtype: str) -> AnyArray:
     """Return the samples as an encoder expects them.
 
     Floats pass unchanged. Samples of a lossy format are clamped to `LOSSY_PEAK`. Fixed-point samples are clamped and

@@ -25,6 +25,7 @@ __all__ = [
     "invert_frames",
     "is_torch_array",
     "multiply",
+    "multiply_rows",
     "silence_non_finite",
     "slide",
     "transform_frames",
@@ -45,6 +46,18 @@ def get_constant(like: AnyArray, make: Callable[..., Array], *arguments: Hashabl
     if is_torch_array(like):
         constant = _place(make, arguments, array_namespace(like), like.device)
     return constant if constant.dtype == like.dtype else array_namespace(like).astype(constant, like.dtype)
+
+
+def multiply_rows(values: AnyArray, make: Callable[..., Array], *arguments: Hashable) -> AnyArray:
+    """Return ``matrix @ values``, with its frames one after another in memory, as in a spectrum.
+
+    Args:
+        values: ``(..., row, frame)``, real.
+        make: Returns the matrix; see `get_constant`.
+        arguments: Arguments of `make`.
+    """
+    xp, matrix = array_namespace(values), get_constant(values, make, *arguments)
+    return xp.matrix_transpose(xp.matrix_transpose(values) @ matrix.T)
 
 
 @functools.lru_cache(maxsize=64)

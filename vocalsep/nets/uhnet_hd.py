@@ -170,7 +170,7 @@ class UHNetHD(Net):
         )
         return _Output(vocals, accompaniment, maps.float(), voicing)
 
-    def _stack(self, features: Features) -> Tensor:
+    def _stack(self, features: Features) -> Features:
         """Turn ``(batch, channel, freq, frame)`` into ``(batch, channel * sub-band, freq of sub-band, frame)``."""
         return features.reshape(features.shape[0], _CHANNELS * self.options.sub_bands, -1, features.shape[-1])
 

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import numpy as np
+
 from vocalsep.backends import graphs
 from vocalsep.errors import ConfigError, ModelError
 
@@ -27,6 +29,9 @@ class Backend(Protocol):
 
     device: str
     """Where the net runs, "cpu" or "cuda"."""
+
+    def place(self, array: Array) -> Any:
+        """Put a numpy array where the net runs: a tensor on CUDA, the array itself on a CPU. `to_numpy` undoes it."""
 
     def run(self, features: Array) -> Array:
         """Estimate the vocals' mask.
@@ -95,6 +100,11 @@ def open_backend(model: Runnable, device: str = "auto", kind: Kind = "auto") -> 
     from vocalsep.backends.torch import TorchBackend
 
     return TorchBackend(net, chosen)
+
+
+def to_numpy(array: Any) -> Any:
+    """Return an array, or a tensor on any device, as a numpy array."""
+    return array if isinstance(array, np.ndarray) else array.cpu().numpy()
 
 
 def describe_net(net: Net, shape: tuple[int, int, int], *, required: bool = False) -> dict[str, Any]:

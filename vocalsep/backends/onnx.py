@@ -43,6 +43,10 @@ class OnnxBackend:
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
         self._lock = threading.Lock()
 
+    def place(self, array: Array) -> Array:
+        """See `Backend.place`."""
+        return array
+
     def run(self, features: Array) -> Array:
         """See `Backend.run`.
 
@@ -67,7 +71,7 @@ class OnnxBackend:
     def _compute(self, method: str, features: Array) -> list[Array]:
         session = self._open(method)
         try:
-            answers: list[Array] = session.run(OUTPUTS[method], {INPUT: features})
+            answers: list[Array] = session.run(OUTPUTS[method], {INPUT: np.ascontiguousarray(features)})
         except Exception as error:  # ONNX Runtime's errors share no class
             raise self._explain("its net fails", error) from error
         return answers

@@ -26,20 +26,24 @@ class TorchBackend:
         self.device = device
         self._net = net.eval().to(device, memory_format=net.memory_format)  # type: ignore[call-overload]
 
+    def place(self, array: Array) -> Array | Tensor:
+        """See `Backend.place`."""
+        return array if self.device == "cpu" else torch.tensor(array, device=self.device)
+
     @torch.inference_mode()
     def run(self, features: AnyArray) -> AnyArray:
         """See `Backend.run`. A tensor's answer stays on the device."""
-        return _return_like(features, self._net(self._place(features)))
+        return _return_like(features, self._net(self._prepare(features)))
 
     @torch.inference_mode()
     def embed(self, features: AnyArray) -> tuple[AnyArray, AnyArray]:
         """See `Backend.embed`. A tensor's answer stays on the device."""
         if not isinstance(self._net, ClusteringNet):
             raise ConfigError("this net does not cluster; use its own masks")
-        embedding, mask = self._net.embed(self._place(features))
+        embedding, mask = self._net.embed(self._prepare(features))
         return _return_like(features, embedding), _return_like(features, mask)
 
-    def _place(self, features: Array | Tensor) -> Tensor:
+    def _prepare(self, features: Array | Tensor) -> Tensor:
         return torch.as_tensor(features).to(self.device).contiguous(memory_format=self._net.memory_format)
 
 

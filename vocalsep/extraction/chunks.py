@@ -198,9 +198,18 @@ class Buffer:
 
 
 def join(parts: list[Any]) -> Any:
-    """Join arrays along their last axis, with as little copying as possible."""
+    """Join arrays along their last axis.
+
+    Spectra and masks keep their frames one after another in memory, even if they come one by one. Sums would be rounded
+    differently otherwise, because numpy adds in the order of memory.
+    """
     filled = [part for part in parts if part.shape[-1]] or parts[:1]
-    return filled[0] if len(filled) == 1 else array_namespace(filled[0]).concat(filled, axis=-1)
+    if len(filled) == 1:
+        return filled[0]
+    xp = array_namespace(filled[0])
+    if filled[0].ndim < 3:
+        return xp.concat(filled, axis=-1)
+    return xp.matrix_transpose(xp.concat([xp.matrix_transpose(part) for part in filled], axis=-2))
 
 
 def _pad(frames: Any, length: int) -> Any:

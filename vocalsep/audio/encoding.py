@@ -18,6 +18,8 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.error import FFmpegError
 
+from vocalsep.audio.formats import interleave
+
 _BITS_PER_SECOND = 128_000  # per channel
 _CHANNEL_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")  # by channel count
 _CODECS = {"AAC": ("ipod", "aac", "fltp"), "OPUS": ("ogg", "libopus", "flt")}  # container, codec, sample format
@@ -58,7 +60,7 @@ class FFmpegEncoder:
         """
         if not samples.shape[-1]:
             return
-        packed = samples.T.reshape(1, -1)
+        packed = interleave(samples).reshape(1, -1)
         frame = AudioFrame.from_ndarray(packed, format="flt", layout=self._layout)
         frame.sample_rate, frame.pts = self._rate, self._written
         self._written += samples.shape[-1]

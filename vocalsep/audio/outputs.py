@@ -12,7 +12,7 @@ from typing import IO, Any, BinaryIO, Self
 
 import numpy as np
 
-from vocalsep.audio.formats import BITS
+from vocalsep.audio.formats import BITS, interleave
 from vocalsep.audio.pipes import PipeWriter
 from vocalsep.audio.reader import BLOCK_SECONDS, describe_error
 from vocalsep.audio.tags import Tags
@@ -146,7 +146,7 @@ class _ScratchFile:
         self.over += count_out_of_range(block, self._subtype)
         self._peak = max(self._peak, float(np.abs(block).max()) if block.size else 0.0)
         try:
-            self._file.write(block.T.tobytes())
+            self._file.write(interleave(block).tobytes())
         except OSError as error:
             raise AudioError(f"{self._path}: cannot be written ({describe_error(error)})") from error
 

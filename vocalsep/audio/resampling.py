@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import soxr
 
+from vocalsep.audio.formats import interleave
 from vocalsep.shapes import Waveform
 
 
@@ -33,7 +34,7 @@ class Resampler:
         """
         if self._stream is None:
             return samples
-        out = self._stream.resample_chunk(np.ascontiguousarray(samples.T), last=last)
+        out = self._stream.resample_chunk(interleave(samples), last=last)
         self._returned += len(out)
         if last and not self._returned:
             return np.zeros((self._channels, 1), np.float32)

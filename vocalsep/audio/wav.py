@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vocalsep.audio.formats import interleave
 from vocalsep.shapes import Waveform
 
 BYTES = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
@@ -163,13 +164,13 @@ def encode(samples: npt.NDArray[Any], subtype: str) -> bytes:
     """Convert ``(channel, time)`` samples to bytes.
 
     Args:
-        samples: float32, or int32 with full scale 2**31 for fixed-point formats.
+        samples: As `writer.fit_to_subtype` returns them.
         subtype: A key of `BYTES`.
     """
-    width = BYTES[subtype]
-    if subtype in ("FLOAT", "DOUBLE"):
-        return samples.T.astype(f"<f{width}", order="C").tobytes()
+    width, across = BYTES[subtype], interleave(samples)
+    if subtype in ("FLOAT", "DOUBLE", "PCM_16"):
+        return across.astype(f"<{across.dtype.kind}{width}", copy=False).tobytes()
     if subtype == "PCM_U8":
-        return ((samples.T >> 24) + 128).astype(np.uint8).tobytes()
-    across = samples.T.astype("<i4", order="C")
+        return ((across >> 24) + 128).astype(np.uint8).tobytes()
+    across = across.astype("<i4", copy=False)
     return across.view(np.uint8).reshape(*across.shape, 4)[..., 4 - width :].tobytes()

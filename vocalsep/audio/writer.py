@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 
 from vocalsep import files
-from vocalsep.audio.formats import BITS, Format, check_output, count_bytes, reorder_from_wav
+from vocalsep.audio.formats import BITS, Format, check_output, count_bytes, interleave, reorder_from_wav
 from vocalsep.audio.reader import describe_error, encode_path
 from vocalsep.audio.resampling import Resampler
 from vocalsep.audio.tags import Tags, write_tags
@@ -36,7 +36,7 @@ class Encoder(Protocol):
     """An encoder of one file."""
 
     def write(self, samples: AnyArray) -> None:
-        """Append a ``(channel, time)`` block: float32, or int32 with full scale 2**31 for fixed-point formats."""
+        """Append a ``(channel, time)`` block, as `fit_to_subtype` returns it."""
 
     def close(self) -> None:
         """Write what is buffered and close the file."""
@@ -63,7 +63,7 @@ class _SndfileEncoder:
             soundfile._snd.sf_command(self._file._file, _SET_ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)
 
     def write(self, samples: AnyArray) -> None:
-        self._file.write(reorder_from_wav(samples, self._subtype).T)
+        self._file.write(interleave(reorder_from_wav(samples, self._subtype)))
 
     def close(self) -> None:
         self._file.close()
@@ -231,19 +231,19 @@ def fit_to_subtype(samples: Waveform, subtype: str) -> AnyArray:
     """Return the samples as an encoder expects them.
 
     Floats pass unchanged. Samples of a lossy format are clamped to `LOSSY_PEAK`. Fixed-point samples are clamped and
-    rounded to int32 with full scale 2**31; libsndfile would truncate them. NaN becomes 0 in both.
+    rounded, which libsndfile would not do, to int16 with full scale 2**15 for 16 bits, and to int32 with full scale
+    2**31 for others. NaN becomes 0 in both.
     """
     if subtype in _FLOATS:
         return samples
-    peak = 1.0 if subtype in BITS else LOSSY_PEAK
-    steps = np.clip(samples, -peak, peak)
-    steps[np.isnan(steps)] = 0
-    if subtype not in BITS:
-        return steps
-    bits = BITS[subtype]
+    bits = BITS.get(subtype, 0)
     full = 2.0 ** (bits - 1)
     if bits > 24:  # float32 cannot hold the largest step
-        steps = steps.astype(np.float64)
+        samples = samples.astype(np.float64)
+    steps = np.clip(samples, -1.0, 1 - 1 / full) if bits else np.clip(samples, -LOSSY_PEAK, LOSSY_PEAK)
+    steps[np.isnan(steps)] = 0
+    if not bits:
+        return steps
     steps *= full
-    np.minimum(np.rint(steps, out=steps), full - 1, out=steps)
-    return np.left_shift(steps.astype(np.int32), 32 - bits)
+    np.rint(steps, out=steps)
+    return steps.astype(np.int16) if bits == 16 else steps.astype(np.int32) << (32 - bits)

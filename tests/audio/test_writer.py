@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from vocalsep import audio
+from vocalsep.audio.formats import BITS
+from vocalsep.audio.writer import count_out_of_range, fit_to_subtype
 from vocalsep.errors import AudioError
 from vocalsep.shapes import Waveform
 
@@ -174,6 +176,22 @@ def test_samples_are_rounded_to_the_nearest_step(tmp_path: Path, extension: str,
     samples = np.array([[-1.6, -1.4, -0.4, -1e-4, 0.0, 1e-4, 0.4, 0.6, 1.4]]) * step
     back, _ = audio.read(write(tmp_path / f"x.{extension}", samples.astype(np.float32), f"PCM_{bits}"))
     assert np.abs(back - samples).max() <= 0.5 * step
+
+
+@pytest.mark.parametrize(("subtype", "bits"), BITS.items())
+@given(data=st.data())
+def test_samples_are_rounded_clamped_and_counted_as_in_float64(subtype: str, bits: int, data: st.DataObject) -> None:
+    full = 2.0 ** (bits - 1)
+    near = st.floats(-1.5, 1.5).map(lambda steps: steps / full)
+    edges = st.sampled_from([-1.0, 1.0]).flatmap(lambda edge: near.map(lambda distance: edge + distance))
+    values = data.draw(st.lists(st.one_of(near, edges, st.floats(width=32)), min_size=1, max_size=9))
+    with np.errstate(over="ignore"):
+        samples = np.array([values], np.float32)
+    expected = np.round(np.nan_to_num(samples.astype(np.float64), posinf=9, neginf=-9) * full)
+    assert count_out_of_range(samples, subtype) == int(((expected > full - 1) | (expected < -full)).sum())
+    fitted = fit_to_subtype(samples, subtype)
+    steps = fitted if fitted.dtype == np.int16 else fitted >> (32 - bits)
+    np.testing.assert_array_equal(steps, np.clip(expected, -full, full - 1))
 
 
 @pytest.mark.parametrize("extension", ["wav", "flac"])

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from vocalsep.errors import AudioError, ConfigError, describe_unknown
 from vocalsep.shapes import AnyArray
@@ -182,6 +184,6 @@ def reorder_from_wav(samples: AnyArray, subtype: str) -> AnyArray:
     return samples[[order.index(channel) for channel in range(len(order))]] if order else samples
 
 
-def interleave(samples: AnyArray) -> AnyArray:
+def interleave(samples: AnyArray) -> npt.NDArray[Any]:
     """Return ``(channel, time)`` samples as ``(time, channel)``, in C order."""
     return np.stack(tuple(samples), axis=1)  # several times as fast as a copy of the transpose

@@ -23,6 +23,7 @@ from vocalsep.backends.onnx import OnnxBackend
 from vocalsep.backends.torch import TorchBackend
 from vocalsep.errors import ConfigError, ModelError
 from vocalsep.features import MFCC, FrontEnd, Linear, LogMel
+from vocalsep.kinds import slide
 from vocalsep.shapes import Array
 from vocalsep.weights import Model
 
@@ -43,8 +44,8 @@ def cut_demo(front_end: FrontEnd, count: int = 3) -> Array:
     song, rate = audio.read(DEMO)
     song = audio.resample(song[:, : 12 * rate], rate, front_end.rate)
     power = front_end.analyse(stft.forward(song, front_end.grid))
-    chunks = power.unfold(-1, front_end.frames, front_end.frames // 2).movedim(-2, 0)[:count]
-    features: Array = front_end.normalise(front_end.group_channels(chunks)).contiguous().numpy()
+    chunks = np.moveaxis(slide(power, front_end.frames, front_end.frames // 2), -2, 0)[:count]
+    features = np.ascontiguousarray(front_end.normalise(front_end.group_channels(chunks)))
     assert features.shape == (count, *front_end.input_shape)
     return features
 

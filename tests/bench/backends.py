@@ -36,9 +36,8 @@ def make_features(model: Model, song: Path) -> Array:
     front_end = model.front_end
     chunks = ChunkStream(front_end, rate, samples.shape[0], max(1, front_end.frames // 4))
     power = front_end.group_channels(chunks.push(samples, last=True))
-    power = power[torch.arange(model.run.chunks) % len(power)]
-    features: Array = front_end.normalise(power).contiguous().numpy()
-    return features
+    power = power[np.arange(model.run.chunks) % len(power)]
+    return np.ascontiguousarray(front_end.normalise(power))
 
 
 def measure_seconds(runs: Sequence[Callable[[], object]], passes: int) -> list[list[float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 
 from vocalsep.cli import signals
 from vocalsep.cli.common import DEVICE_HELP, ROOT_HELP, Device, exit_on_error, stderr
+from vocalsep.errors import ConfigError
 
 Material = Literal["dsd100", "mir1k", "stems", "teacher"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -111,6 +113,9 @@ def train(
     Ctrl-C stops after the current step; --resume continues exactly there.
     Under torchrun, several processes share the work.
     """
+    with exit_on_error():
+        if not importlib.util.find_spec("torch"):
+            raise ConfigError("training needs torch; run: pip install 'vocalsep[train]'")
     if dataset is None and (root or split):
         raise typer.BadParameter("--root and --split belong to a --dataset. Add --dataset, or leave them out.")
     if vocals and dataset != "teacher":

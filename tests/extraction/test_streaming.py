@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import fake_nets
@@ -75,7 +76,7 @@ def count_bytes(thing: Any, seen: set[int]) -> int:
     seen.add(id(thing))
     if isinstance(thing, np.ndarray):
         return thing.nbytes if thing.base is None else count_bytes(thing.base, seen)
-    if isinstance(thing, dict | list | tuple):
+    if isinstance(thing, dict | list | tuple | deque):
         return sum(count_bytes(entry, seen) for entry in (thing.values() if isinstance(thing, dict) else thing))
     return count_bytes(vars(thing), seen) if type(thing).__module__.startswith("vocalsep") else 0
 

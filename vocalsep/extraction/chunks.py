@@ -11,6 +11,7 @@ the blocks in which it arrives.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -162,39 +163,60 @@ class Stitcher:
 class Buffer:
     """Holds frames or samples (the last axis) between the place that produces and the place that uses them.
 
+    What is pushed is kept as it comes, and copied only when somebody takes a range that lies in several pushes.
+
     Attributes:
         total: Number pushed so far.
+        start: Number popped so far: the position in the song of the first one held.
     """
 
     def __init__(self) -> None:
-        self._held: Any = None
-        self.total = 0
+        self._parts: deque[Any] = deque()
+        self._empty: Any = None
+        self.total = self.start = 0
 
     @property
     def length(self) -> int:
         """Number that the buffer holds."""
-        return 0 if self._held is None else int(self._held.shape[-1])
-
-    @property
-    def start(self) -> int:
-        """Number popped so far: the position in the song of the first one held."""
-        return self.total - self.length
+        return self.total - self.start
 
     def push(self, part: Any) -> None:
         """Append frames or samples."""
-        self._held = part if self._held is None else join([self._held, part])
-        self.total += part.shape[-1]
+        if self._empty is None:
+            shape = (*part.shape[:-1], 0)
+            self._empty = array_namespace(part).zeros(shape, dtype=part.dtype, device=device(part))
+        if part.shape[-1]:
+            self._parts.append(part)
+        self.total += int(part.shape[-1])
 
-    def peek(self) -> Any:
-        """Return all that the buffer holds, and keep it."""
-        assert self._held is not None
-        return self._held
+    def peek(self, first: int = 0, last: int | None = None) -> Any:
+        """Return what the buffer holds, or a part of it, and keep it.
+
+        Args:
+            first: Position of the first one to return, counted from the first one that the buffer holds.
+            last: Position of the one after the last one to return.
+        """
+        last = self.length if last is None else min(last, self.length)
+        found, at = [], 0
+        for part in self._parts:
+            size = int(part.shape[-1])
+            if at < last and at + size > first:
+                found.append(part[..., max(0, first - at) : last - at])
+            at += size
+        return join(found) if found else self._empty
 
     def pop(self, count: int) -> Any:
         """Remove and return the first `count`."""
-        held = self.peek()
-        self._held = held[..., count:]
-        return held[..., :count]
+        popped = self.peek(0, count)
+        self.start += int(popped.shape[-1])
+        while count and self._parts:
+            size = int(self._parts[0].shape[-1])
+            if size <= count:
+                self._parts.popleft()
+            else:
+                self._parts[0] = self._parts[0][..., count:]
+            count -= min(size, count)
+        return popped
 
 
 def join(parts: list[Any]) -> Any:

@@ -138,7 +138,7 @@ class StreamingSeparator:
             raise AudioError("a song needs at least one sample")
         self._finished = True
         with np.errstate(all="ignore"):
-            return self._advance(self._mixture.peek()[..., :0], last=True)
+            return self._advance(self._mixture.peek(0, 0), last=True)
 
     def _advance(self, block: Waveform, *, last: bool) -> Parts:
         if self._grid == self._front_end.grid:  # the song's own spectrum is the one that the net needs
@@ -157,7 +157,7 @@ class StreamingSeparator:
         """Transform the song up to a number of samples, or to its end, and buffer the new frames."""
         start = self._analysis.samples - self._mixture.start
         end = max(start, samples - self._mixture.start)
-        parts = [self._analysis.push(self._backend.place(self._mixture.peek()[..., start : None if last else end]))]
+        parts = [self._analysis.push(self._backend.place(self._mixture.peek(start, None if last else end)))]
         if last:
             parts.append(self._analysis.finish())
         spectrum = join(parts)
@@ -195,7 +195,7 @@ class StreamingSeparator:
             parts.append(self._inversion.finish())
             self._detector.finish(self.seconds)
         if not parts:
-            return self._mixture.peek()[..., :0]
+            return self._mixture.peek(0, 0)
         vocals = to_numpy(join(parts)[..., : self._mixture.total - self._inverted])
         self._inverted += vocals.shape[-1]
         return silence_non_finite(vocals)  # samples of huge songs may have overflowed

@@ -8,10 +8,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import platformdirs
 import pytest
+from platformdirs.api import PlatformDirsABC
+from platformdirs.macos import MacOS
+from platformdirs.unix import Unix
+from platformdirs.windows import Windows
 
 import vocalsep
 from vocalsep import files
+from vocalsep.files import find_cache_folder
 
 WRITE_AND_SLEEP = """
 import sys, time
@@ -130,3 +136,45 @@ def test_json_keeps_letters_and_escapes_invalid_unicode() -> None:
     assert json.loads(text) == {"name": name}
     with pytest.raises(ValueError, match="JSON"):
         files.dump_json(float("nan"))
+
+
+def test_the_environment_can_name_the_cache(cache: Path) -> None:
+    assert find_cache_folder() == cache
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty home folder; the environment names no cache."""
+    for variable in ("VOCALSEP_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    folder = tmp_path / "home"
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(folder))
+    return folder
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="caches lie elsewhere on other systems")
+def test_the_cache_lies_in_the_cache_folder_of_the_user(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_cache_folder() == home / ".cache" / "vocalsep"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "elsewhere"))
+    assert find_cache_folder() == home / "elsewhere" / "vocalsep"
+
+
+@pytest.mark.parametrize("system", [Unix, MacOS, Windows])
+def test_every_system_has_its_own_place_and_still_finds_an_earlier_cache(
+    home: Path, monkeypatch: pytest.MonkeyPatch, system: type[PlatformDirsABC]
+) -> None:
+    usual = home / "where caches belong"
+    monkeypatch.setattr(system, "user_cache_dir", property(lambda _: str(usual)))
+    monkeypatch.setattr(platformdirs, "PlatformDirs", system)
+    assert find_cache_folder() == usual
+    usual.mkdir(parents=True)
+    earlier = home / ".cache" / "vocalsep"
+    earlier.mkdir(parents=True)
+    assert find_cache_folder() == earlier
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "elsewhere"))
+    assert find_cache_folder() == usual
+    (home / "elsewhere" / "vocalsep").mkdir(parents=True)
+    assert find_cache_folder() == home / "elsewhere" / "vocalsep"
+    monkeypatch.setenv("VOCALSEP_CACHE", str(home / "named"))
+    assert find_cache_folder() == home / "named"

@@ -12,10 +12,12 @@ PACKAGE = Path(vocalsep.__file__).parent
 LAYERS = (
     {"errors", "release"},
     {"shapes", "files"},
+    {"kinds"},
     {"config"},
     {"audio", "stft", "masks"},
     {"features"},
     {"nets"},
+    {"backends"},
     {"weights"},
     {"extraction", "datasets"},
     {"plots"},

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save, save_file
 
 from vocalsep import nets, weights
-from vocalsep.errors import ConfigError, ModelError
+from vocalsep.errors import ModelError
 from vocalsep.features import LogMel
 
 FRONT_END = LogMel(rate=8_000, n_fft=512, hop=128, bands=32, frames=32)
@@ -374,18 +374,3 @@ def test_every_shipped_model_matches_its_card_and_names_its_data_and_licence() -
         model = weights.load(name)  # verifies the SHA-256
         assert {"licence", "data", "metrics", "version"} <= set(model.metadata), name
         assert all(torch.isfinite(tensor).all() for tensor in model.net.state_dict().values()), name
-
-
-# Devices
-
-
-def test_the_cpu_is_always_available() -> None:
-    assert weights.choose_device("cpu") == torch.device("cpu")
-    assert weights.choose_device().type in ("cpu", "cuda")
-
-
-def test_cuda_is_refused_when_it_is_not_available(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert weights.choose_device("auto") == torch.device("cpu")
-    with pytest.raises(ConfigError, match="cuda"):
-        weights.choose_device("cuda")

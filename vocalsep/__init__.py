@@ -17,6 +17,7 @@ Names load on first use, so importing the package is instant. The guide is docs/
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from vocalsep.release import __version__
@@ -35,6 +36,13 @@ _SOURCES = {
     "load_model": ("vocalsep.weights", "load"),
     "separate": ("vocalsep.extraction", "separate"),
 }
+
+
+# Threads that wait must sleep, not spin: spinning takes the cores from whatever else runs, other threads of vocalsep
+# included. OpenMP and OpenBLAS read this when they load, so it comes before any import of numpy or torch. ONNX Runtime
+# has the same setting per session; see `vocalsep.backends.onnx`.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # sleep after 2^4 cycles, the least that OpenBLAS takes
 
 
 def __getattr__(name: str) -> Any:

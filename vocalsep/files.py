@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import platformdirs
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -140,6 +142,19 @@ def write_text(path: Path, text: str) -> None:
     """
     with write_atomically(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def find_cache_folder() -> Path:
+    """Return the folder of what vocalsep computes once: ``VOCALSEP_CACHE``, or else the user's cache folder.
+
+    If an earlier version left a cache in ``~/.cache/vocalsep``, vocalsep keeps using it, even on Windows and macOS,
+    where new caches go elsewhere.
+    """
+    named = os.environ.get("VOCALSEP_CACHE")
+    if named:
+        return Path(named)
+    earlier = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vocalsep"
+    return earlier if earlier.is_dir() else platformdirs.user_cache_path("vocalsep", appauthor=False)
 
 
 def dump_json(value: object, *, indent: int | None = None) -> str:

@@ -6,21 +6,23 @@ which the song is masked: from mel to linear rows, from 16 kHz to 44.1 kHz, from
 Above the band that a net sees, the mask continues with its mean over the top quarter of that band, frame by frame. A
 net at 16 kHz sees nothing above 8 kHz, but consonants that are loud at 7 kHz are loud at 10 kHz too. Below the net's
 lowest row the mask keeps that row's value.
+
+Masks, spectra and sound are numpy arrays or torch tensors; positions in Hz and seconds are numpy arrays.
 """
 
 from __future__ import annotations
 
 import functools
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from vocalsep.shapes import Mask, Spectrum, Waveform
+from vocalsep.kinds import array_namespace, multiply, multiply_rows, silence_non_finite
+from vocalsep.shapes import AnyArray, Array, Mask, Spectrum, Waveform
 
 _TOP = 0.75  # the mask above the band is the mean of the rows above this share of it
 
 
-def ratio(vocals: Tensor, accompaniment: Tensor) -> Mask:
+def ratio(vocals: AnyArray, accompaniment: AnyArray) -> Mask:
     """Return the ratio mask ``v / (v + a)`` (proportion mask, UH-net paper, section III.B).
 
     Args:
@@ -30,20 +32,21 @@ def ratio(vocals: Tensor, accompaniment: Tensor) -> Mask:
     Returns:
         The mask in [0, 1], 0 where both are silent. Applied as a gain, it is the Wiener filter.
     """
-    return vocals / (vocals + accompaniment).clamp_min(torch.finfo(vocals.dtype).tiny)
+    tiny = array_namespace(vocals).finfo(vocals.dtype).smallest_normal
+    return vocals / (vocals + accompaniment).clip(float(tiny))
 
 
-def binary(vocals: Tensor, accompaniment: Tensor) -> Mask:
+def binary(vocals: AnyArray, accompaniment: AnyArray) -> Mask:
     """Return the binary mask: 1 where the vocals are louder, else 0 (UH-net paper, section III.B).
 
     Args:
         vocals: Power of the vocals, not negative.
         accompaniment: Power of the accompaniment, same shape.
     """
-    return (vocals > accompaniment).to(vocals.dtype)
+    return array_namespace(vocals).astype(vocals > accompaniment, vocals.dtype)
 
 
-def project(mask: Mask, *, rows_hz: Tensor, to_hz: Tensor, seconds: Tensor, to_seconds: Tensor) -> Mask:
+def project(mask: Mask, *, rows_hz: Array, to_hz: Array, seconds: Array, to_seconds: Array) -> Mask:
     """Map a mask from one time-frequency grid to another by linear interpolation between rows and frames.
 
     Args:
@@ -59,15 +62,16 @@ def project(mask: Mask, *, rows_hz: Tensor, to_hz: Tensor, seconds: Tensor, to_s
         ``(..., len(to_hz), len(to_seconds))``. Every value is a weighted mean of mask values: a constant mask stays
         constant, and no value leaves the mask's range.
     """
+    xp = array_namespace(mask)
     left, share = _interpolate(seconds, to_seconds)
-    right = (left + 1).clamp_max(len(seconds) - 1)
-    share = share.to(mask)
-    frames = mask.index_select(-1, left.to(mask.device)) * (1 - share)
-    frames = frames + mask.index_select(-1, right.to(mask.device)) * share
-    return spread(frames, rows_hz=rows_hz, to_hz=to_hz)
+    left, right = (xp.asarray(index, device=mask.device) for index in (left, np.minimum(left + 1, len(seconds) - 1)))
+    share = xp.asarray(share[:, None], dtype=mask.dtype, device=mask.device)
+    columns = xp.matrix_transpose(mask)  # frame by frame, as spectra lie in memory
+    columns = xp.take(columns, left, axis=-2) * (1 - share) + xp.take(columns, right, axis=-2) * share
+    return spread(xp.matrix_transpose(columns), rows_hz=rows_hz, to_hz=to_hz)
 
 
-def spread(mask: Mask, *, rows_hz: Tensor, to_hz: Tensor) -> Mask:
+def spread(mask: Mask, *, rows_hz: Array, to_hz: Array) -> Mask:
     """Map a mask to other rows, as `project` does, and keep its frames.
 
     Args:
@@ -79,46 +83,48 @@ def spread(mask: Mask, *, rows_hz: Tensor, to_hz: Tensor) -> Mask:
         ``(..., freq, frame)``.
     """
     count = len(rows_hz)
-    if not torch.equal(rows_hz, to_hz[:count]):
-        return make_row_matrix(tuple(rows_hz.tolist()), tuple(to_hz.tolist())).to(mask) @ mask
+    if not np.array_equal(rows_hz, to_hz[:count]):
+        return multiply_rows(mask, make_row_matrix, tuple(rows_hz.tolist()), tuple(to_hz.tolist()))
     if count == len(to_hz):
         return mask
-    above = mask[..., rows_hz >= _TOP * rows_hz[-1], :].mean(dim=-2, keepdim=True)
-    shape = (*mask.shape[:-2], len(to_hz) - count, mask.shape[-1])
-    return torch.cat([mask, above.expand(shape)], dim=-2)
+    xp = array_namespace(mask)
+    columns = xp.matrix_transpose(mask)  # frame by frame, as spectra lie in memory
+    top = int(np.searchsorted(rows_hz, _TOP * rows_hz[-1]))
+    above = xp.mean(columns[..., top:], axis=-1, keepdims=True)
+    above = xp.broadcast_to(above, (*columns.shape[:-1], len(to_hz) - count))
+    return xp.matrix_transpose(xp.concat([columns, above], axis=-1))
 
 
-def _interpolate(have: Tensor, want: Tensor) -> tuple[Tensor, Tensor]:
+def _interpolate(have: Array, want: Array) -> tuple[AnyArray, Array]:
     """Find the given positions between which each wanted position lies.
 
     Returns:
         For each position the index ``i`` to its left and the share ``s``, so that the value there is
         ``(1 - s) * value[i] + s * value[i + 1]``.
     """
-    left = (torch.searchsorted(have, want, right=True) - 1).clamp(0, max(0, len(have) - 2))
-    right = (left + 1).clamp_max(len(have) - 1)
-    width = (have[right] - have[left]).clamp_min(1e-12)
-    return left, ((want - have[left]) / width).clamp(0, 1)
+    left = (np.searchsorted(have, want, side="right") - 1).clip(0, max(0, len(have) - 2))
+    right = np.minimum(left + 1, len(have) - 1)
+    width = (have[right] - have[left]).clip(1e-12)
+    return left, ((want - have[left]) / width).clip(0, 1)
 
 
 @functools.lru_cache(maxsize=32)
-def make_row_matrix(rows_hz: tuple[float, ...], to_hz: tuple[float, ...]) -> Tensor:
+def make_row_matrix(rows_hz: tuple[float, ...], to_hz: tuple[float, ...]) -> Array:
     """Return the matrix of `spread`, ``(freq, row)``. No element is negative, and each row sums to 1.
 
     Args:
         rows_hz: Frequencies of the mask's rows in Hz, ascending.
         to_hz: Frequencies of the rows wanted in Hz, ascending.
     """
-    with torch.inference_mode(False):  # training must be able to use the cached matrix
-        have, want = torch.tensor(rows_hz, dtype=torch.float64), torch.tensor(to_hz, dtype=torch.float64)
-        left, share = _interpolate(have, want)
-        matrix = torch.zeros(len(want), len(have), dtype=torch.float64)
-        index = torch.arange(len(want))
-        matrix[index, left] += 1 - share
-        matrix[index, (left + 1).clamp_max(len(have) - 1)] += share
-        top = (have >= _TOP * have[-1]).to(matrix)
-        matrix[want > have[-1]] = top / top.sum()
-        return matrix.float()
+    have, want = np.array(rows_hz), np.array(to_hz)
+    left, share = _interpolate(have, want)
+    matrix = np.zeros((len(want), len(have)))
+    index = np.arange(len(want))
+    matrix[index, left] += 1 - share
+    matrix[index, np.minimum(left + 1, len(have) - 1)] += share
+    top = have >= _TOP * have[-1]
+    matrix[want > have[-1]] = top / top.sum()
+    return matrix.astype(np.float32)
 
 
 def apply(mask: Mask, spectrum: Spectrum) -> Spectrum:
@@ -131,8 +137,7 @@ def apply(mask: Mask, spectrum: Spectrum) -> Spectrum:
     Returns:
         The vocals' spectrum, same shape as `spectrum`. NaN and infinity in the mask count as 0.
     """
-    mask = torch.nan_to_num(mask, nan=0.0, posinf=0.0, neginf=0.0)
-    return torch.view_as_complex(torch.view_as_real(spectrum) * mask.unsqueeze(-1))  # keeps the mask real
+    return multiply(spectrum, silence_non_finite(mask))
 
 
 def split_mixture(mixture: Waveform, vocals: Waveform) -> tuple[Waveform, Waveform]:

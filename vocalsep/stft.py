@@ -12,20 +12,24 @@ short-time Fourier transform", 1984, eq. 6), where ``x_t`` is the inverse FFT of
 
 `forward` and `inverse` push everything at once through the streaming forms `Analysis` and `Synthesis`. There is no
 other implementation, so the way a signal is cut into blocks changes the result by rounding errors at most.
+
+Signals and spectra are numpy arrays or torch tensors (see `vocalsep.kinds`). In memory, a spectrum's frames follow one
+another, each with its rows side by side: FFTs leave them so, and streams of frames are appended that way.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import scipy.fft
-import torch
-from torch import Tensor
 
 from vocalsep.errors import ConfigError
-from vocalsep.shapes import Spectrum, Waveform
+from vocalsep.kinds import array_namespace, get_constant, invert_frames, slide, transform_frames
+from vocalsep.shapes import AnyArray, Array, Spectrum, Waveform
 
 _TINY = 1e-8  # smaller sums of squared windows occur only outside the signal
 
@@ -62,9 +66,9 @@ class Grid:
         return self.n_fft // 2 + 1
 
     @property
-    def hz(self) -> Tensor:
+    def hz(self) -> Array:
         """Centre of every row in Hz, ``(freq,)``, float64."""
-        return torch.arange(self.freqs, dtype=torch.float64) * (self.rate / self.n_fft)
+        return np.arange(self.freqs, dtype=np.float64) * (self.rate / self.n_fft)
 
     @property
     def frame_seconds(self) -> float:
@@ -87,9 +91,14 @@ class Grid:
         hop = nearest_fast_length(self.hop * rate / self.rate)
         return Grid(rate=rate, n_fft=hop * (self.n_fft // self.hop), hop=hop, window=self.window)
 
-    def make_window(self) -> Tensor:
-        """Return the window ``w``, ``(n_fft,)``, periodic."""
-        return (torch.hamming_window if self.window == "hamming" else torch.hann_window)(self.n_fft, periodic=True)
+    @property
+    def parts(self) -> int:
+        """Number of hops in a window."""
+        return self.n_fft // self.hop
+
+    def make_window(self) -> Array:
+        """Return the window ``w``, ``(n_fft,)``, periodic, float32."""
+        return _make_window(self)
 
 
 def next_fast_length(length: int, *, multiple_of: int = 2) -> int:
@@ -111,6 +120,29 @@ def nearest_fast_length(length: float) -> int:
     return min(below, above, key=lambda candidate: abs(candidate - length))
 
 
+@functools.lru_cache(maxsize=32)
+def _make_window(grid: Grid) -> Array:
+    edge = 0.08 if grid.window == "hamming" else 0.0
+    swing = (1 - edge) / 2 * np.cos(2 * np.pi * np.arange(grid.n_fft) / grid.n_fft)
+    return _freeze(((1 + edge) / 2 - swing).astype(np.float32))
+
+
+@functools.lru_cache(maxsize=32)
+def _make_weights(grid: Grid, frames: int) -> Array:
+    """Return ``sum_t w_t^2`` for a number of frames, hop by hop, ``(frames + parts - 1, hop)``."""
+    squares = np.square(grid.make_window(), dtype=np.float64).reshape(grid.parts, grid.hop)
+    weights = np.zeros((frames + grid.parts - 1, grid.hop))
+    for frame in range(frames):
+        weights[frame : frame + grid.parts] += squares
+    return _freeze(np.maximum(weights, _TINY).astype(np.float32))
+
+
+def _freeze(constant: Array) -> Array:
+    """Make an array read-only, because a cache hands it to everyone."""
+    constant.setflags(write=False)
+    return constant
+
+
 class Analysis:
     """Streaming forward transform: samples in, frames out.
 
@@ -123,8 +155,7 @@ class Analysis:
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
-        self._window = grid.make_window()
-        self._held: Tensor | None = None
+        self._held: AnyArray | None = None
         self.samples = 0
         self._frames = 0
 
@@ -137,34 +168,41 @@ class Analysis:
         Returns:
             ``(..., channel, freq, frame)``, complex64; possibly no frames.
         """
-        if self._held is None:
-            self._held = samples.new_zeros((*samples.shape[:-1], self.grid.n_fft // 2))
-        self.samples += samples.shape[-1]
-        return self._transform(samples)
+        return self._transform(samples, 0)
 
-    def finish(self) -> Spectrum:
+    def finish(self, samples: Waveform | None = None) -> Spectrum:
         """Return the remaining frames. The signal counts as zero after its end.
+
+        Args:
+            samples: The last samples, as for `push`, if some are left.
 
         Raises:
             ValueError: If nothing was pushed.
         """
-        if self._held is None or self.samples == 0:
+        if samples is None and self._held is not None:
+            samples = self._held[..., :0]
+        total = self.samples + (0 if samples is None else samples.shape[-1])
+        if samples is None or total == 0:
             raise ValueError("a signal needs at least one sample")
-        missing = self.grid.count_frames(self.samples) - self._frames
-        need = (missing - 1) * self.grid.hop + self.grid.n_fft - self._held.shape[-1]
-        return self._transform(self._held.new_zeros((*self._held.shape[:-1], need)))
+        end = (self.grid.count_frames(total) - 1) * self.grid.hop + self.grid.n_fft // 2  # of the last frame
+        return self._transform(samples, end - total)
 
-    def _transform(self, samples: Waveform) -> Spectrum:
-        assert self._held is not None
-        held = torch.cat([self._held, samples], dim=-1)
-        count = max(0, (held.shape[-1] - self.grid.n_fft) // self.grid.hop + 1)
-        self._held = held[..., count * self.grid.hop :]
+    def _transform(self, samples: Waveform, zeros: int) -> Spectrum:
+        """Transform the next samples and a number of zeros after them."""
+        xp, grid = array_namespace(samples), self.grid
+        held = self._held
+        if held is None:
+            held = _make_zeros(samples, grid.n_fft // 2)
+        held = xp.concat([held, samples, _make_zeros(samples, zeros)] if zeros else [held, samples], axis=-1)
+        count = max(0, (held.shape[-1] - grid.n_fft) // grid.hop + 1)
+        self._held = held[..., count * grid.hop :]
+        self.samples += samples.shape[-1]
         self._frames += count
         if count == 0:
-            return held.new_zeros((*held.shape[:-1], self.grid.freqs, 0), dtype=torch.complex64)
-        frames = held.unfold(-1, self.grid.n_fft, self.grid.hop)  # (..., channel, frame, n_fft)
-        spectrum: Spectrum = torch.fft.rfft(frames * self._window.to(held)).transpose(-1, -2)
-        return spectrum
+            shape = (*held.shape[:-1], grid.freqs, 0)
+            return xp.zeros(shape, dtype=xp.complex64, device=held.device)
+        frames = slide(held, grid.n_fft, grid.hop)  # (..., channel, frame, n_fft)
+        return xp.matrix_transpose(transform_frames(frames * get_constant(held, _make_window, grid)))
 
 
 class Synthesis:
@@ -176,9 +214,9 @@ class Synthesis:
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
-        self._window = grid.make_window()
-        self._sum: Tensor | None = None  # sum_t w_t x_t of the next samples so far, (..., channel, n_fft - hop)
-        self._weight = torch.zeros(grid.n_fft - grid.hop)  # sum_t w_t^2 of the same samples
+        self._sum: AnyArray | None = None  # sum_t w_t x_t of the next hops so far, (..., channel, parts - 1, hop)
+        self._frames = 0
+        self._hops = 0  # hops returned so far
         self._skip = grid.n_fft // 2  # samples before the start of the signal that are still to be dropped
 
     def push(self, spectrum: Spectrum) -> Waveform:
@@ -190,46 +228,64 @@ class Synthesis:
         Returns:
             ``(..., channel, time)``, float32; possibly no samples.
         """
-        grid = self.grid
-        window = self._window.to(spectrum.device)
-        if spectrum.shape[-1] == 0:  # an FFT needs at least one frame
-            return spectrum.real.new_zeros((*spectrum.shape[:-2], 0))
-        frames = torch.fft.irfft(spectrum.transpose(-1, -2), n=grid.n_fft) * window
-        if self._sum is None:
-            self._sum = frames.new_zeros((*frames.shape[:-2], grid.n_fft - grid.hop))
-            self._weight = self._weight.to(frames)
-        total = _overlap_add(frames, grid.hop, self._sum)
-        weight = _overlap_add((window * window).expand(frames.shape[-2], -1), grid.hop, self._weight)
-        done = frames.shape[-2] * grid.hop
-        self._sum, self._weight = total[..., done:], weight[done:]
-        return self._divide(total[..., :done], weight[:done])
+        count = spectrum.shape[-1]
+        if count == 0:  # an FFT needs at least one frame
+            return _make_zeros(spectrum.real[..., 0, :], 0)
+        total = self._add(spectrum)
+        self._sum = total[..., count:, :]
+        return self._divide(total[..., :count, :])
 
-    def finish(self) -> Waveform:
+    def finish(self, spectrum: Spectrum | None = None) -> Waveform:
         """Return the remaining samples. They may run past the signal's end, so the caller must cut them there.
+
+        Args:
+            spectrum: The last frames, as for `push`, if some are left.
 
         Raises:
             ValueError: If no frame was pushed.
         """
+        if spectrum is not None and spectrum.shape[-1]:
+            self._sum = self._add(spectrum)
         if self._sum is None:
             raise ValueError("a spectrum needs at least one frame")
-        return self._divide(self._sum, self._weight)
+        return self._divide(self._sum)
 
-    def _divide(self, total: Waveform, weight: Tensor) -> Waveform:
-        first = min(self._skip, total.shape[-1])
-        self._skip -= first
-        return total[..., first:] / weight[first:].clamp_min(_TINY)
+    def _add(self, spectrum: Spectrum) -> AnyArray:
+        """Add ``w_t x_t`` of the next frames to those of the frames before, ``(..., channel, hop number, hop)``."""
+        xp, grid = array_namespace(spectrum), self.grid
+        frames = invert_frames(xp.matrix_transpose(spectrum), grid.n_fft)
+        frames *= get_constant(frames, _make_window, grid)
+        *lead, count, _ = frames.shape
+        split = xp.reshape(frames, (*lead, count, grid.parts, grid.hop))
+        total = xp.zeros((*lead, count + grid.parts - 1, grid.hop), dtype=frames.dtype, device=frames.device)
+        if self._sum is not None:
+            total[..., : grid.parts - 1, :] = self._sum
+        for part in reversed(range(grid.parts)):  # each hop adds its oldest frame first, however the frames were cut
+            total[..., part : part + count, :] += split[..., part, :]
+        self._frames += count
+        return total
+
+    def _divide(self, total: AnyArray) -> Waveform:
+        """Divide the next hops by the sum of their squared windows."""
+        parts, frames = self.grid.parts, self._frames
+        known = min(frames, parts)
+        weights = get_constant(total, _make_weights, self.grid, known)
+        start, stop = self._hops, self._hops + total.shape[-2]
+        first = min(max(start, parts - 1), stop)  # from here to `last`, all frames that reach a hop are known
+        last = max(first, min(stop, frames))
+        total[..., first - start : last - start, :] /= weights[min(parts, len(weights)) - 1]
+        for hop in (*range(start, first), *range(last, stop)):
+            total[..., hop - start, :] /= weights[hop if hop < known else hop - frames + known]
+        self._hops = stop
+        samples = array_namespace(total).reshape(total, (*total.shape[:-2], -1))
+        skipped = min(self._skip, samples.shape[-1])
+        self._skip -= skipped
+        return samples[..., skipped:]
 
 
-def _overlap_add(frames: Tensor, hop: int, carried: Tensor) -> Tensor:
-    """Overlap-add ``(..., frame, n_fft)`` frames, and add the sum `carried` over from earlier frames."""
-    *lead, count, n_fft = frames.shape
-    parts = n_fft // hop
-    split = frames.reshape(*lead, count, parts, hop)
-    total = frames.new_zeros((*lead, count + parts - 1, hop))
-    total[..., : parts - 1, :] += carried.reshape(*lead, parts - 1, hop)
-    for part in range(parts):
-        total[..., part : part + count, :] += split[..., part, :]
-    return total.reshape(*lead, -1)
+def _make_zeros(like: AnyArray, count: int) -> AnyArray:
+    """Return a number of zeros for each channel, of the kind of other samples."""
+    return array_namespace(like).zeros((*like.shape[:-1], count), dtype=like.dtype, device=like.device)
 
 
 def forward(samples: Waveform, grid: Grid) -> Spectrum:
@@ -245,8 +301,7 @@ def forward(samples: Waveform, grid: Grid) -> Spectrum:
     Raises:
         ValueError: If there are no samples.
     """
-    analysis = Analysis(grid)
-    return torch.cat([analysis.push(samples), analysis.finish()], dim=-1)
+    return Analysis(grid).finish(samples)
 
 
 def inverse(spectrum: Spectrum, grid: Grid, length: int) -> Waveform:
@@ -263,5 +318,4 @@ def inverse(spectrum: Spectrum, grid: Grid, length: int) -> Waveform:
     Raises:
         ValueError: If there are no frames.
     """
-    synthesis = Synthesis(grid)
-    return torch.cat([synthesis.push(spectrum), synthesis.finish()], dim=-1)[..., :length]
+    return Synthesis(grid).finish(spectrum)[..., :length]

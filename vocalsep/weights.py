@@ -10,24 +10,29 @@ in its own metadata, which detects damage but not tampering. Older files without
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialise
-from torch import Tensor
+from safetensors.numpy import save as serialise
 
-from vocalsep import config, files, nets
+from vocalsep import backends, config, files
+from vocalsep.backends import graphs
+from vocalsep.backends.graphs import Graph, RunSettings
 from vocalsep.errors import ConfigError, ModelError, describe_unknown
-from vocalsep.features import FRONT_ENDS, FrontEnd
 from vocalsep.release import DEFAULT_MODEL as DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from vocalsep.features import FrontEnd
+    from vocalsep.nets import Net
+    from vocalsep.shapes import Array
 
 SUFFIX = ".safetensors"
 _FORMAT = 1
@@ -35,19 +40,54 @@ _FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A net with its weights, ready for use.
+    """A model, ready for use.
 
     Attributes:
         name: Name of the published model, or of the weights file without its extension.
-        net: The net, in evaluation mode.
         front_end: The front end that computes the net's features.
         metadata: The rest of the file's metadata: training data, licence, metrics, version.
+        run: How its net is run on songs.
+        graphs: The net's graphs without weights, by method; see `vocalsep.backends.graphs`. Empty if there are none.
+        tensors: The weights by name, as stored: some in float16.
+        build_net: Builds `net`.
     """
 
     name: str
-    net: nets.Net
     front_end: FrontEnd
     metadata: Mapping[str, Any]
+    run: RunSettings
+    graphs: Mapping[str, Graph]
+    tensors: Mapping[str, Array]
+    build_net: Callable[[], Net]
+
+    @functools.cached_property
+    def net(self) -> Net:
+        """The net with its weights, in evaluation mode. It is built on first use, and needs torch.
+
+        Raises:
+            ModelError: If torch is not installed, or the weights do not fit the net.
+        """
+        return self.build_net()
+
+    @classmethod
+    def from_net(cls, name: str, net: Net, front_end: FrontEnd, metadata: Mapping[str, Any] | None = None) -> Model:
+        """Make a model of a net in memory. It has no graph, so it runs in torch.
+
+        Args:
+            name: Name of the model.
+            net: The net, in evaluation mode.
+            front_end: The net's front end.
+            metadata: See `Model`.
+        """
+        return cls(
+            name=name,
+            front_end=front_end,
+            metadata=metadata or {},
+            run=backends.get_run_settings(net),
+            graphs={},
+            tensors={},
+            build_net=lambda: net,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,13 +198,16 @@ def _find_weights_file(name: str, folder: Path | None) -> Path:
 def load(name: str = DEFAULT_MODEL, folder: Path | None = None) -> Model:
     """Load a model.
 
+    An older file, or one from a machine without onnx, holds no graph for ONNX Runtime. The graph is then made once and
+    kept in the cache. Without onnx, the model runs in torch.
+
     Args:
         name: Name of a published model, or the path of a weights file, which must end in ``.safetensors``.
         folder: Folder of the published models; `find_models_folder` by default.
 
     Raises:
-        ModelError: If the model is unknown, damaged, does not match its card, or is not compatible with
-            this version.
+        ModelError: If the model is unknown, damaged, does not match its card, is not compatible with this version,
+            or has no graph where torch is not installed.
     """
     if name.endswith(SUFFIX):
         path = Path(name)
@@ -175,57 +218,109 @@ def load(name: str = DEFAULT_MODEL, folder: Path | None = None) -> Model:
         stated = read_card(name, folder).facts.get("sha-256", "").strip("`")
         if hash_file(path) != stated:
             raise ModelError(f"model {name!r}: the weights file does not match its card's SHA-256; reinstall vocalsep")
+    metadata, tensors = _read(path)
+    return _build_model(path, path.stem if path.suffix == SUFFIX else name, metadata, tensors)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Read and verify a weights file. Return its metadata and its tensors, as stored."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             metadata = json.loads((file.metadata() or {})["vocalsep"])
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
         if not isinstance(metadata, dict):
             raise ValueError("the metadata is not a table")
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise ModelError(f"{path}: not a vocalsep weights file ({_shorten(error)})") from error
-    if metadata.get("tensors") not in (None, _hash_tensors(state)):
+    if metadata.get("tensors") not in (None, _hash_tensors(tensors)):
         raise ModelError(
             f"{path}: is damaged: the weights do not match the SHA-256 in its metadata; download the file again"
         )
-    return _build_model(path.stem if path.suffix == SUFFIX else name, metadata, state)
+    return metadata, tensors
 
 
-def _build_model(name: str, metadata: dict[str, Any], state: dict[str, Tensor]) -> Model:
+def _build_model(path: Path, name: str, metadata: dict[str, Any], tensors: dict[str, Array]) -> Model:
     if metadata.get("format") != _FORMAT:
         raise ModelError(
             f"model {name!r}: has format {metadata.get('format')!r}, but this version reads {_FORMAT}; update vocalsep"
         )
+    from vocalsep.features import FRONT_ENDS  # imports scipy, which takes time
+
     try:
-        net = nets.build(metadata["net"], metadata["options"])
         kind = FRONT_ENDS[metadata["front_end_kind"]]
         front_end = config.build(kind, metadata["front_end"], "front_end")
-        net.load_state_dict({key: _widen(tensor) for key, tensor in state.items()})
-    except (ConfigError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except (ConfigError, KeyError, TypeError, AttributeError) as error:
+        raise _refuse(name, error) from error
+    build_net = functools.partial(_build_net, name, metadata, tensors)
+    try:
+        stored = graphs.decode(metadata) if metadata.get("graphs") else None
+    except ModelError as error:
+        raise ModelError(f"{path}: is damaged: {error}; download the file again") from error
+    decoded, run = stored or _make_graphs(path, front_end, build_net)
+    consumed = ("format", "net", "options", "front_end_kind", "front_end", "tensors", "graphs", "run")
+    return Model(
+        name=name,
+        front_end=front_end,
+        metadata={key: value for key, value in metadata.items() if key not in consumed},
+        run=run,
+        graphs=decoded,
+        tensors=tensors,
+        build_net=build_net,
+    )
+
+
+def _make_graphs(path: Path, front_end: FrontEnd, build_net: Callable[[], Net]) -> tuple[dict[str, Graph], RunSettings]:
+    """Make the graphs that a file lacks, or take them from the cache. Without onnx there are none."""
+    key = hash_file(path)
+    kept = graphs.read_cache(key)
+    if kept:
+        return kept
+    made = backends.describe_net(build_net(), front_end.input_shape)
+    if made["graphs"]:
+        graphs.write_cache(key, made)
+    return graphs.decode(made)
+
+
+def _build_net(name: str, metadata: Mapping[str, Any], tensors: Mapping[str, Array]) -> Net:
+    try:
+        import torch
+
+        from vocalsep import nets
+    except ImportError as error:
         raise ModelError(
-            f"model {name!r}: is not compatible with this version of vocalsep ({_shorten(error)})"
+            f"model {name!r}: needs torch to be trained, to run on CUDA, or to run without a graph; "
+            'run: pip install "vocalsep[train]"'
         ) from error
-    consumed = ("format", "net", "options", "front_end_kind", "front_end", "tensors")
-    rest = {key: value for key, value in metadata.items() if key not in consumed}
-    return Model(name=name, net=net.eval().requires_grad_(False), front_end=front_end, metadata=rest)
+    try:
+        net = nets.build(metadata["net"], metadata["options"])
+        state = {key: torch.from_numpy(tensor) for key, tensor in tensors.items()}
+        net.load_state_dict(
+            {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+        )
+    except (ConfigError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise _refuse(name, error) from error
+    return net.eval().requires_grad_(False)
+
+
+def _refuse(name: str, error: Exception) -> ModelError:
+    return ModelError(f"model {name!r}: is not compatible with this version of vocalsep ({_shorten(error)})")
 
 
 def _shorten(error: Exception) -> str:
     return textwrap.shorten(str(error), 200, placeholder=" ...")
 
 
-def _widen(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor
-
-
 def save(
     path: Path,
-    net: nets.Net,
+    net: Net,
     front_end: FrontEnd,
     metadata: Mapping[str, Any],
     *,
     half: bool = True,
 ) -> None:
     """Write a model's weights file. The file appears complete or not at all.
+
+    The net's graph for ONNX Runtime is part of the file if onnx is installed.
 
     Args:
         path: The weights file. Its folder must exist.
@@ -235,10 +330,15 @@ def save(
         half: Whether to store matrices and kernels as float16. Vectors stay in float32: they are small, and their
             values may be too large for float16.
     """
+    from vocalsep import nets
+
     net_names = {kind: name for name, kind in nets.NETS.items()}
     front_end_settings = config.to_dict(front_end)
-    state = {
-        key: (tensor.half() if half and tensor.is_floating_point() and tensor.ndim > 1 else tensor).cpu().contiguous()
+    tensors = {
+        key: (tensor.half() if half and tensor.is_floating_point() and tensor.ndim > 1 else tensor)
+        .cpu()
+        .contiguous()
+        .numpy()
         for key, tensor in net.state_dict().items()
     }
     complete = {
@@ -248,19 +348,39 @@ def save(
         "options": config.to_dict(net.options),
         "front_end_kind": front_end_settings.pop("kind"),
         "front_end": front_end_settings,
-        "tensors": _hash_tensors(state),
+        **backends.describe_net(net, front_end.input_shape),
     }
-    content = serialise(state, metadata={"vocalsep": json.dumps(complete, sort_keys=True)})
+    _write(path, complete, tensors)
+
+
+def add_graphs(path: Path) -> None:
+    """Add the net's graphs for ONNX Runtime to a weights file, or make them anew. No tensor changes.
+
+    Args:
+        path: The weights file.
+
+    Raises:
+        ModelError: If the file is damaged, or its net cannot be exported.
+        ImportError: If torch or onnx is missing.
+    """
+    metadata, tensors = _read(path)
+    model = _build_model(path, path.stem, metadata, tensors)
+    _write(path, metadata | backends.describe_net(model.net, model.front_end.input_shape, required=True), tensors)
+
+
+def _write(path: Path, metadata: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
+    complete = {**metadata, "tensors": _hash_tensors(tensors)}
+    content = serialise(dict(tensors), metadata={"vocalsep": json.dumps(complete, sort_keys=True)})
     with files.write_atomically(path) as temporary:
         temporary.write_bytes(content)
 
 
-def _hash_tensors(state: Mapping[str, Tensor]) -> str:
+def _hash_tensors(tensors: Mapping[str, Array]) -> str:
     """Return the SHA-256 of tensors: of their names, shapes, types and bytes."""
     sha256 = hashlib.sha256()
-    for key, tensor in sorted(state.items()):
-        sha256.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        sha256.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    for key, tensor in sorted(tensors.items()):
+        sha256.update(f"{key} {tensor.shape} torch.{tensor.dtype}\n".encode())  # files have always named torch's types
+        sha256.update(tensor.tobytes())
     return sha256.hexdigest()
 
 
@@ -268,18 +388,3 @@ def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def choose_device(wanted: str = "auto") -> torch.device:
-    """Choose the device to run on.
-
-    Args:
-        wanted: "auto" (CUDA when available, otherwise the CPU), "cpu" or "cuda".
-
-    Raises:
-        ConfigError: If `wanted` is "cuda" and CUDA is not available.
-    """
-    available = torch.cuda.is_available()
-    if wanted == "cuda" and not available:
-        raise ConfigError("device cuda: no CUDA device found, or torch was built without CUDA; use --device cpu")
-    return torch.device("cuda" if available and wanted != "cpu" else "cpu")

@@ -8,18 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 from fake_nets import noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from torch import Tensor
 
 from vocalsep import audio
+from vocalsep.audio.formats import BITS
+from vocalsep.audio.writer import count_out_of_range, fit_to_subtype
 from vocalsep.errors import AudioError
+from vocalsep.shapes import Waveform
 
 
-def write(path: Path, samples: Tensor, subtype: str, rate: int = 44_100) -> Path:
+def write(path: Path, samples: Waveform, subtype: str, rate: int = 44_100) -> Path:
     with audio.Writer(path, rate=rate, channels=samples.shape[0], subtype=subtype) as writer:
         writer.write(samples)
     return path
@@ -147,9 +148,9 @@ def test_fixed_point_samples_come_back_bit_for_bit(
     full = 2 ** (bits - 1)
     shape = (data.draw(st.integers(1, 3)), data.draw(st.integers(1, 40)))
     values = data.draw(hnp.arrays(np.int32, shape, elements=st.integers(-full, full - 1)))
-    samples = torch.from_numpy((values / full).astype(np.float32))
+    samples = (values / full).astype(np.float32)
     path = write(folder / f"x{bits}.{extension}", samples, f"PCM_{bits}")
-    assert torch.equal(audio.read(path)[0], samples)
+    np.testing.assert_array_equal(audio.read(path)[0], samples)
     raw, _ = soundfile.read(path, dtype="int32", always_2d=True)
     np.testing.assert_array_equal(raw.T >> (32 - bits), values)
 
@@ -163,8 +164,8 @@ def test_fixed_point_samples_come_back_bit_for_bit(
     )
 )
 def test_float_samples_come_back_bit_for_bit_also_above_full_scale(folder: Path, values: np.ndarray) -> None:
-    path = write(folder / "float.wav", torch.from_numpy(values), "FLOAT")
-    back = audio.read(path)[0].numpy()
+    path = write(folder / "float.wav", values, "FLOAT")
+    back = audio.read(path)[0]
     np.testing.assert_array_equal(back.view(np.int32), values.view(np.int32))
 
 
@@ -172,14 +173,30 @@ def test_float_samples_come_back_bit_for_bit_also_above_full_scale(folder: Path,
 @pytest.mark.parametrize("bits", [16, 24])
 def test_samples_are_rounded_to_the_nearest_step(tmp_path: Path, extension: str, bits: int) -> None:
     step = 2.0 ** (1 - bits)
-    samples = torch.tensor([[-1.6, -1.4, -0.4, -1e-4, 0.0, 1e-4, 0.4, 0.6, 1.4]], dtype=torch.float64) * step
-    back, _ = audio.read(write(tmp_path / f"x.{extension}", samples.float(), f"PCM_{bits}"))
-    assert float((back.double() - samples).abs().max()) <= 0.5 * step
+    samples = np.array([[-1.6, -1.4, -0.4, -1e-4, 0.0, 1e-4, 0.4, 0.6, 1.4]]) * step
+    back, _ = audio.read(write(tmp_path / f"x.{extension}", samples.astype(np.float32), f"PCM_{bits}"))
+    assert np.abs(back - samples).max() <= 0.5 * step
+
+
+@pytest.mark.parametrize(("subtype", "bits"), BITS.items())
+@given(data=st.data())
+def test_samples_are_rounded_clamped_and_counted_as_in_float64(subtype: str, bits: int, data: st.DataObject) -> None:
+    full = 2.0 ** (bits - 1)
+    near = st.floats(-1.5, 1.5).map(lambda steps: steps / full)
+    edges = st.sampled_from([-1.0, 1.0]).flatmap(lambda edge: near.map(lambda distance: edge + distance))
+    values = data.draw(st.lists(st.one_of(near, edges, st.floats(width=32)), min_size=1, max_size=9))
+    with np.errstate(over="ignore"):
+        samples = np.array([values], np.float32)
+    expected = np.round(np.nan_to_num(samples.astype(np.float64), posinf=9, neginf=-9) * full)
+    assert count_out_of_range(samples, subtype) == int(((expected > full - 1) | (expected < -full)).sum())
+    fitted = fit_to_subtype(samples, subtype)
+    steps = fitted if fitted.dtype == np.int16 else fitted >> (32 - bits)
+    np.testing.assert_array_equal(steps, np.clip(expected, -full, full - 1))
 
 
 @pytest.mark.parametrize("extension", ["wav", "flac"])
 def test_fixed_point_saturates_instead_of_wrapping(tmp_path: Path, extension: str) -> None:
-    path = write(tmp_path / f"x.{extension}", torch.tensor([[1.0, 1.5, 40.0, -1.0, -1.5, -40.0]]), "PCM_16")
+    path = write(tmp_path / f"x.{extension}", np.float32([[1.0, 1.5, 40.0, -1.0, -1.5, -40.0]]), "PCM_16")
     raw, _ = soundfile.read(path, dtype="int16")
     assert raw.tolist() == [32_767] * 3 + [-32_768] * 3
 
@@ -197,14 +214,14 @@ def test_permissions_follow_the_umask(tmp_path: Path, umask: int, mode: int) -> 
 
 
 def test_blocks_may_be_views_and_stay_unchanged(tmp_path: Path) -> None:
-    samples = noise(2, 3_000).T.contiguous().T  # stored as (time, channel)
-    kept = samples.clone()
+    samples = noise(2, 3_000).T.copy().T  # stored as (time, channel)
+    kept = samples.copy()
     with audio.Writer(tmp_path / "x.wav", rate=8_000, channels=2, subtype="FLOAT") as writer:
         for start in range(0, 3_000, 700):
             writer.write(samples[:, start : start + 700])
         writer.write(samples[:, :0])
-    assert torch.equal(audio.read(tmp_path / "x.wav")[0], kept)
-    assert torch.equal(samples, kept)
+    np.testing.assert_array_equal(audio.read(tmp_path / "x.wav")[0], kept)
+    np.testing.assert_array_equal(samples, kept)
 
 
 @pytest.mark.parametrize("extension", ["wav", "aiff"])

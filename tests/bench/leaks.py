@@ -14,7 +14,6 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from vocalsep import audio, extraction, weights
 
@@ -27,7 +26,7 @@ def measure_leaks(root: Path, extractor: extraction.Extractor) -> list[float]:
         for mixture, rate in map(audio.read, sorted(folder.iterdir())[:SONGS]):
             start = mixture[:, : SECONDS * rate]
             vocals = extractor(start, rate).vocals
-            levels.append(float(10 * torch.log10(vocals.square().sum() / start.square().sum() + 1e-12)))
+            levels.append(10 * np.log10(np.square(vocals).sum() / np.square(start).sum() + 1e-12))
     return levels
 
 

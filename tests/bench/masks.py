@@ -15,42 +15,38 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from vocalsep import masks, weights
+from vocalsep.backends import open_backend
 from vocalsep.evaluation import metrics, songs
 from vocalsep.extraction import Extractor, estimate_masks
 from vocalsep.extraction.chunks import ChunkStream
-from vocalsep.nets import ClusteringNet
-from vocalsep.shapes import Mask
+from vocalsep.shapes import Mask, Waveform
 
 SCORES = (metrics.iou, metrics.pixel_accuracy, metrics.psnr)
 
 
 def estimate(extractor: Extractor, song: songs.Song) -> tuple[Mask, Mask]:
     """Return estimated and ideal masks of a song's chunks; the masks of clusters if the extractor uses them."""
-    net, front_end = extractor.model.net, extractor.model.front_end
-    channels = len(song.vocals)
+    model, front_end, channels = extractor.model, extractor.model.front_end, len(song.vocals)
 
-    def chunks(signal: Tensor) -> Tensor:
-        return front_end.group_channels(ChunkStream(front_end, song.rate, channels, front_end.frames).push(signal))
+    def cut(signal: Waveform) -> Waveform:
+        return np.stack(ChunkStream(front_end, song.rate, channels, front_end.frames).push(signal))
 
     clusters = extractor.cluster([song.mixture], song.rate, channels) if extractor.uses_clusters else None
-    found = estimate_masks(net, front_end, chunks(song.mixture), extractor.device, clusters)
-    ideal = masks.ratio(chunks(song.vocals), chunks(song.references[1]))
-    return found.expand(ideal.shape), ideal
+    found = estimate_masks(open_backend(model, "cpu"), front_end, cut(song.mixture), model.run.chunks, clusters)
+    ideal = masks.ratio(*(front_end.group_channels(cut(stem)) for stem in song.references))
+    return np.broadcast_to(found, ideal.shape), ideal
 
 
 def make_extractors(models: list[str]) -> Iterator[tuple[str, Extractor]]:
     for name in models:
         model = weights.load(name)
-        yield name, Extractor(model, masks_from="net")
-        if isinstance(model.net, ClusteringNet):
-            yield f"{name}, clusters", Extractor(model, masks_from="clusters")
+        yield name, Extractor(model, masks_from="net", device="cpu")
+        if model.run.embeds:
+            yield f"{name}, clusters", Extractor(model, masks_from="clusters", device="cpu")
 
 
-@torch.inference_mode()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path)
@@ -63,7 +59,7 @@ def main() -> None:
     print("|---|---|---|---|---|")
     for name, extractor in make_extractors(options.model):
         estimates = [estimate(extractor, song) for song in loaded]
-        found = [torch.cat([score(*pair) for pair in estimates]) for score in SCORES]
+        found = [np.concatenate([score(*pair) for pair in estimates]) for score in SCORES]
         figures = [100 * found[0].mean(), 100 * found[1].mean(), found[2].mean()]
         print(
             f"| {name} | {len(found[0])} | {' | '.join(f'{float(np.round(x, 2)):.2f}' for x in figures)} |", flush=True

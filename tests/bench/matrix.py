@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
@@ -37,7 +36,7 @@ STEREO_RATES = (44_100, 48_000)
 def make_song(rate: int, channels: int, minutes: float) -> format_matrix.Array:
     """Return ``(channel, time)`` samples within full scale."""
     samples, own = soundfile.read(speed.DEMO, dtype="float32", always_2d=True)
-    once = audio.resample(torch.from_numpy(samples.T), own, rate).numpy()
+    once = audio.resample(samples.T, own, rate)
     count = round(minutes * 60 * rate)
     whole = np.tile(once, (1, -(-count // once.shape[-1])))[:, :count]
     return np.stack([whole[channel % len(whole)] for channel in range(channels)]).clip(-1, 1)

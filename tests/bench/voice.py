@@ -19,31 +19,31 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
 from vocalsep import audio, weights
 from vocalsep.extraction import Extractor, StreamingSeparator
-from vocalsep.shapes import Waveform
+from vocalsep.shapes import Array, Waveform
 
 STEP = 0.01
 NEAR_DB, FAINT_DB, PAUSE_SECONDS, RMS_SECONDS = -15, -40, 0.3, 0.04
 SECONDS, SONGS = 12, 2
 
 
-def compute_levels_db(samples: Waveform, rate: int) -> Tensor:
+def compute_levels_db(samples: Waveform, rate: int) -> Array:
     """Return the RMS around each step in dB."""
-    sums = torch.nn.functional.pad(samples.double().square().sum(dim=0).cumsum(dim=0), (1, 0))
-    middle = (torch.arange(int(samples.shape[-1] / rate / STEP)) * STEP * rate).long()
+    sums = np.pad(np.square(samples, dtype=np.float64).sum(axis=0).cumsum(), (1, 0))
+    middle = (np.arange(int(samples.shape[-1] / rate / STEP)) * STEP * rate).astype(int)
     half = round(RMS_SECONDS / 2 * rate)
-    low, high = ((middle + way).clamp(0, samples.shape[-1]) for way in (-half, half))
-    return 10 * torch.log10(sums[high] - sums[low] + 1e-12)
+    low, high = (np.clip(middle + way, 0, samples.shape[-1]) for way in (-half, half))
+    return 10 * np.log10(sums[high] - sums[low] + 1e-12)
 
 
-def find_sung_frames(mixture: Waveform, vocals: Waveform, rate: int) -> Tensor:
+def find_sung_frames(mixture: Waveform, vocals: Waveform, rate: int) -> npt.NDArray[np.bool_]:
     sung, whole = compute_levels_db(vocals, rate), compute_levels_db(mixture, rate)
     voice = (sung >= whole + NEAR_DB) & (sung >= sung.max() + FAINT_DB)
-    sung_steps = torch.nonzero(voice).flatten().tolist()
+    sung_steps = np.flatnonzero(voice).tolist()
     for before, after in itertools.pairwise(sung_steps):
         if after - before <= PAUSE_SECONDS / STEP:
             voice[before:after] = True
@@ -52,8 +52,9 @@ def find_sung_frames(mixture: Waveform, vocals: Waveform, rate: int) -> Tensor:
 
 def separate(extractor: Extractor, mixture: Waveform, rate: int) -> tuple[StreamingSeparator, Waveform]:
     separator = extractor.start(rate, mixture.shape[0])
-    parts = [separator.push(block).vocals for block in mixture.split(4 * rate, dim=-1)]
-    return separator, torch.cat([*parts, separator.finish().vocals], dim=-1)
+    starts = range(0, mixture.shape[-1], 4 * rate)
+    parts = [separator.push(mixture[:, start : start + 4 * rate]).vocals for start in starts]
+    return separator, np.concatenate([*parts, separator.finish().vocals], axis=-1)
 
 
 def read_songs(root: Path, limit: int) -> Iterator[tuple[Waveform, Waveform, int]]:
@@ -74,14 +75,14 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for name in options.model:
         model = weights.load(name)
-        counts = torch.zeros(2, 2)  # by true and estimated voice
+        counts = np.zeros((2, 2))  # by true and estimated voice
         number = 0
         for mixture, vocals, rate in read_songs(options.root, options.limit):
             number += 1
             separator, _ = separate(Extractor(model), mixture, rate)
             sung = find_sung_frames(mixture, vocals, rate)
-            at = torch.arange(len(sung)) * STEP
-            estimated = torch.zeros_like(sung)
+            at = np.arange(len(sung)) * STEP
+            estimated = np.zeros_like(sung)
             for start, end in separator.voice:
                 estimated |= (at >= start) & (at < end)
             for real in (0, 1):
@@ -96,9 +97,9 @@ def main() -> None:
                     start = mixture[:, : SECONDS * rate]
                     for gate, found_levels in levels.items():
                         separator, vocals = separate(Extractor(model, gate=gate), start, rate)
-                        found_levels.append(10 * torch.log10(vocals.square().sum() / start.square().sum() + 1e-12))
+                        found_levels.append(10 * np.log10(np.square(vocals).sum() / np.square(start).sum() + 1e-12))
                     shares.append(separator.voice_share)
-            means = [float(torch.stack(values).mean()) for values in levels.values()]
+            means = [np.mean(values) for values in levels.values()]
             row += [f"{sum(shares) / len(shares):.1%}", f"{means[0]:.1f}", f"{means[1]:.1f}"]
         print(f"| {' | '.join(map(str, row))} |", flush=True)
 

@@ -80,6 +80,23 @@ assert not heavy, heavy
     assert "Usage" in done.stdout
 
 
+def test_waiting_threads_sleep_and_commands_share_the_cores_themselves() -> None:
+    code = """
+import os, sys
+names = ("OMP_WAIT_POLICY", "OPENBLAS_THREAD_TIMEOUT", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+for name in names[:-1]:
+    os.environ.pop(name, None)
+os.environ["OPENBLAS_NUM_THREADS"] = "3"  # the user's own settings stay
+import vocalsep
+assert "numpy" not in sys.modules
+from vocalsep.cli import app
+for command in ("train", "models"):
+    app([command, "--help"], standalone_mode=False)
+    sys.stderr.write(" ".join(os.environ.get(name, "-") for name in names) + "; ")
+"""
+    assert run_python("-c", code).stderr == "PASSIVE 4 - 3; PASSIVE 4 1 3; "
+
+
 def test_the_choices_of_options_are_those_of_the_library() -> None:
     assert set(get_args(common.Dataset)) == songs.SPLITS.keys() == check.SPLITS.keys()
     assert set(get_args(train.Material)) == {*get_args(common.Dataset), "teacher"} <= LAYOUTS.keys()

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import fake_nets
+import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner, Result
 
 from vocalsep import audio, weights
 from vocalsep.cli import app, doctor
+from vocalsep.shapes import Waveform
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,7 +60,7 @@ def test_a_working_installation_passes_all_checks(published: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, ""), [each for each in found.values() if not each["ok"]]
     for group, name in (("versions", "FFmpeg"), ("versions", "libsndfile"), ("devices", "cuda"), ("devices", "cpu")):
         assert found[group, name]["detail"]
-    assert found["versions", "torch"]["detail"] == torch.__version__
+    assert found["versions", "torch"]["detail"] == importlib.metadata.version("torch")
     assert found["read and write", ".opus"]["detail"] == "FFmpeg"
     assert found["read and write", ".flac"]["detail"] == "libsndfile"
     assert "SHA-256 matches" in found["models", weights.DEFAULT_MODEL]["detail"]
@@ -94,7 +95,7 @@ def test_damaged_and_missing_models_are_reported(published: Path, no_formats: No
 def test_a_model_that_answers_nan_is_reported(
     published: Path, no_formats: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "load", lambda *_: fake_nets.constant(torch.nan))
+    monkeypatch.setattr(weights, "load", lambda *_: fake_nets.constant(np.nan))
     result = run("--json")
     assert broken(result) == [("models", weights.DEFAULT_MODEL)]
     assert "its vocals contain NaN" in findings(result)["models", weights.DEFAULT_MODEL]["detail"]
@@ -103,10 +104,10 @@ def test_a_model_that_answers_nan_is_reported(
 def test_a_format_that_fails_or_changes_the_sound_is_reported(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = audio.Writer.write
 
-    def write_badly(self: audio.Writer, block: torch.Tensor) -> None:
+    def write_badly(self: audio.Writer, block: Waveform) -> None:
         if self.path.suffix == ".flac":
             raise OSError(5, "no encoder")
-        write(self, torch.randn_like(block) if self.path.suffix == ".mp3" else block)
+        write(self, fake_nets.noise(*block.shape) if self.path.suffix == ".mp3" else block)
 
     monkeypatch.setattr(audio.Writer, "write", write_badly)
     result = run("--json")
@@ -124,6 +125,17 @@ def test_missing_and_outdated_packages_are_reported(
     assert broken(result) == [("versions", "no-such-library"), ("versions", "numpy")]
     assert "vocalsep needs >=99" in findings(result)["versions", "numpy"]["detail"]
     assert findings(result)["versions", "torch"]["ok"]
+
+
+def test_packages_for_training_may_be_missing_but_not_outdated(
+    published: Path, no_formats: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ["no-such-library>=1; extra == 'train'", "torch>=99; extra == 'train'", "pytest>=99; extra == 'dev'"]
+    monkeypatch.setattr(importlib.metadata, "requires", lambda _: lines)
+    result = run("--json")
+    assert broken(result) == [("versions", "torch")]
+    assert "pip install 'vocalsep[train]'" in findings(result)["versions", "no-such-library"]["detail"]
+    assert ("versions", "pytest") not in findings(result)
 
 
 def test_a_package_without_metadata_is_reported(

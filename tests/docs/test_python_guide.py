@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import soundfile
-import torch
 
 DOCS = Path(__file__).parents[2] / "docs"
 GUIDE = DOCS / "python.md"
 EXAMPLE = re.compile(r"^```python\n(.*?)^```$(?:\n```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 EXAMPLES = [(match[1], match[2]) for match in EXAMPLE.finditer(GUIDE.read_text(encoding="utf-8"))]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread_afterwards() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ def test_estimates_that_changed_are_scored_again(mir1k_root: Path, tmp_path: Pat
     folder, out = tmp_path / "other", tmp_path / "run"
     setup = set_up("mir1k", mir1k_root)
     for track in setup.list_tracks().tracks:
-        synthetic_songs.write(folder / track.name / "vocals.wav", songs.load(track, setup).vocals.numpy().T, 16_000)
+        synthetic_songs.write(folder / track.name / "vocals.wav", songs.load(track, setup).vocals.T, 16_000)
     estimator = Estimator(name="other", kind="estimates", folder=folder)
     assert [line["vocals"]["song_sdr"] for line in evaluate(mir1k_root, out, [estimator])] == [300.0] * 4
     synthetic_songs.write(folder / CLIPS[1] / "vocals.wav", np.zeros(48_000), 16_000, "FLOAT")
@@ -143,7 +143,7 @@ def test_problems_are_returned_and_the_rest_is_scored(dsd100_root: Path, tmp_pat
     synthetic_songs.write(first / "vocals.wav", np.zeros((500, 2)), 44_100)
     folder = tmp_path / "other"
     vocals, _ = audio.read(second / "vocals.wav")
-    synthetic_songs.write(folder / second.name / "vocals.wav", vocals.numpy().T[:-7], 44_100)
+    synthetic_songs.write(folder / second.name / "vocals.wav", vocals.T[:-7], 44_100)
     synthetic_songs.write(folder / "unmatched.wav", np.zeros(4), 44_100)
     (root / "Sources" / "Test" / "003 - Artist 3 - Song 3").mkdir()
     wanted = [MIXTURE, Estimator(name="other", kind="estimates", folder=folder)]

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import soundfile
 import synthetic_songs
-import torch
 from torch import Tensor
 
 from vocalsep import audio
 from vocalsep.errors import ModelError
 from vocalsep.extraction import Extractor, extract
 from vocalsep.extraction.checks import OutputCheck
+from vocalsep.shapes import Waveform
 
 RATE = 8_000
 
@@ -33,8 +33,8 @@ class InvalidNet(fake_nets.ConstantNet):
         return mask
 
 
-def write(path: Path, samples: Tensor) -> Path:
-    return synthetic_songs.write(path, samples.numpy().T, RATE)
+def write(path: Path, samples: Waveform) -> Path:
+    return synthetic_songs.write(path, samples.T, RATE)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def song(tmp_path: Path) -> Path:
     return write(tmp_path / "song.wav", fake_nets.noise(2, 10 * RATE, level=0.1))
 
 
-@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf], ids=str)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=str)
 @pytest.mark.parametrize("after", [0, 2])
 def test_nan_and_infinity_in_masks_are_an_error_and_leave_no_file(song: Path, value: float, after: int) -> None:
     extractor = Extractor(fake_nets.make_model(InvalidNet(value, after), fake_nets.SMALL))
@@ -57,11 +57,11 @@ def test_nan_and_infinity_in_masks_are_an_error_and_leave_no_file(song: Path, va
 
 def test_nan_and_huge_values_in_a_song_are_not_blamed_on_the_model(tmp_path: Path) -> None:
     samples = fake_nets.noise(1, 3 * RATE)
-    samples[:, 5_000:5_100] = torch.nan
+    samples[:, 5_000:5_100] = np.nan
     samples[:, 9_000] = 3e38
-    soundfile.write(tmp_path / "song.wav", samples.numpy().T, RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "song.wav", samples.T, RATE, subtype="FLOAT")
     extract(tmp_path / "song.wav", tmp_path / "v.wav", extractor=Extractor(fake_nets.random_unet()))
-    assert audio.read(tmp_path / "v.wav")[0].isfinite().all()
+    assert np.isfinite(audio.read(tmp_path / "v.wav")[0]).all()
 
 
 @pytest.mark.parametrize("level", [1e-3, 0.1])
@@ -82,7 +82,7 @@ def test_a_song_that_is_nearly_all_voice_is_no_error(song: Path) -> None:
 
 
 def test_silence_gives_silence_and_a_warning(tmp_path: Path) -> None:
-    song = write(tmp_path / "song.wav", torch.zeros(2, 2 * RATE))
+    song = write(tmp_path / "song.wav", np.zeros((2, 2 * RATE), np.float32))
     for value in (0.0, 1.0):
         report = extract(song, tmp_path / "v.wav", extractor=Extractor(fake_nets.constant(value, fake_nets.SMALL)))
         assert not audio.read(tmp_path / "v.wav")[0].any()
@@ -116,4 +116,4 @@ def test_levels_are_those_of_all_parts_together() -> None:
         cut = slice(part * 300, part * 300 + 300)
         check.push(vocals[:, cut], mixture[:, cut] - vocals[:, cut], invalid=False)
     check.finish()
-    assert check.vocals_db == pytest.approx(float(20 * torch.log10(vocals.norm() / mixture.norm())), abs=1e-4)
+    assert check.vocals_db == pytest.approx(-fake_nets.snr_db(mixture, mixture - vocals), abs=1e-4)

@@ -108,12 +108,12 @@ def test_bands_are_the_triangles_of_librosa_with_sum_one(front_end: LogMel) -> N
 @pytest.mark.parametrize("front_end", [LogMel(), SMALL], ids=["default", "small"])
 def test_band_hz_is_the_peak_of_each_triangle(front_end: LogMel) -> None:
     hz = front_end.band_hz
-    assert hz.dtype == torch.float64
-    assert (hz.diff() > 0).all()
+    assert hz.dtype == np.float64
+    assert (np.diff(hz) > 0).all()
     assert hz[0] > 0
     assert hz[-1] < front_end.rate / 2
-    peaks = front_end.grid.hz[analysis_matrix(front_end).argmax(dim=1)]
-    assert ((peaks - hz).abs() <= front_end.rate / front_end.n_fft).all()
+    peaks = front_end.grid.hz[analysis_matrix(front_end).argmax(dim=1).numpy()]
+    assert (np.abs(peaks - hz) <= front_end.rate / front_end.n_fft).all()
 
 
 def test_a_tone_appears_in_the_band_at_its_hz() -> None:
@@ -241,7 +241,7 @@ def test_a_mono_net_sees_the_mean_power_of_all_channels() -> None:
 
 
 def test_linear_rows_are_those_of_the_stft() -> None:
-    assert torch.equal(STEREO.band_hz, STEREO.grid.hz[:50])
+    np.testing.assert_array_equal(STEREO.band_hz, STEREO.grid.hz[:50])
     assert Linear().band_hz[-1].item() == pytest.approx(1023 * 44_100 / 4096)
 
 
@@ -279,7 +279,7 @@ def test_no_chunks_become_no_groups() -> None:
 @pytest.mark.parametrize("front_end", [SMALL, STEREO, MONO], ids=["log-mel", "stereo", "mono"])
 def test_on_its_own_grid_a_mask_is_projected_as_on_any_other(front_end: FrontEnd) -> None:
     mask = torch.rand(2, len(front_end.band_hz), 12, generator=torch.Generator().manual_seed(0))
-    seconds = torch.arange(100, 112, dtype=torch.float64) * front_end.grid.frame_seconds
+    seconds = np.arange(100, 112) * front_end.grid.frame_seconds
     expected = masks.project(
         mask, rows_hz=front_end.band_hz, to_hz=front_end.grid.hz, seconds=seconds, to_seconds=seconds[3:9]
     )

@@ -127,7 +127,7 @@ def test_librosa_recovers_the_power_from_the_coefficients(front_end: MFCC) -> No
 @settings(deadline=None, max_examples=20)
 @given(size=st.integers(1, 128))
 def test_the_dct_matrix_is_orthonormal_and_row_n_has_n_half_periods(size: int) -> None:
-    matrix = make_dct_matrix(size)
+    matrix = torch.from_numpy(make_dct_matrix(size))
     torch.testing.assert_close(matrix.T @ matrix, torch.eye(size), rtol=0, atol=2e-6)
     number, row = torch.arange(size).double()[:, None], torch.arange(size).double()
     expected = (2 / size) ** 0.5 * torch.cos(torch.pi * number * (2 * row + 1) / (2 * size))
@@ -138,7 +138,7 @@ def test_the_dct_matrix_is_orthonormal_and_row_n_has_n_half_periods(size: int) -
 @BOTH
 def test_all_coefficients_are_kept_so_the_transposed_matrix_inverts_them(front_end: MFCC) -> None:
     power = uniform(3, 1, front_end.bands, 5) + 0.1
-    level = make_dct_matrix(front_end.bands).T @ front_end.normalise(power)
+    level = torch.from_numpy(make_dct_matrix(front_end.bands)).T @ front_end.normalise(power)
     back = level.expm1() * 1e-8
     torch.testing.assert_close(back, power / power.mean(dim=(1, 2, 3), keepdim=True), rtol=1e-4, atol=0)
 
@@ -237,15 +237,15 @@ def test_sharp_masks_stay_between_0_and_1(front_end: MFCC) -> None:
 def test_resolved_masks_lie_on_the_rows_of_the_stft() -> None:
     mask = uniform(2, 1, 24, 12)
     resolved = SMALL.resolve(mask)
-    assert torch.equal(SMALL.mask_hz, SMALL.grid.hz)
+    np.testing.assert_array_equal(SMALL.mask_hz, SMALL.grid.hz)
     assert torch.equal(SMALL.spread(mask), resolved)
     for grid, frames in ((SMALL.grid, range(103, 109)), (SMALL.grid.at_rate(44_100), range(101, 110))):
         expected = masks.project(
             resolved,
             rows_hz=SMALL.grid.hz,
             to_hz=grid.hz,
-            seconds=torch.arange(100, 112, dtype=torch.float64) * SMALL.grid.frame_seconds,
-            to_seconds=torch.arange(frames.start, frames.stop, dtype=torch.float64) * grid.frame_seconds,
+            seconds=np.arange(100, 112) * SMALL.grid.frame_seconds,
+            to_seconds=np.arange(frames.start, frames.stop) * grid.frame_seconds,
         )
         torch.testing.assert_close(SMALL.project(mask, start=100, grid=grid, frames=frames), expected)
 
@@ -254,7 +254,7 @@ def test_resolved_masks_lie_on_the_rows_of_the_stft() -> None:
 def test_other_front_ends_resolve_nothing(front_end: FrontEnd) -> None:
     mask = uniform(len(front_end.band_hz), 3)
     assert torch.equal(front_end.resolve(mask), mask)
-    assert torch.equal(front_end.mask_hz, front_end.band_hz)
+    np.testing.assert_array_equal(front_end.mask_hz, front_end.band_hz)
 
 
 def test_a_mask_at_some_hz_lies_at_the_same_hz_on_the_songs_grid() -> None:

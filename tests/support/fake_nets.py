@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,7 +33,7 @@ class ConstantNet(Net):
 
     Options = NoOptions
 
-    def __init__(self, value: float | Tensor) -> None:
+    def __init__(self, value: Any) -> None:
         super().__init__()
         self.value = torch.as_tensor(value, dtype=torch.float32).reshape(-1, 1)
 
@@ -69,10 +72,10 @@ class FailingNet(ConstantNet):
 
 def make_model(net: Net, front_end: FrontEnd = PAPER, name: str = "fake") -> Model:
     """Make a model from any net."""
-    return Model(name=name, net=net.eval().requires_grad_(False), front_end=front_end, metadata={})
+    return Model.from_net(name, net.eval().requires_grad_(False), front_end)
 
 
-def constant(value: float | Tensor, front_end: FrontEnd = PAPER) -> Model:
+def constant(value: Any, front_end: FrontEnd = PAPER) -> Model:
     """Make a model whose mask is `value` everywhere, or one value per row."""
     return make_model(ConstantNet(value), front_end)
 
@@ -114,23 +117,23 @@ def _spread_masks(net: Net, head: nn.Conv2d, inputs: Tensor) -> Net:
 
 
 def noise(channels: int, samples: int, seed: int = 0, level: float = 0.2) -> Waveform:
-    """Return white noise, ``(channel, time)``."""
-    return level * torch.randn(channels, samples, generator=torch.Generator().manual_seed(seed))
+    """Return white noise, ``(channel, time)``, float32."""
+    return (level * torch.randn(channels, samples, generator=torch.Generator().manual_seed(seed))).numpy()
 
 
 def tone(hz: float, rate: int, seconds: float, channels: int = 1) -> Waveform:
-    """Return a sine, ``(channel, time)``."""
-    phase = 2 * torch.pi * hz * torch.arange(round(seconds * rate), dtype=torch.float64) / rate
-    return (0.3 * torch.sin(phase)).float().expand(channels, -1)
+    """Return a sine, ``(channel, time)``, float32."""
+    phase = 2 * np.pi * hz * np.arange(round(seconds * rate)) / rate
+    return np.tile((0.3 * np.sin(phase)).astype(np.float32), (channels, 1))
 
 
 def quantise(samples: Waveform, bits: int) -> Waveform:
     """Round samples to the values that a fixed-point file of this bit depth can hold."""
     scale = 2.0 ** (bits - 1)
-    return ((samples.double() * scale).round().clamp(-scale, scale - 1) / scale).float()
+    return (np.clip(np.round(np.float64(samples) * scale), -scale, scale - 1) / scale).astype(np.float32)
 
 
-def split_in_blocks(samples: Tensor, sizes: list[int]) -> Iterator[Tensor]:
+def split_in_blocks(samples: Any, sizes: list[int]) -> Iterator[Any]:
     """Cut the last axis into blocks of the given sizes, over and over; at least one size must not be 0."""
     at = turn = 0
     while at < samples.shape[-1]:
@@ -143,10 +146,12 @@ def separate_in_blocks(separator: StreamingSeparator, mixture: Waveform, sizes: 
     """Push a song in blocks of the given sizes, and return its parts."""
     parts = [separator.push(block) for block in split_in_blocks(mixture, sizes)]
     parts.append(separator.finish())
-    return Parts(*(torch.cat(part, dim=-1) for part in zip(*parts, strict=True)))
+    return Parts(*(np.concatenate(part, axis=-1) for part in zip(*parts, strict=True)))
 
 
-def snr_db(reference: Tensor, estimate: Tensor) -> float:
+def snr_db(reference: Any, estimate: Any) -> float:
     """Return the level of the reference relative to the error in dB; infinite if there is no error."""
-    error = (reference.double() - estimate.double()).square().sum()
-    return float(10 * torch.log10(reference.double().square().sum() / error))
+    wide = np.complex128 if np.iscomplexobj(reference) else np.float64
+    reference, estimate = np.asarray(reference, wide), np.asarray(estimate, wide)
+    error = float(np.square(np.abs(reference - estimate)).sum())
+    return 10 * math.log10(float(np.square(np.abs(reference)).sum()) / error) if error else math.inf

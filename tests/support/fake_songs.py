@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import fake_nets
-import torch
+import numpy as np
 
 from vocalsep import weights
 from vocalsep.evaluation.songs import Song
@@ -13,7 +13,7 @@ from vocalsep.features import FrontEnd
 
 
 def make_noise_song(channels: int = 1, samples: int = 20_000, rate: int = 8_000) -> Song:
-    return Song(torch.stack([fake_nets.noise(channels, samples), fake_nets.noise(channels, samples, seed=1)]), rate)
+    return Song(np.stack([fake_nets.noise(channels, samples), fake_nets.noise(channels, samples, seed=1)]), rate)
 
 
 def save_narrow_model(path: Path, seed: int = 0, front_end: FrontEnd = fake_nets.SMALL) -> str:

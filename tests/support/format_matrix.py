@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import soundfile
-import torch
 
 from vocalsep import audio
 from vocalsep.errors import AudioError
@@ -112,8 +111,8 @@ def try_reading(folder: Path, kind: str, rate: int, channels: int) -> bool:
     assert all("its tags cannot be read" in text for text in report.warnings), report.warnings  # mutagen: 176.4 kHz wv
     back, back_rate = audio.read(vocals)
     assert (back_rate, back.shape) == (rate, mixture.shape)
-    torch.testing.assert_close(back, mixture / 2, rtol=0, atol=1e-6)
-    assert float(mixture.abs().max()) > 0.3
+    np.testing.assert_allclose(back, mixture / 2, rtol=0, atol=1e-6)
+    assert np.abs(mixture).max() > 0.3
     return True
 
 
@@ -135,16 +134,17 @@ def try_writing(folder: Path, kind: str, rate: int, channels: int) -> bool:
     for path in paths:
         raw = audio.SampleLayout(rate=rate, channels=channels, subtype=subtype) if extension == "raw" else None
         with audio.open_song(path, raw) as reader:
-            back = torch.cat(list(reader), dim=-1)
+            back = np.concatenate(list(reader), axis=-1)
             assert reader.rate == (48_000 if extension == "opus" else rate)
             assert subtype in (reader.subtype, "AAC", "OPUS")
-        expected = audio.resample(torch.from_numpy(original), rate, reader.rate) / 2
+        expected = audio.resample(original, rate, reader.rate) / 2
         assert back.shape == expected.shape
         if subtype in (*_DEPTHS, "PCM_U8"):
             step = {"PCM_U8": 2**-7, "PCM_16": 2**-15}.get(subtype, 1e-6)
-            torch.testing.assert_close(back, expected, rtol=0, atol=step)
+            np.testing.assert_allclose(back, expected, rtol=0, atol=step)
         else:
-            assert float(torch.cosine_similarity(back, expected, dim=-1).min()) > 0.97
+            norms = np.linalg.norm(back, axis=-1) * np.linalg.norm(expected, axis=-1)
+            assert ((back * expected).sum(axis=-1) / norms).min() > 0.97
         path.unlink()
     return True
 

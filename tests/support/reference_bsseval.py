@@ -10,7 +10,8 @@ from types import ModuleType
 import numpy as np
 import numpy.typing as npt
 import pytest
-from torch import Tensor
+
+from vocalsep.shapes import Waveform
 
 Floats = npt.NDArray[np.float64]
 
@@ -28,10 +29,10 @@ def load_museval_metrics() -> ModuleType:
     return module
 
 
-def score_version_4(references: Tensor, estimates: Tensor, window: int, taps: int = 512) -> list[Floats]:
+def score_version_4(references: Waveform, estimates: Waveform, window: int, taps: int = 512) -> list[Floats]:
     """Score ``(source, channel, time)`` by museval's mode v4: SDR, ISR, SIR and SAR, ``(source, frame)`` each."""
     return load_museval_metrics().bss_eval(
-        *(part.double().numpy().transpose(0, 2, 1) for part in (references, estimates)),
+        *(part.astype(np.float64).transpose(0, 2, 1) for part in (references, estimates)),
         window=window,
         hop=window,
         compute_permutation=False,
@@ -41,21 +42,21 @@ def score_version_4(references: Tensor, estimates: Tensor, window: int, taps: in
     )[:4]
 
 
-def score_version_3(references: Tensor, estimates: Tensor) -> list[Floats]:
+def score_version_3(references: Waveform, estimates: Waveform) -> list[Floats]:
     """Score mono sources ``(source, 1, time)`` by mir_eval: SDR, SIR and SAR, ``(source,)`` each."""
     separation = pytest.importorskip("mir_eval.separation")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns that it will move to another package
         found = separation.bss_eval_sources(
-            *(part[:, 0].double().numpy() for part in (references, estimates)), compute_permutation=False
+            *(part[:, 0].astype(np.float64) for part in (references, estimates)), compute_permutation=False
         )
     return list(found[:3])
 
 
-def score_version_3_of_channels(references: Tensor, estimates: Tensor, taps: int) -> list[Floats]:
+def score_version_3_of_channels(references: Waveform, estimates: Waveform, taps: int) -> list[Floats]:
     """Score whole songs with any channel count by museval's version 3 for sources: SDR, SIR and SAR."""
     sdr, _, sir, sar, _ = load_museval_metrics().bss_eval(
-        *(part.double().numpy().transpose(0, 2, 1) for part in (references, estimates)),
+        *(part.astype(np.float64).transpose(0, 2, 1) for part in (references, estimates)),
         window=np.inf,
         hop=np.inf,
         compute_permutation=False,

@@ -11,7 +11,7 @@ from states import are_identical, copy_parameters, copy_state
 from tiny_recipes import SMALL, make_trainer
 from torch import Tensor
 
-from vocalsep import masks, nets
+from vocalsep import nets
 from vocalsep.errors import VocalsepError
 from vocalsep.features import LogMel
 from vocalsep.training import schedule
@@ -144,7 +144,7 @@ def test_validation_measures_the_batch_norms_of_the_averaged_net(material: Mater
 def test_a_net_can_be_trained_after_it_was_used() -> None:
     front_end = LogMel(rate=8_000, n_fft=512, hop=128, bands=32, frames=16)  # used by no other test
     with torch.inference_mode():  # as during extraction
-        masks.make_row_matrix(tuple(front_end.band_hz.tolist()), tuple(front_end.grid.hz.tolist()))
+        front_end.spread(torch.ones(1, 32, 1))
     net = nets.build("unet", {"width": 1, "spectral": 1.0})
     sound = torch.randn(2, 2, 2, nets.count_excerpt_samples(front_end), generator=torch.Generator().manual_seed(0))
     sum(net.loss(nets.make_batch(front_end, *sound)).values()).backward()  # type: ignore[union-attr]

@@ -1,9 +1,9 @@
 """Read, write and resample recordings block by block: the only package that touches sound files.
 
-Inside vocalsep, sound is ``(channel, time)`` float32 with full scale 1 and channels in wav order. Files and libsndfile
-use ``(time, channel)``. Levels never change unless the caller asks for it.
+Inside vocalsep, sound is a numpy array, ``(channel, time)`` float32 in C order, with full scale 1 and channels in wav
+order. Files and libsndfile use ``(time, channel)``. Levels never change unless the caller asks for it.
 
-Names load on first use, so that `FORMATS` and `check_output` work without importing torch.
+Names load on first use, so that `FORMATS` and `check_output` work without importing soundfile.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from typing import Any, BinaryIO
 import av
 import numpy as np
 import numpy.typing as npt
-import torch
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.error import FFmpegError
@@ -143,12 +142,13 @@ class FFmpegDecoder:
             waiting.append(samples)
             held += samples.shape[-1]
             while held >= size + _TAIL:
-                whole = torch.cat(waiting, dim=-1)
-                yield whole[:, :size]
+                whole = np.concatenate(waiting, axis=-1)
+                yield np.ascontiguousarray(whole[:, :size])
                 waiting, returned, held = [whole[:, size:]], returned + size, held - size
         self._check_end(returned + held)
-        whole = torch.cat(waiting, dim=-1)[:, : max(0, self._find_end(returned + held) - returned)]
-        yield from (block for block in torch.split(whole, size, dim=-1) if block.shape[-1])
+        whole = np.concatenate(waiting, axis=-1)[:, : max(0, self._find_end(returned + held) - returned)]
+        for start in range(0, whole.shape[-1], size):
+            yield np.ascontiguousarray(whole[:, start : start + size])
 
     def _convert_frames(self) -> Iterator[Waveform]:
         frame, self._first = self._first, None
@@ -216,7 +216,7 @@ def _to_floats(frame: AudioFrame) -> Waveform:
     elif np.issubdtype(samples.dtype, np.integer):
         samples = samples.astype(np.float64) / 2.0 ** (8 * samples.dtype.itemsize - 1)
     with np.errstate(over="ignore"):  # doubles beyond float32 become infinite
-        return torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
+        return np.ascontiguousarray(samples, dtype=np.float32)
 
 
 def _is_picture(stream: Stream) -> bool:

@@ -13,10 +13,12 @@ from typing import cast
 
 import av
 import numpy as np
+import numpy.typing as npt
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.error import FFmpegError
-from torch import Tensor
+
+from vocalsep.audio.formats import interleave
 
 _BITS_PER_SECOND = 128_000  # per channel
 _CHANNEL_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")  # by channel count
@@ -50,7 +52,7 @@ class FFmpegEncoder:
             self._stream.bit_rate = _BITS_PER_SECOND * channels
             self._stream.codec_context.time_base = Fraction(1, rate)
 
-    def write(self, samples: Tensor) -> None:
+    def write(self, samples: npt.NDArray[np.float32]) -> None:
         """Append a ``(channel, time)`` block.
 
         Raises:
@@ -58,7 +60,7 @@ class FFmpegEncoder:
         """
         if not samples.shape[-1]:
             return
-        packed = np.ascontiguousarray(samples.numpy().T).reshape(1, -1)
+        packed = interleave(samples).reshape(1, -1)
         frame = AudioFrame.from_ndarray(packed, format="flt", layout=self._layout)
         frame.sample_rate, frame.pts = self._rate, self._written
         self._written += samples.shape[-1]

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from vocalsep.errors import AudioError, ConfigError, describe_unknown
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from vocalsep.shapes import AnyArray
 
 _SOUND = {".wav", ".wave", ".rf64", ".w64", ".aiff", ".aif", ".aifc", ".au", ".caf", ".flac", ".wv", ".ape", ".tta"}
 _LOSSY = {".ogg", ".oga", ".opus", ".mp3", ".mp2", ".m4a", ".m4b", ".aac", ".ac3", ".wma", ".mka"}
@@ -166,7 +167,7 @@ _WAV_FROM_VORBIS = {
 """Where Vorbis puts each of wav's channels, by channel count. With other counts, both use the same order."""
 
 
-def reorder_to_wav(samples: Tensor, subtype: str) -> Tensor:
+def reorder_to_wav(samples: AnyArray, subtype: str) -> AnyArray:
     """Put the channels into wav order.
 
     Args:
@@ -177,7 +178,12 @@ def reorder_to_wav(samples: Tensor, subtype: str) -> Tensor:
     return samples[list(order)] if order else samples
 
 
-def reorder_from_wav(samples: Tensor, subtype: str) -> Tensor:
+def reorder_from_wav(samples: AnyArray, subtype: str) -> AnyArray:
     """Undo `reorder_to_wav`."""
     order = _WAV_FROM_VORBIS.get(samples.shape[0]) if subtype == "VORBIS" else None
     return samples[[order.index(channel) for channel in range(len(order))]] if order else samples
+
+
+def interleave(samples: AnyArray) -> npt.NDArray[Any]:
+    """Return ``(channel, time)`` samples as ``(time, channel)``, in C order."""
+    return np.stack(tuple(samples), axis=1)  # several times as fast as a copy of the transpose

@@ -11,9 +11,8 @@ from types import TracebackType
 from typing import IO, Any, BinaryIO, Self
 
 import numpy as np
-import torch
 
-from vocalsep.audio.formats import BITS
+from vocalsep.audio.formats import BITS, interleave
 from vocalsep.audio.pipes import PipeWriter
 from vocalsep.audio.reader import BLOCK_SECONDS, describe_error
 from vocalsep.audio.tags import Tags
@@ -106,8 +105,9 @@ class Outputs:
             gain = 1.0
         for scratch, writer in zip(self._scratch, self._writers, strict=False):
             for block in scratch.read_blocks(self._channels, self._block):
-                # Multiply in double, because float32 could round the peak up.
-                writer.write((block.double() * gain).float() if gain != 1 else block)
+                if gain != 1:  # multiply in float64, because float32 could round the peak up
+                    block = (block.astype(np.float64) * gain).astype(np.float32)
+                writer.write(block)
 
     def __enter__(self) -> Self:
         return self
@@ -144,9 +144,9 @@ class _ScratchFile:
 
     def write(self, block: Waveform) -> None:
         self.over += count_out_of_range(block, self._subtype)
-        self._peak = max(self._peak, float(block.abs().max()) if block.numel() else 0.0)
+        self._peak = max(self._peak, float(np.abs(block).max()) if block.size else 0.0)
         try:
-            self._file.write(np.ascontiguousarray(block.numpy().T).tobytes())
+            self._file.write(interleave(block).tobytes())
         except OSError as error:
             raise AudioError(f"{self._path}: cannot be written ({describe_error(error)})") from error
 
@@ -154,7 +154,7 @@ class _ScratchFile:
         self._file.seek(0)
         while content := self._file.read(4 * channels * size):
             samples = np.frombuffer(content, dtype=np.float32).reshape(-1, channels)
-            yield torch.from_numpy(np.ascontiguousarray(samples.T))
+            yield samples.T.copy()
 
     def __enter__(self) -> Self:
         return self

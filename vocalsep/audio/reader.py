@@ -10,7 +10,6 @@ from typing import Protocol, Self
 
 import numpy as np
 import soundfile
-import torch
 
 from vocalsep.audio.formats import reorder_to_wav
 from vocalsep.errors import AudioError
@@ -62,14 +61,18 @@ class _SndfileDecoder:
         self.empty = self._file.frames < 1
 
     def read_blocks(self, size: int) -> Iterator[Waveform]:
+        kind = "int16" if self.subtype == "PCM_16" else "float32"  # numpy converts faster than libsndfile
         while True:
             try:
-                block = self._file.read(size, dtype="float32", always_2d=True)
+                block = self._file.read(size, dtype=kind, always_2d=True)
             except (soundfile.LibsndfileError, OSError) as error:
                 raise AudioError(f"{self._path}: cannot be read to the end ({describe_error(error)})") from error
             if not len(block):
                 return
-            yield reorder_to_wav(torch.from_numpy(np.ascontiguousarray(block.T)), self.subtype)
+            samples = block.T.astype(np.float32, order="C", copy=False)
+            if kind == "int16":
+                samples *= np.float32(2**-15)
+            yield reorder_to_wav(samples, self.subtype)
 
     def close(self) -> None:
         self._file.close()
@@ -193,4 +196,4 @@ def read(path: Path) -> tuple[Waveform, int]:
         blocks = list(reader)
     if not blocks:
         raise AudioError(f"{path}: the recording is empty")
-    return torch.cat(blocks, dim=-1), reader.rate
+    return np.concatenate(blocks, axis=-1), reader.rate

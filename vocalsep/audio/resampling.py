@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import soxr
-import torch
 
+from vocalsep.audio.formats import interleave
 from vocalsep.shapes import Waveform
 
 
@@ -34,11 +34,11 @@ class Resampler:
         """
         if self._stream is None:
             return samples
-        out = self._stream.resample_chunk(np.ascontiguousarray(samples.numpy().T), last=last)
+        out = self._stream.resample_chunk(interleave(samples), last=last)
         self._returned += len(out)
         if last and not self._returned:
-            return samples.new_zeros((self._channels, 1))
-        return torch.from_numpy(np.ascontiguousarray(out.reshape(-1, self._channels).T))
+            return np.zeros((self._channels, 1), np.float32)
+        return np.ascontiguousarray(out.reshape(-1, self._channels).T)
 
 
 def resample(samples: Waveform, rate: int, to_rate: int) -> Waveform:

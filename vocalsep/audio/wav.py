@@ -10,11 +10,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
+import numpy.typing as npt
 
+from vocalsep.audio.formats import interleave
 from vocalsep.shapes import Waveform
 
 BYTES = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
@@ -142,32 +143,34 @@ def build_header(layout: SampleLayout) -> bytes:
 
 def decode(content: bytes, layout: SampleLayout) -> Waveform:
     """Convert bytes to ``(channel, time)`` float32 samples, bit for bit as libsndfile does."""
-    if layout.subtype == "PCM_U8":
-        samples = (np.frombuffer(content, np.uint8).astype(np.float32) - 128) / 128
-    elif layout.subtype == "PCM_24":
+    width, floating = BYTES[layout.subtype], layout.subtype in ("FLOAT", "DOUBLE")
+    if layout.subtype == "PCM_24":
         wide = np.zeros((len(content) // 3, 4), np.uint8)
         wide[:, 1:] = np.frombuffer(content, np.uint8).reshape(-1, 3)
-        samples = (wide.view("<i4")[:, 0].astype(np.float64) / 2**31).astype(np.float32)
-    elif layout.subtype in ("FLOAT", "DOUBLE"):
-        with np.errstate(over="ignore"):  # doubles beyond float32 become infinite
-            samples = np.frombuffer(content, f"<f{BYTES[layout.subtype]}").astype(np.float32)
+        stored, width = wide.view("<i4")[:, 0], 4
     else:
-        width = BYTES[layout.subtype]
-        samples = (np.frombuffer(content, f"<i{width}").astype(np.float64) / 2 ** (8 * width - 1)).astype(np.float32)
-    return torch.from_numpy(np.ascontiguousarray(samples.reshape(-1, layout.channels).T))
+        kind = "u1" if width == 1 else f"<f{width}" if floating else f"<i{width}"
+        stored = np.frombuffer(content, kind)
+    with np.errstate(over="ignore"):  # doubles beyond float32 become infinite
+        samples: npt.NDArray[np.float32] = stored.reshape(-1, layout.channels).T.astype(np.float32, order="C")
+    if layout.subtype == "PCM_U8":
+        samples -= 128
+    if not floating:
+        samples *= np.float32(2.0 ** (1 - 8 * width))
+    return samples
 
 
-def encode(samples: Tensor, subtype: str) -> bytes:
+def encode(samples: npt.NDArray[Any], subtype: str) -> bytes:
     """Convert ``(channel, time)`` samples to bytes.
 
     Args:
-        samples: float32, or int32 with full scale 2**31 for fixed-point formats.
+        samples: As `writer.fit_to_subtype` returns them.
         subtype: A key of `BYTES`.
     """
-    across = np.ascontiguousarray(samples.numpy().T)
-    if subtype in ("FLOAT", "DOUBLE"):
-        return across.astype(f"<f{BYTES[subtype]}").tobytes()
+    width, across = BYTES[subtype], interleave(samples)
+    if subtype in ("FLOAT", "DOUBLE", "PCM_16"):
+        return across.astype(f"<{across.dtype.kind}{width}", copy=False).tobytes()
     if subtype == "PCM_U8":
         return ((across >> 24) + 128).astype(np.uint8).tobytes()
-    width = BYTES[subtype]
-    return across.astype("<i4").view(np.uint8).reshape(*across.shape, 4)[..., 4 - width :].tobytes()
+    across = across.astype("<i4", copy=False)
+    return across.view(np.uint8).reshape(*across.shape, 4)[..., 4 - width :].tobytes()

@@ -7,17 +7,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+import numpy as np
 import soundfile
-import torch
-from torch import Tensor
 
 from vocalsep import files
-from vocalsep.audio.formats import BITS, Format, check_output, count_bytes, reorder_from_wav
+from vocalsep.audio.formats import BITS, Format, check_output, count_bytes, interleave, reorder_from_wav
 from vocalsep.audio.reader import describe_error, encode_path
 from vocalsep.audio.resampling import Resampler
 from vocalsep.audio.tags import Tags, write_tags
 from vocalsep.errors import AudioError, ConfigError, describe_unknown
-from vocalsep.shapes import Waveform
+from vocalsep.shapes import AnyArray, Waveform
 
 CLIPPING = ("error", "clamp", "scale")
 """What to do with samples that exceed the output's range."""
@@ -36,8 +35,8 @@ _ERRORS = (soundfile.LibsndfileError, OSError)
 class Encoder(Protocol):
     """An encoder for one file."""
 
-    def write(self, samples: Tensor) -> None:
-        """Append a ``(channel, time)`` block: float32, or int32 with full scale 2**31 for fixed-point formats."""
+    def write(self, samples: AnyArray) -> None:
+        """Append a ``(channel, time)`` block, as `fit_to_subtype` returns it."""
 
     def close(self) -> None:
         """Write what is buffered and close the file."""
@@ -63,8 +62,8 @@ class _SndfileEncoder:
         if subtype in _FLOATS:  # the peak chunk holds a time stamp, but the same sound must give the same bytes
             soundfile._snd.sf_command(self._file._file, _SET_ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)
 
-    def write(self, samples: Tensor) -> None:
-        self._file.write(reorder_from_wav(samples, self._subtype).numpy().T)
+    def write(self, samples: AnyArray) -> None:
+        self._file.write(interleave(reorder_from_wav(samples, self._subtype)))
 
     def close(self) -> None:
         self._file.close()
@@ -159,7 +158,7 @@ class Writer:
 
     def _finish(self) -> None:
         try:
-            self._push(self._resampler.push(torch.zeros(self._channels, 0), last=True))
+            self._push(self._resampler.push(np.zeros((self._channels, 0), np.float32), last=True))
         except BaseException:
             with contextlib.suppress(*_ERRORS):
                 self._encoder.close()
@@ -210,35 +209,42 @@ def count_clipped(block: Waveform, subtype: str, clip: str, name: str) -> int:
     """
     over = count_out_of_range(block, subtype)
     if over and clip == "error":
-        peak = f"a peak of {float(block.abs().max()):.3f} times full scale"
+        peak = f"a peak of {float(np.abs(block).max()):.3f} times full scale"
         raise AudioError(f"{name}: {subtype} cannot hold {peak}; clamp or scale it, or choose float samples")
     return over
 
 
 def count_out_of_range(samples: Waveform, subtype: str) -> int:
     """Count the samples that exceed the range of a sample format."""
-    if subtype in _FLOATS:
+    if subtype in _FLOATS or not samples.size:
         return 0
     if subtype not in BITS:
-        return int((samples.abs() > LOSSY_PEAK).sum())
+        return int(np.count_nonzero(np.abs(samples) > LOSSY_PEAK))
     full = 2.0 ** (BITS[subtype] - 1)
-    steps = torch.round(samples.double() * full)
-    return int(((steps > full - 1) | (steps < -full)).sum())
+    # One more half step rounds up to full scale. In float32 and 32 bits, full scale itself is the first value beyond.
+    below, above = -1 - 0.5 / full, 1 - 0.5 / full
+    if samples.max() < above and samples.min() >= below:  # almost always
+        return 0
+    return int(np.count_nonzero((samples >= above) | (samples < below)))
 
 
-def fit_to_subtype(samples: Waveform, subtype: str) -> Tensor:
+def fit_to_subtype(samples: Waveform, subtype: str) -> AnyArray:
     """Return the samples as an encoder expects them.
 
     Samples for a float format pass unchanged. Those for a lossy format are clamped to `LOSSY_PEAK`. Those for a
-    fixed-point format are clamped, and rounded to int32 with full scale 2**31; libsndfile would truncate them. NaN
-    becomes 0 in lossy and fixed-point formats.
+    fixed-point format are clamped and rounded; libsndfile would truncate them. The result is int16 with full scale
+    2**15 for 16 bits, and int32 with full scale 2**31 for other depths. NaN becomes 0 in lossy and fixed-point formats.
     """
     if subtype in _FLOATS:
         return samples
-    samples = torch.nan_to_num(samples, nan=0.0)
-    if subtype not in BITS:
-        return samples.clamp(-LOSSY_PEAK, LOSSY_PEAK)
-    bits = BITS[subtype]
+    bits = BITS.get(subtype, 0)
     full = 2.0 ** (bits - 1)
-    steps = torch.round(samples.double() * full).clamp(-full, full - 1)
-    return (steps.long() << (32 - bits)).int()
+    if bits > 24:  # float32 cannot hold the largest step
+        samples = samples.astype(np.float64)
+    steps = np.clip(samples, -1.0, 1 - 1 / full) if bits else np.clip(samples, -LOSSY_PEAK, LOSSY_PEAK)
+    steps[np.isnan(steps)] = 0
+    if not bits:
+        return steps
+    steps *= full
+    np.rint(steps, out=steps)
+    return steps.astype(np.int16) if bits == 16 else steps.astype(np.int32) << (32 - bits)

@@ -1,12 +1,13 @@
 """The command line: parse, call, report.
 
 Results go to stdout, everything else to stderr. The exit status is 0 if everything worked, 1 if something failed (the
-rest is still done) and 2 for misuse. Commands import torch only when they run, so that ``--help`` answers at once.
+rest is still done) and 2 for misuse. Commands import libraries only when they run, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import sys
 from typing import Annotated
 
@@ -60,9 +61,13 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _start(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Handle the options that stand before a command."""
+    """Handle the options that stand before a command, and prepare for it."""
     del version
+    if context.invoked_subcommand != "train":  # the others have their own workers, which share the cores
+        for library in ("OMP", "OPENBLAS", "MKL"):
+            os.environ.setdefault(f"{library}_NUM_THREADS", "1")

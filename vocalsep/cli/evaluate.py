@@ -226,14 +226,8 @@ def _start_workers(jobs: int) -> Iterator[Executor | None]:
 
 
 def _set_up_worker() -> None:
-    """Prepare a worker process: use a single thread, ignore Ctrl-C, and exit when the parent process ends."""
+    """Prepare a worker process: ignore Ctrl-C, and exit when the parent process ends."""
     signals.ignore_interrupts()
-    for library in ("OMP", "MKL", "OPENBLAS"):
-        os.environ[f"{library}_NUM_THREADS"] = "1"
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that spin while they wait would slow the other workers
-    import torch
-
-    torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 
 from vocalsep.cli import signals
 from vocalsep.cli.common import DEVICE_HELP, ROOT_HELP, Device, exit_on_error, stderr
+from vocalsep.errors import ConfigError
 
 Material = Literal["dsd100", "mir1k", "stems", "teacher"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -111,6 +113,9 @@ def train(
     of the weights. Ctrl-C stops after the current step; --resume continues
     exactly there. Under torchrun, several processes share the work.
     """
+    with exit_on_error():
+        if not importlib.util.find_spec("torch"):
+            raise ConfigError("training needs torch; run: pip install 'vocalsep[train]'")
     if dataset is None and (root or split):
         raise typer.BadParameter("--root and --split need --dataset. Add it, or leave them out.")
     if vocals and dataset != "teacher":
@@ -121,7 +126,10 @@ def train(
         raise typer.BadParameter("--resume uses the run's own recipe; add only --minutes, --epochs or --device.")
     preset = preset or "unet"
     with exit_on_error():
-        from vocalsep import training, weights
+        import torch
+
+        from vocalsep import training
+        from vocalsep.backends import choose_device
         from vocalsep.datasets import layouts
         from vocalsep.training import recipes
 
@@ -137,7 +145,7 @@ def train(
             path = training.fit(
                 recipe,
                 run,
-                device=weights.choose_device(device),
+                device=torch.device(choose_device(device)),
                 resume=resume is not None,
                 report=lambda line: stderr.print(line, markup=False),
                 should_stop=should_stop,

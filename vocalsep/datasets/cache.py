@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 
 from vocalsep import files
 from vocalsep.datasets.tracks import Track
 from vocalsep.errors import DatasetError
+from vocalsep.files import find_cache_folder
 from vocalsep.shapes import Array
-
-
-def find_cache_folder() -> Path:
-    """Return the folder of decoded tracks: ``VOCALSEP_CACHE``, or else the user's cache folder.
-
-    If an earlier version left a cache in ``~/.cache/vocalsep``, vocalsep keeps using it, even on Windows and macOS,
-    where new caches go elsewhere.
-    """
-    named = os.environ.get("VOCALSEP_CACHE")
-    if named:
-        return Path(named)
-    earlier = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vocalsep"
-    return earlier if earlier.is_dir() else platformdirs.user_cache_path("vocalsep", appauthor=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +54,7 @@ def decode(track: Track, rate: int, channels: int, folder: Path | None = None) -
             folder.mkdir(parents=True, exist_ok=True)
             for name, stem in track.load(rate, channels).items():
                 with files.write_atomically(paths[name]) as temporary, temporary.open("wb") as file:
-                    np.save(file, stem.numpy().astype(np.float16))
+                    np.save(file, stem.astype(np.float16))
         except OSError as error:
             raise DatasetError(f"{folder}: cannot be written ({error.strerror})") from error
     try:

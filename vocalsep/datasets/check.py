@@ -13,7 +13,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
 from vocalsep import audio
 from vocalsep.datasets.layouts import LAYOUTS, mir1k
@@ -272,7 +272,7 @@ class _File:
                 self.rate, self.peaks = reader.rate, [0.0] * reader.channels
                 for block in reader:
                     self.samples += block.shape[-1]
-                    peaks = block.abs().amax(dim=-1).tolist()
+                    peaks = np.abs(block).max(axis=-1).tolist()
                     self.peaks = [max(pair) for pair in zip(self.peaks, peaks, strict=True)]
                     if not all(map(math.isfinite, peaks)):
                         self.problem = "contains NaN or infinite samples"
@@ -331,6 +331,10 @@ def _check_labels(track: Track, seconds: float) -> Iterator[str]:
             yield f"{path}: labels cover {covered:.2f} s of a recording of {seconds:.2f} s"
 
 
+def _compute_energy(samples: Waveform) -> float:
+    return float(np.vdot(samples, samples))
+
+
 class _Energies:
     """Energies of the stems of a track, of its mixture and of the residual, summed over blocks."""
 
@@ -350,25 +354,25 @@ class _Energies:
         mixture = self._track.mixture
         sources = [mixture] if mixture else [*self._track.vocals, *self._track.accompaniment]
         channels = max(1 if source.channel is not None else len(present[source.path]) for source in sources)
-        pieces = {path: block[:, :samples].double() for path, block in present.items()}
+        pieces = {path: block[:, :samples].astype(np.float64) for path, block in present.items()}
 
         def read(source: Source) -> Waveform:
             return source.apply_to(pieces[source.path], channels)
 
         try:
             vocals, accompaniment = (
-                sum(map(read, stem), torch.zeros(channels, samples))
+                sum(map(read, stem), np.zeros((channels, samples)))
                 for stem in (self._track.vocals, self._track.accompaniment)
             )
         except AudioError:  # a missing channel, which `_check_levels` reports
             self._ended = True
             return
-        self._vocals += vocals.square().sum().item()
-        self._accompaniment += accompaniment.square().sum().item()
+        self._vocals += _compute_energy(vocals)
+        self._accompaniment += _compute_energy(accompaniment)
         if mixture:
             mixed = read(mixture)
-            self._mixture += mixed.square().sum().item()
-            self._residual += (mixed - vocals - accompaniment).square().sum().item()
+            self._mixture += _compute_energy(mixed)
+            self._residual += _compute_energy(mixed - vocals - accompaniment)
 
     @property
     def voice_db(self) -> float | None:

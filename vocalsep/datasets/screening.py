@@ -32,7 +32,7 @@ def screen(
         tracks: The tracks.
         rate: Sample rate of the decoded stems, Hz.
         channels: Their channel count.
-        folder: The cache; `cache.find_cache_folder` by default.
+        folder: The cache; `files.find_cache_folder` by default.
 
     Returns:
         The good tracks, and what is wrong with the others, both in the order of `tracks`.

@@ -7,11 +7,11 @@ folders of a data set into tracks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+import numpy as np
 
 from vocalsep import audio
 from vocalsep.errors import AudioError, DatasetError
@@ -52,7 +52,7 @@ class Source:
                 raise AudioError(f"{self.path}: has no channel {self.channel + 1}")
             samples = samples[self.channel : self.channel + 1]
         if len(samples) != channels:
-            samples = samples.mean(dim=0, keepdim=True).expand(channels, -1)
+            samples = np.repeat(samples.mean(axis=0, keepdims=True), channels, axis=0)
         return samples if self.weight == 1 else samples * self.weight
 
 
@@ -114,14 +114,20 @@ class Track:
                 f"track {self.name!r}: stems of {min(lengths) / rate:.2f} s and {max(lengths) / rate:.2f} s; "
                 "expected equal lengths"
             )
-        return {
-            stem: torch.stack([part[:, : min(lengths)] for part in parts]).sum(dim=0) for stem, parts in stems.items()
-        }
+        return {stem: _sum_parts(parts, min(lengths)) for stem, parts in stems.items()}
 
 
 def _read(source: Source, rate: int, channels: int) -> Waveform:
     samples, native = audio.read(source.path)
     return audio.resample(source.apply_to(samples, channels), native, rate)
+
+
+def _sum_parts(parts: Sequence[Waveform], samples: int) -> Waveform:
+    """Sum the first `samples` of each part."""
+    total = np.zeros((len(parts[0]), samples), np.float32)
+    for part in parts:
+        total += part[:, :samples]
+    return total
 
 
 @dataclass(frozen=True)

@@ -29,13 +29,18 @@ raise errors in this case.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+import scipy.linalg
 
-from vocalsep.evaluation.metrics import to_decibels
+from vocalsep.evaluation.metrics import Floats, to_decibels
+from vocalsep.shapes import Waveform
 from vocalsep.stft import next_fast_length
+
+Spectra = npt.NDArray[np.complex128]
 
 TAPS = 512
 _FRAMES = 2  # frames transformed at once; more do not fit into the processor's cache
@@ -51,10 +56,10 @@ class Ratios(NamedTuple):
         sar: Sources to artifacts.
     """
 
-    sdr: Tensor
-    isr: Tensor
-    sir: Tensor
-    sar: Tensor
+    sdr: Floats
+    isr: Floats
+    sir: Floats
+    sar: Floats
 
 
 class BssEval:
@@ -70,7 +75,7 @@ class BssEval:
         ValueError: If there are no samples, or the window is shorter than the filters.
     """
 
-    def __init__(self, references: Tensor, window: int, taps: int = TAPS) -> None:
+    def __init__(self, references: Waveform, window: int, taps: int = TAPS) -> None:
         if references.ndim != 3 or 0 in references.shape:
             raise ValueError(f"references of shape {tuple(references.shape)}; expected (source, channel, time)")
         if window < taps:
@@ -82,7 +87,7 @@ class BssEval:
         self._silent = _find_silence(self._references[..., : self._window])
         self._factors: list[_Factors] | None = None
 
-    def __call__(self, estimates: Tensor) -> tuple[Ratios, Ratios]:
+    def __call__(self, estimates: Waveform) -> tuple[Ratios, Ratios]:
         """Score one estimate of each source.
 
         Args:
@@ -99,56 +104,52 @@ class BssEval:
         framed = _split_frames(estimates, self._window, self._taps)
         frames = self._shape[-1] // self._window
         silent_estimates = _find_silence(framed[..., : self._window])
-        if self._silent.all(dim=-1).any() or silent_estimates.all(dim=-1).any():
-            nothing = torch.full((self._shape[0], frames), torch.nan, dtype=torch.float64)
+        if self._silent.all(axis=-1).any() or silent_estimates.all(axis=-1).any():
+            nothing = np.full((self._shape[0], frames), np.nan)
             return Ratios(*[nothing] * 4), Ratios(*[nothing[:, 0]] * 4)
         energies = self._compute_energies(framed)
-        silent = (self._silent | silent_estimates).any(dim=0)
-        version_4 = _Energies(
-            *(torch.where(silent, torch.nan, energy)[:, :frames] for energy in energies[0])
-        ).score_images()
-        return version_4, energies[1].score_sources()
+        silent = (self._silent | silent_estimates).any(axis=0)
+        version_4 = _Energies(*(np.where(silent, np.nan, energy)[:, :frames] for energy in energies[0]))
+        return version_4.score_images(), energies[1].score_sources()
 
-    def _compute_energies(self, estimates: Tensor) -> tuple[_Energies, _Energies]:
+    def _compute_energies(self, estimates: Waveform) -> tuple[_Energies, _Energies]:
         """Return the energies of all parts, for every frame and for the whole song."""
         filters = self._fit_filters(estimates)
-        spectra = _Filters(*(torch.fft.rfft(part, self._size) for part in filters))
-        weight = torch.full((self._size + 2,), 2 / self._size, dtype=torch.float64)  # of real and imaginary parts
-        weight[[0, 1, -2, -1]] = 1 / self._size
-        energies = torch.empty(len(_Energies._fields), *estimates.shape[:3:2], dtype=torch.float64)
+        spectra = _Filters(*(_transform(part, self._size) for part in filters))
+        energies = np.empty((len(_Energies._fields), estimates.shape[0], estimates.shape[2]))
         for start in range(0, estimates.shape[2], _FRAMES):
             block = slice(start, start + _FRAMES)
             references = self._references[:, :, block, : self._window]
             parts = self._compute_parts(references, estimates[:, :, block, : self._window], spectra, self._size)
             for index, part in enumerate(parts):
-                energies[index, :, block] = (torch.view_as_real(part).flatten(-2).square() @ weight).sum(dim=1)
+                energies[index, :, block] = _sum_energy(part, self._size)
         framewise = _Energies(*energies)
         overlap = self._compute_overlap(estimates, filters)
-        return framewise, _Energies(*(e.sum(dim=-1) + o for e, o in zip(framewise, overlap, strict=True)))
+        return framewise, _Energies(*(e.sum(axis=-1) + o for e, o in zip(framewise, overlap, strict=True)))
 
-    def _compute_overlap(self, estimates: Tensor, filters: _Filters) -> list[Tensor]:
+    def _compute_overlap(self, estimates: Waveform, filters: _Filters) -> list[Floats]:
         """Return the part of the whole song's energies that the sum over frames misses, ``(source,)`` each.
 
         Filtered frames reach into the next frame, and the product of the two overlapping parts is missing.
         """
         reach = self._taps - 1
         if estimates.shape[2] == 1 or reach == 0:
-            return [torch.zeros(estimates.shape[0], dtype=torch.float64)] * len(_Energies._fields)
+            return [np.zeros(estimates.shape[0])] * len(_Energies._fields)
         size = 2 * self._taps
-        spectra = _Filters(*(torch.fft.rfft(part, size) for part in filters))
+        spectra = _Filters(*(_transform(part, size) for part in filters))
         last = slice(self._window - reach, self._window)
         ends = self._compute_parts(self._references[:, :, :-1, last], estimates[:, :, :-1, last], spectra, size)
         starts = self._compute_parts(self._references[:, :, 1:, :reach], estimates[:, :, 1:, :reach], spectra, size)
         overlap = []
         for end, start in zip(ends, starts, strict=True):
-            late = torch.fft.irfft(end, size)[..., reach : 2 * reach]
-            overlap.append(2 * (late * torch.fft.irfft(start, size)[..., :reach]).sum(dim=(1, 2, 3)))
+            late, early = _invert(end, size)[..., reach : 2 * reach], _invert(start, size)[..., :reach]
+            overlap.append(2 * np.einsum("scft,scft->s", late, early))
         return overlap
 
-    def _compute_parts(self, references: Tensor, estimates: Tensor, filters: _Filters, size: int) -> _Energies:
+    def _compute_parts(self, references: Waveform, estimates: Waveform, filters: _Filters, size: int) -> _Energies:
         """Return the spectra of all parts, ``(source, channel, frame, bin)`` each."""
-        true, made = torch.fft.rfft(references.double(), size), torch.fft.rfft(estimates.double(), size)
-        own, every = torch.zeros_like(made), torch.zeros_like(made)
+        true, made = _transform(references, size), _transform(estimates, size)
+        own, every = np.zeros_like(made), np.zeros_like(made)
         for channel in range(true.shape[1]):
             own += filters.own[:, channel, :, None] * true[:, channel, None]
             for source in range(true.shape[0]):
@@ -164,7 +165,7 @@ class BssEval:
             unfiltered=made - own,
         )
 
-    def _fit_filters(self, estimates: Tensor) -> _Filters:
+    def _fit_filters(self, estimates: Waveform) -> _Filters:
         """Fit filters from references to estimates by least squares."""
         sources, channels = self._references.shape[:2]
         if self._factors is None:
@@ -176,44 +177,44 @@ class BssEval:
         sides = products.reshape(sources, channels, sources, channels, self._taps)  # reference, estimate, lag
         own_filters = []
         for source, factors in enumerate(self._factors[:-1]):
-            side = sides[source, :, source].transpose(1, 2).reshape(-1, channels)
-            own_filters.append(factors.solve(side).reshape(channels, self._taps, channels).transpose(1, 2))
-        side = sides.permute(0, 1, 4, 2, 3).reshape(-1, sources * channels)
+            side = sides[source, :, source].swapaxes(1, 2).reshape(-1, channels)
+            own_filters.append(factors.solve(side).reshape(channels, self._taps, channels).swapaxes(1, 2))
+        side = sides.transpose(0, 1, 4, 2, 3).reshape(-1, sources * channels)
         every = self._factors[-1].solve(side).reshape(sources, channels, self._taps, sources, channels)
-        return _Filters(torch.stack(own_filters), every.permute(0, 1, 3, 4, 2))
+        return _Filters(np.stack(own_filters), every.transpose(0, 1, 3, 4, 2))
 
-    def _correlate(self, signals: Tensor) -> Tensor:
+    def _correlate(self, signals: Waveform) -> Floats:
         """Return ``sum_t reference[t] signal[t + lag]`` for all channels, ``(reference, signal, lag)``; lag >= 0."""
-        references, signals = self._references.flatten(0, 1), signals.flatten(0, 1)
-        total = torch.zeros(len(references), len(signals), self._size // 2 + 1, dtype=torch.complex128)
-        for start in range(0, signals.shape[1], _FRAMES):
+        count, frames = np.prod(self._shape[:2]), signals.shape[2]
+        total = np.zeros((count, count, self._size // 2 + 1), np.complex128)
+        for start in range(0, frames, _FRAMES):
             block = slice(start, start + _FRAMES)
-            before = torch.fft.rfft(references[:, block, : self._window].double(), self._size).conj()
-            after = torch.fft.rfft(signals[:, block].double(), self._size)
+            before = _transform(self._references[:, :, block, : self._window], self._size).conj()
+            after = _transform(signals[:, :, block], self._size)
+            before, after = (part.reshape(count, *part.shape[2:]) for part in (before, after))
             for index, spectrum in enumerate(before):
-                total[index] += (spectrum * after).sum(dim=1)
-        lags: Tensor = torch.fft.irfft(total, self._size)
-        return lags[..., : self._taps]
+                total[index] += (spectrum * after).sum(axis=1)
+        return _invert(total, self._size)[..., : self._taps]
 
 
 class _Filters(NamedTuple):
     """Distortion filters, or their spectra."""
 
-    own: Tensor  # (source, channel of the reference, channel of the estimate, tap)
-    every: Tensor  # (source, channel of the references; source, channel of the estimates; tap)
+    own: npt.NDArray[np.inexact]  # (source, channel of the reference, channel of the estimate, tap)
+    every: npt.NDArray[np.inexact]  # (source, channel of the references; source, channel of the estimates; tap)
 
 
 class _Energies(NamedTuple):
     """The parts of estimates: their energies, or their spectra."""
 
-    true: Tensor
-    own: Tensor
-    every: Tensor
-    spatial: Tensor
-    interference: Tensor
-    artifacts: Tensor
-    error: Tensor  # against the true source
-    unfiltered: Tensor  # against the filtered source
+    true: Any
+    own: Any
+    every: Any
+    spatial: Any
+    interference: Any
+    artifacts: Any
+    error: Any  # against the true source
+    unfiltered: Any  # against the filtered source
 
     def score_images(self) -> Ratios:
         return Ratios(
@@ -225,42 +226,59 @@ class _Energies(NamedTuple):
 
     def score_sources(self) -> Ratios:
         sdr = to_decibels(self.own, self.unfiltered)
-        return self.score_images()._replace(sdr=sdr, isr=torch.full_like(sdr, torch.nan))
+        return self.score_images()._replace(sdr=sdr, isr=np.full_like(sdr, np.nan))
 
 
 class _Factors:
     """The factors of a Gram matrix of delayed references, with museval's epsilon on its diagonal."""
 
-    def __init__(self, gram: Tensor) -> None:
+    def __init__(self, gram: Floats) -> None:
         self._gram = gram
-        eps = torch.finfo(torch.float64).eps
-        self._lu, self._pivots, info = torch.linalg.lu_factor_ex(gram + eps * torch.eye(len(gram), dtype=gram.dtype))
-        self._regular = not bool(info)
+        eps = np.finfo(np.float64).eps
+        self._lu, self._pivots, info = scipy.linalg.lapack.dgetrf(gram + eps * np.eye(len(gram)), overwrite_a=True)
+        self._regular = info == 0
 
-    def solve(self, side: Tensor) -> Tensor:
+    def solve(self, side: Floats) -> Floats:
         if self._regular:
-            found: Tensor = torch.linalg.lu_solve(self._lu, self._pivots, side)
-            if found.isfinite().all():
+            found: Floats = scipy.linalg.lapack.dgetrs(self._lu, self._pivots, side)[0]
+            if np.isfinite(found).all():
                 return found
-        least: Tensor = torch.linalg.lstsq(self._gram, side, driver="gelsd").solution
-        return least
+        return np.asarray(np.linalg.lstsq(self._gram, side, rcond=None)[0], np.float64)
 
 
-def _split_frames(signals: Tensor, window: int, taps: int) -> Tensor:
+def _transform(samples: Waveform | Floats, size: int) -> Spectra:
+    spectra: Spectra = scipy.fft.rfft(samples.astype(np.float64), size, workers=1)
+    return spectra
+
+
+def _invert(spectra: Spectra, size: int) -> Floats:
+    samples: Floats = scipy.fft.irfft(spectra, size, workers=1)
+    return samples
+
+
+def _sum_energy(spectra: Spectra, size: int) -> Floats:
+    """Return the energy of real signals of an even length from their spectra: ``(source, frame)``."""
+    both = np.ascontiguousarray(spectra).view(np.float64)
+    energy = np.einsum("scfb,scfb->sf", both, both)  # 0 Hz and half the sample rate count once, the others twice
+    edges = np.square(np.abs(spectra[..., [0, -1]])).sum(axis=(1, 3))
+    return np.asarray((2 * energy - edges) / size)
+
+
+def _split_frames(signals: Waveform, window: int, taps: int) -> Waveform:
     """Split into frames, each with the `taps - 1` samples that follow it: ``(source, channel, frame, time)``."""
-    padded = torch.nn.functional.pad(signals, (0, -signals.shape[-1] % window + taps - 1))
-    return padded.unfold(-1, window + taps - 1, window)
+    padded = np.pad(signals, [(0, 0), (0, 0), (0, -signals.shape[-1] % window + taps - 1)])
+    return np.lib.stride_tricks.sliding_window_view(padded, window + taps - 1, axis=-1)[..., ::window, :]
 
 
-def _find_silence(framed: Tensor) -> Tensor:
+def _find_silence(framed: Waveform) -> npt.NDArray[np.bool_]:
     """Return which frames of which sources are silent, ``(source, frame)``."""
-    return (framed.sum(dim=1) == 0).all(dim=-1)
+    return np.asarray((framed.sum(axis=1) == 0).all(axis=-1))
 
 
-def _build_gram(correlations: Tensor) -> Tensor:
+def _build_gram(correlations: Floats) -> Floats:
     """Build the Gram matrix of delayed signals: element ``(i, p), (j, q)`` is their correlation at lag ``p - q``."""
     signals, _, taps = correlations.shape
-    both = torch.cat([correlations.transpose(0, 1).flip(-1)[..., :-1], correlations], dim=-1)
-    delay = torch.arange(taps)
+    both = np.concatenate([correlations.swapaxes(0, 1)[..., :0:-1], correlations], axis=-1)
+    delay = np.arange(taps)
     lag = delay[:, None] - delay[None, :] + taps - 1
-    return both[:, :, lag].permute(0, 2, 1, 3).reshape(signals * taps, signals * taps)
+    return both[:, :, lag].transpose(0, 2, 1, 3).reshape(signals * taps, signals * taps)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
+import numpy as np
 
 from vocalsep import audio, extraction, masks, weights
 from vocalsep.datasets.layouts.folders import is_recording
@@ -19,7 +19,6 @@ from vocalsep.errors import AudioError, ConfigError, DatasetError
 from vocalsep.evaluation.oracle import apply_ideal_mask
 from vocalsep.evaluation.songs import Song
 from vocalsep.extraction import Parts
-from vocalsep.nets import ClusteringNet
 from vocalsep.shapes import Waveform
 
 MIXTURE = "mixture"
@@ -114,7 +113,7 @@ def list_estimators(
     loaded = {model: weights.load(model) for model in models}
     compared: list[Estimator] = []
     for inversion, model in itertools.product(inversions, models):
-        sources = masks_from if isinstance(loaded[model].net, ClusteringNet) else ["auto"]
+        sources = masks_from if loaded[model].run.embeds else ["auto"]
         for source, gate in itertools.product(sources, gates):
             options = [
                 name for name in (source, inversion, "gate" if gate else "") if name not in ("auto", "phase", "")
@@ -187,9 +186,9 @@ def _apply_ideal_mask(estimator: Estimator, track: str, song: Song) -> Parts:
         front_end = weights.load(estimator.model).front_end
         return apply_ideal_mask(song.mixture, song.vocals, song.rate, front_end)
     mask = masks.binary if estimator.kind == "ibm" else masks.ratio
-    channels = zip(torch.split(song.mixture, 1), torch.split(song.vocals, 1), strict=True)
-    estimates = [apply_ideal_mask(mixture, vocals, song.rate, mask=mask) for mixture, vocals in channels]
-    return Parts(*(torch.cat(part) for part in zip(*estimates, strict=True)))
+    channels = zip(song.mixture, song.vocals, strict=True)
+    estimates = [apply_ideal_mask(mixture[None], vocals[None], song.rate, mask=mask) for mixture, vocals in channels]
+    return Parts(*(np.concatenate(part) for part in zip(*estimates, strict=True)))
 
 
 def _read_estimates(estimator: Estimator, track: str, song: Song) -> Parts:
@@ -242,6 +241,6 @@ def _read_estimate(folder: Path, track: str, stem: str, song: Song) -> Waveform 
     for have, want, what in zip(found, expected, ("channels", "samples", "Hz"), strict=True):
         if have != want:
             raise DatasetError(f"{path}: {have} {what}; expected {want}, like the references")
-    if not torch.isfinite(samples).all():
+    if not np.isfinite(samples).all():
         raise DatasetError(f"{path}: contains NaN or infinite samples")
     return samples

@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
 from vocalsep.shapes import Mask, Waveform
+
+Floats = npt.NDArray[np.float64]
 
 _BLOCK = 2**16  # samples
 _VOICE = 0.5  # a bin whose mask lies above this is voice
 
 
-def framewise_sdr(reference: Waveform, estimate: Waveform, rate: int, *, window_seconds: float = 1.0) -> Tensor:
+def framewise_sdr(reference: Waveform, estimate: Waveform, rate: int, *, window_seconds: float = 1.0) -> Floats:
     """Return the signal-to-distortion ratio of every window: BSS Eval v4, as museval computes it for images.
 
     ``SDR = 10 log10(sum r^2 / sum (r - e)^2)`` over all channels and samples of a window (Vincent, Gribonval and
@@ -38,11 +40,11 @@ def framewise_sdr(reference: Waveform, estimate: Waveform, rate: int, *, window_
     window = min(round(window_seconds * rate), reference.shape[-1])
     count = reference.shape[-1] // window
     true, made = (
-        part[:, : count * window].double().reshape(part.shape[0], count, window) for part in (reference, estimate)
+        part[:, : count * window].astype(np.float64).reshape(len(part), count, window) for part in (reference, estimate)
     )
-    signal, noise = true.square().sum(dim=(0, 2)), (true - made).square().sum(dim=(0, 2))
-    silent = (signal == 0) | (made.square().sum(dim=(0, 2)) == 0)
-    return torch.where(silent, torch.nan, to_decibels(signal, noise))
+    signal, noise = np.square(true).sum(axis=(0, 2)), np.square(true - made).sum(axis=(0, 2))
+    silent = (signal == 0) | (np.square(made).sum(axis=(0, 2)) == 0)
+    return np.where(silent, np.nan, to_decibels(signal, noise))
 
 
 def sdr(reference: Waveform, estimate: Waveform) -> float:
@@ -58,8 +60,8 @@ def sdr(reference: Waveform, estimate: Waveform) -> float:
     if not reference.any():
         return float("nan")
     signal, error = (
-        torch.linalg.vector_norm(part, dtype=torch.float64) ** 2 for part in (reference, reference - estimate)
-    )
+        np.einsum("ct,ct->", part, part, dtype=np.float64) for part in (reference, reference - estimate)
+    )  # without a copy in float64
     return float(to_decibels(signal, error))
 
 
@@ -84,7 +86,7 @@ class GainRatios(NamedTuple):
     sar: float
 
 
-def gain_ratios(references: Tensor, estimate: Waveform, source: int) -> GainRatios:
+def gain_ratios(references: Waveform, estimate: Waveform, source: int) -> GainRatios:
     """Return the ratios of BSS Eval 2.1 with gains instead of filters, the main scores of the MIR-1K literature.
 
     ``own`` is the projection of the estimate onto its own reference, ``every`` that onto the span of all references
@@ -105,25 +107,25 @@ def gain_ratios(references: Tensor, estimate: Waveform, source: int) -> GainRati
         The ratios; NaN if a reference or the estimate is silent.
     """
     count = len(references)
-    products = torch.zeros(count + 1, count + 1, dtype=torch.float64)
+    products = np.zeros((count + 1, count + 1))
     for signals in _iterate_blocks(references, estimate):
         products += signals @ signals.T
     if (products.diagonal() == 0).any():
         return GainRatios(*[float("nan")] * 3)
-    parts = torch.zeros(3, count + 1, dtype=torch.float64)  # own, every and the estimate, as weights of the signals
+    parts = np.zeros((3, count + 1))  # own, every and the estimate, as weights of the signals
     parts[0, source] = products[source, -1] / products[source, source]
-    parts[1, :-1] = torch.linalg.lstsq(products[:-1, :-1], products[:-1, -1:], driver="gelsd").solution[:, 0]
+    parts[1, :-1] = np.linalg.lstsq(products[:-1, :-1], products[:-1, -1], rcond=None)[0]
     parts[2, -1] = 1
     own, every, made = parts
-    wanted = torch.stack([own, made - own, every - own, every, made - every])
-    energy = torch.zeros(len(wanted), dtype=torch.float64)
+    wanted = np.stack([own, made - own, every - own, every, made - every])
+    energy = np.zeros(len(wanted))
     for signals in _iterate_blocks(references, estimate):
-        energy += (wanted @ signals).square().sum(dim=1)
+        energy += np.square(wanted @ signals).sum(axis=1)
     ratios = to_decibels(energy[[0, 0, 3]], energy[[1, 2, 4]])
     return GainRatios(*ratios.tolist())
 
 
-def iou(estimate: Mask, target: Mask) -> Tensor:
+def iou(estimate: Mask, target: Mask) -> Floats:
     """Return the intersection over union of the bins with voice, those above 0.5 (UH-net paper, V.B.1, eq. 1).
 
     Args:
@@ -133,12 +135,12 @@ def iou(estimate: Mask, target: Mask) -> Tensor:
     Returns:
         ``(chunk,)``, in [0, 1]; 1 where neither mask has bins with voice.
     """
-    found, wanted = (mask.flatten(1) > _VOICE for mask in (estimate, target))
-    union = (found | wanted).sum(dim=1)
-    return torch.where(union == 0, 1.0, (found & wanted).sum(dim=1) / union.clamp_min(1))
+    found, wanted = (_flatten(mask) > _VOICE for mask in (estimate, target))
+    union = (found | wanted).sum(axis=1)
+    return np.where(union == 0, 1.0, (found & wanted).sum(axis=1) / np.maximum(union, 1))
 
 
-def pixel_accuracy(estimate: Mask, target: Mask) -> Tensor:
+def pixel_accuracy(estimate: Mask, target: Mask) -> Floats:
     """Return the share of bins in which both masks lie on the same side of 0.5; the UH-net paper's code calls it IoU.
 
     Args:
@@ -148,10 +150,11 @@ def pixel_accuracy(estimate: Mask, target: Mask) -> Tensor:
     Returns:
         ``(chunk,)``, in [0, 1].
     """
-    return ((estimate.flatten(1) > _VOICE) == (target.flatten(1) > _VOICE)).double().mean(dim=1)
+    right: Floats = ((_flatten(estimate) > _VOICE) == (_flatten(target) > _VOICE)).mean(axis=1)
+    return right
 
 
-def psnr(estimate: Mask, target: Mask) -> Tensor:
+def psnr(estimate: Mask, target: Mask) -> Floats:
     """Return the peak signal-to-noise ratio of masks, dB: ``10 log10(R^2 / MSE)``, R = 1 (UH-net paper, V.B.2).
 
     Args:
@@ -161,15 +164,21 @@ def psnr(estimate: Mask, target: Mask) -> Tensor:
     Returns:
         ``(chunk,)``; infinite if there is no error.
     """
-    return -10 * torch.log10((estimate - target).flatten(1).double().square().mean(dim=1))
+    return to_decibels(1.0, np.square(_flatten(estimate - target), dtype=np.float64).mean(axis=1))
 
 
-def _iterate_blocks(references: Tensor, estimate: Waveform) -> Iterator[Tensor]:
+def _flatten(mask: Mask) -> Mask:
+    return mask.reshape(len(mask), -1)
+
+
+def _iterate_blocks(references: Waveform, estimate: Waveform) -> Iterator[Floats]:
     """Yield references and estimate block by block, ``(signal, samples)``, float64, to save memory."""
-    pieces = (torch.split(part, _BLOCK, dim=-1) for part in (references, estimate[None]))
-    return (torch.cat(piece).flatten(1).double() for piece in zip(*pieces, strict=True))
+    signals = [*references, estimate]
+    for start in range(0, estimate.shape[-1], _BLOCK):
+        yield np.stack([signal[:, start : start + _BLOCK].ravel() for signal in signals], dtype=np.float64)
 
 
-def to_decibels(signal: Tensor, error: Tensor) -> Tensor:
+def to_decibels(signal: Floats | float, error: Floats) -> Floats:
     """Return the ratio of two energies in dB: infinite if there is no error, NaN if both are zero."""
-    return 10 * torch.log10(signal / error)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return 10 * np.log10(signal / error)

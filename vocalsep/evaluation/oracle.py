@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import Tensor
+import numpy as np
 
 from vocalsep import audio, masks, stft
 from vocalsep.extraction import Parts
 from vocalsep.features import FrontEnd
-from vocalsep.shapes import Mask, Waveform
+from vocalsep.shapes import AnyArray, Mask, Waveform
 from vocalsep.stft import Grid
 
 
@@ -19,7 +19,7 @@ def apply_ideal_mask(
     rate: int,
     front_end: FrontEnd | None = None,
     *,
-    mask: Callable[[Tensor, Tensor], Mask] = masks.ratio,
+    mask: Callable[[AnyArray, AnyArray], Mask] = masks.ratio,
 ) -> Parts:
     """Compute the ideal mask from the true vocals, and apply it to the mixture.
 
@@ -38,7 +38,7 @@ def apply_ideal_mask(
     accompaniment = mixture - vocals
     if front_end is None:
         grid = Grid(rate=44_100, n_fft=4096, hop=1024).at_rate(rate)
-        power = [stft.forward(part, grid).abs().square() for part in (vocals, accompaniment)]
+        power = [np.square(np.abs(stft.forward(part, grid))) for part in (vocals, accompaniment)]
         ideal = mask(power[0], power[1])
     else:
         grid = front_end.grid.at_rate(rate)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from vocalsep.evaluation import metrics
 from vocalsep.evaluation.bsseval import BssEval, Ratios
+from vocalsep.evaluation.metrics import Floats
 from vocalsep.evaluation.songs import Song
 from vocalsep.extraction import Parts
+from vocalsep.shapes import Waveform
 
 SCORES = {
     "v4_sdr": "SDR, BSS Eval v4 (images, 1-s frames, as museval), median over frames",
@@ -54,18 +54,18 @@ class Scorer:
         self._references = song.references
         self._bss_eval = BssEval(song.references, round(WINDOW_SECONDS * song.rate))
         mixture = song.mixture
-        both = torch.stack([mixture, mixture])
+        both = np.stack([mixture, mixture])
         self._mixture_scores = self._score_whole_song(both, self._bss_eval(both)[1])
 
     def __call__(self, parts: Parts) -> Scores:
         """Score estimates of vocals and accompaniment, ``(channel, time)`` each."""
-        estimates = torch.stack([*parts])
+        estimates = np.stack([*parts])
         frames, whole_song = self._bss_eval(estimates)
         by_target = self._score_whole_song(estimates, whole_song)
         for index, scores in enumerate(by_target):
             for name, values in zip(Ratios._fields, frames, strict=True):
                 scores[f"v4_{name}"] = _compute_median(values[index])
-            scores["v4_sdr_frame_mean"] = float(frames.sdr[index].nanmean())
+            scores["v4_sdr_frame_mean"] = _compute_mean(frames.sdr[index])
             for form in ("gain", "v3"):
                 scores[f"{form}_nsdr"] = scores[f"{form}_sdr"] - self._mixture_scores[index][f"{form}_sdr"]
         return {
@@ -73,7 +73,7 @@ class Scorer:
             for target, scores in zip(TARGETS, by_target, strict=True)
         }
 
-    def _score_whole_song(self, estimates: Tensor, ratios: Ratios) -> list[dict[str, float]]:
+    def _score_whole_song(self, estimates: Waveform, ratios: Ratios) -> list[dict[str, float]]:
         """Return the scores over the whole song for each target; `ratios` are those of BSS Eval v3."""
         found = []
         for index, (reference, estimate) in enumerate(zip(self._references, estimates, strict=True)):
@@ -89,9 +89,14 @@ class Scorer:
         return found
 
 
-def _compute_median(values: Tensor) -> float:
+def _compute_median(values: Floats) -> float:
     """Return the median of the values that are not NaN."""
-    return math.nan if values.isnan().all() else float(np.nanmedian(values.numpy()))
+    return math.nan if np.isnan(values).all() else float(np.nanmedian(values))
+
+
+def _compute_mean(values: Floats) -> float:
+    """Return the mean of the values that are not NaN."""
+    return math.nan if np.isnan(values).all() else float(np.nanmean(values))
 
 
 def _limit(score: float) -> float | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from vocalsep import audio
 from vocalsep.datasets.layouts import LAYOUTS
@@ -79,7 +78,7 @@ class Song:
         rate: Their sample rate, Hz.
     """
 
-    references: Tensor
+    references: Waveform
     rate: int
 
     @property
@@ -90,12 +89,12 @@ class Song:
     @property
     def mixture(self) -> Waveform:
         """The sum of the references, ``(channel, time)``."""
-        return self.references.sum(dim=0)
+        return self.references.sum(axis=0)
 
     @property
     def seconds(self) -> float:
         """Length of the song."""
-        return self.references.shape[-1] / self.rate
+        return float(self.references.shape[-1] / self.rate)
 
 
 def load(track: Track, setup: Setup) -> Song:
@@ -119,10 +118,11 @@ def load(track: Track, setup: Setup) -> Song:
     stems = track.load(rate, channels)
     vocals, accompaniment = ((stems[stem] * _FULL_SCALE).round() / _FULL_SCALE for stem in ("vocals", "accompaniment"))
     if setup.snr_db is not None:
-        wanted, had = vocals.double().norm() * 10 ** (-setup.snr_db / 20), accompaniment.double().norm()
+        voice, had = (np.linalg.norm(stem.astype(np.float64)) for stem in (vocals, accompaniment))
+        wanted = voice * 10 ** (-setup.snr_db / 20)
         if wanted > 0 and had > 0:
             accompaniment = accompaniment * float(wanted / had)
-    return Song(torch.stack([vocals, accompaniment]), rate)
+    return Song(np.stack([vocals, accompaniment]), rate)
 
 
 def _read_format(track: Track) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-import torch
+import numpy as np
 
 from vocalsep.errors import ModelError
 from vocalsep.shapes import Waveform
@@ -73,7 +73,7 @@ class OutputCheck:
 
 
 def _compute_energy(samples: Waveform) -> float:
-    return float(torch.linalg.vector_norm(samples, dtype=torch.float64)) ** 2
+    return float(np.einsum("ct,ct->", samples, samples, dtype=np.float64))
 
 
 def _compute_level_db(part: float, whole: float) -> float | None:

@@ -11,8 +11,12 @@ the blocks in which it arrives.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, device
 
 from vocalsep import audio
 from vocalsep.features import FrontEnd
@@ -23,44 +27,59 @@ from vocalsep.stft import Analysis
 class ChunkStream:
     """Turns blocks of a song into chunks on a front end's grid.
 
+    Whatever sums over frames gets the same frames at a time, however the song is cut into blocks. So blocks of any size
+    give the same chunks, bit for bit.
+
     Args:
         front_end: The net's front end.
         rate: The song's sample rate in Hz.
         channels: The song's number of channels.
         hop: Frames between the starts of chunks.
+        place: Puts an array on the device that the chunks are to be computed on.
     """
 
-    def __init__(self, front_end: FrontEnd, rate: int, channels: int, hop: int) -> None:
-        self._front_end = front_end
+    def __init__(
+        self, front_end: FrontEnd, rate: int, channels: int, hop: int, place: Callable[[Any], Any] = lambda array: array
+    ) -> None:
+        self._front_end, self._place = front_end, place
         self._resampler = audio.Resampler(rate, front_end.rate, channels)
         self._analysis = Analysis(front_end.grid)
+        self._spectrum = Buffer()  # frames that do not complete a chunk
         self._chunker = Chunker(front_end.frames, hop)
 
-    def push(self, block: Waveform, *, last: bool = False) -> Tensor:
+    def push(self, block: Waveform, *, last: bool = False) -> list[Any]:
         """Take the next block of the song and return the chunks that are complete.
 
         Args:
-            block: ``(channel, time)``, finite.
+            block: ``(channel, time)``, finite, in numpy.
             last: Whether the song ends with this block.
 
         Returns:
-            Power, ``(chunk, channel or 1, row, frame)``; see `FrontEnd.analyse`.
+            Power of each chunk, ``(channel or 1, row, frame)``; see `FrontEnd.analyse`.
         """
-        resampled = self._resampler.push(block, last=last)
-        spectrum = self._analysis.push(resampled)
+        parts = [self._analysis.push(self._place(self._resampler.push(block, last=last)))]
         if last:
-            spectrum = torch.cat([spectrum, self._analysis.finish()], dim=-1)
-        return self.push_spectrum(spectrum, last=last)
+            parts.append(self._analysis.finish())
+        return self.push_spectrum(join(parts), last=last)
 
-    def push_spectrum(self, spectrum: Spectrum, *, last: bool = False) -> Tensor:
+    def push_spectrum(self, spectrum: Spectrum, *, last: bool = False) -> list[Any]:
         """Like `push`, for callers that already have the spectrum.
 
         Args:
             spectrum: ``(channel, freq, frame)`` on the front end's grid.
             last: Whether the song ends with these frames.
         """
-        chunks = self._chunker.push(self._front_end.analyse(spectrum))
-        return torch.cat([chunks, self._chunker.finish()]) if last else chunks
+        self._spectrum.push(spectrum)
+        chunks: list[Any] = []
+        while self._spectrum.length >= self._chunker.missing:
+            frames = self._spectrum.pop(self._chunker.missing)
+            chunks += self._chunker.push(self._front_end.analyse(frames))
+        if last:
+            rest = self._spectrum.pop(self._spectrum.length)
+            if rest.shape[-1]:
+                chunks += self._chunker.push(self._front_end.analyse(rest))
+            chunks += self._chunker.finish()
+        return chunks
 
 
 class Chunker:
@@ -73,22 +92,25 @@ class Chunker:
 
     def __init__(self, frames: int, hop: int) -> None:
         self.frames, self.hop = frames, hop
-        self._held: Tensor | None = None
+        self._held: Any = None
         self._total = 0
         self._chunks = 0
 
-    def push(self, frames: Tensor) -> Tensor:
-        """Take the next ``(..., frame)`` frames and return all chunks that are full, ``(chunk, ..., frame)``."""
-        held = frames if self._held is None else torch.cat([self._held, frames], dim=-1)
+    @property
+    def missing(self) -> int:
+        """Number of frames that complete the next chunk."""
+        return self._chunks * self.hop + self.frames - self._total
+
+    def push(self, frames: Any) -> list[Any]:
+        """Take the next ``(..., frame)`` frames and return all chunks that are full, ``(..., frame)`` each."""
+        held = frames if self._held is None else join([self._held, frames])
         self._total += frames.shape[-1]
         count = max(0, (held.shape[-1] - self.frames) // self.hop + 1)
         self._held = held[..., count * self.hop :]
         self._chunks += count
-        if not count:
-            return held.new_zeros((0, *held.shape[:-1], self.frames))
-        return held.unfold(-1, self.frames, self.hop).movedim(-2, 0)
+        return [held[..., start : start + self.frames] for start in range(0, count * self.hop, self.hop)]
 
-    def finish(self) -> Tensor:
+    def finish(self) -> list[Any]:
         """Return the last chunk, padded with zeros, or none if the full chunks hold all frames.
 
         Raises:
@@ -96,11 +118,9 @@ class Chunker:
         """
         if self._held is None:
             raise ValueError("no frames were pushed")
-        covered = (self._chunks - 1) * self.hop + self.frames if self._chunks else 0
-        if covered >= self._total:
-            return self._held.new_zeros((0, *self._held.shape[:-1], self.frames))
-        missing = self.frames - self._held.shape[-1]
-        return torch.nn.functional.pad(self._held, (0, missing)).unsqueeze(0)
+        if self._chunks and (self._chunks - 1) * self.hop + self.frames >= self._total:
+            return []
+        return [_pad(self._held, self.frames)]
 
 
 class Stitcher:
@@ -113,26 +133,21 @@ class Stitcher:
 
     def __init__(self, frames: int, hop: int) -> None:
         self.hop = hop
-        self._window = torch.sin(torch.pi * (torch.arange(frames) + 0.5) / frames).square()
-        self._sum: Tensor | None = None
-        self._weight = torch.zeros(frames)
+        self._window = np.square(np.sin(np.pi * (np.arange(frames) + 0.5) / frames)).astype(np.float32)
+        self._sum: Any = None
+        self._weight: Any = np.zeros(frames, dtype=np.float32)
 
-    def push(self, chunks: Tensor) -> Tensor:
-        """Take the next ``(chunk, ..., frame)`` masks and return the ``(..., frame)`` frames that are complete."""
-        done = []
-        window = self._window.to(chunks)
-        if self._sum is None:
-            self._sum = chunks.new_zeros(chunks.shape[1:])
-            self._weight = self._weight.to(chunks)
-        for chunk in chunks:
-            self._sum = self._sum + window * chunk
-            self._weight = self._weight + window
-            done.append((self._sum / self._weight)[..., : self.hop])
-            self._sum = torch.nn.functional.pad(self._sum[..., self.hop :], (0, self.hop))
-            self._weight = torch.nn.functional.pad(self._weight[self.hop :], (0, self.hop))
-        return torch.cat(done, dim=-1) if done else self._sum[..., :0]
+    def push(self, chunk: Any) -> Any:
+        """Take the mask of the next chunk, ``(..., frame)``, and return the `hop` frames that are complete."""
+        xp, frames = array_namespace(chunk), len(self._window)
+        weighted = xp.asarray(self._window, device=device(chunk)) * chunk
+        whole = weighted if self._sum is None else self._sum + weighted
+        weight = self._weight + self._window
+        self._sum = _pad(whole[..., self.hop :], frames)
+        self._weight = _pad(weight[self.hop :], frames)
+        return whole[..., : self.hop] / xp.asarray(weight[: self.hop], device=device(chunk))
 
-    def finish(self) -> Tensor:
+    def finish(self) -> Any:
         """Return the remaining frames. They may run past the song's end, so the caller must ignore those after it.
 
         Raises:
@@ -140,43 +155,87 @@ class Stitcher:
         """
         if self._sum is None:
             raise ValueError("no chunks were pushed")
-        left = int((self._weight > 0).sum())
-        return self._sum[..., :left] / self._weight[:left]
+        left = np.count_nonzero(self._weight)
+        weight = array_namespace(self._sum).asarray(self._weight[:left], device=device(self._sum))
+        return self._sum[..., :left] / weight
 
 
 class Buffer:
     """A first-in, first-out buffer of frames or samples (the last axis).
 
+    What is pushed is kept as it comes, and copied only when somebody takes a range that lies in several pushes.
+
     Attributes:
         total: Number of frames or samples pushed so far.
+        start: Number popped so far, which is the position in the song of the first one held.
     """
 
     def __init__(self) -> None:
-        self._held: Tensor | None = None
-        self.total = 0
+        self._parts: deque[Any] = deque()
+        self._empty: Any = None
+        self.total = self.start = 0
 
     @property
     def length(self) -> int:
         """Number of frames or samples that the buffer holds."""
-        return 0 if self._held is None else self._held.shape[-1]
+        return self.total - self.start
 
-    @property
-    def start(self) -> int:
-        """Number popped so far, which is the position in the song of the first one held."""
-        return self.total - self.length
-
-    def push(self, part: Tensor) -> None:
+    def push(self, part: Any) -> None:
         """Append frames or samples."""
-        self._held = part if self._held is None else torch.cat([self._held, part], dim=-1)
-        self.total += part.shape[-1]
+        if self._empty is None:
+            shape = (*part.shape[:-1], 0)
+            self._empty = array_namespace(part).zeros(shape, dtype=part.dtype, device=device(part))
+        if part.shape[-1]:
+            self._parts.append(part)
+        self.total += int(part.shape[-1])
 
-    def peek(self) -> Tensor:
-        """Return all that the buffer holds, and keep it."""
-        assert self._held is not None
-        return self._held
+    def peek(self, first: int = 0, last: int | None = None) -> Any:
+        """Return what the buffer holds, or a part of it, and keep it.
 
-    def pop(self, count: int) -> Tensor:
+        Args:
+            first: Position of the first one to return, counted from the first one that the buffer holds.
+            last: Position of the one after the last one to return.
+        """
+        last = self.length if last is None else min(last, self.length)
+        found, at = [], 0
+        for part in self._parts:
+            size = int(part.shape[-1])
+            if at < last and at + size > first:
+                found.append(part[..., max(0, first - at) : last - at])
+            at += size
+        return join(found) if found else self._empty
+
+    def pop(self, count: int) -> Any:
         """Remove and return the first `count` frames or samples."""
-        held = self.peek()
-        self._held = held[..., count:]
-        return held[..., :count]
+        popped = self.peek(0, count)
+        self.start += int(popped.shape[-1])
+        while count and self._parts:
+            size = int(self._parts[0].shape[-1])
+            if size <= count:
+                self._parts.popleft()
+            else:
+                self._parts[0] = self._parts[0][..., count:]
+            count -= min(size, count)
+        return popped
+
+
+def join(parts: list[Any]) -> Any:
+    """Join arrays along their last axis.
+
+    Spectra and masks keep their frames one after another in memory, even if they come one by one. Sums would be rounded
+    differently otherwise, because numpy adds in the order of memory.
+    """
+    filled = [part for part in parts if part.shape[-1]] or parts[:1]
+    if len(filled) == 1:
+        return filled[0]
+    xp = array_namespace(filled[0])
+    if filled[0].ndim < 3:
+        return xp.concat(filled, axis=-1)
+    return xp.matrix_transpose(xp.concat([xp.matrix_transpose(part) for part in filled], axis=-2))
+
+
+def _pad(frames: Any, length: int) -> Any:
+    """Append zeros up to a length."""
+    xp, missing = array_namespace(frames), length - frames.shape[-1]
+    zeros = xp.zeros((*frames.shape[:-1], missing), dtype=frames.dtype, device=device(frames))
+    return xp.concat([frames, zeros], axis=-1)

@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from array_api_compat import array_namespace, device
 
-from vocalsep.shapes import Embedding, Mask
+from vocalsep.backends import to_numpy
+from vocalsep.shapes import Array, Embedding, Mask
 
 MIN_CONFIDENCE = 0.3
 """The lowest confidence at which a song is separated by its clusters."""
@@ -41,7 +43,7 @@ class Clusters:
             count more.
     """
 
-    centroids: Tensor
+    centroids: Array
     confidence: float
 
     @property
@@ -58,10 +60,10 @@ class BinSample:
     """
 
     def __init__(self) -> None:
-        self._random = torch.Generator().manual_seed(0)
-        self._held: Tensor | None = None  # (bin, random key; power; mask; embedding)
+        self._random = np.random.RandomState(0)  # the draws of torch.rand with seed 0, with which models were scored
+        self._held: Array | None = None  # (bin, random key; power; mask; embedding)
 
-    def push(self, embedding: Embedding, mask: Mask, power: Tensor) -> None:
+    def push(self, embedding: Embedding, mask: Mask, power: Any) -> None:
         """Take the next chunks of the song.
 
         Args:
@@ -70,14 +72,14 @@ class BinSample:
             power: Power of the mixture, ``(chunk, 1, row, frame)``.
         """
         held = [] if self._held is None else [self._held]
-        for vectors, share, loudness in zip(embedding.cpu(), mask.cpu(), power.cpu(), strict=True):
-            keys = torch.rand(loudness.numel(), generator=self._random)
-            flat = torch.cat([keys[None], loudness.flatten(1), share.flatten(1), vectors.flatten(1)])
+        for vectors, share, loudness in zip(to_numpy(embedding), to_numpy(mask), to_numpy(power), strict=True):
+            keys = self._random.randint(0, 2**24, loudness.size, dtype=np.uint32).astype(np.float32) / 2**24
+            rows = [keys[None], loudness.reshape(1, -1), share.reshape(1, -1), vectors.reshape(len(vectors), -1)]
             loud = (loudness >= _LOUD * loudness.mean()) & (loudness > 0)
-            held.append(flat[:, loud.flatten()].T)
-        every = torch.cat(held)
+            held.append(np.concatenate(rows)[:, loud.ravel()].T)
+        every = np.concatenate(held)
         # The bins with the smallest keys so far are a uniform sample of all bins so far.
-        self._held = every[every[:, 0].argsort(stable=True)[:_MAX_BINS]] if len(every) > _MAX_BINS else every
+        self._held = every[every[:, 0].argsort(kind="stable")[:_MAX_BINS]] if len(every) > _MAX_BINS else every
 
     def fit(self) -> Clusters | None:
         """Fit k-means to the sample.
@@ -92,19 +94,20 @@ class BinSample:
             return None
         power, share, vectors = self._held[:, 1], self._held[:, 2], self._held[:, 3:]
         loud = power >= power.max() * 10 ** (-_RANGE_DB / 10)
-        weight, share, vectors = power[loud].sqrt(), share[loud], vectors[loud]
+        weight, share, vectors = np.sqrt(power[loud]), share[loud], vectors[loud]
         means = KMeans(2, n_init=_STARTS, random_state=0)
         with threadpool_limits(1), warnings.catch_warnings():  # one thread, so that sums have a fixed order
             warnings.simplefilter("ignore")  # fewer different vectors than clusters: handled below
-            group = torch.from_numpy(means.fit_predict(vectors.double().numpy(), sample_weight=weight.double().numpy()))
+            group = means.fit_predict(vectors.astype(np.float64), sample_weight=weight.astype(np.float64))
         if not 0 < int(group.sum()) < len(group):
             return None
-        first, second = (((weight * share)[group == i].sum() / weight[group == i].sum()).item() for i in (0, 1))
-        centroids = torch.nn.functional.normalize(torch.from_numpy(means.cluster_centers_).float(), dim=1)
-        return Clusters(centroids if first >= second else centroids.flip(0), abs(first - second))
+        first, second = (float(np.average(share[group == i], weights=weight[group == i])) for i in (0, 1))
+        lengths = np.linalg.norm(means.cluster_centers_, axis=1, keepdims=True)
+        centroids = (means.cluster_centers_ / np.maximum(lengths, 1e-12)).astype(np.float32)
+        return Clusters(centroids if first >= second else centroids[::-1], abs(first - second))
 
 
-def estimate_mask(clusters: Clusters, embedding: Embedding, own: Mask, power: Tensor) -> Mask:
+def estimate_mask(clusters: Clusters, embedding: Embedding, own: Mask, power: Any) -> Mask:
     """Return the binary mask of the voice's cluster, or the net's own mask in chunks where the clusters fail.
 
     Args:
@@ -118,8 +121,10 @@ def estimate_mask(clusters: Clusters, embedding: Embedding, own: Mask, power: Te
     """
     if not clusters.trusted:
         return own
-    centroids = clusters.centroids.to(embedding)
-    voice = torch.einsum("bdfn,d->bfn", embedding, centroids[0] - centroids[1]).unsqueeze(1) > 0
-    weight = power.sqrt() * voice
-    mean = (weight * own).sum((1, 2, 3), keepdim=True) / weight.sum((1, 2, 3), keepdim=True).clamp_min(1e-12)
-    return torch.where(mean >= MIN_CONFIDENCE, voice.to(own.dtype), own)
+    xp = array_namespace(embedding)
+    direction = xp.asarray(clusters.centroids[0] - clusters.centroids[1], device=device(embedding))
+    voice = xp.tensordot(direction, embedding, axes=((0,), (1,)))[:, None] > 0
+    weight = xp.sqrt(power) * xp.astype(voice, power.dtype)
+    total = xp.sum(weight, axis=(1, 2, 3), keepdims=True)
+    mean = xp.sum(weight * own, axis=(1, 2, 3), keepdims=True) / xp.clip(total, min=1e-12)
+    return xp.where(mean >= MIN_CONFIDENCE, xp.astype(voice, own.dtype), own)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-import torch
+import numpy as np
 
-from vocalsep import audio, weights
+from vocalsep import audio, backends, weights
 from vocalsep.errors import AudioError, ConfigError, describe_unknown
 from vocalsep.extraction import clustering
 from vocalsep.extraction.arrays import ArraySong, Samples
@@ -15,8 +16,7 @@ from vocalsep.extraction.checks import OutputCheck
 from vocalsep.extraction.chunks import ChunkStream
 from vocalsep.extraction.clustering import Clusters
 from vocalsep.extraction.inversion import INVERSIONS
-from vocalsep.extraction.streaming import Parts, StreamingSeparator, prepare_inputs, silence_non_finite
-from vocalsep.nets import ClusteringNet
+from vocalsep.extraction.streaming import Parts, StreamingSeparator, get_batch_size, prepare_inputs, silence_non_finite
 from vocalsep.release import DEFAULT_MODEL
 from vocalsep.shapes import Waveform
 from vocalsep.weights import Model
@@ -61,14 +61,14 @@ class Extractor:
             mixture's phase).
         masks_from: "net" uses the net's own masks, "clusters" the masks of a clustering net's clusters. "auto"
             uses whichever the net is made for.
-        workers: Number of threads in which the net runs on the CPU while the song is read, masked and written; 0 runs
-            it in the caller's thread. The vocals do not depend on the number of workers as long as torch uses one
-            thread in each (``torch.set_num_threads(1)``).
+        workers: Number of threads in which the net runs on the CPU while the song is read, masked and written. None
+            means one for each core; 0 runs the net in the caller's thread. The vocals do not depend on the number of
+            workers.
         gate: Whether the vocals fade out where nobody sings.
 
     Attributes:
         model: The model.
-        device: The device that was chosen.
+        device: The device that was chosen, "cpu" or "cuda".
         uses_clusters: Whether songs must be clustered first, which takes an extra pass over each song.
 
     Raises:
@@ -83,22 +83,23 @@ class Extractor:
         inversion: str = "phase",
         masks_from: str = "auto",
         gate: bool = False,
-        workers: int = 0,
+        workers: int | None = None,
     ) -> None:
+        if workers is None:
+            workers = _count_cores()
         if workers < 0:
             raise ConfigError(f"{workers} workers; expected at least 0")
         if inversion not in INVERSIONS:
             raise ConfigError(describe_unknown("inversion", inversion, INVERSIONS))
         if masks_from not in MASK_SOURCES:
             raise ConfigError(describe_unknown("source of masks", masks_from, MASK_SOURCES))
-        by_default = isinstance(model.net, ClusteringNet) and model.net.clusters_by_default
-        if masks_from == "clusters" and not isinstance(model.net, ClusteringNet):
+        if masks_from == "clusters" and not model.run.embeds:
             raise ConfigError(f"model {model.name} does not cluster; use the net's own masks")
-        self.uses_clusters = masks_from == "clusters" or (masks_from == "auto" and by_default)
+        self.uses_clusters = masks_from == "clusters" or (masks_from == "auto" and model.run.clusters_by_default)
         self.model, self.inversion, self.gate = model, inversion, gate
-        self.device = weights.choose_device(device)
-        self._workers = ThreadPoolExecutor(workers) if workers and self.device.type == "cpu" else None
-        model.net.to(self.device, memory_format=model.net.memory_format)  # type: ignore[call-overload]
+        self._backend = backends.open_backend(model, device)
+        self.device = self._backend.device
+        self._workers = ThreadPoolExecutor(workers) if workers and self.device == "cpu" else None
 
     def extract(self, samples: Samples, sample_rate: int) -> tuple[Samples, Samples]:
         """Separate a song in an array of any kind.
@@ -127,7 +128,7 @@ class Extractor:
         return song.restore(vocals), song.restore(accompaniment)
 
     def __call__(self, mixture: Waveform, rate: int) -> Parts:
-        """Separate a song in a float32 tensor, without the checks of `extract`.
+        """Separate a song in a float32 numpy array, without the checks of `extract`.
 
         Args:
             mixture: ``(channel, time)``, float32, at least one sample. It is not changed.
@@ -145,14 +146,17 @@ class Extractor:
         return self._separate(mixture, rate)[0]
 
     def _separate(self, mixture: Waveform, rate: int) -> tuple[Parts, StreamingSeparator]:
-        blocks = torch.split(mixture.float(), max(1, round(audio.BLOCK_SECONDS * rate)), dim=-1)
+        size = max(1, round(audio.BLOCK_SECONDS * rate))
+        blocks = [mixture[:, start : start + size] for start in range(0, mixture.shape[1], size)]
         clusters = self.cluster(blocks, rate, mixture.shape[0]) if self.uses_clusters else None
         separator = self.start(rate, mixture.shape[0], clusters)
         parts = [separator.push(block) for block in blocks]
         parts.append(separator.finish())
-        return Parts(*(torch.cat(part, dim=-1) for part in zip(*parts, strict=True))), separator
+        return Parts(*(np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))), separator
 
-    def start(self, rate: int, channels: int, clusters: Clusters | None = None) -> StreamingSeparator:
+    def start(
+        self, rate: int, channels: int, clusters: Clusters | None = None, *, low_delay: bool = False
+    ) -> StreamingSeparator:
         """Start a song, and return the separator to push its blocks into.
 
         Args:
@@ -160,16 +164,19 @@ class Extractor:
             channels: The song's number of channels.
             clusters: Result of `cluster` for this song. Without clusters, or if they are not trusted, the net's own
                 masks are used.
+            low_delay: Whether `push` waits for the net, so that the vocals come as early as they can. Otherwise the
+                workers hold a few chunks, which is faster. The vocals are the same.
         """
         return StreamingSeparator(
             self.model,
+            self._backend,
             rate,
             channels,
-            self.device,
-            self.inversion,
-            clusters,
+            inversion=self.inversion,
+            clusters=clusters,
             workers=self._workers,
             gate=self.gate,
+            low_delay=low_delay,
         )
 
     def cluster(self, blocks: Iterable[Waveform], rate: int, channels: int) -> Clusters | None:
@@ -185,15 +192,16 @@ class Extractor:
         Returns:
             The clusters, or None if the song is silent or its loud bins are all alike.
         """
-        net, front_end = self.model.net, self.model.front_end
-        assert isinstance(net, ClusteringNet)
-        chunks, sample = ChunkStream(front_end, rate, channels, front_end.frames), clustering.BinSample()
+        front_end, batch = self.model.front_end, get_batch_size(self._backend, self.model)
+        stream = ChunkStream(front_end, rate, channels, front_end.frames, self._backend.place)
+        sample = clustering.BinSample()
 
         def add(block: Waveform, *, last: bool = False) -> None:
-            for grouped, features in prepare_inputs(chunks.push(block, last=last), front_end, net, self.device):
-                sample.push(*net.embed(features), grouped)
+            for chunk in stream.push(block, last=last):
+                for power, features in prepare_inputs(chunk[None], front_end, batch):
+                    sample.push(*self._backend.embed(features), power)
 
-        with torch.inference_mode():
+        with np.errstate(all="ignore"):
             empty = None
             for block in blocks:
                 add(silence_non_finite(block))
@@ -202,3 +210,8 @@ class Extractor:
                 return None
             add(empty, last=True)
         return sample.fit()
+
+
+def _count_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
+from array_api_compat import array_namespace, device
 
 from vocalsep import stft
+from vocalsep.extraction.chunks import join
 from vocalsep.shapes import Magnitude, Spectrum, Waveform
 from vocalsep.stft import Grid
 
@@ -41,7 +42,7 @@ class Inversion(Protocol):
 def griffin_lim(
     magnitude: Magnitude,
     grid: Grid,
-    phase: Tensor,
+    phase: Spectrum,
     *,
     iterations: int = ITERATIONS,
     momentum: float = MOMENTUM,
@@ -73,8 +74,9 @@ def griffin_lim(
     return spectrum
 
 
-def _with_magnitude(phase: Tensor, magnitude: Magnitude) -> Spectrum:
-    return phase / (phase.abs() + torch.finfo(magnitude.dtype).tiny) * magnitude
+def _with_magnitude(phase: Spectrum, magnitude: Magnitude) -> Spectrum:
+    xp = array_namespace(phase)
+    return phase * (1 / (xp.abs(phase) + xp.finfo(magnitude.dtype).smallest_normal)) * magnitude
 
 
 class GriffinLim:
@@ -93,10 +95,10 @@ class GriffinLim:
     def __init__(self, grid: Grid, *, keep_phase: bool = False) -> None:
         self.grid, self._keep_phase = grid, keep_phase
         self._synthesis = stft.Synthesis(grid)
-        self._generator = torch.Generator().manual_seed(0)
-        self._waiting: Tensor | None = None  # frames whose phases are not yet determined, complex
-        self._before: Tensor | None = None  # the last frames whose phases have been determined, complex
-        self._ahead: Tensor | None = None  # a first guess for the next frames, complex
+        self._random = np.random.RandomState(0)  # the draws of torch.rand with seed 0, with which models were scored
+        self._waiting: Any = None  # frames whose phases are not yet determined, complex
+        self._before: Any = None  # the last frames whose phases have been determined, complex
+        self._ahead: Any = None  # a first guess for the next frames, complex
 
     def push(self, spectrum: Spectrum) -> Waveform:
         """Take the next frames and return the samples that are complete; see `Inversion.push`.
@@ -104,11 +106,11 @@ class GriffinLim:
         Args:
             spectrum: ``(channel, freq, frame)``. Without `keep_phase` only its magnitudes count.
         """
-        self._waiting = spectrum if self._waiting is None else torch.cat([self._waiting, spectrum], dim=-1)
+        self._waiting = spectrum if self._waiting is None else join([self._waiting, spectrum])
         out = [self._synthesis.push(spectrum[..., :0])]
         while self._waiting.shape[-1] >= _PIECE + _CONTEXT:
             out.append(self._synthesis.push(self._run(_PIECE)))
-        return torch.cat(out, dim=-1)
+        return join(out)
 
     def finish(self) -> Waveform:
         """Return the remaining samples; see `Inversion.finish`.
@@ -119,20 +121,21 @@ class GriffinLim:
         if self._waiting is None:
             raise ValueError("a spectrum needs at least one frame")
         rest = self._run(self._waiting.shape[-1])
-        return torch.cat([self._synthesis.push(rest), self._synthesis.finish()], dim=-1)
+        return join([self._synthesis.push(rest), self._synthesis.finish()])
 
     def _run(self, frames: int) -> Spectrum:
         """Determine the phases of the next frames, and remove these frames from `_waiting`."""
         assert self._waiting is not None
         start = self._waiting[..., : frames + _CONTEXT]
-        magnitude = start.abs()
-        phase = start.clone() if self._keep_phase else self._draw_phases(magnitude)
+        xp = array_namespace(start)
+        magnitude = xp.abs(start)
+        phase = xp.asarray(start, copy=True) if self._keep_phase else self._draw_phases(start)
         if self._ahead is not None and not self._keep_phase:  # the spectrum's own phases continue across cuts
             known = min(self._ahead.shape[-1], phase.shape[-1])
             phase[..., :known] = self._ahead[..., :known]
         if self._before is not None:
-            magnitude = torch.cat([self._before.abs(), magnitude], dim=-1)
-            phase = torch.cat([self._before, phase], dim=-1)
+            magnitude = join([xp.abs(self._before), magnitude])
+            phase = join([self._before, phase])
         first = 0 if self._before is None else self._before.shape[-1]
         found = griffin_lim(magnitude, self.grid, phase)
         self._waiting = self._waiting[..., frames:]
@@ -141,9 +144,10 @@ class GriffinLim:
         self._before = piece[..., -_CONTEXT:]
         return piece
 
-    def _draw_phases(self, magnitude: Magnitude) -> Tensor:
-        angle = 2 * torch.pi * torch.rand(magnitude.shape, generator=self._generator)
-        return torch.polar(torch.ones_like(angle), angle).to(magnitude.device)
+    def _draw_phases(self, like: Spectrum) -> Spectrum:
+        shares = self._random.randint(0, 2**24, tuple(like.shape), dtype=np.uint32).astype(np.float32) / 2**24
+        phases = np.exp(np.complex64(2j * np.pi) * shares)
+        return array_namespace(like).asarray(phases, device=device(like))
 
 
 INVERSIONS: dict[str, Callable[[Grid], Inversion]] = {

@@ -133,7 +133,8 @@ def extract(
             raw=raw is not None,
         )
         stack.enter_context(written)
-        separator = extractor.start(reader.rate, reader.channels, clusters)
+        low_delay = not all(isinstance(place, Path) for place in (source, *outputs))  # what has arrived must not wait
+        separator = extractor.start(reader.rate, reader.channels, clusters, low_delay=low_delay)
         check = OutputCheck(extractor.model.name, name)
         share = 0.5 if extractor.uses_clusters and reader.path else 1.0  # the other half was clustering the song
         for parts in _separate(reader, separator, name, lambda seconds: progress(share * seconds)):

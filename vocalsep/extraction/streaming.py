@@ -11,26 +11,25 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
+from array_api_compat import array_namespace
 
 from vocalsep import masks
+from vocalsep.backends import Backend, to_numpy
 from vocalsep.errors import AudioError
 from vocalsep.extraction import clustering
-from vocalsep.extraction.chunks import Buffer, ChunkStream, Stitcher
+from vocalsep.extraction.chunks import Buffer, ChunkStream, Stitcher, join
 from vocalsep.extraction.clustering import Clusters
 from vocalsep.extraction.inversion import INVERSIONS
 from vocalsep.extraction.voice import Gate, Segment, VoiceDetector
 from vocalsep.features import FrontEnd
-from vocalsep.features.base import compute_power
-from vocalsep.nets import ClusteringNet, Net
 from vocalsep.shapes import Features, Mask, Spectrum, Waveform
 from vocalsep.stft import Analysis
 from vocalsep.weights import Model
 
-_AHEAD = 4  # batches that the workers hold at a time; fixed, so that results do not depend on the workers' speed
+_AHEAD = 4  # batches that the workers hold at a time, so that they have work while masks are applied
 _HUGE = 1e12  # the power of samples beyond this multiple of full scale may overflow
 
 
@@ -44,15 +43,19 @@ class Parts(NamedTuple):
 class StreamingSeparator:
     """Separates one song, block by block. `Extractor.start` makes one.
 
+    Blocks go in and parts come out as numpy arrays. In between everything is computed where the net runs. Each chunk
+    goes all the way from the net to sound on its own, so the vocals do not depend on the blocks or on the workers.
+
     Args:
         model: The model.
+        backend: Runs the model's net.
         rate: The song's sample rate in Hz.
         channels: The song's number of channels.
-        device: Device on which the net runs.
         inversion: A key of `INVERSIONS`.
         clusters: The song's clusters, to be used instead of the net's own mask.
         workers: Threads in which the net runs while the caller goes on. Without them it runs in the caller's thread.
         gate: Whether the vocals fade out where nobody sings.
+        low_delay: Whether `push` waits until the workers are done.
 
     Attributes:
         has_invalid_mask: Whether the net has returned NaN or infinity, which count as 0. It stays False for songs so
@@ -62,22 +65,25 @@ class StreamingSeparator:
     def __init__(
         self,
         model: Model,
+        backend: Backend,
         rate: int,
         channels: int,
-        device: torch.device,
+        *,
         inversion: str,
         clusters: Clusters | None = None,
-        *,
         workers: Executor | None = None,
         gate: bool = False,
+        low_delay: bool = False,
     ) -> None:
         front_end = model.front_end
-        hop = round(front_end.frames * (1 - model.net.overlap))
-        self._net, self._front_end, self._device, self._channels = model.net, front_end, device, channels
+        hop = round(front_end.frames * (1 - model.run.overlap))
+        self._backend, self._front_end, self._channels = backend, front_end, channels
+        self._batch = get_batch_size(backend, model)
         self._clusters, self._workers = clusters, workers
+        self._ahead = _AHEAD if workers and not low_delay else 0
         self._grid = front_end.grid.at_rate(rate)
         self._analysis = Analysis(self._grid)
-        self._chunks = ChunkStream(front_end, rate, channels, hop)
+        self._chunks = ChunkStream(front_end, rate, channels, hop, backend.place)
         self._estimates: deque[Future[Mask]] = deque()  # masks of batches of chunks, in order
         self._stitcher = Stitcher(front_end.frames, hop)
         self._inversion = INVERSIONS[inversion](self._grid)
@@ -114,10 +120,10 @@ class StreamingSeparator:
         Returns:
             Vocals and accompaniment, ``(channel, time)``; possibly no samples.
         """
-        block = silence_non_finite(block)
-        self._huge = self._huge or bool((block.abs() > _HUGE).any())
+        block = silence_non_finite(np.array(block, dtype=np.float32))  # a copy: the caller may use the array again
+        self._huge = self._huge or bool(np.max(np.abs(block), initial=0) > _HUGE)
         self._mixture.push(block)
-        with torch.inference_mode():
+        with np.errstate(all="ignore"):
             return self._advance(block, last=False)
 
     def finish(self) -> Parts:
@@ -131,17 +137,17 @@ class StreamingSeparator:
         if self._mixture.total == 0:
             raise AudioError("a song needs at least one sample")
         self._finished = True
-        with torch.inference_mode():
-            return self._advance(self._mixture.peek()[..., :0], last=True)
+        with np.errstate(all="ignore"):
+            return self._advance(self._mixture.peek(0, 0), last=True)
 
     def _advance(self, block: Waveform, *, last: bool) -> Parts:
         if self._grid == self._front_end.grid:  # the song's own spectrum is the one that the net needs
-            power = self._chunks.push_spectrum(self._analyse(self._mixture.total, last=last), last=last)
+            chunks = self._chunks.push_spectrum(self._analyse(self._mixture.total, last=last), last=last)
         else:
-            power = self._chunks.push(block, last=last)
-        for batch in torch.split(power, self._net.chunks):
-            if len(batch):
-                self._estimates.append(self._estimate(batch))
+            chunks = self._chunks.push(block, last=last)
+        for start in range(0, len(chunks), self._batch):
+            batch = chunks[start : start + self._batch]
+            self._estimates.append(self._estimate(array_namespace(*batch).stack(batch)))
         vocals = self._invert(last=last)
         if self._gate:
             vocals = self._gate.push(vocals)
@@ -151,19 +157,20 @@ class StreamingSeparator:
         """Transform the song up to a number of samples, or to its end, and buffer the new frames."""
         start = self._analysis.samples - self._mixture.start
         end = max(start, samples - self._mixture.start)
-        spectrum = self._analysis.push(self._mixture.peek()[..., start : None if last else end])
+        parts = [self._analysis.push(self._backend.place(self._mixture.peek(start, None if last else end)))]
         if last:
-            spectrum = torch.cat([spectrum, self._analysis.finish()], dim=-1)
+            parts.append(self._analysis.finish())
+        spectrum = join(parts)
         self._spectrum.push(spectrum)
         return spectrum
 
-    def _estimate(self, power: Tensor) -> Future[Mask]:
+    def _estimate(self, power: Any) -> Future[Mask]:
         """Start estimating the masks of a batch of chunks."""
 
         def estimate() -> Mask:
-            with torch.inference_mode():
-                mask = estimate_masks(self._net, self._front_end, power, self._device, self._clusters)
-                return self._front_end.ungroup_channels(mask.cpu(), self._channels)
+            with np.errstate(all="ignore"):
+                mask = estimate_masks(self._backend, self._front_end, power, self._batch, self._clusters)
+            return self._front_end.ungroup_channels(mask, self._channels)
 
         if self._workers:
             return self._workers.submit(estimate)
@@ -174,16 +181,22 @@ class StreamingSeparator:
     def _invert(self, *, last: bool) -> Waveform:
         """Collect the masks that are due, and return the vocals as far as they are known."""
         parts = []
-        while len(self._estimates) > (_AHEAD if self._workers and not last else 0):
-            self._mask.push(self._stitcher.push(self._estimates.popleft().result()))
-            parts.append(self._inversion.push(self._apply_mask(last=False)))  # batch by batch, to save memory
+        while len(self._estimates) > (0 if last else self._ahead):
+            mask = self._estimates.popleft().result()
+            xp = array_namespace(mask)
+            if not (self._huge or self.has_invalid_mask):
+                self.has_invalid_mask = not bool(xp.all(xp.isfinite(mask)))
+            for chunk in range(mask.shape[0]):  # one by one, to save memory and to sum the same frames always
+                self._mask.push(self._stitcher.push(mask[chunk, ...]))
+                parts.append(self._inversion.push(self._apply_mask(last=False)))
         if last:
             self._mask.push(self._stitcher.finish())
-        parts.append(self._inversion.push(self._apply_mask(last=last)))
-        if last:
+            parts.append(self._inversion.push(self._apply_mask(last=True)))
             parts.append(self._inversion.finish())
             self._detector.finish(self.seconds)
-        vocals = torch.cat(parts, dim=-1)[..., : self._mixture.total - self._inverted]
+        if not parts:
+            return self._mixture.peek(0, 0)
+        vocals = to_numpy(join(parts)[..., : self._mixture.total - self._inverted])
         self._inverted += vocals.shape[-1]
         return silence_non_finite(vocals)  # samples of huge songs may have overflowed
 
@@ -205,62 +218,68 @@ class StreamingSeparator:
         )
         passed = int((first + ready) * step / mask_step) - 1  # frames of the mask before this one are not needed again
         self._mask.pop(max(0, min(passed - self._mask.start, self._mask.length - 1)))
-        self._detect_voice(mask, mixture)
-        return masks.apply(mask, mixture)
-
-    def _detect_voice(self, mask: Mask, mixture: Spectrum) -> None:
-        power = compute_power(mixture)
-        whole, voice = power.sum(dim=(0, 1)), (mask.square() * power).sum(dim=(0, 1))
-        self.has_invalid_mask = self.has_invalid_mask or not (self._huge or bool(voice.isfinite().all()))
-        self._detector.push(voice, whole)
+        vocals = masks.apply(mask, mixture)
+        self._detector.push(_sum_power(vocals), _sum_power(mixture))
+        return vocals
 
 
 def silence_non_finite(block: Waveform) -> Waveform:
-    """Return samples with NaN and infinity replaced by 0."""
-    return torch.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
+    """Return samples with NaN and infinity replaced by 0: the same array if there are none."""
+    return block if np.isfinite(block).all() else np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _sum_power(spectrum: Spectrum) -> Waveform:
+    """Return the power of each frame, over all channels and rows, ``(frame,)``, as a numpy array."""
+    xp = array_namespace(spectrum)
+    return to_numpy(xp.sum(xp.real(xp.vecdot(spectrum, spectrum, axis=-2)), axis=0))
+
+
+def get_batch_size(backend: Backend, model: Model) -> int:
+    """Return how many inputs the net gets at once.
+
+    On a CPU it is always one: batches are no faster there, and the vocals must not depend on what arrives together.
+    """
+    return 1 if backend.device == "cpu" else model.run.chunks
 
 
 def estimate_masks(
-    net: Net, front_end: FrontEnd, power: Tensor, device: torch.device, clusters: Clusters | None = None
+    backend: Backend, front_end: FrontEnd, power: Any, batch: int, clusters: Clusters | None = None
 ) -> Mask:
     """Estimate the masks of chunks of a song.
 
     Args:
-        net: The net, on `device`.
+        backend: Runs the net.
         front_end: The net's front end.
         power: ``(chunk, channel or 1, row, frame)``, from a `ChunkStream`.
-        device: Device on which the net runs.
+        batch: Number of inputs that the net gets at once.
         clusters: The song's clusters, to be used instead of the net's own masks.
 
     Returns:
         ``(chunk * groups, channel of the net or 1, row, frame)``; see `FrontEnd.ungroup_channels`.
     """
-    return torch.cat(
-        [
-            clustering.estimate_mask(clusters, *net.embed(features), grouped)
-            if clusters and isinstance(net, ClusteringNet)
-            else net(features)
-            for grouped, features in prepare_inputs(power, front_end, net, device)
-        ]
-    )
+    found = [
+        clustering.estimate_mask(clusters, *backend.embed(features), grouped)
+        if clusters and clusters.trusted
+        else backend.run(features)
+        for grouped, features in prepare_inputs(power, front_end, batch)
+    ]
+    return found[0] if len(found) == 1 else array_namespace(*found).concat(found)
 
 
-def prepare_inputs(
-    power: Tensor, front_end: FrontEnd, net: Net, device: torch.device
-) -> Iterator[tuple[Tensor, Features]]:
-    """Turn chunks of a song into batches of the size that the net runs best with.
+def prepare_inputs(power: Any, front_end: FrontEnd, batch: int) -> Iterator[tuple[Any, Features]]:
+    """Turn chunks of a song into batches for the net.
 
     A chunk with more channels than the net takes becomes several inputs; see `FrontEnd.group_channels`.
 
     Args:
         power: ``(chunk, channel or 1, row, frame)``, from a `ChunkStream`.
         front_end: The net's front end.
-        net: The net, on `device`.
-        device: Device on which the net runs.
+        batch: Number of inputs that the net gets at once.
 
     Yields:
-        Power and features, each ``(input, channel of the net or 1, row, frame)`` with at most `Net.chunks` inputs.
+        Power and features, each ``(input, channel of the net or 1, row, frame)`` with at most `batch` inputs.
     """
-    for grouped in torch.split(front_end.group_channels(power.to(device)), net.chunks):
-        if len(grouped):
-            yield grouped, front_end.normalise(grouped).contiguous(memory_format=net.memory_format)
+    grouped = front_end.group_channels(power)
+    for start in range(0, grouped.shape[0], batch):
+        part = grouped[start : start + batch, ...]
+        yield part, front_end.normalise(part)

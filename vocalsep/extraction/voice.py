@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import math
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from vocalsep.extraction.chunks import Buffer
-from vocalsep.shapes import Waveform
+from vocalsep.shapes import Array, Waveform
 
 ON_DB, OFF_DB = -12.0, -15.0
 _LOWEST_DB = -30.0  # lower levels, and silence, count as this
@@ -52,14 +51,14 @@ class VoiceDetector:
         self._reach, self._breath, self._syllable = (
             max(1, round(seconds / step)) for seconds in (_REACH_SECONDS, _BREATH_SECONDS, _SYLLABLE_SECONDS)
         )
-        self._levels: Tensor | None = None  # the last levels, needed to average the next ones
+        self._levels: Array | None = None  # the last levels, needed to average the next ones
         self._frame = 0  # the next frame to decide on
         self._above: int | None = None  # the frame at which the level rose above OFF_DB, while it stays there
         self._singing = False  # whether the level has reached ON_DB since then
         self._finished = False
         self._open: list[int] | None = None  # a segment that may go on: its first frame, and the one after its last
 
-    def push(self, voice: Tensor, whole: Tensor) -> None:
+    def push(self, voice: Array, whole: Array) -> None:
         """Take the next frames.
 
         Args:
@@ -68,13 +67,14 @@ class VoiceDetector:
         """
         if not len(whole):
             return
-        loudest = torch.cat([whole.new_tensor([self._loudest]), whole]).cummax(dim=0).values[1:]
+        loudest = np.maximum.accumulate(np.concatenate([[self._loudest], whole]))[1:]
         self._loudest = float(loudest[-1])
-        level = 10 * torch.log10(voice.double() / whole.double())
+        with np.errstate(divide="ignore", invalid="ignore"):
+            level = 10 * np.log10(voice.astype(np.float64) / whole.astype(np.float64))
         audible = (whole > 0) & (whole >= 10 ** (_SILENCE_DB / 10) * loudest)
-        level = torch.nan_to_num(level.where(audible, _LOWEST_DB), nan=_LOWEST_DB).clamp(_LOWEST_DB, 0)
+        level = np.clip(np.nan_to_num(np.where(audible, level, _LOWEST_DB), nan=_LOWEST_DB), _LOWEST_DB, 0)
         if self._levels is None:  # before the song, assume the level of its first frame
-            self._levels = level[:1].expand(self._half)
+            self._levels = np.repeat(level[:1], self._half)
         self._average(level)
 
     def finish(self, seconds: float) -> None:
@@ -84,7 +84,7 @@ class VoiceDetector:
             seconds: Length of the song.
         """
         if self._levels is not None:
-            self._average(self._levels[-1:].expand(self._half))
+            self._average(np.repeat(self._levels[-1:], self._half))
         if self._open:
             self._close(self._open)
             self._open = None
@@ -109,14 +109,14 @@ class VoiceDetector:
             found.append(segment)
         return found
 
-    def _average(self, levels: Tensor) -> None:
+    def _average(self, levels: Array) -> None:
         assert self._levels is not None
-        held = torch.cat([self._levels, levels])
+        held = np.concatenate([self._levels, levels])
         width = 2 * self._half + 1
         if len(held) >= width:
-            for level in held.unfold(0, width, 1).mean(dim=-1).tolist():
+            for level in np.lib.stride_tricks.sliding_window_view(held, width).mean(axis=-1).tolist():
                 self._decide(level)
-        self._levels = held[max(0, len(held) - width + 1) :]
+        self._levels = held[max(0, len(held) - width + 1) :].copy()  # without the rest
 
     def _decide(self, level: float) -> None:
         """Take the averaged level of the next frame."""
@@ -182,16 +182,17 @@ class Gate:
         first, ready = self._vocals.start, self._vocals.length
         if math.isfinite(known):
             ready = max(0, min(ready, math.floor(known * self._rate) - first))
-        seconds = torch.arange(first, first + ready, dtype=torch.float64) / self._rate
-        return self._vocals.pop(ready) * self._compute_gain(seconds).to(vocals.dtype)
+        gain = self._compute_gain(np.arange(first, first + ready) / self._rate)
+        return self._vocals.pop(ready) * gain.astype(vocals.dtype)
 
-    def _compute_gain(self, seconds: Tensor) -> Tensor:
+    def _compute_gain(self, seconds: Array) -> Array:
         """Return the gain of the gate at these times, in [0, 1]."""
-        opening = torch.zeros_like(seconds)
+        opening = np.zeros_like(seconds)
         if not len(seconds):
             return opening
         margin = _MARGIN_SECONDS + _FADE_SECONDS
         for start, end in self._detector.list_segments_after(float(seconds[0]) - margin):
-            within = torch.minimum(seconds - (start - margin), (end + margin) - seconds)
-            opening = opening.maximum((within / _FADE_SECONDS).clamp(0, 1))
-        return torch.sin(torch.pi / 2 * opening).square()
+            within = np.minimum(seconds - (start - margin), (end + margin) - seconds)
+            opening = np.maximum(opening, np.clip(within / _FADE_SECONDS, 0, 1))
+        gain: Array = np.square(np.sin(np.pi / 2 * opening))
+        return gain

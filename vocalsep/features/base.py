@@ -6,7 +6,8 @@ A front end works in three steps, because songs are streamed and have any number
 2. `FrontEnd.group_channels` groups the channels of a song for a net that takes a fixed number of them.
 3. `FrontEnd.normalise` works on whole chunks, so that the level of a song does not matter to the net.
 
-`FrontEnd.ungroup_channels` and `FrontEnd.project` turn the net's masks back into masks for the song.
+`FrontEnd.ungroup_channels` and `FrontEnd.project` turn the net's masks back into masks for the song. All of these
+methods take numpy arrays or torch tensors and return the same kind. Positions in Hz are numpy arrays.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import abc
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from vocalsep import masks
-from vocalsep.shapes import Features, Mask, Spectrum
+from vocalsep.kinds import array_namespace
+from vocalsep.shapes import AnyArray, Array, Features, Mask, Spectrum
 from vocalsep.stft import Grid
 
 
@@ -50,8 +51,13 @@ class FrontEnd(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def band_hz(self) -> Tensor:
+    def band_hz(self) -> Array:
         """Centre of each of the net's rows in Hz, ``(row,)``, float64, ascending."""
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Shape of the net's input for one chunk: channels of the net, rows, frames."""
+        return 1, len(self.band_hz), self.frames
 
     @property
     def chunk_samples(self) -> int:
@@ -59,7 +65,7 @@ class FrontEnd(abc.ABC):
         return (self.frames - 1) * self.hop
 
     @abc.abstractmethod
-    def analyse(self, spectrum: Spectrum) -> Tensor:
+    def analyse(self, spectrum: Spectrum) -> AnyArray:
         """Return the power in each row, frame by frame.
 
         Args:
@@ -69,7 +75,7 @@ class FrontEnd(abc.ABC):
             ``(..., channel or 1, row, frame)``, float32, not negative.
         """
 
-    def group_channels(self, power: Tensor) -> Tensor:
+    def group_channels(self, power: AnyArray) -> AnyArray:
         """Group the channels of a song for a net that takes a fixed number of them.
 
         Args:
@@ -81,7 +87,7 @@ class FrontEnd(abc.ABC):
         return power
 
     @abc.abstractmethod
-    def normalise(self, power: Tensor, like: Tensor | None = None) -> Features:
+    def normalise(self, power: AnyArray, like: AnyArray | None = None) -> Features:
         """Return the net's input. It does not change when a chunk is scaled by any gain.
 
         Args:
@@ -116,7 +122,7 @@ class FrontEnd(abc.ABC):
         return mask
 
     @property
-    def mask_hz(self) -> Tensor:
+    def mask_hz(self) -> Array:
         """Centre in Hz of each row that `resolve` returns, ascending, float64."""
         return self.band_hz
 
@@ -144,27 +150,29 @@ class FrontEnd(abc.ABC):
             ``(..., freq, len(frames))``; see `masks.project`.
         """
         if grid == self.grid:
-            return self.spread(mask.narrow(-1, frames.start - start, len(frames)))
+            return self.spread(mask[..., frames.start - start : frames.stop - start])
         return masks.project(
             self.resolve(mask),
             rows_hz=self.mask_hz,
             to_hz=grid.hz,
-            seconds=torch.arange(start, start + mask.shape[-1], dtype=torch.float64) * self.grid.frame_seconds,
-            to_seconds=torch.arange(frames.start, frames.stop, dtype=torch.float64) * grid.frame_seconds,
+            seconds=np.arange(start, start + mask.shape[-1], dtype=np.float64) * self.grid.frame_seconds,
+            to_seconds=np.arange(frames.start, frames.stop, dtype=np.float64) * grid.frame_seconds,
         )
 
 
-def compute_power(spectrum: Spectrum) -> Tensor:
+def compute_power(spectrum: Spectrum) -> AnyArray:
     """Return ``|X|^2``, bin by bin."""
-    return spectrum.real.square() + spectrum.imag.square()
+    xp = array_namespace(spectrum)
+    return xp.square(spectrum.real) + xp.square(spectrum.imag)
 
 
-def divide_by_mean(power: Tensor, like: Tensor | None = None) -> Tensor:
+def divide_by_mean(power: AnyArray, like: AnyArray | None = None) -> AnyArray:
     """Divide each chunk's power by its mean, or by the mean of `like`; a silent chunk gives 0.
 
     Args:
         power: ``(..., channel, row, frame)``.
         like: Power of the same shape.
     """
-    level = (power if like is None else like).mean(dim=(-3, -2, -1), keepdim=True)
-    return power / level.clamp_min(torch.finfo(power.dtype).tiny)
+    xp = array_namespace(power)
+    level = xp.mean(power if like is None else like, axis=(-3, -2, -1), keepdims=True)
+    return power / level.clip(float(xp.finfo(power.dtype).smallest_normal))

@@ -10,12 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from torch import Tensor
-
 from vocalsep.errors import ConfigError
 from vocalsep.features.base import FrontEnd, compute_power, divide_by_mean
-from vocalsep.shapes import Features, Mask, Spectrum
+from vocalsep.kinds import array_namespace
+from vocalsep.shapes import AnyArray, Array, Features, Mask, Spectrum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,37 +53,47 @@ class Linear(FrontEnd):
             raise ConfigError(f"a linear front end needs exponent above 0 and at most 1, not {self.exponent}")
 
     @property
-    def band_hz(self) -> Tensor:
+    def band_hz(self) -> Array:
         """Centre of each row in Hz, ``(freq,)``, float64."""
         return self.grid.hz[: self.freqs]
 
-    def analyse(self, spectrum: Spectrum) -> Tensor:
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """See `FrontEnd.input_shape`."""
+        return self.channels, self.freqs, self.frames
+
+    def analyse(self, spectrum: Spectrum) -> AnyArray:
         """Return the power of the lowest rows, as a mean over channels for a mono net; see `FrontEnd.analyse`."""
         rows = compute_power(spectrum[..., : self.freqs, :])
-        return rows.mean(dim=-3, keepdim=True) if self.channels == 1 else rows
+        return array_namespace(rows).mean(rows, axis=-3, keepdims=True) if self.channels == 1 else rows
 
-    def group_channels(self, power: Tensor) -> Tensor:
+    def group_channels(self, power: AnyArray) -> AnyArray:
         """Group channels and fill the last group with copies of the last channel; see `FrontEnd.group_channels`."""
         missing = -power.shape[1] % self.channels
         if missing:
-            power = torch.cat([power, power[:, -1:].expand(-1, missing, -1, -1)], dim=1)
+            xp = array_namespace(power)
+            copies = xp.broadcast_to(power[:, -1:], (power.shape[0], missing, *power.shape[2:]))
+            power = xp.concat([power, copies], axis=1)
         groups = power.shape[1] // self.channels
         return power.reshape(power.shape[0] * groups, self.channels, *power.shape[2:])
 
-    def normalise(self, power: Tensor, like: Tensor | None = None) -> Features:
+    def normalise(self, power: AnyArray, like: AnyArray | None = None) -> Features:
         """Return magnitudes relative to the chunk's root mean square, compressed; see `FrontEnd.normalise`."""
-        level = divide_by_mean(power, like).sqrt()
+        xp = array_namespace(power)
+        level = xp.sqrt(divide_by_mean(power, like))
         if self.exponent != 1:
             level = level**self.exponent
-        return torch.log1p(self.compression * level) if self.compression else level
+        return xp.log(1 + self.compression * level) if self.compression else level  # log1p is several times slower
 
     def ungroup_channels(self, mask: Mask, channels: int) -> Mask:
         """Undo the grouping and average the masks of copied channels; see `FrontEnd.ungroup_channels`."""
         if self.channels == 1:
             return mask
         groups = -(-channels // self.channels)
-        mask = mask.expand(-1, self.channels, -1, -1)
+        xp = array_namespace(mask)
+        mask = xp.broadcast_to(mask, (mask.shape[0], self.channels, *mask.shape[2:]))
         mask = mask.reshape(mask.shape[0] // groups, groups * self.channels, *mask.shape[2:])
         if mask.shape[1] == channels:
             return mask
-        return torch.cat([mask[:, : channels - 1], mask[:, channels - 1 :].mean(dim=1, keepdim=True)], dim=1)
+        last = xp.mean(mask[:, channels - 1 :], axis=1, keepdims=True)
+        return xp.concat([mask[:, : channels - 1], last], axis=1)

@@ -10,18 +10,16 @@ which lies between about -2 and 3 for ``F = -80``.
 from __future__ import annotations
 
 import functools
-import warnings
+import math
 from dataclasses import dataclass
 from typing import Literal
 
-import librosa
 import numpy as np
-import torch
-from torch import Tensor
 
 from vocalsep.errors import ConfigError
 from vocalsep.features.base import FrontEnd, compute_power, divide_by_mean
-from vocalsep.shapes import Features, Spectrum
+from vocalsep.kinds import array_namespace, get_constant
+from vocalsep.shapes import AnyArray, Array, Features, Spectrum
 from vocalsep.stft import Grid
 
 
@@ -54,11 +52,11 @@ class LogMel(FrontEnd):
         make_mel_bank(self.grid, self.bands)
 
     @property
-    def band_hz(self) -> Tensor:
+    def band_hz(self) -> Array:
         """Centre of each band in Hz, ``(band,)``, float64."""
         return compute_mel_hz(self.grid, self.bands)
 
-    def analyse(self, spectrum: Spectrum) -> Tensor:
+    def analyse(self, spectrum: Spectrum) -> AnyArray:
         """Return the mean power in each mel band, frame by frame.
 
         Args:
@@ -67,24 +65,37 @@ class LogMel(FrontEnd):
         Returns:
             ``(..., 1, band, frame)``, float32, not negative. White noise has the same expected value in every band.
         """
-        mean = compute_power(spectrum).mean(dim=-3, keepdim=True)
-        return make_mel_bank(self.grid, self.bands).to(mean) @ mean
+        power = compute_power(spectrum)
+        mean = array_namespace(power).mean(power, axis=-3, keepdims=True)
+        return get_constant(mean, make_mel_bank, self.grid, self.bands) @ mean
 
-    def normalise(self, power: Tensor, like: Tensor | None = None) -> Features:
+    def normalise(self, power: AnyArray, like: AnyArray | None = None) -> Features:
         """Return levels relative to the chunk's mean in dB, scaled to about [-2, 3]; see `FrontEnd.normalise`."""
         floor = 10 ** (self.floor_db / 10)
-        level_db = 10 * torch.log10(divide_by_mean(power, like) + floor)
+        level = array_namespace(power).log(divide_by_mean(power, like) + floor)
+        level_db = (10 / math.log(10)) * level  # log10 is several times slower than log
         return (level_db - self.floor_db / 2) / 20
 
 
-def compute_mel_hz(grid: Grid, bands: int) -> Tensor:
+def compute_mel_hz(grid: Grid, bands: int) -> Array:
     """Return the centres of mel bands between 0 Hz and half the sample rate, ``(band,)``, float64 (Slaney's scale)."""
-    return torch.from_numpy(librosa.mel_frequencies(n_mels=bands + 2, fmin=0.0, fmax=grid.rate / 2)[1:-1])
+    return _compute_corners(grid, bands)[1:-1]
+
+
+def _compute_corners(grid: Grid, bands: int) -> Array:
+    """Return the corners of the triangles in Hz, ``(bands + 2,)``, at equal distances on Slaney's scale.
+
+    The scale is linear up to 1 kHz, its mel 15, and logarithmic above, with 27 mel for a factor of 6.4.
+    """
+    top = grid.rate / 2
+    highest = top * 3 / 200 if top < 1000 else 15 + 27 * math.log(top / 1000) / math.log(6.4)
+    mels = np.linspace(0, highest, bands + 2)
+    return np.where(mels < 15, mels * 200 / 3, 1000 * 6.4 ** ((mels - 15) / 27))
 
 
 @functools.cache
-def make_mel_bank(grid: Grid, bands: int) -> Tensor:
-    """Return triangular mel filters, ``(band, freq)``, each summing to 1 (Slaney's scale, as in librosa).
+def make_mel_bank(grid: Grid, bands: int) -> Array:
+    """Return triangular mel filters, ``(band, freq)``, each summing to 1 (Slaney's scale, as in librosa), float32.
 
     Args:
         grid: Grid of the STFT.
@@ -93,15 +104,13 @@ def make_mel_bank(grid: Grid, bands: int) -> Tensor:
     Raises:
         ConfigError: If a band would contain no row of the STFT.
     """
-    with warnings.catch_warnings(), torch.inference_mode(False):  # training must be able to use the cached bank
-        warnings.simplefilter("ignore")  # librosa warns about empty bands, which are refused below
-        bank = torch.from_numpy(
-            librosa.filters.mel(sr=grid.rate, n_fft=grid.n_fft, n_mels=bands, norm=None, dtype=np.float64)
+    corners = _compute_corners(grid, bands)
+    slopes = (grid.hz - corners[:, None]) / np.diff(corners, append=np.inf)[:, None]  # from each corner to the next
+    bank = np.minimum(slopes[:-2], 1 - slopes[1:-1]).clip(0)
+    total = bank.sum(axis=1, keepdims=True)
+    if not (total > 0).all():
+        raise ConfigError(
+            f"{bands} mel bands are too many for n_fft {grid.n_fft} at {grid.rate} Hz: "
+            "some contain no STFT row; use fewer bands or a larger n_fft"
         )
-        total = bank.sum(dim=1, keepdim=True)
-        if (total > 0).all():
-            return (bank / total).float()
-    raise ConfigError(
-        f"{bands} mel bands are too many for n_fft {grid.n_fft} at {grid.rate} Hz: "
-        "some contain no STFT row; use fewer bands or a larger n_fft"
-    )
+    return np.asarray(bank / total, dtype=np.float32)

@@ -18,15 +18,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 from scipy.fft import dct
-from torch import Tensor
 
 from vocalsep import masks
 from vocalsep.errors import ConfigError
 from vocalsep.features.base import FrontEnd, compute_power, divide_by_mean
 from vocalsep.features.log_mel import compute_mel_hz, make_mel_bank
-from vocalsep.shapes import Features, Mask, Spectrum
+from vocalsep.kinds import array_namespace, get_constant, multiply_rows
+from vocalsep.shapes import AnyArray, Array, Features, Mask, Spectrum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,24 +61,23 @@ class MFCC(FrontEnd):
         make_mel_bank(self.grid, self.bands)
 
     @property
-    def band_hz(self) -> Tensor:
+    def band_hz(self) -> Array:
         """Centre of each mel filter in Hz, ``(band,)``, float64."""
         return compute_mel_hz(self.grid, self.bands)
 
-    def analyse(self, spectrum: Spectrum) -> Tensor:
+    def analyse(self, spectrum: Spectrum) -> AnyArray:
         """Return the mean power under each mel filter after pre-emphasis, frame by frame; see `FrontEnd.analyse`."""
-        mean = compute_power(spectrum).mean(dim=-3, keepdim=True)
-        a, angle = self.pre_emphasis, torch.pi * self.grid.hz / (self.rate / 2)
-        emphasis = (1 - 2 * a * torch.cos(angle) + a * a).to(mean)  # |1 - a e^(-j angle)|^2
-        return (make_mel_bank(self.grid, self.bands).to(mean) * emphasis) @ mean
+        power = compute_power(spectrum)
+        mean = array_namespace(power).mean(power, axis=-3, keepdims=True)
+        return get_constant(mean, _make_analysis_matrix, self) @ mean
 
-    def normalise(self, power: Tensor, like: Tensor | None = None) -> Features:
+    def normalise(self, power: AnyArray, like: AnyArray | None = None) -> Features:
         """Return the coefficients of each frame, in order; see `FrontEnd.normalise`.
 
         Silence gives 0 in all coefficients, and the first one is never negative.
         """
-        level = torch.log1p(divide_by_mean(power, like) / 10 ** (self.floor_db / 10))
-        return make_dct_matrix(self.bands).to(level) @ level
+        level = array_namespace(power).log(1 + divide_by_mean(power, like) / 10 ** (self.floor_db / 10))
+        return get_constant(level, make_dct_matrix, self.bands) @ level
 
     def resolve(self, mask: Mask) -> Mask:
         """Map a mask from the mel bands to the rows of the STFT by least squares; see `FrontEnd.resolve`.
@@ -87,32 +85,36 @@ class MFCC(FrontEnd):
         Many masks have the given means under the filters. The result is the one nearest to the linear
         interpolation between the bands, clamped to [0, 1].
         """
-        return (_make_resolve_matrix(self).to(mask) @ mask).clamp(0, 1)
+        return multiply_rows(mask, _make_resolve_matrix, self).clip(0, 1)
 
     @property
-    def mask_hz(self) -> Tensor:
+    def mask_hz(self) -> Array:
         """Centre of each row of the STFT in Hz; see `FrontEnd.mask_hz`."""
         return self.grid.hz
 
 
 @functools.cache
-def make_dct_matrix(size: int) -> Tensor:
+def make_dct_matrix(size: int) -> Array:
     """Return the orthonormal matrix of the DCT-II, ``(coefficient, row)``."""
-    with torch.inference_mode(False):  # training must be able to use the cached matrix
-        matrix: Tensor = torch.from_numpy(dct(np.eye(size), type=2, norm="ortho", axis=0)).float()
-        return matrix
+    return np.asarray(dct(np.eye(size), type=2, norm="ortho", axis=0), dtype=np.float32)
 
 
 @functools.cache
-def _make_resolve_matrix(front_end: MFCC) -> Tensor:
+def _make_analysis_matrix(front_end: MFCC) -> Array:
+    """Return the matrix of `MFCC.analyse`, ``(band, freq)``: pre-emphasis, then the filters."""
+    a, angle = front_end.pre_emphasis, np.pi * front_end.grid.hz / (front_end.rate / 2)
+    emphasis = 1 - 2 * a * np.cos(angle) + a * a  # |1 - a e^(-j angle)|^2
+    return np.asarray(make_mel_bank(front_end.grid, front_end.bands) * emphasis, dtype=np.float32)
+
+
+@functools.cache
+def _make_resolve_matrix(front_end: MFCC) -> Array:
     """Return the matrix of `MFCC.resolve`, ``(freq, band)``.
 
     With ``B`` the filter bank and ``L`` the linear interpolation, the mask ``L m`` has the means ``B L m`` under the
     filters, not ``m``. The smallest correction is ``B^+ (m - B L m)``, so the matrix is ``L + B^+ (I - B L)``.
     """
-    with torch.inference_mode(False):
-        bank = make_mel_bank(front_end.grid, front_end.bands).double()
-        between = masks.make_row_matrix(tuple(front_end.band_hz.tolist()), tuple(front_end.grid.hz.tolist())).double()
-        missing = torch.eye(front_end.bands, dtype=torch.float64) - bank @ between
-        whole: Tensor = between + torch.linalg.pinv(bank) @ missing
-        return whole.float()
+    bank = make_mel_bank(front_end.grid, front_end.bands).astype(np.float64)
+    between = masks.make_row_matrix(tuple(front_end.band_hz.tolist()), tuple(front_end.grid.hz.tolist()))
+    missing = np.eye(front_end.bands) - bank @ between
+    return np.asarray(between + np.linalg.pinv(bank) @ missing, dtype=np.float32)

@@ -39,6 +39,7 @@ from vocalsep.errors import ConfigError
 from vocalsep.features import MFCC, FrontEnd, Linear
 from vocalsep.features.base import divide_by_mean
 from vocalsep.features.mfcc import make_dct_matrix
+from vocalsep.kinds import get_constant
 from vocalsep.nets.base import Batch, Net, compute_mask_terms, disable_autocast
 from vocalsep.shapes import Features, Magnitude, Mask
 
@@ -147,7 +148,8 @@ class DRNN(Net):
             return torch.sigmoid(answer)
         if self.options.answer == "magnitude":
             return _divide_magnitudes(answer, features)
-        change = make_dct_matrix(self.options.freqs).to(answer).T @ (answer - features)  # change of the log power
+        # The change is that of the log power.
+        change = get_constant(answer, make_dct_matrix, self.options.freqs).T @ (answer - features)
         return change.clamp_max(0).exp()
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

@@ -36,7 +36,7 @@ def test_vocals_and_accompaniment_sum_to_the_mixture(dsd100_root: Path) -> None:
     mixture, _ = soundfile.read(dsd100_root / "Mixtures" / "Test" / track.name / "mixture.wav", dtype="float32")
     assert set(loaded) == {"vocals", "accompaniment"}
     total = loaded["vocals"] + loaded["accompaniment"]
-    np.testing.assert_allclose(total.numpy().T, mixture, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(total.T, mixture, rtol=0, atol=1e-6)
 
 
 def test_dsd100_names_every_incomplete_song(dsd100_root: Path, tmp_path: Path) -> None:

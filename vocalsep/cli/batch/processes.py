@@ -31,7 +31,7 @@ def run(jobs: Sequence[tuple[int, Job]], settings: Settings, processes: int, on_
         jobs: Jobs with their positions in the plan. They start in this order.
         settings: What to compute.
         processes: How many songs to process at a time. With 1, this process does the work; with more, it does not even
-            load torch.
+            load the model.
         on_event: Called with each event.
 
     Raises:
@@ -134,7 +134,6 @@ def _stop(workers: list[_WorkerProcess]) -> None:
 def _serve(pipe: connection.Connection, settings: Settings) -> None:
     """Process the jobs that arrive through a pipe, until no more come: the main function of a worker process."""
     signals.ignore_interrupts()
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait would slow other processes
     try:
         with silence_c_libraries(), signals.raise_on_signal(signal.SIGTERM) as check_signals:
             worker = Worker(settings, pipe.send, check_signals)

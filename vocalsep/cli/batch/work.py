@@ -163,7 +163,7 @@ class Worker:
 
         settings = self._settings
         self._on_event(Started(index=index, seconds=_check_song(job, settings)))
-        extractor = self._load(low_delay=job.uses_pipe)
+        extractor = self._load()
         if extractor.uses_clusters and (job.song == inputs.PIPE or settings.raw):
             self._on_event(Warned(index=index, message=READ_ONCE))
         done = 0.0
@@ -190,38 +190,30 @@ class Worker:
         )
         return dataclasses.asdict(report)
 
-    def _load(self, *, low_delay: bool) -> Extractor:
+    def _load(self) -> Extractor:
         if not self._loaded:
             try:
-                self._loaded = load_extractor(self._settings, low_delay=low_delay)
+                self._loaded = load_extractor(self._settings)
             except VocalsepError as error:
                 raise SetupError(str(error)) from error
         return self._loaded
 
 
-def load_extractor(settings: Settings, *, low_delay: bool = False) -> Extractor:
-    """Load the model, and make this process compute in as many threads as the settings allow.
-
-    Args:
-        settings: What to compute.
-        low_delay: Whether to return each block as soon as possible, at the cost of speed. All threads then work on the
-            same chunk instead of on several chunks.
+def load_extractor(settings: Settings) -> Extractor:
+    """Load the model into an extractor with as many workers as the settings allow threads.
 
     Raises:
         VocalsepError: If the model or the device is missing.
     """
-    import torch
-
     from vocalsep import extraction, weights
 
-    torch.set_num_threads(settings.threads if low_delay else 1)  # per thread of the extractor
     return extraction.Extractor(
         weights.load(settings.model),
         device=settings.device,
         inversion=settings.inversion,
         masks_from=settings.masks,
         gate=settings.gate,
-        workers=0 if low_delay else settings.threads,
+        workers=settings.threads,
     )
 
 

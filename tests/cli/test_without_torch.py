@@ -1,0 +1,90 @@
+"""What works in the plain install: every command but ``train``. Python cannot import torch or onnx here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import synthetic_songs
+from command_line import SOURCE, run_python
+
+from vocalsep import audio, weights
+from vocalsep.evaluation.songs import load, set_up
+
+WITHOUT_TORCH = """
+import sys
+from importlib.machinery import PathFinder
+class WithoutTorch(PathFinder):
+    @classmethod
+    def find_spec(cls, name, *arguments):
+        return None if name.partition(".")[0] in ("torch", "onnx") else super().find_spec(name, *arguments)
+sys.meta_path[sys.meta_path.index(PathFinder)] = WithoutTorch
+"""
+
+
+@pytest.fixture(autouse=True)
+def _without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process that a test starts, nor any that those start, finds torch or onnx."""
+    folder = tmp_path / "customize"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(WITHOUT_TORCH, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(SOURCE)]))
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-m", "vocalsep", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+
+
+def check(*arguments: str | Path) -> str:
+    """Run a command that has to work, and return what it prints."""
+    done = run(*arguments)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    return done.stdout
+
+
+def test_help_models_and_doctor() -> None:
+    assert "--threads" in check("extract", "--help")
+    assert weights.DEFAULT_MODEL in check("models")
+    assert "SHA-256" in check("models", "show", weights.DEFAULT_MODEL)
+    printed = check("doctor")
+    assert printed.endswith("\nEverything works.\n")
+
+
+def test_data_sets_are_checked(mir1k_root: Path) -> None:
+    assert "CUDA" not in run("data", "check", "mir1k", "--root", mir1k_root).stderr
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_estimates_models_and_ideal_masks_are_scored(mir1k_root: Path, tmp_path: Path, jobs: str) -> None:
+    setup = set_up("mir1k", mir1k_root)
+    for track in setup.list_tracks().tracks:
+        vocals = load(track, setup).vocals
+        synthetic_songs.write(tmp_path / "theirs" / f"{track.name}.wav", vocals.T, audio.read(track.vocals[0].path)[1])
+    given = ["--dataset", "mir1k", "--root", mir1k_root, "--limit", "2", "--jobs", jobs]
+    estimates, model = ["--estimates", tmp_path / "theirs"], ["--model", weights.DEFAULT_MODEL]
+    assert "300" in check("eval", *given, *estimates, *model, "--out", tmp_path / "run")
+
+
+def test_training_names_the_command_that_brings_torch() -> None:
+    for arguments in ([], ["nonsense"], ["--minutes", "1", "--epochs", "1"]):
+        done = run("train", *arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == "vocalsep: training needs torch; run: pip install 'vocalsep[train]'\n"
+
+
+def test_torch_is_not_imported_where_it_is_installed() -> None:
+    code = """
+import sys
+from vocalsep.cli import app
+from vocalsep.evaluation import estimators, report, runs, songs, summary
+from vocalsep.datasets import cache, check, layouts, screening, splits
+for command in ("models", "extract --help", "doctor"):
+    app(command.split(), standalone_mode=False)
+assert "torch" not in sys.modules
+"""
+    done = run_python("-c", code)
+    assert (done.returncode, done.stderr) == (0, "")

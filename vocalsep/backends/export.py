@@ -1,0 +1,97 @@
+"""Exports nets as ONNX graphs without weights. Needs torch and onnx, as training does."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vocalsep.backends.graphs import INPUT, OUTPUTS, Graph, RunSettings
+from vocalsep.errors import ModelError
+from vocalsep.nets import ClusteringNet, Net
+
+_OPSET = 18  # ONNX Runtime 1.14 and later read it
+
+
+def get_run_settings(net: Net) -> RunSettings:
+    """Return how a net is run on songs."""
+    embeds = isinstance(net, ClusteringNet)
+    return RunSettings(
+        overlap=net.overlap,
+        chunks=net.chunks,
+        embeds=embeds,
+        clusters_by_default=isinstance(net, ClusteringNet) and net.clusters_by_default,
+    )
+
+
+def export_graphs(net: Net, shape: tuple[int, int, int]) -> dict[str, Graph]:
+    """Export a net's graphs, by method. They depend on its class and options, not on its weights.
+
+    The first export takes seconds. Further ones of the same class, options and shape cost nothing.
+
+    Args:
+        net: The net, built as ``Net(options)``.
+        shape: Channels, rows and frames of the features.
+
+    Raises:
+        ImportError: If onnx is not installed.
+        ModelError: If the net cannot be exported.
+    """
+    methods = ["forward", "embed"] if isinstance(net, ClusteringNet) else ["forward"]
+    return {method: _export(type(net), net.options, shape, method) for method in methods}
+
+
+@functools.lru_cache(maxsize=16)
+def _export(kind: type[Net], options: Any, shape: tuple[int, int, int], method: str) -> Graph:
+    import onnx
+
+    net = _build_with_distinct_weights(kind, options)
+    net.forward = getattr(net, method)  # type: ignore[method-assign] # the exporter calls no other method
+    try:
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            path = Path(folder) / "net.onnx"
+            warnings.simplefilter("ignore")  # of its deprecation, and of every shape that it takes as fixed
+            torch.onnx.export(
+                net,
+                (torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)),),
+                path,
+                input_names=[INPUT],
+                output_names=OUTPUTS[method],
+                dynamic_axes={name: {0: "batch"} for name in (INPUT, *OUTPUTS[method])},
+                opset_version=_OPSET,
+                dynamo=False,  # the other exporter needs onnxscript as well
+                training=torch.onnx.TrainingMode.PRESERVE,  # folds no batch norm into other weights
+                do_constant_folding=False,  # nor any weights into others: ONNX Runtime does both when it loads them
+            )
+            model = onnx.load_model(path)
+    except Exception as error:  # the exporter's errors share no class
+        raise ModelError(f"this net cannot be exported for ONNX Runtime ({' '.join(str(error).split())})") from error
+    return _detach_weights(model, net.state_dict())
+
+
+def _build_with_distinct_weights(kind: type[Net], options: Any) -> Net:
+    """Build a net for export. No two of its weights are equal, because the exporter merges those that are."""
+    with torch.random.fork_rng(devices=[]):
+        net = kind(options).eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(0)
+    for tensor in net.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.uniform_(0.5, 1.5, generator=generator)
+    return net
+
+
+def _detach_weights(model: Any, state: dict[str, Tensor]) -> Graph:
+    """Remove the values of all weights from an ONNX model. What remains are their names, types and shapes."""
+    unused = {name for name, tensor in state.items() if tensor.is_floating_point()}
+    for initialiser in model.graph.initializer:
+        if initialiser.name in state:
+            unused.remove(initialiser.name)
+            initialiser.ClearField("raw_data")
+            initialiser.data_location = type(initialiser).EXTERNAL
+            initialiser.external_data.add(key="location", value="weights")  # required, but nothing is read from there
+    return Graph(onnx=model.SerializeToString(deterministic=True), unused=tuple(sorted(unused)))

@@ -1,0 +1,51 @@
+"""Runs nets by torch, on CUDA or on a CPU. Arrays and tensors are both welcome; the answer is of the same kind."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from vocalsep.errors import ConfigError
+from vocalsep.nets import ClusteringNet, Net
+from vocalsep.shapes import Array
+
+AnyArray = TypeVar("AnyArray", Array, Tensor)
+
+
+class TorchBackend:
+    """Runs a net in torch.
+
+    Args:
+        net: The net. It is moved to the device, in the memory layout in which it is fastest.
+        device: "cpu" or "cuda".
+    """
+
+    def __init__(self, net: Net, device: str) -> None:
+        self.device = device
+        self._net = net.eval().to(device, memory_format=net.memory_format)  # type: ignore[call-overload]
+
+    def place(self, array: Array) -> Array | Tensor:
+        """See `Backend.place`."""
+        return array if self.device == "cpu" else torch.tensor(array, device=self.device)
+
+    @torch.inference_mode()
+    def run(self, features: AnyArray) -> AnyArray:
+        """See `Backend.run`. A tensor's answer stays on the device."""
+        return _return_like(features, self._net(self._prepare(features)))
+
+    @torch.inference_mode()
+    def embed(self, features: AnyArray) -> tuple[AnyArray, AnyArray]:
+        """See `Backend.embed`. A tensor's answer stays on the device."""
+        if not isinstance(self._net, ClusteringNet):
+            raise ConfigError("this net does not cluster; use its own masks")
+        embedding, mask = self._net.embed(self._prepare(features))
+        return _return_like(features, embedding), _return_like(features, mask)
+
+    def _prepare(self, features: Array | Tensor) -> Tensor:
+        return torch.as_tensor(features).to(self.device).contiguous(memory_format=self._net.memory_format)
+
+
+def _return_like(features: AnyArray, answer: Tensor) -> AnyArray:
+    return answer if isinstance(features, Tensor) else answer.cpu().numpy()

@@ -1,0 +1,109 @@
+"""The two kinds of arrays: numpy's, and torch's tensors.
+
+The signal core is written once, over the array API standard: a function takes arrays of either kind, asks for their
+namespace and calls what both have. This module holds the few things that the two do differently. It does not import
+torch; a tensor brings its namespace along.
+
+FFTs of numpy arrays are SciPy's, because numpy's forward transform takes four times as long. Float32 stays float32.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numpy as np
+import scipy.fft
+from array_api_compat import array_namespace, is_torch_array
+
+from vocalsep.shapes import AnyArray, Array, Spectrum
+
+__all__ = [
+    "array_namespace",
+    "get_constant",
+    "invert_frames",
+    "is_torch_array",
+    "multiply",
+    "multiply_rows",
+    "silence_non_finite",
+    "slide",
+    "transform_frames",
+]
+
+
+def get_constant(like: AnyArray, make: Callable[..., Array], *arguments: Hashable) -> AnyArray:
+    """Return a constant as an array of the kind, type and device of another.
+
+    A tensor is made once per device and serves training even if extraction asked for it first.
+
+    Args:
+        like: A real array.
+        make: Returns the constant as a float32 numpy array, always the same for the same arguments.
+        arguments: Arguments of `make`.
+    """
+    constant: AnyArray = make(*arguments)
+    if is_torch_array(like):
+        constant = _place(make, arguments, array_namespace(like), like.device)
+    return constant if constant.dtype == like.dtype else array_namespace(like).astype(constant, like.dtype)
+
+
+def multiply_rows(values: AnyArray, make: Callable[..., Array], *arguments: Hashable) -> AnyArray:
+    """Return ``matrix @ values``, with its frames one after another in memory, as in a spectrum.
+
+    Args:
+        values: ``(..., row, frame)``, real.
+        make: Returns the matrix; see `get_constant`.
+        arguments: Arguments of `make`.
+    """
+    xp, matrix = array_namespace(values), get_constant(values, make, *arguments)
+    return xp.matrix_transpose(xp.matrix_transpose(values) @ matrix.T)
+
+
+@functools.lru_cache(maxsize=64)
+def _place(make: Callable[..., Array], arguments: tuple[Hashable, ...], xp: Any, device: Any) -> AnyArray:
+    with xp.inference_mode(False):  # a tensor made in inference mode cannot be used in training
+        return xp.asarray(make(*arguments), device=device, copy=True)
+
+
+def slide(samples: AnyArray, size: int, step: int) -> AnyArray:
+    """Return a view of the last axis as windows, ``(..., window, size)``.
+
+    Args:
+        samples: ``(..., time)``, at least `size` long.
+        size: Length of each window.
+        step: Distance between the starts of windows.
+    """
+    if is_torch_array(samples):
+        return samples.unfold(-1, size, step)
+    return np.lib.stride_tricks.sliding_window_view(samples, size, axis=-1)[..., ::step, :]
+
+
+def transform_frames(frames: AnyArray) -> AnyArray:
+    """Return the FFT of real frames over the last axis, from 0 Hz to half the sample rate."""
+    if is_torch_array(frames):
+        return array_namespace(frames).fft.rfft(frames)
+    return scipy.fft.rfft(frames, workers=1)
+
+
+def invert_frames(spectrum: AnyArray, size: int) -> AnyArray:
+    """Return the real inverse of `transform_frames`, ``(..., size)``."""
+    if is_torch_array(spectrum):
+        return array_namespace(spectrum).fft.irfft(spectrum, n=size)
+    return scipy.fft.irfft(spectrum, n=size, workers=1)
+
+
+def multiply(spectrum: Spectrum, gains: AnyArray) -> Spectrum:
+    """Multiply a complex array by a real one."""
+    if is_torch_array(spectrum):  # torch would keep the gains as complex numbers for the way back
+        xp = array_namespace(spectrum)
+        return xp.view_as_complex(xp.view_as_real(spectrum) * gains[..., None])
+    return spectrum * gains
+
+
+def silence_non_finite(values: AnyArray) -> AnyArray:
+    """Return an array with NaN and infinity replaced by 0; the array itself if it has none and is numpy's."""
+    if is_torch_array(values):  # without looking first, for which CUDA would have to wait
+        return array_namespace(values).nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    finite = np.isfinite(values)
+    return values if finite.all() else np.where(finite, values, values.dtype.type(0))

@@ -16,7 +16,7 @@ import functools
 
 import numpy as np
 
-from vocalsep.kinds import array_namespace, multiply, multiply_rows, silence_non_finite
+from vocalsep.kinds import array_namespace, get_device, multiply, multiply_rows, silence_non_finite
 from vocalsep.shapes import AnyArray, Array, Mask, Spectrum, Waveform
 
 _MOST_ROWS = 256  # a mask with more rows is interpolated row by row, one with fewer is multiplied by a matrix
@@ -96,7 +96,7 @@ def spread(mask: Mask, *, rows_hz: Array, to_hz: Array) -> Mask:
 
 def _take_between(values: AnyArray, have: Array, want: Array, *, axis: int) -> AnyArray:
     """Interpolate along one of the last two axes, from the positions at hand to those wanted."""
-    xp, device = array_namespace(values), values.device
+    xp, device = array_namespace(values), get_device(values)
     left, share = _interpolate(have, want)
     right = np.minimum(left + 1, len(have) - 1)
     share = xp.asarray(share if axis == -1 else share[:, None], dtype=values.dtype, device=device)

@@ -27,7 +27,8 @@ LOG_MEL = LogMel(rate=8_000, n_fft=256, hop=64, bands=24, frames=16)
 STEREO = Linear(rate=8_000, n_fft=256, hop=64, freqs=100, frames=16, exponent=0.7)
 MONO = Linear(rate=8_000, n_fft=256, hop=64, freqs=129, frames=16, channels=1, compression=0.0)
 CEPSTRUM = MFCC(rate=8_000, n_fft=256, hop=64, bands=24, frames=16)
-FRONT_ENDS = (LOG_MEL, STEREO, MONO, CEPSTRUM)
+WIDE = Linear(rate=8_000, n_fft=1024, hop=256, freqs=300, frames=16)
+FRONT_ENDS = (LOG_MEL, STEREO, MONO, CEPSTRUM, WIDE)
 SHAPES: st.SearchStrategy[tuple[int, ...]] = st.sampled_from([(1,), (2,), (3,), (2, 1), (3, 2), (2, 3, 2)])
 
 Draw = np.random.Generator
@@ -132,7 +133,7 @@ def test_masks_agree(lead: tuple[int, ...], seed: int) -> None:
 def test_front_ends_agree_on_the_way_to_a_net(lead: tuple[int, ...], seed: int) -> None:
     draw = np.random.default_rng(seed)
     for front_end in FRONT_ENDS:
-        found = spectrum(draw, *lead, GRID.freqs, front_end.frames)
+        found = spectrum(draw, *lead, front_end.grid.freqs, front_end.frames)
         check_agreement(front_end.analyse, found)
         check_agreement(front_end.analyse, np.ascontiguousarray(found.swapaxes(-1, -2)).swapaxes(-1, -2))
     check_agreement(compute_power, spectrum(draw, *lead, 9, 6))
@@ -145,7 +146,7 @@ def test_chunks_and_masks_of_any_channels_agree(batch: int, channels: int, seed:
     draw = np.random.default_rng(seed)
     for front_end in FRONT_ENDS:
         rows = len(front_end.band_hz)
-        power = sound(draw, batch, channels if front_end is STEREO else 1, rows, front_end.frames) ** 2
+        power = sound(draw, batch, channels if front_end.input_shape[0] == 2 else 1, rows, front_end.frames) ** 2
         check_agreement(front_end.group_channels, power)
         grouped = front_end.group_channels(power)
         check_agreement(front_end.normalise, grouped)
@@ -172,6 +173,15 @@ def test_front_ends_agree_on_the_way_back(lead: tuple[int, ...], start: int, see
             )
 
 
+@settings(deadline=None, max_examples=10)
+@given(rows=st.integers(257, 400), top=st.floats(2_000, 10_000), seed=st.integers(0, 999))
+def test_masks_with_many_rows_are_carried_to_others_as_by_their_matrix(rows: int, top: float, seed: int) -> None:
+    mask = share(np.random.default_rng(seed), 2, rows, 5)
+    have, want = np.linspace(50, 4_000, rows), np.linspace(0, top, 500)
+    matrix = masks.make_row_matrix(tuple(have.tolist()), tuple(want.tolist()))
+    np.testing.assert_allclose(masks.spread(mask, rows_hz=have, to_hz=want), matrix @ mask, rtol=0, atol=1e-6)
+
+
 # torch
 
 
@@ -180,7 +190,7 @@ def test_gradients_flow_from_a_masked_song_to_sound_and_mask(front_end: FrontEnd
     """The gradient of the whole way equals the difference quotient along a random direction."""
     draw = np.random.default_rng(0)
     samples = torch.from_numpy(sound(draw, 2, 2, front_end.chunk_samples)).double()
-    grid = front_end.grid.at_rate(front_end.rate)
+    grid = front_end.grid
 
     def compute(samples: Tensor, mask: Tensor) -> Tensor:
         seen = stft.forward(samples, grid)

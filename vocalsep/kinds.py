@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 import scipy.fft
 from array_api_compat import array_namespace, is_torch_array
+from array_api_compat import device as get_device
 
 from vocalsep.shapes import AnyArray, Array, Spectrum
 
 __all__ = [
     "array_namespace",
     "get_constant",
+    "get_device",
     "invert_frames",
     "is_torch_array",
     "multiply",

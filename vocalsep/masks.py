@@ -16,9 +16,10 @@ import functools
 
 import numpy as np
 
-from vocalsep.kinds import array_namespace, multiply, multiply_rows, silence_non_finite
+from vocalsep.kinds import array_namespace, get_device, multiply, multiply_rows, silence_non_finite
 from vocalsep.shapes import AnyArray, Array, Mask, Spectrum, Waveform
 
+_MAX_ROWS = 256  # a mask with at most this many rows is multiplied by a matrix, one with more is interpolated row by row
 _TOP = 0.75  # the mask above the band is the mean of the rows above this share of it
 
 
@@ -63,11 +64,8 @@ def project(mask: Mask, *, rows_hz: Array, to_hz: Array, seconds: Array, to_seco
         constant, and no value leaves the mask's range.
     """
     xp = array_namespace(mask)
-    left, share = _interpolate(seconds, to_seconds)
-    left, right = (xp.asarray(index, device=mask.device) for index in (left, np.minimum(left + 1, len(seconds) - 1)))
-    share = xp.asarray(share[:, None], dtype=mask.dtype, device=mask.device)
     columns = xp.matrix_transpose(mask)  # frame by frame, as spectra lie in memory
-    columns = xp.take(columns, left, axis=-2) * (1 - share) + xp.take(columns, right, axis=-2) * share
+    columns = _take_between(columns, seconds, to_seconds, axis=-2)
     return spread(xp.matrix_transpose(columns), rows_hz=rows_hz, to_hz=to_hz)
 
 
@@ -82,17 +80,28 @@ def spread(mask: Mask, *, rows_hz: Array, to_hz: Array) -> Mask:
     Returns:
         ``(..., freq, frame)``.
     """
-    count = len(rows_hz)
-    if not np.array_equal(rows_hz, to_hz[:count]):
-        return multiply_rows(mask, make_row_matrix, tuple(rows_hz.tolist()), tuple(to_hz.tolist()))
-    if count == len(to_hz):
+    count, same = len(rows_hz), np.array_equal(rows_hz, to_hz[: len(rows_hz)])
+    if same and count == len(to_hz):
         return mask
+    if not same and count <= _MAX_ROWS:
+        return multiply_rows(mask, make_row_matrix, tuple(rows_hz.tolist()), tuple(to_hz.tolist()))
     xp = array_namespace(mask)
     columns = xp.matrix_transpose(mask)  # frame by frame, as spectra lie in memory
+    inside = columns if same else _take_between(columns, rows_hz, to_hz[to_hz <= rows_hz[-1]], axis=-1)
     top = int(np.searchsorted(rows_hz, _TOP * rows_hz[-1]))
     above = xp.mean(columns[..., top:], axis=-1, keepdims=True)
-    above = xp.broadcast_to(above, (*columns.shape[:-1], len(to_hz) - count))
-    return xp.matrix_transpose(xp.concat([columns, above], axis=-1))
+    above = xp.broadcast_to(above, (*columns.shape[:-1], len(to_hz) - inside.shape[-1]))
+    return xp.matrix_transpose(xp.concat([inside, above], axis=-1))
+
+
+def _take_between(values: AnyArray, have: Array, want: Array, *, axis: int) -> AnyArray:
+    """Interpolate along one of the last two axes, from the positions at hand to those wanted."""
+    xp, device = array_namespace(values), get_device(values)
+    left, share = _interpolate(have, want)
+    right = np.minimum(left + 1, len(have) - 1)
+    share = xp.asarray(share if axis == -1 else share[:, None], dtype=values.dtype, device=device)
+    taken = (xp.take(values, xp.asarray(index, device=device), axis=axis) for index in (left, right))
+    return next(taken) * (1 - share) + next(taken) * share
 
 
 def _interpolate(have: Array, want: Array) -> tuple[AnyArray, Array]:

@@ -28,7 +28,7 @@ import numpy as np
 import scipy.fft
 
 from vocalsep.errors import ConfigError
-from vocalsep.kinds import array_namespace, get_constant, invert_frames, slide, transform_frames
+from vocalsep.kinds import array_namespace, get_constant, get_device, invert_frames, slide, transform_frames
 from vocalsep.shapes import AnyArray, Array, Spectrum, Waveform
 
 _TINY = 1e-8  # smaller sums of squared windows occur only outside the signal
@@ -200,7 +200,7 @@ class Analysis:
         self._frames += count
         if count == 0:
             shape = (*held.shape[:-1], grid.freqs, 0)
-            return xp.zeros(shape, dtype=xp.complex64, device=held.device)
+            return xp.zeros(shape, dtype=xp.complex64, device=get_device(held))
         frames = slide(held, grid.n_fft, grid.hop)  # (..., channel, frame, n_fft)
         return xp.matrix_transpose(transform_frames(frames * get_constant(held, _make_window, grid)))
 
@@ -257,7 +257,7 @@ class Synthesis:
         frames *= get_constant(frames, _make_window, grid)
         *lead, count, _ = frames.shape
         split = xp.reshape(frames, (*lead, count, grid.parts, grid.hop))
-        total = xp.zeros((*lead, count + grid.parts - 1, grid.hop), dtype=frames.dtype, device=frames.device)
+        total = xp.zeros((*lead, count + grid.parts - 1, grid.hop), dtype=frames.dtype, device=get_device(frames))
         if self._sum is not None:
             total[..., : grid.parts - 1, :] = self._sum
         for part in reversed(range(grid.parts)):  # each hop adds its oldest frame first, however the frames were cut
@@ -285,7 +285,7 @@ class Synthesis:
 
 def _make_zeros(like: AnyArray, count: int) -> AnyArray:
     """Return a number of zeros for each channel, of the kind of other samples."""
-    return array_namespace(like).zeros((*like.shape[:-1], count), dtype=like.dtype, device=like.device)
+    return array_namespace(like).zeros((*like.shape[:-1], count), dtype=like.dtype, device=get_device(like))
 
 
 def forward(samples: Waveform, grid: Grid) -> Spectrum:

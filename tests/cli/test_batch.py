@@ -43,7 +43,7 @@ def music(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write(path: Path, *, samples: int = 6_000, seed: int = 0, rate: int = 8_000) -> Path:
-    return synthetic_songs.write(path, fake_nets.noise(2, samples, seed).clamp(-0.99, 0.99).numpy().T, rate)
+    return synthetic_songs.write(path, np.clip(fake_nets.noise(2, samples, seed), -0.99, 0.99).T, rate)
 
 
 def files(folder: str | Path) -> dict[str, bytes]:
@@ -311,9 +311,7 @@ def test_with_very_many_songs_only_those_that_failed_have_a_row(music: Path, mon
 def test_progress_as_json_keeps_its_contract(music: Path, model: Path, tmp_path: Path) -> None:
     write(music / "long.wav", samples=80_000)
     (music / "a.vocals.wav").touch()
-    loud = synthetic_songs.write(
-        music / "loud.wav", 1.5 * fake_nets.tone(300, 8_000, 1.0).numpy().T / 0.3, 8_000, "FLOAT"
-    )
+    loud = synthetic_songs.write(music / "loud.wav", 1.5 * fake_nets.tone(300, 8_000, 1.0).T / 0.3, 8_000, "FLOAT")
     command = [music, "nothing*", "-m", model, "--skip-existing", "--progress", "json", "--json", "--subtype", "pcm16"]
     result = run(*command)
     assert result.exit_code == 1
@@ -406,7 +404,7 @@ def test_a_damaged_recording_gives_sound_or_a_one_line_error(music: Path, model:
     (music / "empty.wav").touch()
     (music / "header.wav").write_bytes(good[:44])
     (music / "random.flac").write_bytes(random.Random(0).randbytes(5_000))
-    synthetic_songs.write(music / "slow.wav", fake_nets.noise(1, 50)[0].numpy(), 10)
+    synthetic_songs.write(music / "slow.wav", fake_nets.noise(1, 50)[0], 10)
     (music / "folder.wav").mkdir()
     synthetic_songs.write(
         music / "nan.wav", np.array([0.1, np.nan, np.inf, -np.inf] * 2_000, np.float32), 8_000, "FLOAT"
@@ -425,7 +423,7 @@ def test_a_damaged_recording_gives_sound_or_a_one_line_error(music: Path, model:
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_stderr_holds_only_json_even_if_libraries_print_to_it(music: Path, model: Path, jobs: str) -> None:
-    samples = fake_nets.noise(2, 16_000).numpy().T
+    samples = fake_nets.noise(2, 16_000).T
     for seed in range(6):
         path = music / f"{seed}.mp3"
         soundfile.write(path, samples, 16_000, format="MP3", subtype="MPEG_LAYER_III")

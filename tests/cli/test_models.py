@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import fake_nets
+import numpy as np
 import pytest
 import synthetic_songs
 from command_line import list_files, read_error, run
@@ -14,7 +15,7 @@ from vocalsep import weights
 @pytest.fixture
 def song(tmp_path: Path) -> Path:
     """A short stereo song, alone in its folder."""
-    samples = fake_nets.noise(2, 6_000, 0).clamp(-0.99, 0.99).numpy().T
+    samples = np.clip(fake_nets.noise(2, 6_000, 0), -0.99, 0.99).T
     return synthetic_songs.write(tmp_path / "songs" / "song.wav", samples, 8_000)
 
 

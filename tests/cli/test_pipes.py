@@ -20,6 +20,7 @@ from command_line import make_environment, read_misuse, read_objects
 
 from vocalsep import audio, weights
 from vocalsep.cli.batch import work
+from vocalsep.shapes import Waveform
 
 run = functools.partial(command_line.run, "extract")
 RATE = 8_000
@@ -27,7 +28,7 @@ RATE = 8_000
 
 @pytest.fixture
 def song(tmp_path: Path) -> Path:
-    return synthetic_songs.write(tmp_path / "song.wav", fake_nets.noise(2, 20_000).clamp(-0.99, 0.99).numpy().T, RATE)
+    return synthetic_songs.write(tmp_path / "song.wav", np.clip(fake_nets.noise(2, 20_000), -0.99, 0.99).T, RATE)
 
 
 @pytest.fixture(autouse=True)
@@ -40,17 +41,17 @@ def process(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "vocalsep", "extract", *map(str, arguments)]
 
 
-def sound(content: bytes) -> torch.Tensor:
+def sound(content: bytes) -> Waveform:
     with audio.open_song(io.BytesIO(content)) as reader:
         assert isinstance(reader, audio.Stream)
-        return torch.cat(list(reader), dim=-1)
+        return np.concatenate(list(reader), axis=-1)
 
 
 def test_wav_goes_in_and_out_and_nothing_else(song: Path) -> None:
     result = run("-", "-o", "-", stdin=song.read_bytes())
     assert (result.exit_code, result.stderr) == (0, "")
     mixture = audio.read(song)[0]
-    torch.testing.assert_close(sound(result.stdout_bytes), mixture / 2, rtol=0, atol=2**-15)
+    np.testing.assert_allclose(sound(result.stdout_bytes), mixture / 2, rtol=0, atol=2**-15)
     assert soundfile.info(io.BytesIO(result.stdout_bytes)).frames == mixture.shape[-1]  # its length was known
     assert [path.name for path in song.parent.iterdir()] == ["song.wav"]
 
@@ -59,21 +60,21 @@ def test_one_side_alone_may_be_a_pipe(song: Path, tmp_path: Path) -> None:
     mixture = audio.read(song)[0]
     result = run(song, "-o", "-", "--subtype", "float")
     assert result.exit_code == 0
-    torch.testing.assert_close(sound(result.stdout_bytes), mixture / 2, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(sound(result.stdout_bytes), mixture / 2, rtol=0, atol=1e-6)
     out = tmp_path / "new" / "v.flac"
     result = run("-", "-o", out, "--labels", tmp_path / "l.txt", stdin=song.read_bytes())
     assert (result.exit_code, result.stdout) == (0, f"{out}\n{tmp_path / 'l.txt'}\n")
-    torch.testing.assert_close(audio.read(out)[0], mixture / 2, rtol=0, atol=2**-15)
+    np.testing.assert_allclose(audio.read(out)[0], mixture / 2, rtol=0, atol=2**-15)
 
 
 def test_the_accompaniment_can_be_a_file_or_the_pipe(song: Path, tmp_path: Path) -> None:
     rest = tmp_path / "a.wav"
     result = run("-", "-o", "-", "--accompaniment", rest, stdin=song.read_bytes())
     total = sound(result.stdout_bytes) + audio.read(rest)[0]
-    torch.testing.assert_close(total, audio.read(song)[0], rtol=0, atol=2**-15)
+    np.testing.assert_allclose(total, audio.read(song)[0], rtol=0, atol=2**-15)
     result = run(song, "-o", tmp_path / "v.wav", "--accompaniment", "-")
     assert result.exit_code == 0
-    torch.testing.assert_close(sound(result.stdout_bytes), audio.read(rest)[0], rtol=0, atol=2**-15)
+    np.testing.assert_allclose(sound(result.stdout_bytes), audio.read(rest)[0], rtol=0, atol=2**-15)
 
 
 def test_json_goes_to_stderr_if_sound_goes_to_stdout(song: Path, tmp_path: Path) -> None:
@@ -85,9 +86,9 @@ def test_json_goes_to_stderr_if_sound_goes_to_stdout(song: Path, tmp_path: Path)
 
 
 def test_formats_other_than_wav_can_come_through_a_pipe(tmp_path: Path) -> None:
-    song = synthetic_songs.write(tmp_path / "song.flac", fake_nets.noise(2, 9_000).clamp(-0.9, 0.9).numpy().T, RATE)
+    song = synthetic_songs.write(tmp_path / "song.flac", np.clip(fake_nets.noise(2, 9_000), -0.9, 0.9).T, RATE)
     result = run("-", "-o", "-", stdin=song.read_bytes())
-    torch.testing.assert_close(sound(result.stdout_bytes), audio.read(song)[0] / 2, rtol=0, atol=2**-15)
+    np.testing.assert_allclose(sound(result.stdout_bytes), audio.read(song)[0] / 2, rtol=0, atol=2**-15)
 
 
 @pytest.mark.parametrize("piped", [True, False])
@@ -249,7 +250,7 @@ def test_it_ends_quietly_when_the_reader_has_gone(model: Path) -> None:
     with subprocess.Popen(command, env=make_environment(), **pipes) as running:  # type: ignore[call-overload]
         running.stdout.close()
         try:
-            running.stdin.write(fake_nets.noise(1, 400_000).mul(9_000).short().numpy().tobytes())
+            running.stdin.write((9_000 * fake_nets.noise(1, 400_000)).astype(np.int16).tobytes())
             running.stdin.close()
         except BrokenPipeError:
             pass
@@ -260,7 +261,7 @@ def test_it_ends_quietly_when_the_reader_has_gone(model: Path) -> None:
 def test_vocals_come_out_before_the_song_has_ended(model: Path) -> None:
     command = process("-", "-o", "-", "-m", model, "--raw", "8000,1,s16le")
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    second = fake_nets.noise(1, RATE).mul(9_000).short().numpy().tobytes()
+    second = (9_000 * fake_nets.noise(1, RATE)).astype(np.int16).tobytes()
     with subprocess.Popen(command, env=make_environment(), **pipes) as running:  # type: ignore[call-overload]
         for _ in range(4):
             running.stdin.write(second)

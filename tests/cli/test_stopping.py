@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import fake_nets
+import numpy as np
 import pytest
 import soundfile
 import synthetic_songs
@@ -36,7 +37,7 @@ def music(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for seed, name in enumerate(SONGS):
         seconds = 120 if seed else 1
         synthetic_songs.write(
-            tmp_path / "music" / name, fake_nets.noise(1, seconds * 8_000, seed).clamp(-0.9, 0.9).numpy().T, 8_000
+            tmp_path / "music" / name, np.clip(fake_nets.noise(1, seconds * 8_000, seed), -0.9, 0.9).T, 8_000
         )
     return tmp_path / "music"
 

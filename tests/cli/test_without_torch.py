@@ -1,4 +1,4 @@
-"""What works in the plain install: every command but ``train``. Python cannot import torch or onnx here."""
+"""What works in the plain install: every command but ``train``. Python cannot import what only training needs."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from importlib.machinery import PathFinder
 class WithoutTorch(PathFinder):
     @classmethod
     def find_spec(cls, name, *arguments):
-        return None if name.partition(".")[0] in ("torch", "onnx") else super().find_spec(name, *arguments)
+        missing = name.partition(".")[0] in ("torch", "onnx", "librosa", "numba")
+        return None if missing else super().find_spec(name, *arguments)
 sys.meta_path[sys.meta_path.index(PathFinder)] = WithoutTorch
 """
 
 
 @pytest.fixture(autouse=True)
 def _without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No process that a test starts, nor any that those start, finds torch or onnx."""
+    """No process that a test starts, nor any that those start, finds the packages of the extra `train`."""
     folder = tmp_path / "customize"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(WITHOUT_TORCH, encoding="utf-8")

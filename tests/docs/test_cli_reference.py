@@ -48,7 +48,7 @@ def test_every_json_field_of_a_song_is_on_the_page(script: ModuleType) -> None:
 
 
 def test_every_progress_event_is_on_the_page(script: ModuleType, model: Path, tmp_path: Path) -> None:
-    song = synthetic_songs.write(tmp_path / "song.wav", fake_nets.noise(2, 6_000, 0).numpy().T / 4, 8_000)
+    song = synthetic_songs.write(tmp_path / "song.wav", fake_nets.noise(2, 6_000, 0).T / 4, 8_000)
     arguments = [song, tmp_path / "missing.wav", tmp_path / "none*.wav", "-o", tmp_path / "out", "-m", model]
     lines = run("extract", *arguments, "--progress", "json").stderr.splitlines()
     seen = set()

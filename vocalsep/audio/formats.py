@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from vocalsep.errors import AudioError, ConfigError, describe_unknown
-from vocalsep.shapes import AnyArray
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from vocalsep.shapes import AnyArray
 
 _SOUND = {".wav", ".wave", ".rf64", ".w64", ".aiff", ".aif", ".aifc", ".au", ".caf", ".flac", ".wv", ".ape", ".tta"}
 _LOSSY = {".ogg", ".oga", ".opus", ".mp3", ".mp2", ".m4a", ".m4b", ".aac", ".ac3", ".wma", ".mka"}
@@ -186,4 +187,6 @@ def reorder_from_wav(samples: AnyArray, subtype: str) -> AnyArray:
 
 def interleave(samples: AnyArray) -> npt.NDArray[Any]:
     """Return ``(channel, time)`` samples as ``(time, channel)``, in C order."""
+    import numpy as np  # the command line reads this module before it needs any sound
+
     return np.stack(tuple(samples), axis=1)  # several times as fast as a copy of the transpose

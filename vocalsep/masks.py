@@ -19,7 +19,9 @@ import numpy as np
 from vocalsep.kinds import array_namespace, get_device, multiply, multiply_rows, silence_non_finite
 from vocalsep.shapes import AnyArray, Array, Mask, Spectrum, Waveform
 
-_MAX_ROWS = 256  # a mask with at most this many rows is multiplied by a matrix, one with more is interpolated row by row
+_MAX_ROWS = (
+    256  # a mask with at most this many rows is multiplied by a matrix, one with more is interpolated row by row
+)
 _TOP = 0.75  # the mask above the band is the mean of the rows above this share of it
 
 

@@ -125,7 +125,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(
 ) -> None:
     monkeypatch.setattr(loop, "join_team", lambda device: nullcontext(Team(size=2, device=device)))
     monkeypatch.setattr(Team, "broadcast", lambda _, number: number)
-    with pytest.raises(ConfigError, match="multiple of 2 processes"):
+    with pytest.raises(ConfigError, match="expected a multiple of 2, the number of processes"):
         training.fit(make_recipe(dsd100_root, batch_size=3), tmp_path / "run", device=CPU)
     assert not (tmp_path / "run").exists()
 

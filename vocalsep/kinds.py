@@ -105,7 +105,7 @@ def multiply(spectrum: Spectrum, gains: AnyArray) -> Spectrum:
 
 def silence_non_finite(values: AnyArray) -> AnyArray:
     """Return an array with NaN and infinity replaced by 0; the array itself if it has none and is numpy's."""
-    if is_torch_array(values):  # without looking first, for which CUDA would have to wait
+    if is_torch_array(values):  # no check first: it would wait for CUDA
         return array_namespace(values).nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
     finite = np.isfinite(values)
     return values if finite.all() else np.where(finite, values, values.dtype.type(0))

@@ -44,11 +44,11 @@ REPORT = {
     "voice": "segments with a voice, `[[start, end], ...]` in seconds",
     "voice_share": "share of the song that these segments take, 0 to 1",
     "vocals_db": "level of the vocals relative to the song, dB; `null` if either is silent",
-    "cluster_confidence": "how sure the choice of the voice's cluster is, 0 to 1; `null` without clustering",
+    "cluster_confidence": "confidence in the choice of cluster, 0 to 1; `null` without clustering",
     "clusters_used": "whether the vocals come from the clusters",
     "clipped_samples": "samples that were clamped to full scale, in all outputs",
     "gain_db": "gain of all outputs; 0 except with `--clip scale`",
-    "warnings": "what went wrong without harm to the sound; stderr gets it too",
+    "warnings": "problems that did not affect the sound; also printed on stderr",
 }
 EVENTS = {
     "start": (("songs", "model"), "first; `songs` is their number"),
@@ -59,7 +59,7 @@ EVENTS = {
         ("song", "index", "outcome", "report", "error", "traceback"),
         "a song is `done` (with the `report` above), `skipped` or `failed` (with `error`; bugs have a `traceback`)",
     ),
-    "error": (("message",), "an error that concerns no song of the call, such as a missing model"),
+    "error": (("message",), "an error that is not about one song, such as a missing model"),
     "end": (("done", "skipped", "failed", "taken_seconds"), "last, with the number of songs; missing after a signal"),
 }
 OTHER_JSON = {
@@ -121,10 +121,10 @@ def describe_json() -> list[str]:
         "## JSON\n",
         "Later versions may add fields: ignore those that you do not know.\n",
         "### extract --json\n",
-        "stdout gets one object per song, in the order of the songs. If sound goes to stdout, stderr gets them.\n",
+        "stdout gets one object per song, in the order of the songs. If sound goes to stdout, they go to stderr.\n",
         make_table(("field", "meaning"), list_codes(REPORT)),
         "### extract --progress json\n",
-        "stderr gets one object per event, and nothing else. Each names itself in `event`. With `--jobs`, the events",
+        "stderr gets one object per event, and nothing else. The field `event` names it. With `--jobs`, the events",
         "of several songs are mixed; `index` tells them apart. Lengths are in seconds, or `null` if unknown.\n",
         make_table(("event", "other fields", "when"), events),
         "### Other commands\n",

@@ -3,7 +3,7 @@
 Nets are written and trained in torch. For a CPU, each net is exported once as a graph (`export`), and ONNX Runtime runs
 the graph with the weights of the model's file. The rest of the engine sees a `Backend` and does not know which it is.
 
-What needs torch or ONNX Runtime is imported by the functions here when they are called.
+The functions here import torch and ONNX Runtime only when they are called.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def open_backend(model: Runnable, device: str = "auto", kind: Kind = "auto") -> 
         if not model.graphs:
             raise ModelError(f"model {model.name}: has no graph for ONNX Runtime; run it with torch")
         return OnnxBackend(model.name, model.graphs, model.tensors)
-    net = model.net  # says what to install where torch is missing
+    net = model.net  # without torch, this raises an error that says what to install
     from vocalsep.backends.torch import TorchBackend
 
     return TorchBackend(net, chosen)
@@ -108,10 +108,10 @@ def to_numpy(array: Any) -> Any:
 
 
 def describe_net(net: Net, shape: tuple[int, int, int], *, required: bool = False) -> dict[str, Any]:
-    """Return the metadata with which a net runs without torch: its graphs, and how it is run on songs.
+    """Return the metadata needed to run a net without torch: its graphs and its run settings.
 
-    Weights are worth saving without a graph, so a missing onnx and a net that cannot be exported are errors only where
-    the graph is required.
+    Weights without a graph are still worth saving. A missing onnx or a failed export is an error only if `required` is
+    true.
 
     Args:
         net: The net.
@@ -161,7 +161,7 @@ def choose_device(wanted: str = "auto") -> str:
 
 def _has_cuda() -> bool:
     if "torch" not in sys.modules and not _has_nvidia_driver():
-        return False  # importing torch takes seconds, so a machine without a GPU does not import it to find that out
+        return False  # importing torch takes seconds
     try:
         import torch
     except ImportError:

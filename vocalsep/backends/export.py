@@ -55,7 +55,7 @@ def _export(kind: type[Net], options: Any, shape: tuple[int, int, int], method: 
     try:
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             path = Path(folder) / "net.onnx"
-            warnings.simplefilter("ignore")  # of its deprecation, and of every shape that it takes as fixed
+            warnings.simplefilter("ignore")  # it is deprecated, and treats shapes as fixed
             torch.onnx.export(
                 net,
                 (torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)),),
@@ -65,8 +65,8 @@ def _export(kind: type[Net], options: Any, shape: tuple[int, int, int], method: 
                 dynamic_axes={name: {0: "batch"} for name in (INPUT, *OUTPUTS[method])},
                 opset_version=_OPSET,
                 dynamo=False,  # the other exporter needs onnxscript as well
-                training=torch.onnx.TrainingMode.PRESERVE,  # folds no batch norm into other weights
-                do_constant_folding=False,  # nor any weights into others: ONNX Runtime does both when it loads them
+                training=torch.onnx.TrainingMode.PRESERVE,  # keep batch norms as they are
+                do_constant_folding=False,  # keep weights too: ONNX Runtime folds both later
             )
             model = onnx.load_model(path)
     except Exception as error:  # the exporter's errors share no class

@@ -1,4 +1,4 @@
-"""Runs nets by ONNX Runtime on a CPU: NumPy in, NumPy out, without torch."""
+"""Runs nets with ONNX Runtime on a CPU: NumPy in, NumPy out, without torch."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from vocalsep.errors import ConfigError, ModelError
 if TYPE_CHECKING:
     from vocalsep.shapes import Array
 
-_SILENT = 4  # log severity at which ONNX Runtime writes fatal errors alone; the others are raised as well
+_SILENT = 4  # log severity: only fatal errors; ONNX Runtime raises all others anyway
 
 
 class OnnxBackend:
     """Runs a net's graphs. Several threads may call it at the same time, and each computes in its own thread.
 
-    A graph is loaded when it is first needed: songs take the mask alone or embeddings with the mask, seldom both.
+    A graph is loaded when it is first needed, because a song rarely needs both.
 
     Args:
         name: Name of the model, for messages.

@@ -43,7 +43,7 @@ def separate(
         Vocals and accompaniment with the shape, type and device of `samples`; see `Extractor.extract`.
 
     Raises:
-        AudioError: If the shape or type of `samples` is not one of these, or the sample rate is out of range.
+        AudioError: If `samples` has an unsupported shape or type, or the sample rate is out of range.
         ConfigError: If the device does not exist.
         ModelError: If the model cannot be loaded or fails on this song.
     """
@@ -114,8 +114,8 @@ class Extractor:
             point, to within rounding of its type in floating point. NaN and infinity count as silence.
 
         Raises:
-            AudioError: If the shape or type of `samples` is not one of these, or the sample rate is out of range.
-            ModelError: If the net returns NaN or infinity, or the vocals equal the song, unless it is silent.
+            AudioError: If `samples` has an unsupported shape or type, or the sample rate is out of range.
+            ModelError: If the net returns NaN or infinity, or the vocals of a song that is not silent equal the song.
         """
         if sample_rate not in audio.RATES:
             raise AudioError(f"sample rate {sample_rate} Hz; expected {min(audio.RATES)} to {max(audio.RATES)} Hz")

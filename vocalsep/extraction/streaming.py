@@ -186,7 +186,7 @@ class StreamingSeparator:
             xp = array_namespace(mask)
             if not (self._huge or self.has_invalid_mask):
                 self.has_invalid_mask = not bool(xp.all(xp.isfinite(mask)))
-            for chunk in range(mask.shape[0]):  # one by one, to save memory and to sum the same frames always
+            for chunk in range(mask.shape[0]):  # one by one: less memory, and always the same sums
                 self._mask.push(self._stitcher.push(mask[chunk, ...]))
                 parts.append(self._inversion.push(self._apply_mask(last=False)))
         if last:
@@ -216,7 +216,7 @@ class StreamingSeparator:
         mask = self._front_end.project(
             self._mask.peek(), start=self._mask.start, grid=self._grid, frames=range(first, first + ready)
         )
-        passed = int((first + ready) * step / mask_step) - 1  # frames of the mask before this one are not needed again
+        passed = int((first + ready) * step / mask_step) - 1  # earlier frames of the mask are no longer needed
         self._mask.pop(max(0, min(passed - self._mask.start, self._mask.length - 1)))
         vocals = masks.apply(mask, mixture)
         self._detector.push(_sum_power(vocals), _sum_power(mixture))
@@ -237,7 +237,7 @@ def _sum_power(spectrum: Spectrum) -> Waveform:
 def get_batch_size(backend: Backend, model: Model) -> int:
     """Return how many inputs the net gets at once.
 
-    On a CPU it is always one: batches are no faster there, and the vocals must not depend on what arrives together.
+    On a CPU it is always one: batches are no faster there, and the vocals must not depend on how the song arrives.
     """
     return 1 if backend.device == "cpu" else model.run.chunks
 

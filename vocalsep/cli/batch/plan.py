@@ -182,7 +182,7 @@ def check_format(naming: Naming) -> None:
 
 
 def check_pipes(songs: Sequence[Song], naming: Naming, *, raw: bool, clip: str, processes: int) -> None:
-    """Check that what a call asks for is possible with pipes and with samples without a header.
+    """Check that the options work with pipes and with samples without a header.
 
     Args:
         songs: The songs.
@@ -192,7 +192,7 @@ def check_pipes(songs: Sequence[Song], naming: Naming, *, raw: bool, clip: str, 
         processes: Number of songs at a time.
 
     Raises:
-        typer.BadParameter: If it is not possible.
+        typer.BadParameter: If they do not.
     """
     from_stdin = any(song.path == PIPE for song in songs)
     to_stdout = [stem for stem, place in naming.places.items() if place == PIPE]

@@ -31,7 +31,7 @@ _STEMS = ("vocals", "accompaniment", "labels")  # fields of a report that name f
 class Reporter:
     """Prints results, warnings and errors. A context manager, which ends the report unless the call was stopped.
 
-    If sound goes to stdout, results as JSON go to stderr, and the paths of written files are not printed.
+    If sound goes to stdout, JSON results go to stderr; without JSON, no paths are printed.
 
     Args:
         jobs: The plan.

@@ -4,7 +4,7 @@ The signal core is written once, over the array API standard: a function takes a
 namespace and calls what both have. This module holds the few things that the two do differently. It does not import
 torch; a tensor brings its namespace along.
 
-FFTs of numpy arrays are SciPy's, because numpy's forward transform takes four times as long. Float32 stays float32.
+numpy arrays get numpy's own namespace. That of array-api-compat wraps it, and takes as long to import as numpy itself.
 """
 
 from __future__ import annotations
@@ -13,25 +13,38 @@ import functools
 from collections.abc import Callable, Hashable
 from typing import Any
 
+import array_api_compat
 import numpy as np
-import scipy.fft
-from array_api_compat import array_namespace, is_torch_array
 from array_api_compat import device as get_device
+from array_api_compat import is_torch_array
 
 from vocalsep.shapes import AnyArray, Array, Spectrum
 
 __all__ = [
     "array_namespace",
+    "copy_frame_by_frame",
     "get_constant",
     "get_device",
-    "invert_frames",
     "is_torch_array",
     "multiply",
     "multiply_rows",
     "silence_non_finite",
     "slide",
-    "transform_frames",
 ]
+
+
+def array_namespace(*arrays: AnyArray) -> Any:
+    """Return the module that works on these arrays, all of one kind: numpy, or array-api-compat's for torch."""
+    if all(isinstance(array, np.ndarray) for array in arrays):
+        return np
+    return array_api_compat.array_namespace(*arrays)
+
+
+def copy_frame_by_frame(values: AnyArray) -> AnyArray:
+    """Return the same ``(..., row, frame)`` with its frames one after another in memory, as in a spectrum."""
+    xp = array_namespace(values)
+    columns = xp.matrix_transpose(values)
+    return xp.matrix_transpose(columns.contiguous() if is_torch_array(values) else np.ascontiguousarray(columns))
 
 
 def get_constant(like: AnyArray, make: Callable[..., Array], *arguments: Hashable) -> AnyArray:
@@ -79,20 +92,6 @@ def slide(samples: AnyArray, size: int, step: int) -> AnyArray:
     if is_torch_array(samples):
         return samples.unfold(-1, size, step)
     return np.lib.stride_tricks.sliding_window_view(samples, size, axis=-1)[..., ::step, :]
-
-
-def transform_frames(frames: AnyArray) -> AnyArray:
-    """Return the FFT of real frames over the last axis, from 0 Hz to half the sample rate."""
-    if is_torch_array(frames):
-        return array_namespace(frames).fft.rfft(frames)
-    return scipy.fft.rfft(frames, workers=1)
-
-
-def invert_frames(spectrum: AnyArray, size: int) -> AnyArray:
-    """Return the real inverse of `transform_frames`, ``(..., size)``."""
-    if is_torch_array(spectrum):
-        return array_namespace(spectrum).fft.irfft(spectrum, n=size)
-    return scipy.fft.irfft(spectrum, n=size, workers=1)
 
 
 def multiply(spectrum: Spectrum, gains: AnyArray) -> Spectrum:

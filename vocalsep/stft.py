@@ -20,15 +20,15 @@ another, each with its rows side by side: FFTs leave them so, and streams of fra
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import scipy.fft
 
 from vocalsep.errors import ConfigError
-from vocalsep.kinds import array_namespace, get_constant, get_device, invert_frames, slide, transform_frames
+from vocalsep.kinds import array_namespace, get_constant, get_device, slide
 from vocalsep.shapes import AnyArray, Array, Spectrum, Waveform
 
 _TINY = 1e-8  # smaller sums of squared windows occur only outside the signal
@@ -110,7 +110,15 @@ def next_fast_length(length: int, *, multiple_of: int = 2) -> int:
         length: In samples, at least 1.
         multiple_of: The result is a multiple of this, which must be a fast length itself.
     """
-    return multiple_of * int(scipy.fft.next_fast_len(-(-length // multiple_of), real=True))
+    least = -(-length // multiple_of)
+    return multiple_of * next(fast for fast in itertools.count(least) if _is_fast(fast))
+
+
+def _is_fast(length: int) -> bool:
+    for prime in (2, 3, 5):
+        while length % prime == 0:
+            length //= prime
+    return length == 1
 
 
 def nearest_fast_length(length: float) -> int:
@@ -125,6 +133,12 @@ def _make_window(grid: Grid) -> Array:
     edge = 0.08 if grid.window == "hamming" else 0.0
     swing = (1 - edge) / 2 * np.cos(2 * np.pi * np.arange(grid.n_fft) / grid.n_fft)
     return _freeze(((1 + edge) / 2 - swing).astype(np.float32))
+
+
+@functools.lru_cache(maxsize=32)
+def _make_forward_window(grid: Grid) -> Array:
+    """Return the window times `n_fft`, which the forward transform divides by."""
+    return _freeze(grid.make_window() * np.float32(grid.n_fft))
 
 
 @functools.lru_cache(maxsize=32)
@@ -202,7 +216,9 @@ class Analysis:
             shape = (*held.shape[:-1], grid.freqs, 0)
             return xp.zeros(shape, dtype=xp.complex64, device=get_device(held))
         frames = slide(held, grid.n_fft, grid.hop)  # (..., channel, frame, n_fft)
-        return xp.matrix_transpose(transform_frames(frames * get_constant(held, _make_window, grid)))
+        # numpy computes in double precision, at twice the time, unless the transform is normalised.
+        spectrum = xp.fft.rfft(frames * get_constant(held, _make_forward_window, grid), norm="forward")
+        return xp.matrix_transpose(spectrum)
 
 
 class Synthesis:
@@ -253,7 +269,7 @@ class Synthesis:
     def _add(self, spectrum: Spectrum) -> AnyArray:
         """Add ``w_t x_t`` of the next frames to those of the frames before, ``(..., channel, hop number, hop)``."""
         xp, grid = array_namespace(spectrum), self.grid
-        frames = invert_frames(xp.matrix_transpose(spectrum), grid.n_fft)
+        frames = xp.fft.irfft(xp.matrix_transpose(spectrum), n=grid.n_fft)
         frames *= get_constant(frames, _make_window, grid)
         *lead, count, _ = frames.shape
         split = xp.reshape(frames, (*lead, count, grid.parts, grid.hop))

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from array_api_compat import array_namespace, is_numpy_array, is_torch_array
+from array_api_compat import is_numpy_array
 
 from vocalsep import masks
 from vocalsep.errors import AudioError
+from vocalsep.kinds import array_namespace, is_torch_array
 from vocalsep.shapes import Waveform
 
 if TYPE_CHECKING:

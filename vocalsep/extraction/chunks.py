@@ -16,35 +16,81 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device
 
 from vocalsep import audio
 from vocalsep.features import FrontEnd
-from vocalsep.shapes import Spectrum, Waveform
-from vocalsep.stft import Analysis
+from vocalsep.kinds import array_namespace, copy_frame_by_frame, get_device
+from vocalsep.shapes import Array, Mask, Spectrum, Waveform
+from vocalsep.stft import Analysis, Grid
+
+PIECE = 32
+"""Frames that are transformed and masked at a time on a CPU: few enough to stay in a core's cache. It divides the hop
+between chunks of all shipped models, so pieces rarely have to be joined or cut."""
+
+
+class PieceStream:
+    """Streaming STFT that returns a song's spectrum in pieces of a fixed length. Only the last may have another.
+
+    Whatever sums over frames gets the same frames at a time, however the song is cut into blocks. So blocks of any size
+    give the same result, bit for bit.
+
+    Args:
+        grid: The grid of the spectrum.
+        size: Frames in a piece. None returns all frames that are complete, which takes the fewest calls.
+        place: Puts an array on the device that computes.
+    """
+
+    def __init__(self, grid: Grid, size: int | None, place: Callable[[Array], Any]) -> None:
+        self._place, self._analysis = place, Analysis(grid)
+        self._samples = Buffer()  # those that do not complete a piece
+        self._step = (size or 0) * grid.hop
+        self._end = self._step - grid.hop + grid.n_fft // 2  # the next piece needs this many samples of the song
+
+    def push(self, block: Waveform, *, last: bool = False) -> list[Spectrum]:
+        """Take the next block of the song and return the pieces that are complete.
+
+        Args:
+            block: ``(channel, time)``, finite, in numpy.
+            last: Whether the song ends with this block.
+
+        Returns:
+            ``(channel, freq, frame)`` each, in order.
+        """
+        self._samples.push(block)
+        total = self._samples.total
+        ends = range(self._end, total + 1, self._step) if self._step else [total]
+        self._end += len(ends) * self._step
+        pieces = [self._analysis.push(self._take(end)) for end in ends]
+        return [*pieces, self._analysis.finish(self._take(total))] if last else pieces
+
+    def _take(self, end: int) -> Waveform:
+        return self._place(self._samples.pop(end - self._samples.start))
 
 
 class ChunkStream:
     """Turns blocks of a song into chunks on a front end's grid.
-
-    Whatever sums over frames gets the same frames at a time, however the song is cut into blocks. So blocks of any size
-    give the same chunks, bit for bit.
 
     Args:
         front_end: The net's front end.
         rate: The song's sample rate in Hz.
         channels: The song's number of channels.
         hop: Frames between the starts of chunks.
+        piece: Frames to analyse at a time; see `PieceStream`.
         place: Puts an array on the device that the chunks are to be computed on.
     """
 
     def __init__(
-        self, front_end: FrontEnd, rate: int, channels: int, hop: int, place: Callable[[Any], Any] = lambda array: array
+        self,
+        front_end: FrontEnd,
+        rate: int,
+        channels: int,
+        hop: int,
+        piece: int | None = PIECE,
+        place: Callable[[Array], Any] = lambda array: array,
     ) -> None:
-        self._front_end, self._place = front_end, place
+        self._front_end = front_end
         self._resampler = audio.Resampler(rate, front_end.rate, channels)
-        self._analysis = Analysis(front_end.grid)
-        self._spectrum = Buffer()  # frames that do not complete a chunk
+        self._pieces = PieceStream(front_end.grid, piece, place)
         self._chunker = Chunker(front_end.frames, hop)
 
     def push(self, block: Waveform, *, last: bool = False) -> list[Any]:
@@ -57,29 +103,17 @@ class ChunkStream:
         Returns:
             Power of each chunk, ``(channel or 1, row, frame)``; see `FrontEnd.analyse`.
         """
-        parts = [self._analysis.push(self._place(self._resampler.push(block, last=last)))]
-        if last:
-            parts.append(self._analysis.finish())
-        return self.push_spectrum(join(parts), last=last)
+        return self.push_pieces(self._pieces.push(self._resampler.push(block, last=last), last=last), last=last)
 
-    def push_spectrum(self, spectrum: Spectrum, *, last: bool = False) -> list[Any]:
+    def push_pieces(self, pieces: list[Spectrum], *, last: bool = False) -> list[Any]:
         """Like `push`, for callers that already have the spectrum.
 
         Args:
-            spectrum: ``(channel, freq, frame)`` on the front end's grid.
-            last: Whether the song ends with these frames.
+            pieces: From a `PieceStream` on the front end's grid.
+            last: Whether the song ends with these pieces.
         """
-        self._spectrum.push(spectrum)
-        chunks: list[Any] = []
-        while self._spectrum.length >= self._chunker.missing:
-            frames = self._spectrum.pop(self._chunker.missing)
-            chunks += self._chunker.push(self._front_end.analyse(frames))
-        if last:
-            rest = self._spectrum.pop(self._spectrum.length)
-            if rest.shape[-1]:
-                chunks += self._chunker.push(self._front_end.analyse(rest))
-            chunks += self._chunker.finish()
-        return chunks
+        chunks = [chunk for piece in pieces for chunk in self._chunker.push(self._front_end.analyse(piece))]
+        return chunks + self._chunker.finish() if last else chunks
 
 
 class Chunker:
@@ -92,23 +126,18 @@ class Chunker:
 
     def __init__(self, frames: int, hop: int) -> None:
         self.frames, self.hop = frames, hop
-        self._held: Any = None
-        self._total = 0
+        self._held = Buffer()
         self._chunks = 0
-
-    @property
-    def missing(self) -> int:
-        """Number of frames that complete the next chunk."""
-        return self._chunks * self.hop + self.frames - self._total
 
     def push(self, frames: Any) -> list[Any]:
         """Take the next ``(..., frame)`` frames and return all chunks that are full, ``(..., frame)`` each."""
-        held = frames if self._held is None else join([self._held, frames])
-        self._total += frames.shape[-1]
-        count = max(0, (held.shape[-1] - self.frames) // self.hop + 1)
-        self._held = held[..., count * self.hop :]
-        self._chunks += count
-        return [held[..., start : start + self.frames] for start in range(0, count * self.hop, self.hop)]
+        self._held.push(frames)
+        chunks = []
+        while self._held.length >= self.frames:
+            chunks.append(self._held.peek(0, self.frames))
+            self._held.drop(self.hop)
+        self._chunks += len(chunks)
+        return chunks
 
     def finish(self) -> list[Any]:
         """Return the last chunk, padded with zeros, or none if the full chunks hold all frames.
@@ -116,11 +145,11 @@ class Chunker:
         Raises:
             ValueError: If nothing was pushed.
         """
-        if self._held is None:
+        if not self._held.total:
             raise ValueError("no frames were pushed")
-        if self._chunks and (self._chunks - 1) * self.hop + self.frames >= self._total:
+        if self._chunks and (self._chunks - 1) * self.hop + self.frames >= self._held.total:
             return []
-        return [_pad(self._held, self.frames)]
+        return [_pad(self._held.peek(), self.frames)]
 
 
 class Stitcher:
@@ -133,31 +162,30 @@ class Stitcher:
 
     def __init__(self, frames: int, hop: int) -> None:
         self.hop = hop
-        self._window = np.square(np.sin(np.pi * (np.arange(frames) + 0.5) / frames)).astype(np.float32)
-        self._sum: Any = None
-        self._weight: Any = np.zeros(frames, dtype=np.float32)
+        self._window: Array = np.square(np.sin(np.pi * (np.arange(frames) + 0.5) / frames)).astype(np.float32)
+        self._rest: Any = None  # weighted frames of the chunks so far that the next chunk overlaps
+        self._rest_weight = np.zeros(frames - hop, dtype=np.float32)
 
-    def push(self, chunk: Any) -> Any:
+    def push(self, chunk: Mask) -> Mask:
         """Take the mask of the next chunk, ``(..., frame)``, and return the `hop` frames that are complete."""
-        xp, frames = array_namespace(chunk), len(self._window)
-        weighted = xp.asarray(self._window, device=device(chunk)) * chunk
-        whole = weighted if self._sum is None else self._sum + weighted
-        weight = self._weight + self._window
-        self._sum = _pad(whole[..., self.hop :], frames)
-        self._weight = _pad(weight[self.hop :], frames)
-        return whole[..., : self.hop] / xp.asarray(weight[: self.hop], device=device(chunk))
+        xp, shared = array_namespace(chunk), len(self._rest_weight)
+        whole = xp.asarray(self._window, device=get_device(chunk)) * copy_frame_by_frame(chunk)
+        weight = self._window.copy()
+        if self._rest is not None:
+            whole[..., :shared] += self._rest
+            weight[:shared] += self._rest_weight
+        self._rest, self._rest_weight = whole[..., self.hop :], weight[self.hop :]
+        return whole[..., : self.hop] / xp.asarray(weight[: self.hop], device=get_device(chunk))
 
-    def finish(self) -> Any:
+    def finish(self) -> Mask:
         """Return the remaining frames. They may run past the song's end, so the caller must ignore those after it.
 
         Raises:
             ValueError: If nothing was pushed.
         """
-        if self._sum is None:
+        if self._rest is None:
             raise ValueError("no chunks were pushed")
-        left = np.count_nonzero(self._weight)
-        weight = array_namespace(self._sum).asarray(self._weight[:left], device=device(self._sum))
-        return self._sum[..., :left] / weight
+        return self._rest / array_namespace(self._rest).asarray(self._rest_weight, device=get_device(self._rest))
 
 
 class Buffer:
@@ -184,7 +212,7 @@ class Buffer:
         """Append frames or samples."""
         if self._empty is None:
             shape = (*part.shape[:-1], 0)
-            self._empty = array_namespace(part).zeros(shape, dtype=part.dtype, device=device(part))
+            self._empty = array_namespace(part).zeros(shape, dtype=part.dtype, device=get_device(part))
         if part.shape[-1]:
             self._parts.append(part)
         self.total += int(part.shape[-1])
@@ -206,9 +234,14 @@ class Buffer:
         return join(found) if found else self._empty
 
     def pop(self, count: int) -> Any:
-        """Remove and return the first `count` frames or samples."""
+        """Remove and return the first `count` frames or samples, or all if there are fewer."""
         popped = self.peek(0, count)
-        self.start += int(popped.shape[-1])
+        self.drop(count)
+        return popped
+
+    def drop(self, count: int) -> None:
+        """Remove the first `count` frames or samples, or all if there are fewer."""
+        self.start += min(count, self.length)
         while count and self._parts:
             size = int(self._parts[0].shape[-1])
             if size <= count:
@@ -216,7 +249,6 @@ class Buffer:
             else:
                 self._parts[0] = self._parts[0][..., count:]
             count -= min(size, count)
-        return popped
 
 
 def join(parts: list[Any]) -> Any:
@@ -237,5 +269,5 @@ def join(parts: list[Any]) -> Any:
 def _pad(frames: Any, length: int) -> Any:
     """Append zeros up to a length."""
     xp, missing = array_namespace(frames), length - frames.shape[-1]
-    zeros = xp.zeros((*frames.shape[:-1], missing), dtype=frames.dtype, device=device(frames))
+    zeros = xp.zeros((*frames.shape[:-1], missing), dtype=frames.dtype, device=get_device(frames))
     return xp.concat([frames, zeros], axis=-1)

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device
 
 from vocalsep.backends import to_numpy
+from vocalsep.kinds import array_namespace, get_device
 from vocalsep.shapes import Array, Embedding, Mask
 
 MIN_CONFIDENCE = 0.3
@@ -122,7 +122,7 @@ def estimate_mask(clusters: Clusters, embedding: Embedding, own: Mask, power: An
     if not clusters.trusted:
         return own
     xp = array_namespace(embedding)
-    direction = xp.asarray(clusters.centroids[0] - clusters.centroids[1], device=device(embedding))
+    direction = xp.asarray(clusters.centroids[0] - clusters.centroids[1], device=get_device(embedding))
     voice = xp.tensordot(direction, embedding, axes=((0,), (1,)))[:, None] > 0
     weight = xp.sqrt(power) * xp.astype(voice, power.dtype)
     total = xp.sum(weight, axis=(1, 2, 3), keepdims=True)

@@ -16,7 +16,14 @@ from vocalsep.extraction.checks import OutputCheck
 from vocalsep.extraction.chunks import ChunkStream
 from vocalsep.extraction.clustering import Clusters
 from vocalsep.extraction.inversion import INVERSIONS
-from vocalsep.extraction.streaming import Parts, StreamingSeparator, get_batch_size, prepare_inputs, silence_non_finite
+from vocalsep.extraction.streaming import (
+    Parts,
+    StreamingSeparator,
+    get_batch_size,
+    get_piece_size,
+    prepare_inputs,
+    silence_non_finite,
+)
 from vocalsep.release import DEFAULT_MODEL
 from vocalsep.shapes import Waveform
 from vocalsep.weights import Model
@@ -193,7 +200,8 @@ class Extractor:
             The clusters, or None if the song is silent or its loud bins are all alike.
         """
         front_end, batch = self.model.front_end, get_batch_size(self._backend, self.model)
-        stream = ChunkStream(front_end, rate, channels, front_end.frames, self._backend.place)
+        piece = get_piece_size(self._backend)
+        stream = ChunkStream(front_end, rate, channels, front_end.frames, piece, self._backend.place)
         sample = clustering.BinSample()
 
         def add(block: Waveform, *, last: bool = False) -> None:

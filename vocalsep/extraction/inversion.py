@@ -17,10 +17,10 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
-from array_api_compat import array_namespace, device
 
 from vocalsep import stft
 from vocalsep.extraction.chunks import join
+from vocalsep.kinds import array_namespace, get_device
 from vocalsep.shapes import Magnitude, Spectrum, Waveform
 from vocalsep.stft import Grid
 
@@ -147,7 +147,7 @@ class GriffinLim:
     def _draw_phases(self, like: Spectrum) -> Spectrum:
         shares = self._random.randint(0, 2**24, tuple(like.shape), dtype=np.uint32).astype(np.float32) / 2**24
         phases = np.exp(np.complex64(2j * np.pi) * shares)
-        return array_namespace(like).asarray(phases, device=device(like))
+        return array_namespace(like).asarray(phases, device=get_device(like))
 
 
 INVERSIONS: dict[str, Callable[[Grid], Inversion]] = {

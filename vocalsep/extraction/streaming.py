@@ -14,17 +14,17 @@ from concurrent.futures import Executor, Future
 from typing import Any, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from vocalsep import masks
 from vocalsep.backends import Backend, to_numpy
 from vocalsep.errors import AudioError
 from vocalsep.extraction import clustering
-from vocalsep.extraction.chunks import Buffer, ChunkStream, Stitcher, join
+from vocalsep.extraction.chunks import PIECE, Buffer, ChunkStream, PieceStream, Stitcher, join
 from vocalsep.extraction.clustering import Clusters
 from vocalsep.extraction.inversion import INVERSIONS
 from vocalsep.extraction.voice import Gate, Segment, VoiceDetector
 from vocalsep.features import FrontEnd
+from vocalsep.kinds import array_namespace
 from vocalsep.shapes import Features, Mask, Spectrum, Waveform
 from vocalsep.stft import Analysis
 from vocalsep.weights import Model
@@ -82,8 +82,10 @@ class StreamingSeparator:
         self._clusters, self._workers = clusters, workers
         self._ahead = _AHEAD if workers and not low_delay else 0
         self._grid = front_end.grid.at_rate(rate)
-        self._analysis = Analysis(self._grid)
-        self._chunks = ChunkStream(front_end, rate, channels, hop, backend.place)
+        self._piece = get_piece_size(backend)
+        self._analysis = Analysis(self._grid)  # of songs on another grid than the net's
+        self._pieces = PieceStream(self._grid, self._piece, backend.place)  # of songs on the net's own grid
+        self._chunks = ChunkStream(front_end, rate, channels, hop, self._piece, backend.place)
         self._estimates: deque[Future[Mask]] = deque()  # masks of batches of chunks, in order
         self._stitcher = Stitcher(front_end.frames, hop)
         self._inversion = INVERSIONS[inversion](self._grid)
@@ -142,27 +144,29 @@ class StreamingSeparator:
 
     def _advance(self, block: Waveform, *, last: bool) -> Parts:
         if self._grid == self._front_end.grid:  # the song's own spectrum is the one that the net needs
-            chunks = self._chunks.push_spectrum(self._analyse(self._mixture.total, last=last), last=last)
+            pieces = self._pieces.push(block, last=last)
+            for piece in pieces:
+                self._spectrum.push(piece)
+            chunks = self._chunks.push_pieces(pieces, last=last)
         else:
             chunks = self._chunks.push(block, last=last)
         for start in range(0, len(chunks), self._batch):
             batch = chunks[start : start + self._batch]
-            self._estimates.append(self._estimate(array_namespace(*batch).stack(batch)))
+            power = batch[0][None] if len(batch) == 1 else array_namespace(*batch).stack(batch)
+            self._estimates.append(self._estimate(power))
         vocals = self._invert(last=last)
         if self._gate:
             vocals = self._gate.push(vocals)
         return Parts(*masks.split_mixture(self._mixture.pop(vocals.shape[-1]), vocals))
 
-    def _analyse(self, samples: int, *, last: bool) -> Spectrum:
+    def _analyse(self, samples: int, *, last: bool) -> None:
         """Transform the song up to a number of samples, or to its end, and buffer the new frames."""
         start = self._analysis.samples - self._mixture.start
         end = max(start, samples - self._mixture.start)
         parts = [self._analysis.push(self._backend.place(self._mixture.peek(start, None if last else end)))]
         if last:
             parts.append(self._analysis.finish())
-        spectrum = join(parts)
-        self._spectrum.push(spectrum)
-        return spectrum
+        self._spectrum.push(join(parts))
 
     def _estimate(self, power: Any) -> Future[Mask]:
         """Start estimating the masks of a batch of chunks."""
@@ -188,10 +192,10 @@ class StreamingSeparator:
                 self.has_invalid_mask = not bool(xp.all(xp.isfinite(mask)))
             for chunk in range(mask.shape[0]):  # one by one: less memory, and always the same sums
                 self._mask.push(self._stitcher.push(mask[chunk, ...]))
-                parts.append(self._inversion.push(self._apply_mask(last=False)))
+                parts += map(self._inversion.push, self._apply_mask(last=False))
         if last:
             self._mask.push(self._stitcher.finish())
-            parts.append(self._inversion.push(self._apply_mask(last=True)))
+            parts += map(self._inversion.push, self._apply_mask(last=True))
             parts.append(self._inversion.finish())
             self._detector.finish(self.seconds)
         if not parts:
@@ -200,8 +204,8 @@ class StreamingSeparator:
         self._inverted += vocals.shape[-1]
         return silence_non_finite(vocals)  # samples of huge songs may have overflowed
 
-    def _apply_mask(self, *, last: bool) -> Spectrum:
-        """Remove the frames whose mask is known from the buffer, and return them masked."""
+    def _apply_mask(self, *, last: bool) -> Iterator[Spectrum]:
+        """Remove the frames whose mask is known from the buffer, and yield them masked, in pieces."""
         step, mask_step = self._grid.frame_seconds, self._front_end.grid.frame_seconds
         # Frames at or before the last frame of the mask are known.
         known = int((self._mask.total - 1) * mask_step / step) + 1 if self._mask.length else 0
@@ -210,17 +214,18 @@ class StreamingSeparator:
         first, ready = self._spectrum.start, self._spectrum.length
         if not last:
             ready = max(0, min(ready, known - first))
-        mixture = self._spectrum.pop(ready)
-        if ready == 0:
-            return mixture
-        mask = self._front_end.project(
-            self._mask.peek(), start=self._mask.start, grid=self._grid, frames=range(first, first + ready)
-        )
+        mask, start = self._mask.peek(), self._mask.start
         passed = int((first + ready) * step / mask_step) - 1  # earlier frames of the mask are no longer needed
-        self._mask.pop(max(0, min(passed - self._mask.start, self._mask.length - 1)))
-        vocals = masks.apply(mask, mixture)
-        self._detector.push(_sum_power(vocals), _sum_power(mixture))
-        return vocals
+        self._mask.drop(max(0, min(passed - start, self._mask.length - 1)))
+        piece, powers = self._piece or max(1, ready), []
+        for at in range(first, first + ready, piece):
+            mixture = self._spectrum.pop(min(piece, first + ready - at))
+            frames = range(at, at + mixture.shape[-1])
+            vocals = masks.apply(self._front_end.project(mask, start=start, grid=self._grid, frames=frames), mixture)
+            powers.append((_sum_power(vocals), _sum_power(mixture)))
+            yield vocals
+        if powers:
+            self._detector.push(*map(np.concatenate, zip(*powers, strict=True)))
 
 
 def silence_non_finite(block: Waveform) -> Waveform:
@@ -240,6 +245,11 @@ def get_batch_size(backend: Backend, model: Model) -> int:
     On a CPU it is always one: batches are no faster there, and the vocals must not depend on how the song arrives.
     """
     return 1 if backend.device == "cpu" else model.run.chunks
+
+
+def get_piece_size(backend: Backend) -> int | None:
+    """Return how many frames of a song are transformed and masked at a time; see `chunks.PieceStream`."""
+    return PIECE if backend.device == "cpu" else None
 
 
 def estimate_masks(

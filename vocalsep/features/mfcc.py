@@ -14,11 +14,11 @@ mask between them (section 2.3).
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.fft import dct
 
 from vocalsep import masks
 from vocalsep.errors import ConfigError
@@ -96,7 +96,10 @@ class MFCC(FrontEnd):
 @functools.cache
 def make_dct_matrix(size: int) -> Array:
     """Return the orthonormal matrix of the DCT-II, ``(coefficient, row)``."""
-    return np.asarray(dct(np.eye(size), type=2, norm="ortho", axis=0), dtype=np.float32)
+    rows = np.arange(size)
+    matrix = math.sqrt(2 / size) * np.cos(np.pi / size * np.outer(rows, rows + 0.5))
+    matrix[0] /= math.sqrt(2)
+    return np.asarray(matrix, dtype=np.float32)
 
 
 @functools.cache

@@ -72,11 +72,6 @@ def make_choice_parser(choices: Any) -> Callable[[str], str]:
     return parse
 
 
-def count_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @contextmanager
 def exit_on_error() -> Iterator[None]:
     """Report an expected error in one line on stderr and exit with status 1."""

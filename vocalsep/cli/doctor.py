@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from vocalsep import files
-from vocalsep.cli.common import count_cores, stderr, stdout, widen_for_tables
+from vocalsep.cli.common import stderr, stdout, widen_for_tables
+from vocalsep.cores import count_cores
 from vocalsep.errors import AudioError, ModelError
 from vocalsep.release import __version__
 

@@ -20,7 +20,6 @@ from vocalsep.cli.common import (
     Dataset,
     Inversion,
     MasksFrom,
-    count_cores,
     exit_on_error,
     make_choice_parser,
     report_error,
@@ -28,6 +27,7 @@ from vocalsep.cli.common import (
     stdout,
     widen_for_tables,
 )
+from vocalsep.cores import count_cores
 from vocalsep.errors import DatasetError
 from vocalsep.release import DEFAULT_MODEL, __version__
 

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vocalsep.cli.batch import inputs, plan, processes, work
-from vocalsep.cli.batch import progress as reporting
-from vocalsep.cli.common import DEVICE_HELP, Device, Inversion, MasksFrom, count_cores, stderr
+from vocalsep.cli.common import DEVICE_HELP, Device, Inversion, MasksFrom, stderr
+from vocalsep.cores import count_cores
 from vocalsep.errors import AudioError, ConfigError, VocalsepError
 from vocalsep.release import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from vocalsep.audio import SampleLayout
+    from vocalsep.cli.batch import plan, work
+    from vocalsep.cli.batch import progress as reporting
 
 OutputFormat = Literal["wav", "flac", "aiff", "ogg", "opus", "mp3", "m4a"]
 Subtype = Literal["pcm16", "pcm24", "pcm32", "float"]
@@ -193,6 +194,9 @@ def extract(
     The vocals keep the song's sample rate, channels, length, level and tags.
     vocalsep does not replace existing files unless you add --overwrite.
     """
+    from vocalsep.cli.batch import inputs, plan, work
+    from vocalsep.cli.batch import progress as reporting
+
     if not songs and from_file is None:
         raise typer.BadParameter("no songs given. Name files or folders, or list them in a file for --from-file")
     if overwrite and skip_existing:
@@ -254,6 +258,8 @@ def _parse_raw(text: str) -> SampleLayout:
 
 def _choose_reporter(progress: Progress, jobs: list[plan.Job]) -> type[reporting.Reporter]:
     """Return the reporter that --progress asks for. In a pipeline, auto leaves the terminal to the other programs."""
+    from vocalsep.cli.batch import progress as reporting
+
     if progress == "json":
         return reporting.JsonLines
     automatic = stderr.is_terminal and not any(job.uses_pipe for job in jobs)
@@ -262,6 +268,8 @@ def _choose_reporter(progress: Progress, jobs: list[plan.Job]) -> type[reporting
 
 def _run(jobs: list[plan.Job], settings: work.Settings, at_a_time: int, reporter: reporting.Reporter) -> None:
     """Report the jobs that the plan refuses or skips, then run the others."""
+    from vocalsep.cli.batch import processes, work
+
     for index, job in enumerate(jobs):
         if not job.is_pending:
             reporter(work.Finished(index=index, error=job.refusal))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from vocalsep import audio, backends, weights
+from vocalsep.cores import count_cores
 from vocalsep.errors import AudioError, ConfigError, describe_unknown
 from vocalsep.extraction import clustering
 from vocalsep.extraction.arrays import ArraySong, Samples
@@ -93,7 +93,7 @@ class Extractor:
         workers: int | None = None,
     ) -> None:
         if workers is None:
-            workers = _count_cores()
+            workers = count_cores()
         if workers < 0:
             raise ConfigError(f"{workers} workers; expected at least 0")
         if inversion not in INVERSIONS:
@@ -218,8 +218,3 @@ class Extractor:
                 return None
             add(empty, last=True)
         return sample.fit()
-
-
-def _count_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch import Tensor
 
 from vocalsep import kinds, masks, stft
@@ -245,3 +246,25 @@ def test_the_signal_core_does_not_import_torch() -> None:
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_products_take_one_thread_and_leave_the_callers_setting_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def count_threads() -> set[int]:
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    seen = []
+
+    class Spy(np.ndarray):
+        def __matmul__(self, other: Any) -> Any:
+            seen.append(count_threads())
+            return np.asarray(self) @ other
+
+    left, right = np.arange(6, dtype=np.float32).reshape(2, 3), np.ones((3, 4), np.float32)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    with threadpool_limits(2, user_api="blas"):
+        kinds._control_blas.cache_clear()
+        product = kinds.matmul(left.view(Spy), right)
+        assert count_threads() == {2}
+    kinds._control_blas.cache_clear()
+    assert seen == [{1}]
+    assert np.array_equal(product, left @ right)

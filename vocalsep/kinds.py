@@ -10,6 +10,8 @@ numpy arrays get numpy's own namespace. That of array-api-compat wraps it, and t
 from __future__ import annotations
 
 import functools
+import os
+import threading
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -26,6 +28,7 @@ __all__ = [
     "get_constant",
     "get_device",
     "is_torch_array",
+    "matmul",
     "multiply",
     "multiply_rows",
     "silence_non_finite",
@@ -63,6 +66,33 @@ def get_constant(like: AnyArray, make: Callable[..., Array], *arguments: Hashabl
     return constant if constant.dtype == like.dtype else array_namespace(like).astype(constant, like.dtype)
 
 
+_products = threading.Lock()  # the number of threads is one for the whole process
+
+
+@functools.cache
+def _control_blas() -> Any:
+    """Return what limits the threads of numpy's linear algebra; None if it has only one."""
+    if all(os.environ.get(f"{library}_NUM_THREADS") == "1" for library in ("OMP", "OPENBLAS", "MKL")):
+        return None  # as in our commands
+    from threadpoolctl import ThreadpoolController
+
+    found = ThreadpoolController().select(user_api="blas")
+    return found if any(library.num_threads > 1 for library in found.lib_controllers) else None
+
+
+def matmul(left: AnyArray, right: AnyArray) -> AnyArray:
+    """Return ``left @ right``, in numpy computed by one thread.
+
+    OpenBLAS would wake a thread for each core, even for products that take less than a millisecond. If numpy was
+    imported before vocalsep, they then spin for longer than that, and take the cores from the net.
+    """
+    control = None if is_torch_array(left) else _control_blas()
+    if control is None:
+        return left @ right
+    with _products, control.limit(limits=1):
+        return left @ right
+
+
 def multiply_rows(values: AnyArray, make: Callable[..., Array], *arguments: Hashable) -> AnyArray:
     """Return ``matrix @ values``, with its frames one after another in memory, as in a spectrum.
 
@@ -72,7 +102,7 @@ def multiply_rows(values: AnyArray, make: Callable[..., Array], *arguments: Hash
         arguments: Arguments of `make`.
     """
     xp, matrix = array_namespace(values), get_constant(values, make, *arguments)
-    return xp.matrix_transpose(xp.matrix_transpose(values) @ matrix.T)
+    return xp.matrix_transpose(matmul(xp.matrix_transpose(values), matrix.T))
 
 
 @functools.lru_cache(maxsize=64)

@@ -10,6 +10,8 @@ from vocalsep.errors import ModelError
 from vocalsep.shapes import Waveform
 
 _UNCHANGED_DB = -100.0  # an accompaniment this far below the mixture is only rounding error
+_RUN = 1024  # samples whose squares are added in float32
+_LEAST = 1e-20  # a smaller energy may have lost squares that float32 cannot hold
 _FAINT_DB = -50.0  # vocals this far below the mixture count as hardly any
 
 
@@ -73,7 +75,15 @@ class OutputCheck:
 
 
 def _compute_energy(samples: Waveform) -> float:
-    return float(np.einsum("ct,ct->", samples, samples, dtype=np.float64))
+    """Return the sum of squares: in float32 over short runs of samples if it fits, which is five times as fast."""
+    whole = samples.shape[-1] // _RUN * _RUN
+    runs = samples[:, :whole].reshape(len(samples), -1, _RUN)
+    with np.errstate(over="ignore"):
+        energy = float(np.sum(np.vecdot(runs, runs), dtype=np.float64))
+    if not _LEAST < energy < math.inf:
+        whole, energy = 0, 0.0
+    rest = samples[:, whole:]
+    return energy + float(np.einsum("ct,ct->", rest, rest, dtype=np.float64))
 
 
 def _compute_level_db(part: float, whole: float) -> float | None:

@@ -83,7 +83,11 @@ class Linear(FrontEnd):
         level = xp.sqrt(divide_by_mean(power, like))
         if self.exponent != 1:
             level = level**self.exponent
-        return xp.log(1 + self.compression * level) if self.compression else level  # log1p is several times slower
+        if not self.compression:
+            return level
+        level = self.compression * level
+        level += 1  # in place: large arrays take more time than sums
+        return xp.log(level)  # log1p is several times slower
 
     def ungroup_channels(self, mask: Mask, channels: int) -> Mask:
         """Undo the grouping and average the masks of copied channels; see `FrontEnd.ungroup_channels`."""

@@ -18,7 +18,7 @@ import numpy as np
 
 from vocalsep.errors import ConfigError
 from vocalsep.features.base import FrontEnd, compute_power, divide_by_mean
-from vocalsep.kinds import array_namespace, get_constant
+from vocalsep.kinds import array_namespace, get_constant, matmul
 from vocalsep.shapes import AnyArray, Array, Features, Spectrum
 from vocalsep.stft import Grid
 
@@ -67,7 +67,7 @@ class LogMel(FrontEnd):
         """
         power = compute_power(spectrum)
         mean = array_namespace(power).mean(power, axis=-3, keepdims=True)
-        return get_constant(mean, make_mel_bank, self.grid, self.bands) @ mean
+        return matmul(get_constant(mean, make_mel_bank, self.grid, self.bands), mean)
 
     def normalise(self, power: AnyArray, like: AnyArray | None = None) -> Features:
         """Return levels relative to the chunk's mean in dB, scaled to about [-2, 3]; see `FrontEnd.normalise`."""
@@ -82,6 +82,7 @@ def compute_mel_hz(grid: Grid, bands: int) -> Array:
     return _compute_corners(grid, bands)[1:-1]
 
 
+@functools.cache
 def _compute_corners(grid: Grid, bands: int) -> Array:
     """Return the corners of the triangles in Hz, ``(bands + 2,)``, at equal distances on Slaney's scale.
 
@@ -90,7 +91,9 @@ def _compute_corners(grid: Grid, bands: int) -> Array:
     top = grid.rate / 2
     highest = top * 3 / 200 if top < 1000 else 15 + 27 * math.log(top / 1000) / math.log(6.4)
     mels = np.linspace(0, highest, bands + 2)
-    return np.where(mels < 15, mels * 200 / 3, 1000 * 6.4 ** ((mels - 15) / 27))
+    corners = np.where(mels < 15, mels * 200 / 3, 1000 * 6.4 ** ((mels - 15) / 27))
+    corners.setflags(write=False)  # the cache hands it to everyone
+    return corners
 
 
 @functools.cache

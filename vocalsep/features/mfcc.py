@@ -24,7 +24,7 @@ from vocalsep import masks
 from vocalsep.errors import ConfigError
 from vocalsep.features.base import FrontEnd, compute_power, divide_by_mean
 from vocalsep.features.log_mel import compute_mel_hz, make_mel_bank
-from vocalsep.kinds import array_namespace, get_constant, multiply_rows
+from vocalsep.kinds import array_namespace, get_constant, matmul, multiply_rows
 from vocalsep.shapes import AnyArray, Array, Features, Mask, Spectrum
 
 
@@ -69,7 +69,7 @@ class MFCC(FrontEnd):
         """Return the mean power under each mel filter after pre-emphasis, frame by frame; see `FrontEnd.analyse`."""
         power = compute_power(spectrum)
         mean = array_namespace(power).mean(power, axis=-3, keepdims=True)
-        return get_constant(mean, _make_analysis_matrix, self) @ mean
+        return matmul(get_constant(mean, _make_analysis_matrix, self), mean)
 
     def normalise(self, power: AnyArray, like: AnyArray | None = None) -> Features:
         """Return the coefficients of each frame, in order; see `FrontEnd.normalise`.
@@ -77,7 +77,7 @@ class MFCC(FrontEnd):
         Silence gives 0 in all coefficients, and the first one is never negative.
         """
         level = array_namespace(power).log(1 + divide_by_mean(power, like) / 10 ** (self.floor_db / 10))
-        return get_constant(level, make_dct_matrix, self.bands) @ level
+        return matmul(get_constant(level, make_dct_matrix, self.bands), level)
 
     def resolve(self, mask: Mask) -> Mask:
         """Map a mask from the mel bands to the rows of the STFT by least squares; see `FrontEnd.resolve`.

@@ -244,7 +244,7 @@ def _build_model(path: Path, name: str, metadata: dict[str, Any], tensors: dict[
         raise ModelError(
             f"model {name!r}: has format {metadata.get('format')!r}, but this version reads {_FORMAT}; update vocalsep"
         )
-    from vocalsep.features import FRONT_ENDS  # imports scipy, which takes time
+    from vocalsep.features import FRONT_ENDS  # imports numpy, which takes time
 
     try:
         kind = FRONT_ENDS[metadata["front_end_kind"]]

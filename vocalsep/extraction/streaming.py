@@ -184,7 +184,7 @@ class StreamingSeparator:
 
     def _invert(self, *, last: bool) -> Waveform:
         """Collect the masks that are due, and return the vocals as far as they are known."""
-        parts = []
+        parts: list[Waveform] = []
         while len(self._estimates) > (0 if last else self._ahead):
             mask = self._estimates.popleft().result()
             xp = array_namespace(mask)

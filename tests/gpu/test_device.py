@@ -23,7 +23,7 @@ def test_the_device_agrees_with_the_cpu(check: Check) -> None:
 # Without CUDA the checks themselves are tested: on the CPU, where torch and ONNX Runtime agree as well.
 
 
-@pytest.mark.parametrize("name", ["unet: masks", "unet: vocals", "unet: file and pipe"])
+@pytest.mark.parametrize("name", ["unet: masks", "unet: vocals", "unet: file against pipe"])
 def test_the_checks_pass_on_the_cpu(name: str) -> None:
     (check,) = (check for check in list_checks("cpu", 2.0) if check.name == name)
     assert check.passes(check.measure())

@@ -6,6 +6,7 @@ Like CUDA, it refuses to mix its tensors with those on the CPU. What leaves it i
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,6 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vocalsep import backends
-from vocalsep.extraction import clustering, streaming
 
 
 class Traffic(TorchDispatchMode):
@@ -52,8 +52,10 @@ class Traffic(TorchDispatchMode):
 @contextlib.contextmanager
 def use_meta_device() -> Iterator[Traffic]:
     """Let nets run on the device "meta" wherever no device is named, and count the traffic."""
+    original = backends.to_numpy
     with pytest.MonkeyPatch.context() as patch, Traffic() as traffic:
         patch.setattr(backends, "choose_device", lambda *_: "meta")
-        for module in (backends, clustering, streaming):
-            patch.setattr(module, "to_numpy", traffic.to_numpy)
+        for name, module in list(sys.modules.items()):
+            if name.startswith("vocalsep.") and getattr(module, "to_numpy", None) is original:
+                patch.setattr(module, "to_numpy", traffic.to_numpy)
         yield traffic

@@ -88,7 +88,8 @@ def replace_attribute(owner: object, name: str, value: object) -> Iterator[None]
 
 def list_ways(model: weights.Model) -> dict[str, Separate]:
     """Return the ways to use a model, by name. They change its net, so it runs in torch."""
-    net, extractor = model.net, Extractor(dataclasses.replace(model, graphs={}), device="cpu")
+    model = dataclasses.replace(model, graphs={})
+    net, extractor = model.net, Extractor(model, device="cpu")
     forward, make_stitcher = net.forward, Stitcher.__init__
 
     def with_attribute(owner: object, name: str, value: object) -> Separate:

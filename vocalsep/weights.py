@@ -242,7 +242,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
 def _build_model(path: Path, name: str, metadata: dict[str, Any], tensors: dict[str, Array]) -> Model:
     if metadata.get("format") != _FORMAT:
         raise ModelError(
-            f"model {name!r}: has format {metadata.get('format')!r}, but this version reads {_FORMAT}; update vocalsep"
+            f"model {name!r} has format {metadata.get('format')!r}, but this version reads {_FORMAT}; update vocalsep"
         )
     from vocalsep.features import FRONT_ENDS  # imports numpy, which takes time
 
@@ -288,7 +288,7 @@ def _build_net(name: str, metadata: Mapping[str, Any], tensors: Mapping[str, Arr
         from vocalsep import nets
     except ImportError as error:
         raise ModelError(
-            f"model {name!r}: needs torch to be trained, to run on CUDA, or to run without a graph; "
+            f"model {name!r} needs torch to be trained, to run on CUDA, or to run without a graph; "
             'run: pip install "vocalsep[train]"'
         ) from error
     try:
@@ -303,7 +303,7 @@ def _build_net(name: str, metadata: Mapping[str, Any], tensors: Mapping[str, Arr
 
 
 def _refuse(name: str, error: Exception) -> ModelError:
-    return ModelError(f"model {name!r}: is not compatible with this version of vocalsep ({_shorten(error)})")
+    return ModelError(f"model {name!r} is not compatible with this version of vocalsep ({_shorten(error)})")
 
 
 def _shorten(error: Exception) -> str:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import fake_nets
 import numpy as np
 import pytest
 import torch
@@ -44,3 +45,24 @@ def test_torch_returns_arrays_for_arrays_and_tensors_for_tensors() -> None:
     assert torch.equal(backend.run(features), torch.from_numpy(mask))
     assert torch.equal(backend.embed(features)[0], torch.from_numpy(embedding))
     assert np.array_equal(mask, own)
+
+
+class WatchingNet(fake_nets.ConstantNet):
+    """Remembers how cuDNN was set when it ran."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        self.seen = read_switches()
+        return super().forward(features)
+
+
+def read_switches() -> tuple[bool, bool]:
+    return torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic
+
+
+def test_off_the_cpu_cudnn_computes_in_float32_and_always_the_same() -> None:
+    before, net = read_switches(), WatchingNet(0.5)
+    TorchBackend(net, "cpu").run(torch.rand(1, 1, 4, 4))
+    assert net.seen == before == (True, False)
+    TorchBackend(net, "meta").run(torch.rand(1, 1, 4, 4))
+    assert net.seen == (False, True)
+    assert read_switches() == before

@@ -27,7 +27,7 @@ RATE, STEP = 16_000, 100
 
 def make_songs(folder: Path, count: int, seconds: float) -> None:
     samples, rate = audio.read(DEMO)
-    mono = audio.resample(samples.mean(dim=0, keepdim=True), rate, RATE)[0].numpy()
+    mono = audio.resample(samples.mean(axis=0, keepdims=True), rate, RATE)[0]
     size = round(seconds * RATE)
     for number in range(count):
         start = 977 * number % (len(mono) - size)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import re
+import sys
 import tempfile
 import tomllib
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import fake_nets
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 from vocalsep import audio, weights
@@ -61,6 +63,7 @@ def test_a_working_installation_passes_all_checks(published: Path) -> None:
     for group, name in (("versions", "FFmpeg"), ("versions", "libsndfile"), ("devices", "cuda"), ("devices", "cpu")):
         assert found[group, name]["detail"]
     assert found["versions", "torch"]["detail"] == importlib.metadata.version("torch")
+    assert re.match(r"[\d.e+-]+ times the speed of float32", found["devices", "bfloat16"]["detail"])
     assert found["read and write", ".opus"]["detail"] == "FFmpeg"
     assert found["read and write", ".flac"]["detail"] == "libsndfile"
     assert "SHA-256 matches" in found["models", weights.DEFAULT_MODEL]["detail"]
@@ -136,6 +139,27 @@ def test_packages_for_training_may_be_missing_but_not_outdated(
     assert broken(result) == [("versions", "torch")]
     assert "pip install 'vocalsep[train]'" in findings(result)["versions", "no-such-library"]["detail"]
     assert ("versions", "pytest") not in findings(result)
+
+
+def test_without_torch_nothing_is_said_of_bfloat16(
+    published: Path, no_formats: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    found = findings(run("--json"))
+    assert ("devices", "bfloat16") not in found
+    assert found["devices", "cpu"]["ok"]
+
+
+def test_bfloat16_that_torch_cannot_compute_is_reported(
+    published: Path, no_formats: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(torch, "ones", fail)
+    result = run("--json")
+    assert broken(result) == [("devices", "bfloat16")]
+    assert "no such kernel" in findings(result)["devices", "bfloat16"]["detail"]
 
 
 def test_a_package_without_metadata_is_reported(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,16 @@ def test_an_estimate_that_is_not_an_audio_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "song.wav").write_text("nothing", encoding="utf-8")
     with pytest.raises(DatasetError, match="not an audio file"):
         Estimator(name="other", kind="estimates", folder=tmp_path).estimate("song", make_noise_song())
+
+
+def test_a_model_runs_in_the_thread_of_its_job(tmp_path: Path) -> None:
+    """Jobs are as many as cores, so further threads would only wait for each other."""
+    model = save_narrow_model(tmp_path / "threads.safetensors")
+    (estimator,) = (each for each in list_estimators([model], ["phase"], []) if each.name == "threads")
+    before = threading.active_count()
+    parts = estimator.estimate("song", make_noise_song())
+    assert np.ptp(parts.vocals) > 0
+    assert threading.active_count() == before
 
 
 def test_estimates_that_belong_to_no_track_are_found(tmp_path: Path) -> None:

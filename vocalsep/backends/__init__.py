@@ -94,7 +94,7 @@ def open_backend(model: Runnable, device: str = "auto", kind: Kind = "auto") -> 
         from vocalsep.backends.onnx import OnnxBackend
 
         if not model.graphs:
-            raise ModelError(f"model {model.name}: has no graph for ONNX Runtime; run it with torch")
+            raise ModelError(f"model {model.name} has no graph for ONNX Runtime; run it with torch")
         return OnnxBackend(model.name, model.graphs, model.tensors)
     net = model.net  # without torch, this raises an error that says what to install
     from vocalsep.backends.torch import TorchBackend

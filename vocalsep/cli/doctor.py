@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _RATE, _SECONDS, _CHUNK_SECONDS = 44_100, 0.5, 2.5
 _FOR_TRAINING = "only needed for training and CUDA: pip install 'vocalsep[train]'"
 _MIN_CORRELATION = 0.8  # between the sound that was written and the one that was read back
+_MATRIX, _TRIES = 256, 4  # rows and columns of the matrices that bfloat16 and float32 multiply; the fastest try counts
 _MIN_FREE = 2**30  # bytes in the temporary folder
 _SNDFILE = ("W64", "RF64", "CAF", "AU")
 _FFMPEG = {
@@ -167,7 +168,10 @@ def _find_ffmpeg() -> str:
 
 
 def _list_devices() -> dict[str, Callable[[], str]]:
-    return {"cpu": lambda: f"{count_cores()} cores", "cuda": _use_cuda}
+    import importlib.util
+
+    checks: dict[str, Callable[[], str]] = {"cpu": lambda: f"{count_cores()} cores", "cuda": _use_cuda}
+    return checks | ({"bfloat16": _time_bfloat16} if importlib.util.find_spec("torch") else {})
 
 
 def _use_cuda() -> str:
@@ -181,6 +185,21 @@ def _use_cuda() -> str:
     names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     (torch.ones(8, 8, device="cuda") @ torch.ones(8, 8, device="cuda")).cpu()
     return ", ".join(names)
+
+
+def _time_bfloat16() -> str:
+    """Compare the speeds of bfloat16 and float32. Training measures this by itself if its precision is auto."""
+    import torch
+
+    seconds = {}
+    for kind in (torch.float32, torch.bfloat16):
+        matrix, tries = torch.ones(_MATRIX, _MATRIX, dtype=kind), []
+        for _ in range(_TRIES):
+            started = time.perf_counter()
+            matrix @ matrix
+            tries.append(time.perf_counter() - started)
+        seconds[kind] = min(tries)
+    return f"{seconds[torch.float32] / seconds[torch.bfloat16]:.2g} times the speed of float32 on the CPU, in training"
 
 
 def _list_written_formats() -> dict[str, Callable[[], str]]:

@@ -165,7 +165,9 @@ def _hash_model(model: str) -> str:
 @functools.lru_cache(maxsize=8)
 def _load_extractor(model: str, inversion: str, masks_from: str, gate: bool) -> extraction.Extractor:
     loaded = weights.load(model)
-    return extraction.Extractor(loaded, device="cpu", inversion=inversion, masks_from=masks_from, gate=gate)
+    return extraction.Extractor(  # without workers: each job has one thread
+        loaded, device="cpu", inversion=inversion, masks_from=masks_from, gate=gate, workers=0
+    )
 
 
 def _return_mixture(estimator: Estimator, track: str, song: Song) -> Parts:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -42,11 +43,11 @@ class Trainer:
     def __init__(self, recipe: Recipe, material: Material, team: Team) -> None:
         self.recipe, self.material, self.team = recipe, material, team
         options = recipe.training
-        with torch.random.fork_rng():
-            torch.manual_seed(options.seed)
+        with self._seed(options.seed):
             self.net = nets.build(recipe.net, recipe.options)
-        self.net.to(team.device, memory_format=self.net.memory_format)  # type: ignore[call-overload]
         self.average = AveragedModel(self.net, multi_avg_fn=_make_moving_average(options.ema))
+        for module in (self.net, self.average):  # the copy is made before: cuDNN wants a GRU's weights in one piece
+            module.to(team.device, memory_format=self.net.memory_format)  # type: ignore[call-overload]
         self.average.eval().requires_grad_(False)
         self.average.n_averaged.fill_(1)  # the first weights count: at 0, the first update would replace them
         self.loss = team.wrap_loss(self.net)
@@ -113,7 +114,8 @@ class Trainer:
     def draw_batch(self, step: int) -> ExcerptBatch:
         """Draw this process's share of the excerpts of a step."""
         size = self.recipe.training.batch_size
-        return self.material.training.draw_batch(step, size, first=self.team.rank, every=self.team.size)
+        drawn = self.material.training.draw_batch(step, size, first=self.team.rank, every=self.team.size)
+        return drawn.pin_memory() if self.team.device.type == "cuda" else drawn
 
     def update(self, excerpts: ExcerptBatch) -> dict[str, float]:
         """Make one step of the optimiser.
@@ -153,14 +155,23 @@ class Trainer:
 
     def compute_loss(self, excerpts: ExcerptBatch) -> dict[str, Tensor]:
         """Return the terms of the training loss on excerpts, attached to their graph."""
-        options, device = self.recipe.training, self.team.device
+        options = self.recipe.training
         batch = self._make_batch(excerpts)
         half = _AUTOCAST.get(options.precision)
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(_make_seed(options.seed, self.step, self.team.rank))  # for dropout
-            with torch.autocast(device.type, half, enabled=half is not None):
-                terms: dict[str, Tensor] = self.loss(batch)
+        with (
+            self._seed(_make_seed(options.seed, self.step, self.team.rank)),  # for dropout
+            torch.autocast(self.team.device.type, half, enabled=half is not None),
+        ):
+            terms: dict[str, Tensor] = self.loss(batch)
         return terms
+
+    @contextlib.contextmanager
+    def _seed(self, seed: int) -> Iterator[None]:
+        """Seed torch's random numbers, and restore the state of its generators afterwards."""
+        device = self.team.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            yield
 
     def _make_batch(self, excerpts: ExcerptBatch) -> nets.Batch:
         stems = (stem.to(self.team.device, non_blocking=True) for stem in (excerpts.vocals, excerpts.accompaniment))

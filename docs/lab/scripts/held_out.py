@@ -33,7 +33,7 @@ from vocalsep.datasets import splits
 from vocalsep.evaluation import metrics, songs
 from vocalsep.extraction import Extractor
 from vocalsep.extraction.chunks import Stitcher
-from vocalsep.shapes import Spectrum, Waveform
+from vocalsep.shapes import Array, Spectrum, Waveform
 from vocalsep.stft import Grid
 
 _EPSILON = 1e-8  # relative to the mixture's largest power
@@ -87,8 +87,9 @@ def replace_attribute(owner: object, name: str, value: object) -> Iterator[None]
 
 
 def list_ways(model: weights.Model) -> dict[str, Separate]:
-    """Return the ways to use a model, by name."""
-    net, extractor = model.net, Extractor(model)
+    """Return the ways to use a model, by name. They change its net, so it runs in torch."""
+    model = dataclasses.replace(model, graphs={})
+    net, extractor = model.net, Extractor(model, device="cpu")
     forward, make_stitcher = net.forward, Stitcher.__init__
 
     def with_attribute(owner: object, name: str, value: object) -> Separate:
@@ -98,10 +99,10 @@ def list_ways(model: weights.Model) -> dict[str, Separate]:
 
         return separate
 
-    def with_window(shape: Callable[[int], Tensor]) -> Separate:
+    def with_window(shape: Callable[[int], Array]) -> Separate:
         def init(self: Stitcher, frames: int, hop: int) -> None:
             make_stitcher(self, frames, hop)
-            self._window = shape(frames)
+            self._window = shape(frames).astype(np.float32)
 
         return with_attribute(Stitcher, "__init__", init)
 
@@ -109,8 +110,10 @@ def list_ways(model: weights.Model) -> dict[str, Separate]:
         def separate(song: songs.Song) -> Waveform:
             grid = Grid(rate=song.rate, n_fft=4096, hop=1024)
             parts = extractor(song.mixture, song.rate)
-            mixture, vocals, rest = (stft.forward(part, grid) for part in (song.mixture, *parts))
-            return stft.inverse(wiener(mixture, (vocals, rest), rounds)[0], grid, song.mixture.shape[-1])
+            spectra = (stft.forward(torch.from_numpy(part), grid) for part in (song.mixture, *parts))
+            mixture, vocals, rest = spectra
+            filtered: Tensor = stft.inverse(wiener(mixture, (vocals, rest), rounds)[0], grid, song.mixture.shape[-1])
+            return filtered.numpy()
 
         return separate
 
@@ -120,8 +123,8 @@ def list_ways(model: weights.Model) -> dict[str, Separate]:
 
     ways = {
         "as it is": with_attribute(net, "forward", forward),
-        "window: triangular": with_window(lambda frames: torch.bartlett_window(frames + 2, periodic=False)[1:-1]),
-        "window: flat": with_window(torch.ones),
+        "window: triangular": with_window(lambda frames: np.bartlett(frames + 2)[1:-1]),
+        "window: flat": with_window(np.ones),
         "both ways round": with_attribute(net, "forward", lambda x: (forward(x) + forward(x.flip(1)).flip(1)) / 2),
         "Wiener filter, one round": with_filter(1),
         "Wiener filter, two rounds": with_filter(2),
@@ -135,11 +138,8 @@ def list_ways(model: weights.Model) -> dict[str, Separate]:
 
 
 def with_overlap(model: weights.Model, overlap: float) -> Separate:
-    def separate(song: songs.Song) -> Waveform:
-        type(model.net).overlap = overlap
-        return Extractor(model)(song.mixture, song.rate).vocals
-
-    return separate
+    changed = dataclasses.replace(model, run=dataclasses.replace(model.run, overlap=overlap))
+    return lambda song: Extractor(changed, device="cpu")(song.mixture, song.rate).vocals
 
 
 def main() -> None:

@@ -124,6 +124,10 @@ class ExcerptBatch(NamedTuple):
     accompaniment: Waveform
     tracks: tuple[tuple[str, ...], ...]
 
+    def pin_memory(self) -> ExcerptBatch:
+        """Return the batch in pinned memory, from where CUDA fetches it while the processor goes on."""
+        return self._replace(vocals=self.vocals.pin_memory(), accompaniment=self.accompaniment.pin_memory())
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExcerptSampler:

@@ -90,6 +90,17 @@ def test_the_metadata_names_data_sets_but_no_folders(finished: Path, dsd100_root
     assert "adasong4" in metadata["heard"]["songs"]
     assert metadata["recipe"]["training"]["steps"] == 4
     assert str(dsd100_root) not in json.dumps(dict(metadata))
+    assert str(finished.parent) not in json.dumps(dict(metadata))
+
+
+def test_the_model_of_a_run_has_the_name_of_the_run_wherever_the_file_is(finished: Path, tmp_path: Path) -> None:
+    assert weights.load(finished).name == weights.load(finished / "unet.safetensors").name == "finished"
+    shutil.copy(finished / "unet.safetensors", tmp_path)
+    assert weights.load(tmp_path / "unet.safetensors").name == "finished"
+    shutil.move(tmp_path / "unet.safetensors", tmp_path / "mine.safetensors")
+    assert weights.load(tmp_path / "mine.safetensors").name == "mine"
+    shutil.copytree(finished, tmp_path / "renamed")
+    assert weights.load(tmp_path / "renamed").name == "renamed"
 
 
 def test_two_runs_are_the_same_bit_for_bit(finished: Path, dsd100_root: Path, tmp_path: Path) -> None:
@@ -110,7 +121,7 @@ def make_interrupting_report(at: int) -> Callable[[str], None]:
 
 
 def test_an_interrupted_run_continues_bit_for_bit(finished: Path, dsd100_root: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
+    run = tmp_path / finished.name  # the weights say the name
     with pytest.raises(KeyboardInterrupt):
         training.fit(make_recipe(dsd100_root), run, device=CPU, report=make_interrupting_report(3))
     assert read_checkpoint(run)["step"] == 2

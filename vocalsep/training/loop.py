@@ -20,6 +20,7 @@ import torch
 from vocalsep import config, files, weights
 from vocalsep.errors import ConfigError
 from vocalsep.release import __version__
+from vocalsep.runs import CHECKPOINT, RECIPE, TRACKS
 from vocalsep.training import cost, guards
 from vocalsep.training.excerpts.sampler import ExcerptBatch
 from vocalsep.training.material import open_material
@@ -28,7 +29,6 @@ from vocalsep.training.record import Record
 from vocalsep.training.team import Team, join_team
 from vocalsep.training.trainer import Trainer
 
-CHECKPOINT, RECIPE, TRACKS = "checkpoint.pt", "recipe.toml", "tracks.json"
 _PREFETCHED = 3  # batches drawn ahead while the net is busy
 
 
@@ -164,7 +164,9 @@ def _validate(trainer: Trainer, path: Path) -> dict[str, float]:
         quality = scores.get("validation_snr_db", -scores.get("validation_loss", math.inf))
         trainer.history = trainer.history.add(team.broadcast(quality), trainer.recipe.training)
     if team.leads and trainer.history.stale == 0:
-        weights.save(path, trainer.averaged_net, trainer.recipe.front_end, _describe_weights(trainer, scores))
+        weights.save(
+            path, trainer.averaged_net, trainer.recipe.front_end, _describe_weights(trainer, path.parent, scores)
+        )
     return scores
 
 
@@ -172,8 +174,8 @@ def _weights_path(run: Path, recipe: Recipe) -> Path:
     return run / f"{recipe.net}{weights.SUFFIX}"
 
 
-def _describe_weights(trainer: Trainer, scores: Mapping[str, float]) -> dict[str, Any]:
-    """Return the metadata to save with the weights. It names no folder on this machine."""
+def _describe_weights(trainer: Trainer, run: Path, scores: Mapping[str, float]) -> dict[str, Any]:
+    """Return the metadata to save with the weights. Of the folders on this machine, it only names the run."""
     recipe = trainer.recipe
     settings = config.to_dict(recipe)
     settings["pools"] = [{"layout": pool.layout, "weight": pool.weight} for pool in recipe.pools]
@@ -181,6 +183,7 @@ def _describe_weights(trainer: Trainer, scores: Mapping[str, float]) -> dict[str
     settings["training"]["parts"] = {part: Path(name).name for part, name in recipe.training.parts.items()}
     return {
         "version": __version__,
+        "run_name": run.resolve().name,
         "licence": recipe.licence,
         "data": [pool.layout for pool in recipe.pools],
         "recipe": settings,

@@ -244,7 +244,7 @@ def extract(
 
 
 def _name_model(model: str) -> str:
-    """Return the name that ``{model}`` stands for in templates. Files and runs are asked; a run has a name of its own."""
+    """Return the name that ``{model}`` stands for in templates. That of a run is in its weights."""
     if not (model.endswith(".safetensors") or Path(model).is_dir()):
         return model
     from vocalsep import weights

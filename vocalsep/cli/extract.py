@@ -104,7 +104,7 @@ def extract(
             "-m",
             "--model",
             metavar="MODEL",
-            help="Model name (see 'vocalsep models') or weights file.",
+            help="Model name (see 'vocalsep models'), weights file or folder of a training run.",
             rich_help_panel=_SOUND,
         ),
     ] = DEFAULT_MODEL,

@@ -27,6 +27,7 @@ from vocalsep import backends, config, files, runs
 from vocalsep.backends import graphs
 from vocalsep.backends.graphs import Graph, RunSettings
 from vocalsep.errors import ConfigError, ModelError, describe_unknown
+from vocalsep.files import hash_file as hash_file
 from vocalsep.release import DEFAULT_MODEL as DEFAULT_MODEL
 from vocalsep.runs import SUFFIX as SUFFIX
 
@@ -59,6 +60,9 @@ class Model:
     graphs: Mapping[str, Graph]
     tensors: Mapping[str, Array]
     build_net: Callable[[], Net]
+
+    def __repr__(self) -> str:
+        return f"Model({self.name!r})"
 
     @functools.cached_property
     def net(self) -> Net:
@@ -131,6 +135,9 @@ class ModelInfo:
     size_mb: float
     is_default: bool
 
+    def __repr__(self) -> str:
+        return f"ModelInfo({self.name!r}{', default' if self.is_default else ''})"
+
 
 def find_models_folder() -> Path:
     """Return the folder of the published models: inside an installed package, or beside the package in a checkout."""
@@ -200,11 +207,7 @@ def find_file(name: str | Path, folder: Path | None = None) -> Path:
     if not isinstance(name, str | Path):
         raise TypeError(f"a model must be a name or a path, not {type(name).__name__}")
     path = Path(name)
-    if path.suffix == SUFFIX:
-        if not path.is_file():
-            raise ModelError(f"{path}: no such weights file")
-        return path
-    if str(name) not in find_models(folder) and (path.is_dir() or len(path.parts) > 1):
+    if path.suffix == SUFFIX or (str(name) not in find_models(folder) and (path.is_dir() or len(path.parts) > 1)):
         return runs.find_weights(path)
     return _find_weights_file(str(name), folder)
 
@@ -386,15 +389,9 @@ def _write(path: Path, metadata: Mapping[str, Any], tensors: Mapping[str, Array]
 
 
 def _hash_tensors(tensors: Mapping[str, Array]) -> str:
-    """Return the SHA-256 of tensors: of their names, shapes, types and bytes."""
+    """Return the SHA-256 of the names, shapes, types and bytes of tensors."""
     sha256 = hashlib.sha256()
     for key, tensor in sorted(tensors.items()):
         sha256.update(f"{key} {tensor.shape} torch.{tensor.dtype}\n".encode())  # files have always named torch's types
         sha256.update(tensor.tobytes())
     return sha256.hexdigest()
-
-
-def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

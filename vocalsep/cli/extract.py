@@ -64,6 +64,16 @@ def extract(
             rich_help_panel=_OUTPUTS,
         ),
     ] = None,
+    picture: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[PATH]",
+            help="Also draw a picture (PNG): spectrograms of song, vocals and accompaniment, and where someone sings. "
+            "PATH works as in -o PATH. Without PATH, the file goes beside the vocals.",
+            show_default=False,
+            rich_help_panel=_OUTPUTS,
+        ),
+    ] = None,
     output_format: Annotated[
         OutputFormat | None,
         typer.Option(
@@ -206,7 +216,7 @@ def extract(
     except AudioError as error:
         problems.append(error)
     found, unfound = inputs.find(songs or [], listed, recursive=recursive)
-    others = {"accompaniment": accompaniment, plan.LABELS: labels}
+    others = {"accompaniment": accompaniment, plan.LABELS: labels, plan.PICTURE: picture}
     naming = plan.Naming(
         places={"vocals": output or None} | {stem: place for stem, place in others.items() if place is not None},
         extension=output_format or "wav",

@@ -460,6 +460,9 @@ def test_a_run_starts_from_the_given_weights(
     made.load_initial_weights()
     assert are_identical(copy_state(made.net), copy_state(weights.load(name).net))
     assert are_identical(copy_state(made.averaged_net), copy_state(made.net))
+    of_run = make_trainer(material, dsd100_root, init=str(finished))  # the folder of the run
+    of_run.load_initial_weights()
+    assert are_identical(copy_state(of_run.net), copy_state(made.net))
     other = replace(make_recipe(dsd100_root, init=name), front_end=replace(SMALL, hop=128))
     with pytest.raises(ConfigError, match=r"cannot start from .*: its front end is"):
         training.fit(other, tmp_path / "run", device=CPU)

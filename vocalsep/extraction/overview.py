@@ -81,9 +81,9 @@ class OverviewStream:
 
     def finish(self) -> Overview:
         """Return the spectrograms of the song."""
-        self._add(self._analysis.finish())
+        self._add(self._analysis.finish()[..., :-1])  # the last frame is centred on the end, or beyond it
         columns = self._columns[..., : self._count]
-        if self._open.shape[-1] > 1 or not self._count:  # the last frame lies on the end of the song
+        if self._open.shape[-1]:
             columns = np.concatenate([columns, self._open.mean(axis=-1, keepdims=True)], axis=-1)
         song, vocals, accompaniment = columns
         seconds = self._analysis.samples / self._rate

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 import struct
 import sys
@@ -7,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from vocalsep import plots
+from vocalsep.plots import curves, style
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -27,9 +31,9 @@ def test_curves_of_any_length_become_a_png(tmp_path: Path, count: int) -> None:
 
 def test_different_curves_give_different_pictures(tmp_path: Path) -> None:
     pictures = []
-    for place, curves in enumerate(({"loss": curve(10)}, {"loss": curve(20)}, {"loss": curve(10), "lr": curve(10)})):
+    for place, given in enumerate(({"loss": curve(10)}, {"loss": curve(20)}, {"loss": curve(10), "lr": curve(10)})):
         path = tmp_path / f"{place}.png"
-        plots.draw_loss_curves(curves, path)
+        plots.draw_loss_curves(given, path)
         pictures.append(path.read_bytes())
     assert len(set(pictures)) == 3
 
@@ -42,10 +46,52 @@ def test_values_that_are_not_finite_are_left_out(tmp_path: Path) -> None:
 
 
 def test_long_curves_are_averaged_in_equal_stretches() -> None:
-    steps, values = plots._smooth([float(step) for step in range(3_000)], [1.0, 2.0, 3.0] * 1_000)
+    steps, values = curves._smooth([float(step) for step in range(3_000)], [1.0, 2.0, 3.0] * 1_000)
     np.testing.assert_allclose(values, 2.0)
     np.testing.assert_allclose(steps[:2], [1.0, 4.0])
     assert len(steps) == 1_000
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are saved during the test."""
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    return figures
+
+
+def list_texts(figure: Figure) -> list[str]:
+    """Return all texts of a figure that are not empty."""
+    return [text for item in figure.findobj(Text) if (text := item.get_text())]
+
+
+def test_curves_have_titles_and_their_axes_do_not_zoom_into_noise(drawn: list[Figure], tmp_path: Path) -> None:
+    steps = [0.0, 10.0, 20.0]
+    given = {
+        "loss": (steps, [0.500, 0.501, 0.499]),
+        "validation_loss": (steps, [0.510, 0.509, 0.511]),
+        "validation_snr_db": (steps, [5.00, 5.02, 5.01]),
+        "lr": (steps, [2e-3, 1.9e-3, 1.8e-3]),
+    }
+    plots.draw_loss_curves(given, tmp_path / "p.png", title="Training of tiny")
+    loss, snr, rate = drawn[0].axes
+    titles = [axes.get_title("left") for axes in drawn[0].axes]
+    assert titles == ["Loss", "SNR of the held-out songs, dB", "Learning rate"]
+    assert snr.get_title("right") == "best: 5.02 dB after 11 steps"
+    assert "Training of tiny" in list_texts(drawn[0])
+    low, high = snr.get_ylim()
+    assert high - low > 1
+    assert low < 5.0 < 5.02 < high
+    low, high = loss.get_ylim()
+    assert high - low > 0.05
+    assert rate.get_ylim()[0] == 0
+
+
+def test_a_few_huge_losses_do_not_squeeze_the_rest(drawn: list[Figure], tmp_path: Path) -> None:
+    values = [1.0 + index / 1_000 for index in range(1_000)]
+    values[3] = 1e9
+    plots.draw_loss_curves({"loss": ([float(step) for step in range(1_000)], values)}, tmp_path / "p.png")
+    assert drawn[0].axes[0].get_ylim()[1] < 3
 
 
 def test_drawing_leaves_the_global_state_of_matplotlib_alone(tmp_path: Path) -> None:
@@ -79,6 +125,52 @@ def test_boxes_are_drawn_for_estimators_without_scores_too(tmp_path: Path) -> No
     scores = {"SDR": {"mixture": [1.0, 2.0, 4.0], "none": []}, "SIR": {"mixture": [1.0], "none": []}}
     plots.draw_score_boxes(scores, tmp_path / "p.png", title="title")
     assert min(read_size(tmp_path / "p.png")) > 100
+
+
+def test_few_songs_are_dots_and_many_are_boxes_and_both_show_medians(drawn: list[Figure], tmp_path: Path) -> None:
+    for count in (3, 100):
+        scores = {"SDR": {"unet": [float(value) for value in range(count)], "none": []}}
+        plots.draw_score_boxes(scores, tmp_path / "p.png", title="t")
+    few, many = (figure.axes[0] for figure in drawn)
+    assert len(few.lines[0].get_xdata()) == 3
+    assert len(few.patches) == 0
+    assert len(many.patches) == 1
+    assert "1.0" in list_texts(drawn[0])
+    assert {"49.5", "no score"} <= set(list_texts(drawn[1]))
+
+
+def test_scores_beyond_the_limit_are_left_out_and_counted(drawn: list[Figure], tmp_path: Path) -> None:
+    scores = {"SAR": {"mixture": [180.0, 181.0, 3.0], "unet": [4.0, 5.0, 6.0]}}
+    plots.draw_score_boxes(scores, tmp_path / "p.png", title="t", limit_db=60)
+    assert drawn[0].axes[0].get_xlim()[1] < 60
+    assert "Red: median. Beyond 60 dB and left out: 2 SAR of mixture." in list_texts(drawn[0])
+    by_song = {"mixture": [1.0, math.nan], "unet": [2.0, 99.0]}
+    plots.draw_scores_by_song(["a", "b"], by_song, tmp_path / "p.png", title="t", label="SDR, dB", limit_db=60)
+    note = "Sorted by the score of mixture. Not drawn (no score, or beyond 60 dB): 1 of mixture; 1 of unet."
+    assert note in list_texts(drawn[1])
+
+
+@pytest.mark.parametrize("count", [3, 100])
+def test_few_songs_are_named_and_many_are_counted(drawn: list[Figure], tmp_path: Path, count: int) -> None:
+    songs = [f"song {number}" for number in range(count)]
+    scores = {"mixture": [float(-number) for number in range(count)]}
+    plots.draw_scores_by_song(songs, scores, tmp_path / "p.png", title="t", label="SDR, dB")
+    texts = list_texts(drawn[0])
+    assert ("song 0" in texts) == (count == 3)
+    assert any(text.startswith(f"{count} songs, from the lowest") for text in texts) == (count == 100)
+    assert drawn[0].get_figheight() < 8
+    if count == 3:  # the lowest score on top
+        axes = drawn[0].axes[0]
+        by_height = sorted(zip(axes.get_yticks(), [label.get_text() for label in axes.get_yticklabels()], strict=True))
+        assert [name for _, name in by_height] == ["song 0", "song 1", "song 2"]
+
+
+def test_names_are_cleaned_and_keep_both_ends() -> None:
+    assert style.clean("a\x1bb" + os.fsdecode(b"\xe9")) == "a?b?"
+    long = style.clean("start " + "x" * 200 + " end.mp3")
+    assert len(long) == 80
+    assert long.startswith("start x")
+    assert long.endswith(" end.mp3")
 
 
 def test_the_same_scores_give_the_same_picture(tmp_path: Path) -> None:

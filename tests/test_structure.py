@@ -11,7 +11,8 @@ PACKAGE = Path(vocalsep.__file__).parent
 
 LAYERS = (
     {"errors", "release", "cores"},
-    {"shapes", "files"},
+    {"shapes", "files", "runs"},
+    {"plots"},
     {"kinds"},
     {"config"},
     {"audio", "stft", "masks"},
@@ -20,8 +21,8 @@ LAYERS = (
     {"backends"},
     {"weights"},
     {"extraction", "datasets"},
-    {"plots"},
     {"training", "evaluation"},
+    {"metrics"},  # public names
     {"vocalsep"},  # the lazy public names
     {"cli"},
     {"__main__"},

@@ -3,8 +3,8 @@
     python docs/scripts/make_pictures.py [--out docs/pictures]
 
 Extracts ``docs/demo/orphanage.ogg`` with the default model, then draws the song, its vocals and its accompaniment as
-log-frequency spectrograms, one above the other. Also writes the two stems beside the demo song as Ogg Vorbis, so that
-readers can listen to what they see.
+log-frequency spectrograms, one above the other. Also keeps the picture that ``--picture`` draws, and writes the two
+stems beside the demo song as Ogg Vorbis, so that readers can listen to what they see.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ COMPRESSION = 0.7  # of Ogg Vorbis: 0 is best and largest, 1 is smallest
 QUALITY = 84  # of WebP
 
 
-def extract_stems() -> dict[str, Path]:
+def extract_stems(out: Path) -> dict[str, Path]:
     """Extract the demo song and write its stems beside it; return all three recordings by name."""
     recordings = {"song": SONG}
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "vocalsep", "extract", str(SONG), "-o", folder, "--accompaniment"]
+        command = [sys.executable, "-m", "vocalsep", "extract", str(SONG), "-o", folder, "--accompaniment", "--picture"]
         subprocess.run(command, check=True)
+        keep_as_webp(Path(folder) / f"{SONG.stem}.picture.png", out / f"{SONG.stem}.webp")
         for stem in ("vocals", "accompaniment"):
             samples, rate = soundfile.read(Path(folder) / f"{SONG.stem}.{stem}.wav", dtype="float32")
             recordings[stem] = SONG.with_name(f"{SONG.stem}.{stem}.ogg")
@@ -74,19 +75,23 @@ def draw_stems(recordings: dict[str, Path], out: Path) -> None:
         axis.spines[:].set_visible(False)
     marks = range(0, int(seconds) + 1, 2)
     axes[-1].set_xticks(marks, [f"{second} s" for second in marks])
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "stems.webp"
     with tempfile.NamedTemporaryFile(suffix=".png") as drawn:
         figure.savefig(drawn.name, dpi=120)
-        Image.open(drawn.name).convert("RGB").save(path, quality=QUALITY, method=6)
+        keep_as_webp(Path(drawn.name), out / "stems.webp")
     plt.close(figure)
+
+
+def keep_as_webp(drawn: Path, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.open(drawn).convert("RGB").save(path, quality=QUALITY, method=6)
     print(f"{path}: {path.stat().st_size / 1024:.0f} KiB")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=DOCS / "pictures")
-    draw_stems(extract_stems(), parser.parse_args().out)
+    out = parser.parse_args().out
+    draw_stems(extract_stems(out), out)
 
 
 if __name__ == "__main__":

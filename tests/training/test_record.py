@@ -28,9 +28,9 @@ def test_each_step_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_has_the_same_log_and_curves_as_an_uninterrupted_one(tmp_path: Path) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole, parts = tmp_path / "whole" / "run", tmp_path / "parts" / "run"  # the title of the curves names the run
     for run, breaks in ((whole, ()), (parts, (3, 5))):
-        run.mkdir()
+        run.mkdir(parents=True)
         record = Record(run, 0)
         for step in range(8):
             if step in breaks:  # steps after the checkpoint are lost

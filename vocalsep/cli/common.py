@@ -19,7 +19,7 @@ from vocalsep.errors import VocalsepError
 TABLE_WIDTH = 120  # of a table in a file or pipe, in characters
 
 _STDERR = 2  # file descriptor
-_OPTIONAL_VALUES = ("--accompaniment", "--labels")
+_OPTIONAL_VALUES = ("--accompaniment", "--labels", "--picture")
 
 stderr = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 stdout = Console(highlight=False, soft_wrap=True, emoji=False)

@@ -18,6 +18,7 @@ LAYERS = (
     {"features"},
     {"nets"},
     {"backends"},
+    {"interchange"},
     {"weights"},
     {"extraction", "datasets"},
     {"plots"},

@@ -229,6 +229,12 @@ def test_linear_features_are_compressed_magnitudes_relative_to_the_chunks_level(
     torch.testing.assert_close(features, torch.log(1 + 2 * level) if compression else level)
 
 
+def test_linear_magnitudes_that_are_not_normalised_keep_the_level() -> None:
+    front_end = Linear(rate=8_000, n_fft=256, hop=64, freqs=50, frames=16, compression=0.0, normalised=False)
+    spectrum = stft.forward(noise(1, 2, 1000), front_end.grid)
+    torch.testing.assert_close(front_end.normalise(front_end.analyse(spectrum)), spectrum[..., :50, :].abs())
+
+
 def test_linear_silence_is_zero() -> None:
     assert not compute_features(STEREO, torch.zeros(1, 2, 1000)).any()
 
@@ -313,3 +319,17 @@ def test_on_another_grid_a_mask_keeps_its_place_in_seconds_and_hz() -> None:
 def test_linear_values_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         Linear(**settings)
+
+
+@pytest.mark.parametrize("grid", [STEREO.grid, Grid(rate=16_000, n_fft=1024, hop=256)], ids=["same grid", "another"])
+@pytest.mark.parametrize("freqs", [50, 300], ids=["few rows", "many rows"])
+def test_the_mask_above_the_rows_is_zero_where_the_front_end_says_so(grid: Grid, freqs: int) -> None:
+    front_end = Linear(rate=8_000, n_fft=1024, hop=64, freqs=freqs, frames=16, above="zero")
+    frames = range(2, 4)
+    got = front_end.project(torch.ones(2, freqs, 40), start=0, grid=grid, frames=frames)
+    inside = torch.from_numpy(grid.hz <= front_end.band_hz[-1])
+    assert got.shape == (2, grid.freqs, 2)
+    assert (got[:, inside] == 1).all()
+    assert (got[:, ~inside] == 0).all()
+    assert inside.any()
+    assert not inside.all()

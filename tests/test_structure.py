@@ -11,7 +11,7 @@ PACKAGE = Path(vocalsep.__file__).parent
 
 LAYERS = (
     {"errors", "release"},
-    {"shapes", "files"},
+    {"shapes", "files", "runs"},
     {"kinds"},
     {"config"},
     {"audio", "stft", "masks"},

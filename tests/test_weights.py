@@ -322,6 +322,31 @@ def test_an_unknown_model_is_refused_with_the_nearest_name(models: Path) -> None
     assert "small" in expect_load_error("something else altogether", models)
 
 
+def test_a_run_is_a_model_and_a_published_name_comes_first(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs" / "tiny"
+    run.mkdir(parents=True)
+    (run / "recipe.toml").touch()
+    assert "has no weights yet" in expect_load_error("runs/tiny", models)
+    path = save_model(run)
+    path.rename(run / "unet.safetensors")
+    for name in ("runs/tiny", "runs/tiny/", Path("runs") / "tiny", run / "unet.safetensors"):
+        assert weights.load(name, models).name == "tiny"
+    (tmp_path / "small").mkdir()
+    assert weights.load("small", models).name == "small"
+    save_model(run)
+    assert "several weights files; name one of them" in expect_load_error("runs/tiny", models)
+    assert expect_load_error("runs/tinny", models) == "runs/tinny: no such run or weights file"
+    assert "without weights" in expect_load_error("runs", models)
+
+
+def test_a_model_is_a_name_or_a_path() -> None:
+    with pytest.raises(TypeError, match="a name or a path, not int"):
+        weights.load(5)  # type: ignore[arg-type]
+
+
 def test_an_empty_or_missing_folder_has_no_models(tmp_path: Path) -> None:
     assert "'small'" in expect_load_error("small", tmp_path)
     assert "'small'" in expect_load_error("small", tmp_path / "no such folder")

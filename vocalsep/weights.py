@@ -23,18 +23,18 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialise
 
-from vocalsep import backends, config, files
+from vocalsep import backends, config, files, runs
 from vocalsep.backends import graphs
 from vocalsep.backends.graphs import Graph, RunSettings
 from vocalsep.errors import ConfigError, ModelError, describe_unknown
 from vocalsep.release import DEFAULT_MODEL as DEFAULT_MODEL
+from vocalsep.runs import SUFFIX as SUFFIX
 
 if TYPE_CHECKING:
     from vocalsep.features import FrontEnd
     from vocalsep.nets import Net
     from vocalsep.shapes import Array
 
-SUFFIX = ".safetensors"
 _FORMAT = 1
 
 
@@ -43,7 +43,7 @@ class Model:
     """A model, ready for use.
 
     Attributes:
-        name: Name of the published model, or of the weights file without its extension.
+        name: Name of the published model, of the training run, or of the weights file; see `runs.name_model`.
         front_end: The front end that computes the net's features.
         metadata: The rest of the file's metadata: training data, licence, metrics, version.
         run: How its net is run on songs.
@@ -195,31 +195,41 @@ def _find_weights_file(name: str, folder: Path | None) -> Path:
     return known[name]
 
 
-def load(name: str = DEFAULT_MODEL, folder: Path | None = None) -> Model:
+def find_file(name: str | Path, folder: Path | None = None) -> Path:
+    """Find the weights file of a model, with the arguments and errors of `load`."""
+    if not isinstance(name, str | Path):
+        raise TypeError(f"a model must be a name or a path, not {type(name).__name__}")
+    path = Path(name)
+    if path.suffix == SUFFIX:
+        if not path.is_file():
+            raise ModelError(f"{path}: no such weights file")
+        return path
+    if str(name) not in find_models(folder) and (path.is_dir() or len(path.parts) > 1):
+        return runs.find_weights(path)
+    return _find_weights_file(str(name), folder)
+
+
+def load(name: str | Path = DEFAULT_MODEL, folder: Path | None = None) -> Model:
     """Load a model.
 
     An older file, or one from a machine without onnx, holds no graph for ONNX Runtime. The graph is then made once and
     kept in the cache. Without onnx, the model runs in torch.
 
     Args:
-        name: Name of a published model, or the path of a weights file, which must end in ``.safetensors``.
+        name: Name of a published model, path of a weights file (``.safetensors``), or folder of a training run.
         folder: Folder of the published models; `find_models_folder` by default.
 
     Raises:
         ModelError: If the model is unknown, damaged, does not match its card, is not compatible with this version,
             or has no graph where torch is not installed.
     """
-    if name.endswith(SUFFIX):
-        path = Path(name)
-        if not path.is_file():
-            raise ModelError(f"{path}: no such weights file")
-    else:
-        path = _find_weights_file(name, folder)
-        stated = read_card(name, folder).facts.get("sha-256", "").strip("`")
+    path = find_file(name, folder)
+    if is_published := str(name) in find_models(folder):
+        stated = read_card(path.stem, folder).facts.get("sha-256", "").strip("`")
         if hash_file(path) != stated:
             raise ModelError(f"model {name!r}: the weights file does not match its card's SHA-256; reinstall vocalsep")
     metadata, tensors = _read(path)
-    return _build_model(path, path.stem if path.suffix == SUFFIX else name, metadata, tensors)
+    return _build_model(path, path.stem if is_published else runs.name_model(path, metadata), metadata, tensors)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:

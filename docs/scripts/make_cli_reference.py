@@ -62,6 +62,15 @@ EVENTS = {
     "error": (("message",), "an error that is not about one song, such as a missing model"),
     "end": (("done", "skipped", "failed", "taken_seconds"), "last, with the number of songs; missing after a signal"),
 }
+TRAIN_EVENTS = {
+    "message": (("message",), "a line that people would see"),
+    "step": (
+        ("step", "loss", "snr_db", "share", "left_seconds"),
+        "after each step; `loss` is the mean of the last 20, `snr_db` that of the last validation, `share` from 0 to 1",
+    ),
+    "error": (("message",), "last, if the training fails"),
+    "end": (("weights", "stopped"), "last; `stopped` after Ctrl-C"),
+}
 OTHER_JSON = {
     "doctor --json": "`ok`, and `findings` with `group`, `name`, `ok` and `detail`",
     "eval --json": "the content of `summary.json`: see [Evaluate](evaluate.md)",
@@ -116,7 +125,6 @@ def make_reference() -> str:
 
 def describe_json() -> list[str]:
     """Return the section about JSON output."""
-    events = [(f"`{name}`", ", ".join(f"`{key}`" for key in keys), text) for name, (keys, text) in EVENTS.items()]
     return [
         "## JSON\n",
         "Later versions may add fields: ignore those that you do not know.\n",
@@ -126,10 +134,19 @@ def describe_json() -> list[str]:
         "### extract --progress json\n",
         "stderr gets one object per event, and nothing else. The field `event` names it. With `--jobs`, the events",
         "of several songs are mixed; `index` tells them apart. Lengths are in seconds, or `null` if unknown.\n",
-        make_table(("event", "other fields", "when"), events),
+        make_events_table(EVENTS),
+        "### train --progress json\n",
+        "stderr gets one object per event, and nothing else. The field `event` names it.\n",
+        make_events_table(TRAIN_EVENTS),
         "### Other commands\n",
         make_table(("command", "fields"), list_codes(OTHER_JSON)),
     ]
+
+
+def make_events_table(events: dict[str, tuple[tuple[str, ...], str]]) -> str:
+    """Return a table of events with their fields."""
+    rows = [(f"`{name}`", ", ".join(f"`{key}`" for key in keys), text) for name, (keys, text) in events.items()]
+    return make_table(("event", "other fields", "when"), rows)
 
 
 def list_codes(meanings: dict[str, str]) -> list[tuple[str, ...]]:

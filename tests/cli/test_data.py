@@ -34,6 +34,14 @@ def test_data_check_names_problems_literally_and_takes_the_root_from_the_environ
     assert {"dataset", "totals", "tracks", "notes"} <= set(printed)
 
 
+def test_files_of_stems_with_other_names_are_named_with_the_right_one(no_roots: None, tmp_path: Path) -> None:
+    for name in ("vox.wav", "inst.wav"):
+        synthetic_songs.write(tmp_path / "Band - Song" / name, np.full(800, 0.1), 8_000)
+    hint = "inst.wav: did you mean accompaniment.wav?; vox.wav: did you mean vocals.wav?"
+    assert f"problem: Band - Song: {hint}" in run("data", "check", "--dataset", "stems", "--root", tmp_path).stdout
+    assert hint in read_error(run("train", "--dataset", "stems", "--root", tmp_path, "--out", tmp_path / "run"))
+
+
 @pytest.mark.parametrize("command", [["data", "check"], ["train"]])
 def test_a_data_set_without_a_folder_is_one_line(no_roots: None, command: list[str]) -> None:
     line = read_error(run(*command, "--dataset", "dsd100"))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,22 @@ def test_a_model_is_scored_between_the_mixture_and_ideal_masks(dsd100_root: Path
     ]
     assert sdr == sorted(sdr)
     assert "| IRM, linear |" in (out / "summary.md").read_text(encoding="utf-8")
+
+
+def test_a_run_is_compared_with_a_model_by_the_name_of_its_folder(
+    mir1k_root: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_folder = tmp_path / "runs" / "tiny"
+    run_folder.mkdir(parents=True)
+    shutil.copy(model, run_folder / "unet.safetensors")
+    (run_folder / "recipe.toml").touch()
+    given = ["--dataset", "mir1k", "--root", mir1k_root, "--out", tmp_path / "scores", "--limit", "1"]
+    result = evaluate(*given, "-m", model, "-m", "runs/tiny")
+    assert (result.exit_code, result.stderr) == (0, "")
+    lines = read_lines(tmp_path / "scores")
+    assert [row for row, _ in lines][:3] == ["mixture", "narrow", "tiny"]
+    assert lines["tiny", CLIPS[0]]["vocals"] == lines["narrow", CLIPS[0]]["vocals"]
 
 
 def test_gate_scores_each_model_twice(mir1k_root: Path, model: Path, tmp_path: Path) -> None:

@@ -552,3 +552,15 @@ def test_two_songs_do_not_go_to_one_output(songs: Path, model: Path, tmp_path: P
         result = run("extract", song, "-o", tmp_path / "v.wav", "--accompaniment", same, "-m", model)
         assert "would be written twice" in read_misuse(result)
     assert list_files(songs) == ["b", "b/song.wav", "song.flac", "song.wav"]
+
+
+def test_a_run_is_a_model_with_the_name_of_its_folder(songs: Path, model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "recipe.toml").touch()
+    (folder / "unet.safetensors").write_bytes(model.read_bytes())
+    output = tmp_path / "{song}-{model}.{ext}"
+    result = run("extract", songs / "song.wav", "-m", folder, "-o", output, "--json")
+    (report,) = read_objects(result.stdout)
+    assert report["model"] == "tiny"
+    assert report["outputs"] == {"vocals": str(tmp_path / "song-tiny.wav")}

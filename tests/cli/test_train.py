@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -8,10 +9,65 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import read_error, read_misuse, run
+from command_line import read_error, read_misuse, read_objects, run
+from rich.console import Console
+
+from vocalsep.cli import training_display
 
 SMALL = ("options.width=2", "front_end.bands=32", "front_end.frames=16", "training.batch_size=1")
 ONE_STEP = [part for setting in (*SMALL, "training.minutes=0", "training.steps=1") for part in ("--set", setting)]
+
+
+@pytest.fixture
+def tiny_run(no_roots: None, dsd100_root: Path, tmp_path: Path) -> list[str | Path]:
+    """The command of a run of two steps, without progress options."""
+    steps = ("training.minutes=0", "training.steps=2", "training.validate_steps=1", "training.validate_excerpts=1")
+    settings = [part for setting in (*SMALL, *steps) for part in ("--set", setting)]
+    given = ["train", "unet-tiny", "--dataset", "dsd100", "--root", dsd100_root, "--precision", "fp32"]
+    return [*given, "--out", tmp_path / "run", *settings]
+
+
+def test_progress_is_a_bar_with_loss_snr_and_time_left(tiny_run: list[str | Path], tmp_path: Path) -> None:
+    result = run(*tiny_run, "--progress", "bar")
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'run' / 'unet.safetensors'}\n"), result.stderr
+    assert re.search(r"step 2, loss \d\.\d+, SNR -?\d+\.\d dB", result.stderr)
+    assert "0 s left" in result.stderr
+    assert "100%" in result.stderr
+
+
+def test_progress_is_json_with_one_object_per_line(tiny_run: list[str | Path], tmp_path: Path) -> None:
+    result = run(*tiny_run, "--progress", "json")
+    events = read_objects(result.stderr)
+    steps = [event for event in events if event["event"] == "step"]
+    assert [(event["step"], event["share"]) for event in steps] == [(1, 0.5), (2, 1.0)]
+    assert steps[0].keys() == {"event", "step", "loss", "snr_db", "share", "left_seconds"}
+    end = {"event": "end", "weights": str(tmp_path / "run" / "unet.safetensors"), "stopped": False}
+    assert events[-1] == end
+    assert any("2 steps to go" in event.get("message", "") for event in events)
+    result = run(*tiny_run, "--progress", "json")  # the folder now holds a run
+    assert (result.exit_code, result.stdout) == (1, "")
+    (event,) = read_objects(result.stderr)
+    assert (event["event"], "already holds a run" in event["message"]) == ("error", True)
+
+
+@pytest.mark.parametrize("options", [["--progress", "none"], ["-q"]])
+def test_progress_can_be_hidden(tiny_run: list[str | Path], tmp_path: Path, options: list[str]) -> None:
+    result = run(*tiny_run, *options)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "cannot be combined" in read_misuse(run(*tiny_run, "--progress", "bar", "-q"))
+
+
+def test_a_terminal_gets_a_bar_and_a_file_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert type(training_display.choose("auto")) is training_display.Lines
+    monkeypatch.setattr(training_display, "stderr", Console(stderr=True, force_terminal=True))
+    assert type(training_display.choose("auto")) is training_display.Bar
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s left"), (59.4, "59 s left"), (61, "1 min 01 s left"), (7500, "2 h 05 min left")]
+)
+def test_the_time_left_is_readable(seconds: float, text: str) -> None:
+    assert training_display.describe_time_left(seconds) == text
 
 
 def test_misuse_has_status_2(tmp_path: Path) -> None:

@@ -44,6 +44,22 @@ def test_estimators_are_listed_between_lower_and_upper_bounds(model: str, tmp_pa
     ]
 
 
+def test_a_run_is_a_row_with_its_name_and_equal_names_are_told_apart_by_their_paths(tmp_path: Path) -> None:
+    for folder in ("runs/tiny", "runs/unet"):
+        run = tmp_path / folder
+        run.mkdir(parents=True)
+        (run / "recipe.toml").touch()
+        save_narrow_model(run / "unet.safetensors", 1)
+    found = list_estimators(["unet", str(tmp_path / "runs/tiny")], ["phase"], [])
+    assert [estimator.name for estimator in found if estimator.kind == "model"] == ["unet", "tiny"]
+    found = list_estimators(["unet", str(tmp_path / "runs/unet")], ["phase"], [])
+    assert [estimator.name for estimator in found if estimator.kind == "model"] == [
+        "unet",
+        str(tmp_path / "runs/unet"),
+    ]
+    assert found[2].read_heard() == {}
+
+
 def test_models_on_the_same_grid_share_its_upper_bound(model: str, tmp_path: Path) -> None:
     same, other = (
         save_narrow_model(tmp_path / "same.safetensors", 1),

@@ -32,8 +32,11 @@ def test_time_and_steps_agree(material: Material, dsd100_root: Path) -> None:
     steps = cost.estimate_cost(make_trainer(material, dsd100_root, steps=1_000, validate_minutes=5.0))
     assert steps.seconds >= 1_000 * max(steps.step_seconds, steps.draw_seconds)
     minutes = cost.estimate_cost(make_trainer(material, dsd100_root, steps=0, minutes=10.0, validate_minutes=5.0))
-    assert minutes.seconds >= 600
-    assert minutes.steps == pytest.approx(600 / max(minutes.step_seconds, minutes.draw_seconds), abs=1)
+    assert minutes.seconds == 600
+    validating = 3 * minutes.validation_seconds  # after 5 minutes, a little later, and at the end
+    assert minutes.steps == pytest.approx(
+        (600 - validating) / max(minutes.step_seconds, minutes.draw_seconds), rel=0.01
+    )
     often = cost.estimate_cost(make_trainer(material, dsd100_root, steps=1_000, validate_steps=1))
     assert often.seconds > 1.2 * 1_000 * max(often.step_seconds, often.draw_seconds)
 

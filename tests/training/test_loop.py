@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,14 +16,14 @@ from tiny_recipes import CPU, SMALL, make_recipe, make_trainer
 
 from vocalsep import training, weights
 from vocalsep.errors import ConfigError, DatasetError, VocalsepError
-from vocalsep.training import recipes
+from vocalsep.training import Status, cost, loop, recipes
 from vocalsep.training.material import Material
 from vocalsep.training.recipes import PoolOptions
 from vocalsep.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("few_norm_batches", "no_curves")
 
-TIMES = ("seconds", "waited", "validated")
+TIMES = ("seconds", "waited", "validated", "validation_seconds")
 
 
 def refuse_constant(name: str) -> Any:
@@ -90,6 +91,17 @@ def test_the_metadata_names_data_sets_but_no_folders(finished: Path, dsd100_root
     assert "adasong4" in metadata["heard"]["songs"]
     assert metadata["recipe"]["training"]["steps"] == 4
     assert str(dsd100_root) not in json.dumps(dict(metadata))
+    assert str(finished.parent) not in json.dumps(dict(metadata))
+
+
+def test_the_model_of_a_run_has_the_name_of_the_run_wherever_the_file_is(finished: Path, tmp_path: Path) -> None:
+    assert weights.load(finished).name == weights.load(finished / "unet.safetensors").name == "finished"
+    shutil.copy(finished / "unet.safetensors", tmp_path)
+    assert weights.load(tmp_path / "unet.safetensors").name == "finished"
+    shutil.move(tmp_path / "unet.safetensors", tmp_path / "mine.safetensors")
+    assert weights.load(tmp_path / "mine.safetensors").name == "mine"
+    shutil.copytree(finished, tmp_path / "renamed")
+    assert weights.load(tmp_path / "renamed").name == "renamed"
 
 
 def test_two_runs_are_the_same_bit_for_bit(finished: Path, dsd100_root: Path, tmp_path: Path) -> None:
@@ -110,7 +122,7 @@ def make_interrupting_report(at: int) -> Callable[[str], None]:
 
 
 def test_an_interrupted_run_continues_bit_for_bit(finished: Path, dsd100_root: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
+    run = tmp_path / finished.name  # the weights say the name
     with pytest.raises(KeyboardInterrupt):
         training.fit(make_recipe(dsd100_root), run, device=CPU, report=make_interrupting_report(3))
     assert read_checkpoint(run)["step"] == 2
@@ -233,6 +245,60 @@ def test_minutes_end_a_run(dsd100_root: Path, tmp_path: Path) -> None:
     training.fit(found, tmp_path / "run", device=CPU)
     assert len(read_log(tmp_path / "run")) == 1
     assert (tmp_path / "run" / "unet.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("estimate", "validate_minutes", "validated"),
+    [(6.0, 0.5, [36.0, 60.0]), (9.0, 60.0, [57.0]), (3.0, 60.0, [63.0])],
+)
+def test_minutes_include_validations(
+    dsd100_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    estimate: float,
+    validate_minutes: float,
+    validated: list[float],
+) -> None:
+    now = 0.0
+
+    def take(seconds: float, method: str) -> None:
+        plain = getattr(Trainer, method)
+
+        def slow(*arguments: Any) -> Any:
+            nonlocal now
+            now += seconds
+            return plain(*arguments)
+
+        monkeypatch.setattr(Trainer, method, slow)
+
+    take(3, "update")
+    take(6, "validate")
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(cost, "estimate_cost", lambda _: SimpleNamespace(validation_seconds=estimate))
+    chosen = make_recipe(dsd100_root, steps=0, minutes=1.0, validate_minutes=validate_minutes)
+    statuses: list[Status] = []
+    training.fit(chosen, tmp_path / "run", device=CPU, on_step=statuses.append)
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [entry["seconds"] for entry in log if "validation_loss" in entry] == validated
+    assert len(log) == (validated[-1] - 6 * len(validated)) / 3
+    assert (statuses[0].seconds_left, statuses[-1].share) == (57.0, 1.0)
+    lines: list[str] = []
+    training.fit(chosen, tmp_path / "run", device=CPU, resume=True, report=lines.append)
+    assert "already finished" in lines[-1]
+
+
+def test_each_step_is_reported_with_its_loss_and_the_time_left(dsd100_root: Path, tmp_path: Path) -> None:
+    statuses: list[Status] = []
+    chosen = make_recipe(dsd100_root, validate_minutes=60.0, validate_steps=2)
+    training.fit(chosen, tmp_path / "run", device=CPU, on_step=statuses.append)
+    assert [status.step for status in statuses] == [1, 2, 3, 4]
+    assert [status.share for status in statuses] == [0.25, 0.5, 0.75, 1]
+    log = read_log(tmp_path / "run")
+    assert statuses[1].loss == pytest.approx((log[0]["loss"] + log[1]["loss"]) / 2)
+    snr_db = [log[step]["validation_snr_db"] for step in (1, 3)]
+    assert [status.snr_db for status in statuses] == [None, snr_db[0], snr_db[0], snr_db[1]]
+    assert all(status.seconds_left > 0 for status in statuses[:3])
+    assert statuses[3].seconds_left == 0
 
 
 def test_the_log_says_how_long_the_net_waited(finished: Path) -> None:

@@ -70,7 +70,7 @@ def evaluate(
             "-m",
             "--model",
             metavar="MODEL",
-            help="Model name or weights file. Repeatable.",
+            help="Model name, weights file or folder of a run. Repeatable.",
             show_default=f"{DEFAULT_MODEL}, unless you give --estimates",
             rich_help_panel=_SCORED,
         ),

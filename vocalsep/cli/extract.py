@@ -104,7 +104,7 @@ def extract(
             "-m",
             "--model",
             metavar="MODEL",
-            help="Model name (see 'vocalsep models') or weights file.",
+            help="Model name (see 'vocalsep models'), weights file or folder of a training run.",
             rich_help_panel=_SOUND,
         ),
     ] = DEFAULT_MODEL,
@@ -210,7 +210,7 @@ def extract(
     naming = plan.Naming(
         places={"vocals": output or None} | {stem: place for stem, place in others.items() if place is not None},
         extension=output_format or "wav",
-        model=Path(model).stem if model.endswith(".safetensors") else model,
+        model=_name_model(model),
         many=len(found) > 1 or from_file is not None or not all(song.named for song in found),
     )
     if output_format:
@@ -241,6 +241,18 @@ def extract(
             _run(todo, settings, jobs, reporter)
     if reporter.failed:
         raise typer.Exit(1)
+
+
+def _name_model(model: str) -> str:
+    """Return the name that ``{model}`` stands for in templates. That of a run is in its weights."""
+    if not (model.endswith(".safetensors") or Path(model).is_dir()):
+        return model
+    from vocalsep import weights
+
+    try:
+        return weights.load(model).name
+    except VocalsepError:  # reported later, when the first song needs the model
+        return Path(model).stem
 
 
 def _parse_raw(text: str) -> SampleLayout:

@@ -10,14 +10,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from vocalsep.cli import signals
-from vocalsep.cli.common import DEVICE_HELP, ROOT_HELP, Device, exit_on_error, stderr
+from vocalsep.cli import signals, training_display
+from vocalsep.cli.common import DEVICE_HELP, ROOT_HELP, Device, exit_on_error
+from vocalsep.cli.extract import Progress
 from vocalsep.errors import ConfigError
 
 Material = Literal["dsd100", "mir1k", "stems", "teacher"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+_STOPPING = "stopping after this step; press Ctrl-C again to stop at once"
 
-_DATA, _RUN, _RECIPE = "Recordings", "Run", "Recipe"
+_DATA, _RUN, _RECIPE, _REPORT = "Recordings", "Run", "Recipe", "Progress and results"
 
 
 def train(
@@ -74,7 +76,7 @@ def train(
         typer.Option(
             min=0.01,
             metavar="N",
-            help="Stop after N minutes of training. With --resume, N includes earlier sessions.",
+            help="Stop after about N minutes, with validations. With --resume, N includes earlier sessions.",
             show_default="from the recipe",
             rich_help_panel=_RUN,
         ),
@@ -106,6 +108,18 @@ def train(
             rich_help_panel=_RECIPE,
         ),
     ] = None,
+    progress: Annotated[
+        Progress,
+        typer.Option(
+            help="Progress display on stderr: a bar with loss, SNR and time left, JSON with one object per line, or "
+            "none. auto draws the bar on a terminal.",
+            rich_help_panel=_REPORT,
+        ),
+    ] = "auto",
+    quiet: Annotated[
+        bool,
+        typer.Option("-q", "--quiet", help="Print only the result and errors.", rich_help_panel=_REPORT),
+    ] = False,
 ) -> None:
     """Train a model.
 
@@ -116,6 +130,8 @@ def train(
     with exit_on_error():
         if not importlib.util.find_spec("torch"):
             raise ConfigError("training needs torch; run: pip install 'vocalsep[train]'")
+    if quiet and progress in ("bar", "json"):
+        raise typer.BadParameter(f"--quiet and --progress {progress} cannot be combined")
     if dataset is None and (root or split):
         raise typer.BadParameter("--root and --split need --dataset. Add it, or leave them out.")
     if vocals and dataset != "teacher":
@@ -125,7 +141,9 @@ def train(
     if resume and (preset or dataset or settings or out or skip_bad or precision):
         raise typer.BadParameter("--resume uses the run's own recipe; add only --minutes, --epochs or --device.")
     preset = preset or "unet"
-    with exit_on_error():
+    leads = os.environ.get("RANK", "0") == "0"  # torchrun starts several processes; one reports
+    display = training_display.choose("none" if quiet or not leads else progress)
+    with exit_on_error(), display:
         import torch
 
         from vocalsep import training
@@ -141,21 +159,19 @@ def train(
         changes += [f"training.{key}={str(value).lower()}" for key, value in options.items() if value is not None]
         recipe = recipes.read_recipe(str(resume / "recipe.toml") if resume else preset, changes)
         run = resume or out or Path("runs") / Path(preset).stem
-        with signals.stop_on_signal(_announce_stop) as should_stop:
+        with signals.stop_on_signal(lambda: display.report(_STOPPING)) as should_stop:
             path = training.fit(
                 recipe,
                 run,
                 device=torch.device(choose_device(device)),
                 resume=resume is not None,
-                report=lambda line: stderr.print(line, markup=False),
+                report=display.report,
+                on_step=display.show_step,
                 should_stop=should_stop,
             )
             was_stopped = should_stop()
+        display.end(path, was_stopped=was_stopped)
     if was_stopped:
         raise typer.Exit(130)
-    if os.environ.get("RANK", "0") == "0":  # torchrun starts several processes; one prints the path
+    if leads:
         sys.stdout.write(f"{path}\n")
-
-
-def _announce_stop() -> None:
-    stderr.print("stopping after this step; press Ctrl-C again to stop at once")

@@ -170,13 +170,14 @@ def make_listing(
     *,
     split: str = "all",
     shares_singers: bool = False,
+    expected: str = "",
 ) -> Listing:
     """Make a listing, and refuse an empty one.
 
     Raises:
-        DatasetError: If there are neither tracks nor problems. The message names `folder`.
+        DatasetError: If there are neither tracks nor problems. The message names `folder`, and what was `expected`.
     """
     found = Listing(tracks=tuple(tracks), problems=tuple(problems), split=split, shares_singers=shares_singers)
     if not found.tracks and not found.problems:
-        raise DatasetError(f"{folder}: no tracks found")
+        raise DatasetError(f"{folder}: no tracks found" + (f"; expected {expected}" if expected else ""))
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +32,7 @@ class Estimator:
     Attributes:
         name: Its name in the tables.
         kind: A key of `KINDS`.
-        model: For "model" and "irm-grid": name or weights file of a model.
+        model: For "model" and "irm-grid": name, weights file or run of a model.
         inversion: For "model": how to turn the masked spectrogram back into audio.
         masks_from: For "model": where masks come from; see `extraction.Extractor`.
         gate: For "model": whether to fade the vocals out where there is no voice; see `extraction.Extractor`.
@@ -99,7 +100,8 @@ def list_estimators(
     grid share its ideal mask.
 
     Args:
-        models: Names or weights files; each is scored with every inversion, mask source and gate setting.
+        models: Names, weights files or folders of runs; each is scored with every inversion, mask source and gate
+            setting. Rows have the names of the models; models with the same name appear as they are given here.
         inversions: How to turn the masked spectrogram back into audio.
         folders: Folders of files from other separators.
         masks_from: Where clustering models take their masks from; other models are scored once.
@@ -111,6 +113,8 @@ def list_estimators(
         DatasetError: If a folder does not exist.
     """
     loaded = {model: weights.load(model) for model in models}
+    shared = Counter(model.name for model in loaded.values())
+    labels = {model: found.name if shared[found.name] == 1 else model for model, found in loaded.items()}
     compared: list[Estimator] = []
     for inversion, model in itertools.product(inversions, models):
         sources = masks_from if loaded[model].run.embeds else ["auto"]
@@ -118,7 +122,7 @@ def list_estimators(
             options = [
                 name for name in (source, inversion, "gate" if gate else "") if name not in ("auto", "phase", "")
             ]
-            name = ", ".join([_label_model(model), *options])
+            name = ", ".join([labels[model], *options])
             estimator = Estimator(name=name, kind="model", model=model, inversion=inversion)
             compared.append(replace(estimator, masks_from=source, gate=gate))
     for folder in folders:
@@ -130,7 +134,7 @@ def list_estimators(
     for model in models:
         if loaded[model].front_end not in front_ends:
             front_ends.append(loaded[model].front_end)
-            bounds.append(Estimator(name=f"IRM, grid of {_label_model(model)}", kind="irm-grid", model=model))
+            bounds.append(Estimator(name=f"IRM, grid of {labels[model]}", kind="irm-grid", model=model))
     bounds.append(Estimator(name="IRM, linear", kind="irm"))
     estimators = [Estimator(name=MIXTURE, kind="mixture"), *compared, *bounds]
     names = [estimator.name for estimator in estimators]
@@ -153,13 +157,9 @@ def find_unmatched_files(folder: Path, tracks: Iterable[str]) -> list[str]:
     return unmatched
 
 
-def _label_model(model: str) -> str:
-    return Path(model).stem if model.endswith(weights.SUFFIX) else model
-
-
 @functools.cache
 def _hash_model(model: str) -> str:
-    return weights.hash_file(Path(model) if model.endswith(weights.SUFFIX) else weights.find_models()[model])
+    return weights.hash_file(weights.find_file(model))
 
 
 @functools.lru_cache(maxsize=8)

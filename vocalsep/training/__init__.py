@@ -1,5 +1,5 @@
 """Train nets: read recipes, open recordings, estimate the cost, and run the loop."""
 
-from vocalsep.training.loop import fit
+from vocalsep.training.loop import Status, fit
 
-__all__ = ["fit"]
+__all__ = ["Status", "fit"]

@@ -31,6 +31,7 @@ class Cost:
         step_seconds: Time of one step of the optimiser.
         draw_seconds: Time to draw the excerpts of a step, in parallel with the previous step.
         memory_mb: Memory for weights, optimiser and activations, MiB, without the program itself.
+        validation_seconds: Time of one validation.
         steps: Steps left.
         seconds: Time left, including validation.
     """
@@ -40,6 +41,7 @@ class Cost:
     step_seconds: float
     draw_seconds: float
     memory_mb: float
+    validation_seconds: float
     steps: int
     seconds: float
 
@@ -81,23 +83,25 @@ def estimate_cost(trainer: Trainer) -> Cost:
     draw = time.perf_counter() - started
     step = _time_steps(trial)[0] / trainer.team.size
     slower = max(step, draw)
-    left = max(0.0, 1 - trainer.progress)
-    seconds = left * (slower * trainer.steps if trainer.steps else 60 * options.minutes)
-    steps = math.ceil(seconds / slower)
-    if trainer.validate_steps:
-        validations = steps / trainer.validate_steps
-    else:
-        validations = seconds / max(slower, 60 * options.validate_minutes)
     excerpts = NORM_BATCHES * options.batch_size + options.validate_excerpts * (material.validation is not None)
-    excerpt_seconds = slower * trainer.team.size / options.batch_size  # one process validates all of them
-    # A validation has no backward pass, which takes about two thirds of a step.
-    seconds += (1 + validations) * excerpts * max(excerpt_seconds / 3, draw / options.batch_size)
+    # One process validates all excerpts. It has no backward pass, which takes about two thirds of a step, and it draws
+    # excerpts in between.
+    validation = excerpts / options.batch_size * (step * trainer.team.size / 3 + draw)
+    interval = trainer.validate_steps * slower if trainer.validate_steps else max(slower, 60 * options.validate_minutes)
+    left = max(0.0, 1 - trainer.progress)
+    if trainer.steps:
+        steps = math.ceil(left * trainer.steps)
+        seconds = steps * slower + (1 + steps * slower / interval) * validation
+    else:
+        seconds = 60 * left * options.minutes
+        steps = max(1, math.ceil((seconds - validation) / slower / (1 + validation / interval)))
     return Cost(
         parameters=trainer.net.parameter_count,
         precision=options.precision,
         step_seconds=step,
         draw_seconds=draw,
         memory_mb=trial.measure_memory_mb(),
+        validation_seconds=validation,
         steps=steps,
         seconds=seconds,
     )

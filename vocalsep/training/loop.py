@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +22,36 @@ import torch
 from vocalsep import config, files, weights
 from vocalsep.errors import ConfigError
 from vocalsep.release import __version__
+from vocalsep.runs import CHECKPOINT, RECIPE, TRACKS
 from vocalsep.training import cost, guards
 from vocalsep.training.excerpts.sampler import ExcerptBatch
-from vocalsep.training.material import open_material
+from vocalsep.training.material import Material, open_material
 from vocalsep.training.recipes import Recipe
 from vocalsep.training.record import Record
 from vocalsep.training.team import Team, join_team
 from vocalsep.training.trainer import Trainer
 
-CHECKPOINT, RECIPE, TRACKS = "checkpoint.pt", "recipe.toml", "tracks.json"
 _PREFETCHED = 3  # batches drawn ahead while the net is busy
+_AVERAGED = 20  # steps over which the loss is averaged for people
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """How far a run is after a step.
+
+    Attributes:
+        step: Steps done.
+        loss: Mean loss of the last 20 steps.
+        snr_db: SNR of the last validation in dB; None before the first one, and without songs to validate on.
+        share: Share of the training that is done, in [0, 1].
+        seconds_left: Estimated seconds until the end, with validations.
+    """
+
+    step: int
+    loss: float
+    snr_db: float | None
+    share: float
+    seconds_left: float
 
 
 def fit(
@@ -39,6 +61,7 @@ def fit(
     device: torch.device,
     resume: bool = False,
     report: Callable[[str], None] = lambda _: None,
+    on_step: Callable[[Status], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Train a net. Under ``torchrun``, the processes share the work.
@@ -49,6 +72,7 @@ def fit(
         device: Device to run on.
         resume: Whether to continue from the run's checkpoint.
         report: Receives each line of progress.
+        on_step: Called after each step.
         should_stop: Called after each step. If it returns True, the run saves a checkpoint and stops.
 
     Returns:
@@ -63,14 +87,23 @@ def fit(
     _check_folder(run, resume=resume)
     with join_team(device) as team:
         report = report if team.leads else lambda _: None
-        trainer = _set_up(recipe, run, team, report, resume=resume)
+        on_step = on_step if team.leads else lambda _: None
+        material = _open_material(recipe, run, team, report, resume=resume)
+        started = time.perf_counter()
+        trainer = _set_up(recipe, run, team, material, report, resume=resume)
         if team.leads:
             _write_setup(run, trainer)
         if trainer.progress >= 1 or trainer.history.stops_early(recipe.training):
             report(f"{run}: already finished, after {trainer.step} steps")
         else:
-            report(f"{recipe.net}: from step {trainer.step}, {cost.estimate_cost(trainer) if team.leads else ''}")
-            _train(trainer, run, report, should_stop)
+            estimate = cost.estimate_cost(trainer) if team.leads else None
+            report(f"{recipe.net}: from step {trainer.step}, {estimate}")
+            trainer.validation_seconds = team.broadcast(
+                trainer.validation_seconds or (estimate.validation_seconds if estimate else 0.0)
+            )
+            prepared = team.broadcast(time.perf_counter() - started)
+            trainer.seconds, trainer.validated = trainer.seconds + prepared, trainer.validated + prepared
+            _train(trainer, run, report, on_step, should_stop)
     return _weights_path(run, recipe)
 
 
@@ -83,8 +116,8 @@ def _check_folder(run: Path, *, resume: bool) -> None:
         raise ConfigError(f"{run}: already holds a run; use --resume, or another folder")
 
 
-def _set_up(recipe: Recipe, run: Path, team: Team, report: Callable[[str], None], *, resume: bool) -> Trainer:
-    """Check the recipe, open its recordings, and make a trainer with its initial state or that of the checkpoint."""
+def _open_material(recipe: Recipe, run: Path, team: Team, report: Callable[[str], None], *, resume: bool) -> Material:
+    """Check the recipe, and open its recordings."""
     guards.check_recipe(recipe, team)
     before = guards.load_heard(recipe, run / TRACKS, report, resume=resume)
     with team.leader_first():
@@ -92,6 +125,13 @@ def _set_up(recipe: Recipe, run: Path, team: Team, report: Callable[[str], None]
     if resume:
         guards.check_same_recordings(run / TRACKS, material)
     guards.check_validation(recipe, material)
+    return material
+
+
+def _set_up(
+    recipe: Recipe, run: Path, team: Team, material: Material, report: Callable[[str], None], *, resume: bool
+) -> Trainer:
+    """Make a trainer with its initial state or that of the checkpoint."""
     if recipe.training.precision == "auto":
         report("measuring which precision is fastest on this device")
     trainer = Trainer(cost.choose_precision(recipe, material, team), material, team)
@@ -111,11 +151,19 @@ def _write_setup(run: Path, trainer: Trainer) -> None:
         raise ConfigError(f"{run}: cannot be written ({error.strerror})") from error
 
 
-def _train(trainer: Trainer, run: Path, report: Callable[[str], None], should_stop: Callable[[], bool]) -> None:
+def _train(
+    trainer: Trainer,
+    run: Path,
+    report: Callable[[str], None],
+    on_step: Callable[[Status], None],
+    should_stop: Callable[[], bool],
+) -> None:
     """Step until the training is done or stopped; validate, log and save on the way."""
     options, team = trainer.recipe.training, trainer.team
-    saved = trainer.seconds
+    saved, snr_db = trainer.seconds, None
     record = Record(run, trainer.step, tensorboard=options.tensorboard) if team.leads else None
+    first_step, first_second, losses = trainer.step, trainer.seconds, deque[float](maxlen=_AVERAGED)
+    zero = time.perf_counter() - trainer.seconds  # of the clock that `seconds` shows
     with closing(_prefetch(trainer.draw_batch, trainer.step)) as batches, closing(record) if record else nullcontext():
         ended = False
         while not ended:
@@ -124,20 +172,29 @@ def _train(trainer: Trainer, run: Path, report: Callable[[str], None], should_st
             excerpts = next(batches)
             trainer.waited += time.perf_counter() - started
             entry: dict[str, Any] = {"step": trainer.step, **trainer.update(excerpts)}
-            trainer.seconds += team.broadcast(time.perf_counter() - started)
+            trainer.seconds = team.broadcast(time.perf_counter() - zero)
+            losses.append(entry["loss"])
 
             # Validate if it is due.
             done = trainer.progress >= 1
             validating = done or _is_validation_due(trainer)
             if validating:
-                trainer.validated = trainer.seconds
-                entry |= _validate(trainer, _weights_path(run, trainer.recipe))
+                scores = _validate(trainer, _weights_path(run, trainer.recipe))
+                trainer.validated = team.broadcast(time.perf_counter() - zero)
+                taken = trainer.validated - trainer.seconds
+                trainer.validation_seconds = max(taken, trainer.validation_seconds) if done else taken  # stay done
+                trainer.seconds = trainer.validated
+                snr_db = scores.get("validation_snr_db", snr_db)
+                entry |= scores
+            done = done or trainer.progress >= 1
             stopping = bool(team.broadcast(should_stop()))
             ended = done or stopping or trainer.history.stops_early(options)
 
             # Log and save: only the leader does.
             if record:
                 record.add(entry | {"seconds": round(trainer.seconds, 3), "waited": round(trainer.waited, 3)})
+                pace = (trainer.seconds - first_second) / (trainer.step - first_step)
+                on_step(_describe_status(trainer, pace, sum(losses) / len(losses), snr_db))
                 if validating:
                     record.draw_curves()
                     report(_format_progress(trainer, entry))
@@ -148,6 +205,14 @@ def _train(trainer: Trainer, run: Path, report: Callable[[str], None], should_st
                         torch.save(trainer.state_dict(), temporary)
             if stopping and not done:
                 report(f"stopped after step {trainer.step}; continue with: vocalsep train --resume {run}")
+
+
+def _describe_status(trainer: Trainer, pace: float, loss: float, snr_db: float | None) -> Status:
+    """Describe how far a run is. `pace` is the time per step in seconds, with validations."""
+    seconds = pace * trainer.steps if trainer.steps else 60 * trainer.recipe.training.minutes
+    done = pace * trainer.step if trainer.steps else trainer.seconds
+    share, left = min(1.0, trainer.progress), max(0.0, seconds - done)
+    return Status(step=trainer.step, loss=loss, snr_db=snr_db, share=share, seconds_left=left)
 
 
 def _is_validation_due(trainer: Trainer) -> bool:
@@ -164,7 +229,9 @@ def _validate(trainer: Trainer, path: Path) -> dict[str, float]:
         quality = scores.get("validation_snr_db", -scores.get("validation_loss", math.inf))
         trainer.history = trainer.history.add(team.broadcast(quality), trainer.recipe.training)
     if team.leads and trainer.history.stale == 0:
-        weights.save(path, trainer.averaged_net, trainer.recipe.front_end, _describe_weights(trainer, scores))
+        weights.save(
+            path, trainer.averaged_net, trainer.recipe.front_end, _describe_weights(trainer, path.parent, scores)
+        )
     return scores
 
 
@@ -172,8 +239,8 @@ def _weights_path(run: Path, recipe: Recipe) -> Path:
     return run / f"{recipe.net}{weights.SUFFIX}"
 
 
-def _describe_weights(trainer: Trainer, scores: Mapping[str, float]) -> dict[str, Any]:
-    """Return the metadata to save with the weights. It names no folder on this machine."""
+def _describe_weights(trainer: Trainer, run: Path, scores: Mapping[str, float]) -> dict[str, Any]:
+    """Return the metadata to save with the weights. Of the folders on this machine, it only names the run."""
     recipe = trainer.recipe
     settings = config.to_dict(recipe)
     settings["pools"] = [{"layout": pool.layout, "weight": pool.weight} for pool in recipe.pools]
@@ -181,6 +248,7 @@ def _describe_weights(trainer: Trainer, scores: Mapping[str, float]) -> dict[str
     settings["training"]["parts"] = {part: Path(name).name for part, name in recipe.training.parts.items()}
     return {
         "version": __version__,
+        "run_name": run.resolve().name,
         "licence": recipe.licence,
         "data": [pool.layout for pool in recipe.pools],
         "recipe": settings,

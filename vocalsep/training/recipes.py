@@ -65,7 +65,7 @@ class FitOptions:
     Attributes:
         batch_size: Excerpts per step, over all processes.
         steps: Length of the training in steps. Exactly one of `steps`, `minutes` and `epochs` must be above 0.
-        minutes: Length of the training in minutes, without validation.
+        minutes: Length of the training in minutes, with validations, but without decoding recordings for the cache.
         epochs: Length of the training in epochs. In an epoch, the excerpts are as long in total as the training songs.
         init: Name of a model or weights file to start from, of the same net; empty for random weights.
         parts: Names of models or weights files to start parts of the net from, by the name of the part.

@@ -53,9 +53,10 @@ class Trainer:
         self.optimiser = schedule.make_optimiser(self.net, options)
         self.scaler = torch.amp.GradScaler(team.device.type, enabled=options.precision == "fp16")
         self.step = 0
-        self.seconds = 0.0  # spent in steps, including waiting
+        self.seconds = 0.0  # since the recordings were opened: spent in preparing, steps, waiting and validations
         self.waited = 0.0  # of these, spent waiting for excerpts
         self.validated = 0.0  # value of `seconds` at the last validation
+        self.validation_seconds = 0.0  # duration of the last validation, or its estimate
         self.history = ValidationHistory()
 
     @property
@@ -92,8 +93,11 @@ class Trainer:
 
     @property
     def progress(self) -> float:
-        """Share of the training that is done."""
-        return self.step / self.steps if self.steps else self.seconds / (60 * self.recipe.training.minutes)
+        """Share of the training that is done. A run of some minutes leaves time for its last validation."""
+        if self.steps:
+            return self.step / self.steps
+        minutes = 60 * self.recipe.training.minutes
+        return self.seconds / (minutes - min(self.validation_seconds, minutes / 2))
 
     @functools.cached_property
     def steps(self) -> int:
@@ -247,6 +251,7 @@ class Trainer:
             "seconds": self.seconds,
             "waited": self.waited,
             "validated": self.validated,
+            "validation_seconds": self.validation_seconds,
             "standing": {"best": history.best, "stale": history.stale, "factor": history.factor},
         }
 
@@ -259,6 +264,7 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
         self.step, self.seconds = state["step"], state["seconds"]
         self.waited, self.validated = state["waited"], state["validated"]
+        self.validation_seconds = state.get("validation_seconds", 0.0)  # older checkpoints lack it
         self.history = ValidationHistory(**state["standing"])
 
 

@@ -9,6 +9,7 @@ import soundfile
 import synthetic_songs
 
 from vocalsep.datasets.layouts import stems
+from vocalsep.errors import DatasetError
 
 
 def test_stems_uses_the_accompaniment_or_else_all_other_stems(stems_root: Path) -> None:
@@ -52,6 +53,43 @@ def test_stems_names_every_incomplete_song(tmp_path: Path) -> None:
     assert "no vocals beside Mixture.wav" in half
     assert "neither accompaniment, mixture nor other stems" in lone
     assert "vocals more than once (vocals.aiff, vocals.wav)" in twice
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            "vox.opus inst.opus",
+            "inst.opus: did you mean accompaniment.opus?; vox.opus: did you mean vocals.opus?",
+        ),
+        ("Lead_Vox_01.wav bass.wav", "Lead_Vox_01.wav: did you mean vocals.wav?"),
+        ("vocls.wav bass.wav", "vocls.wav: did you mean vocals.wav?"),
+        ("mixture.wav voice.flac", "voice.flac: did you mean vocals.flac?"),
+        ("vocals.wav mix.wav", "mix.wav: did you mean mixture.wav?"),
+        ("vocals.wav no_vocals.wav bass.wav", "no_vocals.wav: did you mean accompaniment.wav?"),
+        ("vocals.wav vox.wav bass.wav", "vox.wav: did you mean vocals.wav?"),
+        ("vocals.wav no_vocals.wav", ""),
+        ("vocals.wav backing_vocals.wav bass.wav", ""),
+        ("vocals.wav accompaniment.wav mix.wav", ""),
+        ("vocals.wav mixture.wav", ""),
+        ("guitar.wav bass.wav", ""),
+    ],
+)
+def test_stems_suggests_names_for_files_that_it_does_not_understand(tmp_path: Path, files: str, message: str) -> None:
+    for name in (*(f"song/{name}" for name in files.split()), "good/vocals.wav", "good/bass.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    problems = [problem.what for problem in stems.find(tmp_path).problems]
+    if message:
+        assert [problem[-len(message) :] for problem in problems] == [message]
+    else:
+        assert problems == []
+
+
+def test_a_folder_without_songs_says_what_is_expected(tmp_path: Path) -> None:
+    (tmp_path / "take 1.wav").touch()
+    with pytest.raises(DatasetError, match=r"no tracks found; expected folders with vocals\.\* and accompaniment"):
+        stems.find(tmp_path)
 
 
 def test_stems_subtracts_the_vocals_from_a_mixture_in_another_format(tmp_path: Path) -> None:

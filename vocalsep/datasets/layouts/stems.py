@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vocalsep.datasets.layouts.folders import describe_duplicates, find_recordings, group_by_stem
@@ -14,6 +16,12 @@ VOCALS_ENDING = ".vocals"
 OUTPUT_ENDINGS = (VOCALS_ENDING, ".accompaniment")
 """How the names of a separator's outputs end, before the extension."""
 
+_WORDS = {  # in names that other programs and people use, from the surest to the least sure
+    "accompaniment": "instrumental instrumentals instr inst karaoke accomp backingtrack minusone novocals playback",
+    "vocals": "vox voc vocal vocals voice voices singing singer acapella acappella",
+    "mixture": "mix fullmix mixdown master mastered full original",
+}
+
 
 def find(root: Path, split: str = "all") -> Listing:
     """List songs: folders, at any depth, that hold ``vocals.*`` and something to make the accompaniment from.
@@ -24,8 +32,9 @@ def find(root: Path, split: str = "all") -> Listing:
     - the sum of all other stems;
     - ``mixture.*`` minus the vocals.
 
-    Formats may differ from file to file. A folder with an accompaniment or a mixture but no vocals is reported as a
-    problem; any other folder without vocals is ignored.
+    Formats may differ from file to file. A folder is reported as a problem if it has an accompaniment or a mixture but
+    no vocals, or a file whose name means one of them to people, such as ``vox.wav``. Any other folder without vocals is
+    ignored.
 
     Args:
         root: The folder. A song's artist is read from a folder name of the form ``Artist - Title``.
@@ -42,16 +51,11 @@ def find(root: Path, split: str = "all") -> Listing:
     for folder, files in sorted(folders.items()):
         stems = group_by_stem(files)
         name = folder.relative_to(root).as_posix() if folder != root else root.resolve().name
-        if "vocals" not in stems:
-            others = [path.name for stem in ("accompaniment", "mixture") for path in stems.get(stem, [])]
-            if others:
-                problems.append(Problem(name, f"no vocals beside {', '.join(others)} in {folder}"))
-            continue
         backing = _choose_backing(stems)
-        duplicates = describe_duplicates({"vocals": stems["vocals"], **{stem: stems[stem] for stem in backing}})
-        if not backing or duplicates:
-            lacks = f"vocals, but neither accompaniment, mixture nor other stems in {folder}"
-            problems.append(Problem(name, duplicates or lacks))
+        problem = _find_problem(folder, stems, backing)
+        if problem:
+            problems.append(Problem(name, problem))
+        if problem or "vocals" not in stems:
             continue
         vocals = Source(stems["vocals"][0])
         accompaniment = tuple(Source(stems[stem][0]) for stem in backing)
@@ -59,7 +63,42 @@ def find(root: Path, split: str = "all") -> Listing:
             accompaniment += (Source(vocals.path, weight=-1.0),)
         artist, song = parse_name(folder.name)
         tracks.append(Track(name=name, group=artist, song=song, vocals=(vocals,), accompaniment=accompaniment))
-    return make_listing(root, tracks, problems)
+    return make_listing(root, tracks, problems, expected="folders with vocals.* and accompaniment.* or other stems")
+
+
+def _find_problem(folder: Path, stems: Mapping[str, list[Path]], backing: list[str]) -> str:
+    """Return what is wrong with a folder: an empty string if it can be used, or is no folder of stems."""
+    if "vocals" not in stems:
+        others = [path.name for stem in ("accompaniment", "mixture") for path in stems.get(stem, [])]
+        found = f"no vocals beside {', '.join(others)} in {folder}" if others else ""
+        return "; ".join(filter(None, (found, *_suggest_names(stems, stems))))
+    if backing == ["accompaniment"] or backing == ["mixture"]:
+        unclear: Iterable[str] = ()
+    else:  # a mixture is no part of the accompaniment, and neither is an accompaniment one stem of several
+        unclear = [stem for stem in backing if _guess_stem(stem) == "mixture" or stem in _WORDS["vocals"].split()]
+        unclear += [stem for stem in backing if _guess_stem(stem) == "accompaniment" and len(backing) > 1]
+    lacks = "" if backing else f"vocals, but neither accompaniment, mixture nor other stems in {folder}"
+    duplicates = describe_duplicates({"vocals": stems["vocals"], **{stem: stems[stem] for stem in backing}})
+    return "; ".join(filter(None, (duplicates or lacks, *_suggest_names(stems, unclear))))
+
+
+def _suggest_names(stems: Mapping[str, list[Path]], unclear: Iterable[str]) -> list[str]:
+    """Suggest another name for each stem of a folder whose own name is unclear, if it means something to people."""
+    guesses = [(path, _guess_stem(stem)) for stem in unclear for path in stems[stem]]
+    return [f"{path.name}: did you mean {guess}{path.suffix}?" for path, guess in guesses if guess]
+
+
+def _guess_stem(stem: str) -> str:
+    """Return the stem that a file is probably meant to be; an empty string for its own name, and for other names."""
+    if stem in _WORDS:
+        return ""
+    parts = re.split(r"[\W_\d]+", stem)
+    words = {*parts, "".join(parts)}
+    for guess, known in _WORDS.items():
+        if words & set(known.split()):
+            return guess
+    near = difflib.get_close_matches(stem, _WORDS, n=1, cutoff=0.75)
+    return near[0] if near else ""
 
 
 def _choose_backing(stems: Mapping[str, list[Path]]) -> list[str]:

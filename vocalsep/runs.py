@@ -1,0 +1,48 @@
+"""Folders of training runs: what they hold, and what their model is called. Training writes them; all else reads them.
+
+Training names weights files after their nets, so the files of two runs of one net have the same name. The name of the
+run tells them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vocalsep.errors import ModelError
+
+SUFFIX = ".safetensors"  # of weights files
+CHECKPOINT, RECIPE, TRACKS = "checkpoint.pt", "recipe.toml", "tracks.json"
+
+
+def find_weights(run: Path) -> Path:
+    """Return the weights file in the folder of a run.
+
+    Raises:
+        ModelError: If there is no such folder, or it has no weights file or more than one.
+    """
+    if not run.is_dir():
+        raise ModelError(f"{run}: no such run or weights file")
+    found = sorted(run.glob(f"*{SUFFIX}"))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ModelError(f"{run}: has several weights files; name one of them, such as {found[0]}")
+    if (run / RECIPE).is_file():
+        raise ModelError(f"{run}: has no weights yet; a run writes them when it first validates")
+    raise ModelError(f"{run}: is a folder without weights ({SUFFIX})")
+
+
+def name_model(path: Path, metadata: Mapping[str, Any]) -> str:
+    """Return the name of the model in a weights file: that of its run, unless somebody has renamed the file.
+
+    Args:
+        path: The weights file.
+        metadata: Its metadata, with the name of the net and, if known, of the run.
+    """
+    if path.stem != metadata.get("net"):
+        return path.stem
+    if (path.parent / RECIPE).is_file():  # still in the folder of the run, which may have a new name by now
+        return path.resolve().parent.name
+    return Path(str(metadata.get("run_name", ""))).name or path.stem

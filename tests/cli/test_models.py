@@ -9,7 +9,7 @@ import pytest
 import synthetic_songs
 from command_line import list_files, read_error, run
 
-from vocalsep import weights
+from vocalsep import library, weights
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def published(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> P
         }
         card = "".join(f"- **{key}**: {value}\n" for key, value in facts.items())
         (folder / f"{name}.md").write_text(f"# {name}\n\n{card}", encoding="utf-8")
-    monkeypatch.setattr(weights, "find_models_folder", lambda: folder)
+    monkeypatch.setattr(library, "find_models_folder", lambda: folder)
     return folder
 
 

@@ -267,14 +267,13 @@ def _read_back(path: Path, raw: SampleLayout | None = None) -> str:
 
 
 def _check_models() -> Iterator[Finding]:
-    from vocalsep import weights
+    from vocalsep import library
+    from vocalsep.release import DEFAULT_MODEL
 
-    published = weights.find_models()
-    if weights.DEFAULT_MODEL not in published:
-        folder = weights.find_models_folder()
-        yield Finding(
-            "models", weights.DEFAULT_MODEL, False, f"the default model is not in {folder}; reinstall vocalsep"
-        )
+    folder = library.find_models_folder()
+    published = library.find_models(folder)
+    if DEFAULT_MODEL not in published:
+        yield Finding("models", DEFAULT_MODEL, False, f"the default model is not in {folder}; reinstall vocalsep")
     for name in published:
         yield _run("models", name, functools.partial(_try_model, name))
 

@@ -11,7 +11,8 @@ PACKAGE = Path(vocalsep.__file__).parent
 
 LAYERS = (
     {"errors", "release"},
-    {"shapes", "files", "runs"},
+    {"shapes", "files", "runs", "library"},
+    {"plots"},
     {"kinds"},
     {"config"},
     {"audio", "stft", "masks"},
@@ -21,8 +22,8 @@ LAYERS = (
     {"interchange"},
     {"weights"},
     {"extraction", "datasets"},
-    {"plots"},
     {"training", "evaluation"},
+    {"metrics"},  # public names
     {"vocalsep"},  # the lazy public names
     {"cli"},
     {"__main__"},

@@ -3,13 +3,16 @@
 ```python
 import vocalsep
 
-vocalsep.extract("song.wav", "vocals.wav")  # from file to file, any length
+vocalsep.extract("song.mp3")  # writes song.vocals.wav, any length
 
 vocals, accompaniment = vocalsep.separate(samples, 44_100)  # numpy or torch, (time,) or (channel, time)
 
-extractor = vocalsep.Extractor(vocalsep.load_model("unet"))  # for many songs
+extractor = vocalsep.Extractor("unet")  # for many songs
 vocals, accompaniment = extractor.extract(samples, 44_100)
 ```
+
+`list_models` lists the models. `metrics` scores estimates, `stft` transforms sound, `audio` reads and writes files,
+and `errors` holds the errors that all of them raise.
 
 Names load on first use, so importing the package is instant. The guide is docs/python.md.
 """
@@ -23,19 +26,41 @@ from typing import TYPE_CHECKING, Any
 from vocalsep.release import __version__
 
 if TYPE_CHECKING:
-    from vocalsep.extraction import Extractor, extract, separate
-    from vocalsep.weights import list_models
+    from vocalsep import audio, errors, metrics, stft
+    from vocalsep.extraction import Extractor, Report, extract, musdb_method, separate
+    from vocalsep.weights import Model, ModelInfo, list_models
     from vocalsep.weights import load as load_model
 
-__all__ = ["Extractor", "__version__", "extract", "list_models", "load_model", "separate"]
+__all__ = [
+    "Extractor",
+    "Model",
+    "ModelInfo",
+    "Report",
+    "__version__",
+    "audio",
+    "errors",
+    "extract",
+    "list_models",
+    "load_model",
+    "metrics",
+    "musdb_method",
+    "separate",
+    "stft",
+]
 
+_EXTRACTION, _WEIGHTS = "vocalsep.extraction", "vocalsep.weights"
 _SOURCES = {
-    "Extractor": ("vocalsep.extraction", "Extractor"),
-    "extract": ("vocalsep.extraction", "extract"),
-    "list_models": ("vocalsep.weights", "list_models"),
-    "load_model": ("vocalsep.weights", "load"),
-    "separate": ("vocalsep.extraction", "separate"),
+    "Extractor": (_EXTRACTION, "Extractor"),
+    "Model": (_WEIGHTS, "Model"),
+    "ModelInfo": (_WEIGHTS, "ModelInfo"),
+    "Report": (_EXTRACTION, "Report"),
+    "extract": (_EXTRACTION, "extract"),
+    "list_models": (_WEIGHTS, "list_models"),
+    "load_model": (_WEIGHTS, "load"),
+    "musdb_method": (_EXTRACTION, "musdb_method"),
+    "separate": (_EXTRACTION, "separate"),
 }
+_MODULES = ("audio", "errors", "metrics", "stft")
 
 
 # Threads that wait must sleep, not spin: spinning takes the cores from whatever else runs, other threads of vocalsep
@@ -46,6 +71,8 @@ os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # sleep after 2^4 cycles,
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"vocalsep.{name}")
     if name not in _SOURCES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _SOURCES[name]
@@ -53,4 +80,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

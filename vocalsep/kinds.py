@@ -10,6 +10,7 @@ FFTs of numpy arrays are SciPy's, because numpy's forward transform takes four t
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -18,6 +19,7 @@ import scipy.fft
 from array_api_compat import array_namespace, is_torch_array
 from array_api_compat import device as get_device
 
+from vocalsep.errors import AudioError
 from vocalsep.shapes import AnyArray, Array, Spectrum
 
 __all__ = [
@@ -30,8 +32,66 @@ __all__ = [
     "multiply_rows",
     "silence_non_finite",
     "slide",
+    "to_array",
+    "to_numpy_signal",
     "transform_frames",
 ]
+
+
+_MAX_CHANNELS = 1_024  # an array with more is taken for ``(time, channel)``
+
+
+def to_array(values: Any, what: str = "samples") -> AnyArray:
+    """Return numbers as an array: arrays and tensors as they are, lists as numpy arrays.
+
+    Args:
+        values: An array, a tensor, or anything that numpy makes an array of numbers from.
+        what: What they are, for messages.
+
+    Raises:
+        AudioError: If they are lists of different lengths.
+        TypeError: If they are no numbers.
+    """
+    if is_torch_array(values) or isinstance(values, np.ndarray):
+        return values
+    kind = type(values).__name__
+    if isinstance(values, str | bytes | os.PathLike):
+        raise TypeError(
+            f"{what} must be an array or a list of numbers, not {kind}; to read a file, use vocalsep.extract"
+        )
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise AudioError(f"{what}: lists of different lengths; expected channels of the same length") from error
+    if array.dtype.kind not in "bifuc":
+        raise TypeError(f"{what} must be an array or a list of numbers, not {kind}")
+    return array
+
+
+def to_numpy_signal(values: Any, what: str, dimensions: int = 2) -> Array:
+    """Return a signal as a numpy array of floats: ``(channel, time)``, or with more axes before.
+
+    Args:
+        values: As in `to_array`; a tensor may be on any device. The channel axis may be missing.
+        what: What it is, for messages.
+        dimensions: Number of axes of the result.
+
+    Raises:
+        AudioError: If the shape is another one, or the numbers are complex.
+        TypeError: If they are no numbers.
+    """
+    array = to_array(values, what)
+    array = np.asarray(array.detach().cpu() if is_torch_array(array) else array)
+    if array.dtype.kind not in "fiu":
+        raise AudioError(f"{what} of type {array.dtype.name}; expected real numbers")
+    if array.ndim == dimensions - 1:
+        array = array[..., None, :]
+    if array.ndim != dimensions or 0 in array.shape:
+        axes = ("source, " if dimensions == 3 else "") + "channel, time"
+        raise AudioError(f"{what} of shape {array.shape}; expected ({axes}), at least one sample")
+    if array.shape[-2] > _MAX_CHANNELS:
+        raise AudioError(f"{what} of {array.shape[-2]} channels; expected (channel, time): transpose the array")
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
 
 
 def get_constant(like: AnyArray, make: Callable[..., Array], *arguments: Hashable) -> AnyArray:

@@ -1,11 +1,11 @@
 """The models that have a name: those that come with vocalsep, and the user's own.
 
-Published models are in the folder ``models`` of the package. The user's own are in ``models`` in the user's data folder,
-where `add` puts them, and in the folders that VOCALSEP_MODELS lists. All are used alike. A published model keeps its
-name, whatever the user's folders hold; among these, the first folder counts.
+Published models are in the folder ``models`` of the package. The user's own are in ``models`` in the user's data
+folder, where `add` puts them, and in the folders that VOCALSEP_MODELS lists. All are used alike. A published model
+keeps its name, whatever the user's folders hold; among these, the first folder counts.
 
-A model is a file, beside its card ``<model>.md``: weights (``.safetensors``), a graph of another program (``.onnx``), or
-a mean of other models (``.toml``). The user's own need no card.
+A model is a file, beside its card ``<model>.md``: weights (``.safetensors``), a graph of another program (``.onnx``),
+or a mean of other models (``.toml``). The user's own need no card.
 
 This module loads no library that takes time, so that the command line can check and complete names at once.
 """
@@ -29,7 +29,7 @@ from vocalsep import files, runs
 from vocalsep.errors import ModelError, describe_unknown
 from vocalsep.files import hash_file
 from vocalsep.release import DEFAULT_MODEL
-from vocalsep.runs import SUFFIX
+from vocalsep.runs import SUFFIX as SUFFIX
 
 SUFFIXES = (SUFFIX, ".onnx", ".toml")
 """Extensions of models. Where a folder has several files of one name, the first extension counts."""
@@ -136,11 +136,11 @@ def find_file(name: str | Path, folder: Path | None = None) -> Path:
     known = find_models(folder)
     if str(name) in known:
         return known[str(name)]
-    if path.suffix in SUFFIXES:
+    if path.suffix in SUFFIXES and path.suffix != SUFFIX:
         if not path.is_file():
-            raise ModelError(f"{path}: no such weights file")
+            raise ModelError(f"{path}: no such model")
         return path
-    if path.is_dir() or len(path.parts) > 1:
+    if path.suffix == SUFFIX or path.is_dir() or len(path.parts) > 1:
         return runs.find_weights(path)
     raise ModelError(describe_unknown("model", str(name), known))
 

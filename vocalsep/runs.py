@@ -17,11 +17,15 @@ CHECKPOINT, RECIPE, TRACKS = "checkpoint.pt", "recipe.toml", "tracks.json"
 
 
 def find_weights(run: Path) -> Path:
-    """Return the weights file in the folder of a run.
+    """Return the weights file in the folder of a run, or `run` itself if it is a weights file.
 
     Raises:
-        ModelError: If there is no such folder, or it has no weights file or more than one.
+        ModelError: If there is no such folder or file, or the folder has no weights file or more than one.
     """
+    if run.suffix == SUFFIX:
+        if run.is_file():
+            return run
+        raise ModelError(f"{run}: no such weights file")
     if not run.is_dir():
         raise ModelError(f"{run}: no such run or weights file")
     found = sorted(run.glob(f"*{SUFFIX}"))

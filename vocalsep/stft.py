@@ -28,7 +28,7 @@ import numpy as np
 import scipy.fft
 
 from vocalsep.errors import ConfigError
-from vocalsep.kinds import array_namespace, get_constant, get_device, invert_frames, slide, transform_frames
+from vocalsep.kinds import array_namespace, get_constant, get_device, invert_frames, slide, to_array, transform_frames
 from vocalsep.shapes import AnyArray, Array, Spectrum, Waveform
 
 _TINY = 1e-8  # smaller sums of squared windows occur only outside the signal
@@ -292,7 +292,8 @@ def forward(samples: Waveform, grid: Grid) -> Spectrum:
     """Transform a whole signal.
 
     Args:
-        samples: ``(..., channel, time)``, at least one sample.
+        samples: ``(time,)``, ``(channel, time)`` or with more axes before, at least one sample: an array, a tensor or a
+            list.
         grid: The grid of the spectrum.
 
     Returns:
@@ -301,14 +302,14 @@ def forward(samples: Waveform, grid: Grid) -> Spectrum:
     Raises:
         ValueError: If there are no samples.
     """
-    return Analysis(grid).finish(samples)
+    return Analysis(grid).finish(to_array(samples))
 
 
 def inverse(spectrum: Spectrum, grid: Grid, length: int) -> Waveform:
     """Transform a whole spectrum back; ``inverse(forward(x, grid), grid, len(x))`` is ``x``.
 
     Args:
-        spectrum: ``(..., channel, freq, frame)``.
+        spectrum: ``(..., channel, freq, frame)``: an array, a tensor or a list.
         grid: The grid of the spectrum.
         length: Number of samples to return. The frames cover at most ``(frames - 1) * hop``.
 
@@ -318,4 +319,4 @@ def inverse(spectrum: Spectrum, grid: Grid, length: int) -> Waveform:
     Raises:
         ValueError: If there are no frames.
     """
-    return Synthesis(grid).finish(spectrum)[..., :length]
+    return Synthesis(grid).finish(to_array(spectrum, "spectrum"))[..., :length]

@@ -27,6 +27,7 @@ from vocalsep.backends import graphs
 from vocalsep.backends.graphs import Graph, RunSettings
 from vocalsep.errors import ConfigError, ModelError
 from vocalsep.files import hash_file as hash_file
+from vocalsep.library import ModelInfo as ModelInfo
 from vocalsep.library import find_file as find_file
 from vocalsep.library import find_models as find_models
 from vocalsep.library import list_models as list_models
@@ -63,6 +64,9 @@ class Model:
     graphs: Mapping[str, Graph]
     tensors: Mapping[str, Array]
     build_net: Callable[[], Net]
+
+    def __repr__(self) -> str:
+        return f"Model({self.name!r})"
 
     @functools.cached_property
     def net(self) -> Net:
@@ -288,7 +292,7 @@ def pack(metadata: Mapping[str, Any], tensors: Mapping[str, Array]) -> bytes:
 
 
 def _hash_tensors(tensors: Mapping[str, Array]) -> str:
-    """Return the SHA-256 of tensors: of their names, shapes, types and bytes."""
+    """Return the SHA-256 of the names, shapes, types and bytes of tensors."""
     sha256 = hashlib.sha256()
     for key, tensor in sorted(tensors.items()):
         sha256.update(f"{key} {tensor.shape} torch.{tensor.dtype}\n".encode())  # files have always named torch's types

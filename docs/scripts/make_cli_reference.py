@@ -35,7 +35,7 @@ OUTPUT = """Results go to stdout; progress, warnings and errors go to stderr. `-
 CODE = re.compile(r"(?<!\w)'[^']+'(?!\w)|(?<![\w-])--?[a-z][a-z-]*|VOCALSEP_\w+|<\w+>[\w.*]*")
 REPORT = {
     "input": "the song, or `-`",
-    "outputs": "the written files by stem: `vocals`, `accompaniment`, `labels`",
+    "outputs": "the written files by stem: `vocals`, `accompaniment`, `labels`, `picture`",
     "model": "name of the model",
     "audio_seconds": "length of the song",
     "taken_seconds": "time that the extraction took, without start-up",

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from vocalsep import audio, weights
+from vocalsep import audio, library, weights
 from vocalsep.cli import app, doctor
 from vocalsep.shapes import Waveform
 

@@ -564,3 +564,32 @@ def test_a_run_is_a_model_with_the_name_of_its_folder(songs: Path, model: Path, 
     (report,) = read_objects(result.stdout)
     assert report["model"] == "tiny"
     assert report["outputs"] == {"vocals": str(tmp_path / "song-tiny.wav")}
+
+
+def test_picture_draws_each_song(songs: Path, model: Path, tmp_path: Path) -> None:
+    write(songs / "other.wav", seed=1)
+    result = run("extract", songs, "-m", model, "-o", tmp_path / "out", "--picture")
+    assert result.exit_code == 0, result.stderr
+    names = [f"{song}.{end}" for song in ("other", "song") for end in ("picture.png", "vocals.wav")]
+    assert list_files(tmp_path / "out") == names
+    assert str(tmp_path / "out" / "song.picture.png") in result.stdout.splitlines()
+    pictures = {path.read_bytes()[:8] for path in (tmp_path / "out").glob("*.png")}
+    assert pictures == {b"\x89PNG\r\n\x1a\n"}
+
+
+def test_a_picture_is_named_like_other_outputs(songs: Path, model: Path, tmp_path: Path) -> None:
+    given = ["extract", songs / "song.wav", "-m", model, "-o", tmp_path / "v.wav"]
+    (report,) = read_objects(run(*given, "--picture", tmp_path / "p.png", "--json").stdout)
+    assert report["outputs"]["picture"] == str(tmp_path / "p.png")
+    assert "already exists" in read_error(run(*given[:-1], tmp_path / "w.wav", "--picture", tmp_path / "p.png"))
+    assert "write pic/ for a folder, or a name that ends in .png" in read_misuse(run(*given, "--picture", "pic"))
+    assert "--picture needs a file" in read_misuse(run(*given, "--picture", "-"))
+
+
+def test_matplotlib_is_only_imported_for_pictures(songs: Path, model: Path) -> None:
+    code = (
+        "import sys, vocalsep; vocalsep.extract(sys.argv[1], model=sys.argv[2], picture=len(sys.argv) > 3); "
+        "print('matplotlib' in sys.modules)"
+    )
+    assert run_python("-c", code, songs / "song.wav", model).stdout == "False\n"
+    assert run_python("-c", code, songs / "song.wav", model, "picture").stdout == "True\n"

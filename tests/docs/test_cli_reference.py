@@ -44,7 +44,7 @@ def test_every_environment_variable_is_on_the_page(script: ModuleType) -> None:
 
 def test_every_json_field_of_a_song_is_on_the_page(script: ModuleType) -> None:
     fields = {field.name for field in dataclasses.fields(extraction.Report)}
-    assert fields - {"vocals", "accompaniment", "labels"} | {"outputs"} == set(script.REPORT)
+    assert fields - {"vocals", "accompaniment", "labels", "picture"} | {"outputs"} == set(script.REPORT)
 
 
 def test_every_progress_event_is_on_the_page(script: ModuleType, model: Path, tmp_path: Path) -> None:

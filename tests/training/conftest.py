@@ -17,7 +17,7 @@ def cache() -> None:
 @pytest.fixture
 def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the picture of the curves empty. Drawing it takes longer than the steps of a tiny run."""
-    monkeypatch.setattr(plots, "draw_loss_curves", lambda _, path: Path(path).touch())
+    monkeypatch.setattr(plots, "draw_loss_curves", lambda _, path, **_title: Path(path).touch())
 
 
 @pytest.fixture(scope="module")

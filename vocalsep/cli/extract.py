@@ -9,7 +9,7 @@ import typer
 
 from vocalsep.cli.batch import inputs, plan, processes, work
 from vocalsep.cli.batch import progress as reporting
-from vocalsep.cli.common import DEVICE_HELP, Device, Inversion, MasksFrom, count_cores, stderr
+from vocalsep.cli.common import DEVICE_HELP, Device, Inversion, MasksFrom, complete_models, count_cores, stderr
 from vocalsep.errors import AudioError, ConfigError, VocalsepError
 from vocalsep.release import DEFAULT_MODEL
 
@@ -64,6 +64,16 @@ def extract(
             rich_help_panel=_OUTPUTS,
         ),
     ] = None,
+    picture: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[PATH]",
+            help="Also draw a picture (PNG): spectrograms of song, vocals and accompaniment, and where someone sings. "
+            "PATH works as in -o PATH. Without PATH, the file goes beside the vocals.",
+            show_default=False,
+            rich_help_panel=_OUTPUTS,
+        ),
+    ] = None,
     output_format: Annotated[
         OutputFormat | None,
         typer.Option(
@@ -104,6 +114,7 @@ def extract(
             "-m",
             "--model",
             metavar="MODEL",
+            autocompletion=complete_models,
             help="Model name (see 'vocalsep models'), weights file or folder of a training run.",
             rich_help_panel=_SOUND,
         ),
@@ -206,7 +217,7 @@ def extract(
     except AudioError as error:
         problems.append(error)
     found, unfound = inputs.find(songs or [], listed, recursive=recursive)
-    others = {"accompaniment": accompaniment, plan.LABELS: labels}
+    others = {"accompaniment": accompaniment, plan.LABELS: labels, plan.PICTURE: picture}
     naming = plan.Naming(
         places={"vocals": output or None} | {stem: place for stem, place in others.items() if place is not None},
         extension=output_format or "wav",

@@ -36,7 +36,9 @@ import numpy.typing as npt
 import scipy.fft
 import scipy.linalg
 
+from vocalsep.errors import AudioError
 from vocalsep.evaluation.metrics import Floats, to_decibels
+from vocalsep.kinds import to_numpy_signal
 from vocalsep.shapes import Waveform
 from vocalsep.stft import next_fast_length
 
@@ -60,6 +62,43 @@ class Ratios(NamedTuple):
     isr: Floats
     sir: Floats
     sar: Floats
+
+
+class BssScores(NamedTuple):
+    """Scores of the estimates of one song.
+
+    Attributes:
+        images: Version 4, ``(source, frame)``.
+        sources: Version 3, ``(source,)``.
+    """
+
+    images: Ratios
+    sources: Ratios
+
+
+def bss_eval(references: Waveform, estimates: Waveform, rate: int, *, window_seconds: float = 1.0) -> BssScores:
+    """Score an estimate of each source of a song with BSS Eval, version 4 as museval and version 3 as mir_eval.
+
+    Args:
+        references: The true sources, ``(source, time)`` or ``(source, channel, time)``: an array, a tensor or a list.
+        estimates: One estimate per reference, in the same order and shape.
+        rate: Their sample rate in Hz.
+        window_seconds: Length of the frames of version 4.
+
+    Returns:
+        The ratios in dB; NaN in silence, infinite without errors.
+
+    Raises:
+        AudioError: If the shapes differ or are no shapes of sources, or a frame is shorter than the filters.
+        TypeError: If they are no arrays, tensors or lists of numbers.
+    """
+    true, made = to_numpy_signal(references, "references", 3), to_numpy_signal(estimates, "estimates", 3)
+    if true.shape != made.shape:
+        raise AudioError(f"estimates of shape {made.shape}; expected {true.shape}, like the references")
+    try:
+        return BssScores(*BssEval(true, round(window_seconds * rate))(made))
+    except ValueError as error:
+        raise AudioError(str(error)) from error
 
 
 class BssEval:

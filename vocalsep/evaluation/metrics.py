@@ -1,7 +1,7 @@
 """Scores without filters: plain energy ratios in dB, and scores of masks. For scores with filters see `bsseval`.
 
-Signals are ``(channel, time)``, and all channels count as one long signal. The score of a silent reference is NaN; an
-estimate without any error scores infinity.
+Signals are ``(time,)`` or ``(channel, time)``: arrays, tensors or lists of the same shape. All channels count as one
+long signal. The score of a silent reference is NaN; an estimate without any error scores infinity.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from vocalsep.shapes import Mask, Waveform
+from vocalsep.errors import AudioError
+from vocalsep.kinds import to_numpy_signal
+from vocalsep.shapes import Array, Mask, Waveform
 
 Floats = npt.NDArray[np.float64]
 
@@ -28,7 +30,7 @@ def framewise_sdr(reference: Waveform, estimate: Waveform, rate: int, *, window_
     do not overlap. A shorter remainder at the end is left out, unless the whole song is shorter than a window.
 
     Args:
-        reference: The true vocals, ``(channel, time)``.
+        reference: The true vocals, ``(time,)`` or ``(channel, time)``.
         estimate: The estimate, of the same shape.
         rate: Their sample rate, Hz.
         window_seconds: Length of a window.
@@ -37,6 +39,7 @@ def framewise_sdr(reference: Waveform, estimate: Waveform, rate: int, *, window_
         ``(window,)``, float64, dB; NaN where the reference or the estimate is silent. museval also leaves out windows
         in which another source is silent.
     """
+    reference, estimate = _to_signals(reference, estimate)
     window = min(round(window_seconds * rate), reference.shape[-1])
     count = reference.shape[-1] // window
     true, made = (
@@ -54,9 +57,10 @@ def sdr(reference: Waveform, estimate: Waveform) -> float:
     the small constant that they add to both sums. A silent estimate scores 0.
 
     Args:
-        reference: The true vocals, ``(channel, time)``.
+        reference: The true vocals, ``(time,)`` or ``(channel, time)``.
         estimate: The estimate, of the same shape.
     """
+    reference, estimate = _to_signals(reference, estimate)
     if not reference.any():
         return float("nan")
     signal, error = (
@@ -72,9 +76,10 @@ def si_sdr(reference: Waveform, estimate: Waveform) -> float:
     silent estimate scores NaN.
 
     Args:
-        reference: The true vocals, ``(channel, time)``.
+        reference: The true vocals, ``(time,)`` or ``(channel, time)``.
         estimate: The estimate, of the same shape.
     """
+    reference, estimate = _to_signals(reference, estimate)
     return gain_ratios(reference[None], estimate, 0).sdr
 
 
@@ -99,13 +104,15 @@ def gain_ratios(references: Waveform, estimate: Waveform, source: int) -> GainRa
     A sum of the references, such as the mixture, has no artifacts: rounding alone limits its SAR.
 
     Args:
-        references: The true sources, ``(source, channel, time)``.
-        estimate: The estimate of one of them, ``(channel, time)``.
+        references: The true sources, ``(source, time)`` or ``(source, channel, time)``.
+        estimate: The estimate of one of them, without the source axis.
         source: Index of that reference.
 
     Returns:
         The ratios; NaN if a reference or the estimate is silent.
     """
+    references, estimate = to_numpy_signal(references, "references", 3), to_numpy_signal(estimate, "estimate")
+    _check_shape(references.shape[1:], estimate)
     count = len(references)
     products = np.zeros((count + 1, count + 1))
     for signals in _iterate_blocks(references, estimate):
@@ -164,11 +171,29 @@ def psnr(estimate: Mask, target: Mask) -> Floats:
     Returns:
         ``(chunk,)``; infinite if there is no error.
     """
-    return to_decibels(1.0, np.square(_flatten(estimate - target), dtype=np.float64).mean(axis=1))
+    return to_decibels(1.0, np.square(_flatten(estimate) - _flatten(target), dtype=np.float64).mean(axis=1))
+
+
+def _to_signals(reference: Waveform, estimate: Waveform) -> tuple[Array, Array]:
+    """Return a reference and its estimate as ``(channel, time)`` numpy arrays.
+
+    Raises:
+        AudioError: If their shapes differ or are no shapes of signals.
+        TypeError: If one of them is no array, tensor or list of numbers.
+    """
+    signals = to_numpy_signal(reference, "reference"), to_numpy_signal(estimate, "estimate")
+    _check_shape(signals[0].shape, signals[1])
+    return signals
+
+
+def _check_shape(expected: tuple[int, ...], estimate: Array) -> None:
+    if estimate.shape != expected:
+        raise AudioError(f"estimate of shape {estimate.shape}; expected {expected}, like the reference")
 
 
 def _flatten(mask: Mask) -> Mask:
-    return mask.reshape(len(mask), -1)
+    values = np.asarray(mask)
+    return values.reshape(len(values), -1)
 
 
 def _iterate_blocks(references: Waveform, estimate: Waveform) -> Iterator[Floats]:

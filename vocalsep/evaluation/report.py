@@ -158,19 +158,20 @@ def write_files(out: Path, setup: Setup, lines: Sequence[Line], summary: Summary
     if not lines:
         return
     boxes = {
-        f"{score.removeprefix('v4_').upper()} of vocals, dB": {
-            name: [value for value in _collect_values(lines, name, score).values() if abs(value) < _PLOTTED_DB]
+        score.removeprefix("v4_").upper(): {
+            name: [value for value in _collect_values(lines, name, score).values() if math.isfinite(value)]
             for name in summary
         }
         for score in ("v4_sdr", "v4_isr", "v4_sir", "v4_sar")
     }
-    title = f"{_describe_setup(setup)}: BSS Eval v4, medians over 1-s frames"
+    songs = f"{len(tracks)} track{'s' if len(tracks) != 1 else ''}"
+    title = f"Vocals: BSS Eval v4, medians over 1-s frames, {songs} of {_describe_setup(setup)}"
     values = {name: _collect_values(lines, name, "v4_sdr") for name in summary}
     by_song = {name: [found.get(track, math.nan) for track in tracks] for name, found in values.items()}
     with files.write_atomically(out / "boxes.png") as temporary:
-        plots.draw_score_boxes(boxes, temporary, title=title)
+        plots.draw_score_boxes(boxes, temporary, title=title, limit_db=_PLOTTED_DB)
     with files.write_atomically(out / "songs.png") as temporary:
-        plots.draw_scores_by_song(tracks, by_song, temporary, title=title, label="SDR of vocals, dB")
+        plots.draw_scores_by_song(tracks, by_song, temporary, title=title, label="SDR, dB", limit_db=_PLOTTED_DB)
 
 
 def _collect_values(lines: Iterable[Line], name: str, score: str) -> dict[str, float]:

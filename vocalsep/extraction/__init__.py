@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vocalsep.extraction.extractor import MASK_SOURCES, Extractor, separate
+from vocalsep.extraction.musdb import musdb_method
 from vocalsep.extraction.recordings import Report, extract, measure_peak_memory_mb
 from vocalsep.extraction.streaming import Parts, StreamingSeparator, estimate_masks
 
@@ -15,5 +16,6 @@ __all__ = [
     "estimate_masks",
     "extract",
     "measure_peak_memory_mb",
+    "musdb_method",
     "separate",
 ]

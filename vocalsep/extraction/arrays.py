@@ -13,6 +13,7 @@ from array_api_compat import array_namespace, is_numpy_array, is_torch_array
 
 from vocalsep import masks
 from vocalsep.errors import AudioError
+from vocalsep.kinds import to_array
 from vocalsep.shapes import Waveform
 
 if TYPE_CHECKING:
@@ -29,13 +30,14 @@ class ArraySong:
 
     Args:
         samples: ``(time,)`` or ``(channel, time)``, at least one sample; float of any width with full scale 1, or int16
-            or int32 PCM. It is not changed.
+            or int32 PCM. It is not changed. A list counts as a numpy array.
 
     Attributes:
         waveform: The song, ``(channel, time)``, float32.
 
     Raises:
         AudioError: If the shape or type of `samples` is not one of these.
+        TypeError: If `samples` is no array, list or tensor of numbers.
     """
 
     def __init__(self, samples: npt.NDArray[Any] | Tensor) -> None:
@@ -46,7 +48,7 @@ class ArraySong:
             if not song.is_floating_point() and _name_type(song) not in _FULL_SCALE:
                 raise AudioError(_describe_wrong_type(_name_type(song)))
         else:
-            song = np.asarray(song)
+            self._samples = song = to_array(song)
             if song.dtype.kind not in "fi" or (song.dtype.kind == "i" and _name_type(song) not in _FULL_SCALE):
                 raise AudioError(_describe_wrong_type(_name_type(song)))
             wide = np.float64 if song.dtype.kind == "f" and song.dtype.itemsize > 8 else song.dtype.newbyteorder("=")

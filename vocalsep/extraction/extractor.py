@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from numbers import Real
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +20,7 @@ from vocalsep.extraction.chunks import ChunkStream
 from vocalsep.extraction.clustering import Clusters
 from vocalsep.extraction.inversion import INVERSIONS
 from vocalsep.extraction.streaming import Parts, StreamingSeparator, get_batch_size, prepare_inputs, silence_non_finite
+from vocalsep.kinds import to_array
 from vocalsep.release import DEFAULT_MODEL
 from vocalsep.shapes import Waveform
 from vocalsep.weights import Model
@@ -25,7 +29,15 @@ MASK_SOURCES = ("auto", "net", "clusters")
 
 
 def separate(
-    samples: Samples, sample_rate: int, *, model: Model | str = DEFAULT_MODEL, device: str = "auto"
+    samples: Samples,
+    sample_rate: float,
+    *,
+    model: Model | str | Path = DEFAULT_MODEL,
+    device: str = "auto",
+    inversion: str = "phase",
+    masks_from: str = "auto",
+    gate: bool = False,
+    workers: int | None = None,
 ) -> tuple[Samples, Samples]:
     """Separate a song in an array into vocals and accompaniment.
 
@@ -33,29 +45,50 @@ def separate(
     `Extractor.extract`.
 
     Args:
-        samples: numpy array or tensor, ``(time,)`` or ``(channel, time)``, at least one sample: float of any width with
-            full scale 1, or int16 or int32 PCM. It is not changed.
+        samples: numpy array, tensor or list, ``(time,)`` or ``(channel, time)``, at least one sample: float of any
+            width with full scale 1, or int16 or int32 PCM. It is not changed.
         sample_rate: Sample rate in Hz.
-        model: A published model's name, the path of a weights file (``.safetensors``), or a loaded model.
+        model: As for `Extractor`, like all options below.
         device: "auto" (CUDA when available, else the CPU), "cpu" or "cuda".
+        inversion: How to turn the masked spectrogram back into sound.
+        masks_from: Where the masks of clustering nets come from.
+        gate: Whether the vocals fade out where nobody sings.
+        workers: Number of threads in which the net runs on the CPU.
 
     Returns:
         Vocals and accompaniment with the shape, type and device of `samples`; see `Extractor.extract`.
 
     Raises:
         AudioError: If `samples` has an unsupported shape or type, or the sample rate is out of range.
-        ConfigError: If the device does not exist.
+        ConfigError: If an option has an unknown value, or the device does not exist.
         ModelError: If the model cannot be loaded or fails on this song.
+        TypeError: If an argument is not of these types.
     """
-    loaded = weights.load(model) if isinstance(model, str) else model
-    return Extractor(loaded, device=device).extract(samples, sample_rate)
+    song, rate = ArraySong(samples), check_rate(sample_rate)  # before the model is loaded, which takes longer
+    extractor = Extractor(model, device=device, inversion=inversion, masks_from=masks_from, gate=gate, workers=workers)
+    return extractor._extract_song(song, rate)
+
+
+def check_rate(rate: float) -> int:
+    """Return a sample rate as a whole number.
+
+    Raises:
+        AudioError: If it is out of range, or no whole number.
+        TypeError: If it is no number.
+    """
+    if isinstance(rate, bool) or not isinstance(rate, Real):
+        raise TypeError(f"a sample rate must be a number in Hz, not {type(rate).__name__}")
+    if rate not in audio.RATES:
+        raise AudioError(f"sample rate {rate} Hz; expected {min(audio.RATES)} to {max(audio.RATES)} Hz")
+    return int(rate)
 
 
 class Extractor:
     """Separates any number of songs of any sample rate, channel count and length with one model.
 
     Args:
-        model: A model from `load_model`.
+        model: Name of a model, path of a weights file (``.safetensors``), folder of a training run, or a model from
+            `load_model`.
         device: "auto" (CUDA when available, else the CPU), "cpu" or "cuda".
         inversion: "phase" (the mixture's phase), "griffin-lim" (from random phases) or "griffin-lim-phase" (from the
             mixture's phase).
@@ -73,11 +106,13 @@ class Extractor:
 
     Raises:
         ConfigError: If an option has an unknown value, the device does not exist, or the net cannot provide clusters.
+        ModelError: If the model cannot be loaded.
+        TypeError: If `model` or `workers` is of another type.
     """
 
     def __init__(
         self,
-        model: Model,
+        model: Model | str | Path = DEFAULT_MODEL,
         *,
         device: str = "auto",
         inversion: str = "phase",
@@ -87,12 +122,15 @@ class Extractor:
     ) -> None:
         if workers is None:
             workers = _count_cores()
+        if not isinstance(workers, int):
+            raise TypeError(f"workers must be a whole number or None, not {type(workers).__name__}")
         if workers < 0:
             raise ConfigError(f"{workers} workers; expected at least 0")
         if inversion not in INVERSIONS:
             raise ConfigError(describe_unknown("inversion", inversion, INVERSIONS))
         if masks_from not in MASK_SOURCES:
             raise ConfigError(describe_unknown("source of masks", masks_from, MASK_SOURCES))
+        model = model if isinstance(model, Model) else weights.load(model)
         if masks_from == "clusters" and not model.run.embeds:
             raise ConfigError(f"model {model.name} does not cluster; use the net's own masks")
         self.uses_clusters = masks_from == "clusters" or (masks_from == "auto" and model.run.clusters_by_default)
@@ -101,26 +139,32 @@ class Extractor:
         self.device = self._backend.device
         self._workers = ThreadPoolExecutor(workers) if workers and self.device == "cpu" else None
 
-    def extract(self, samples: Samples, sample_rate: int) -> tuple[Samples, Samples]:
+    def __repr__(self) -> str:
+        return f"Extractor({self.model.name!r}, device={self.device!r})"
+
+    def extract(self, samples: Samples, sample_rate: float) -> tuple[Samples, Samples]:
         """Separate a song in an array of any kind.
 
         Args:
-            samples: numpy array or tensor, ``(time,)`` or ``(channel, time)``, at least one sample: float of any width
-                with full scale 1, or int16 or int32 PCM. It is not changed.
+            samples: numpy array, tensor or list, ``(time,)`` or ``(channel, time)``, at least one sample: float of any
+                width with full scale 1, or int16 or int32 PCM. It is not changed.
             sample_rate: Sample rate in Hz.
 
         Returns:
-            Vocals and accompaniment with the shape, type and device of `samples`. They add up to it: exactly in fixed
-            point, to within rounding of its type in floating point. NaN and infinity count as silence.
+            Vocals and accompaniment with the shape, type and device of `samples`; numpy arrays for a list. They add up
+            to it: exactly in fixed point, to within rounding of its type in floating point. NaN and infinity count as
+            silence.
 
         Raises:
             AudioError: If `samples` has an unsupported shape or type, or the sample rate is out of range.
             ModelError: If the net returns NaN or infinity, or the vocals of a song that is not silent equal the song.
+            TypeError: If `samples` or `sample_rate` are no numbers.
         """
-        if sample_rate not in audio.RATES:
-            raise AudioError(f"sample rate {sample_rate} Hz; expected {min(audio.RATES)} to {max(audio.RATES)} Hz")
-        song = ArraySong(samples)
-        parts, separator = self._separate(song.waveform, int(sample_rate))
+        rate = check_rate(sample_rate)
+        return self._extract_song(ArraySong(samples), rate)
+
+    def _extract_song(self, song: ArraySong, rate: int) -> tuple[Any, Any]:
+        parts, separator = self._separate(song.waveform, rate)
         check = OutputCheck(self.model.name, "the samples")
         check.push(*parts, invalid=separator.has_invalid_mask)
         check.finish()
@@ -131,7 +175,7 @@ class Extractor:
         """Separate a song in a float32 numpy array, without the checks of `extract`.
 
         Args:
-            mixture: ``(channel, time)``, float32, at least one sample. It is not changed.
+            mixture: ``(channel, time)``, at least one sample; other numbers become float32. It is not changed.
             rate: Sample rate in Hz.
 
         Returns:
@@ -140,6 +184,7 @@ class Extractor:
         Raises:
             AudioError: If the mixture does not have this shape, or has no samples.
         """
+        mixture = np.asarray(to_array(mixture, "a mixture"), dtype=np.float32)
         if mixture.ndim != 2 or 0 in mixture.shape:
             shape = tuple(mixture.shape)
             raise AudioError(f"a mixture of shape {shape}; expected (channel, time), at least one sample")

@@ -11,14 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from vocalsep import audio, files, release, weights
-from vocalsep.errors import AudioError
+from vocalsep import audio, files, release
+from vocalsep.errors import AudioError, ConfigError
 from vocalsep.extraction.checks import OutputCheck
 from vocalsep.extraction.clustering import Clusters
 from vocalsep.extraction.extractor import Extractor
+from vocalsep.extraction.naming import check_place, name_outputs
+from vocalsep.extraction.overview import OverviewStream
 from vocalsep.extraction.streaming import Parts, StreamingSeparator
 from vocalsep.extraction.voice import Segment
+from vocalsep.release import DEFAULT_MODEL
 from vocalsep.shapes import Waveform
+from vocalsep.weights import Model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,7 @@ class Report:
         vocals: Path of the vocals, or "-".
         accompaniment: Path of the accompaniment, or "-"; None if it was not written.
         labels: Path of the label track; None if it was not written.
+        picture: Path of the picture; None if it was not drawn.
         model: Name of the model.
         audio_seconds: Length of the song in seconds.
         taken_seconds: Seconds that the extraction took, without loading the model.
@@ -50,6 +55,7 @@ class Report:
     vocals: str
     accompaniment: str | None
     labels: str | None
+    picture: str | None
     model: str
     audio_seconds: float
     taken_seconds: float
@@ -67,14 +73,16 @@ class Report:
 
 def extract(
     song: Path | str | BinaryIO,
-    vocals: Path | str | BinaryIO,
+    vocals: Path | str | BinaryIO | bool = True,
     *,
-    accompaniment: Path | str | BinaryIO | None = None,
+    accompaniment: Path | str | BinaryIO | bool | None = None,
+    model: Model | str | Path | None = None,
     extractor: Extractor | None = None,
     progress: Callable[[float], None] = lambda _: None,
     subtype: str | None = None,
     clip: str = "clamp",
-    labels: Path | str | None = None,
+    labels: Path | str | bool | None = None,
+    picture: Path | str | bool | None = None,
     raw: audio.SampleLayout | None = None,
 ) -> Report:
     """Extract the vocals of a recording into a file with the same rate, channels, length and sample format.
@@ -89,36 +97,44 @@ def extract(
         song: The recording: a path, or an open binary file. A wav stream is read as it arrives; other formats go into a
             temporary file first.
         vocals: Where to write the vocals: a path, or an open binary file, which gets wav. A file appears under
-            its path only when it is complete.
-        accompaniment: Where to write the mixture minus the vocals.
-        extractor: The extractor to use; by default one with the default model.
+            its path only when it is complete. A folder gets ``<song>.vocals.wav``; True puts that beside the song.
+        accompaniment: Where to write the mixture minus the vocals. For this and other outputs, True stands for a file
+            named after the song, beside the vocals.
+        model: As for `Extractor`; by default the default model.
+        extractor: The extractor to use instead of one with `model`, for other options and for many songs.
         progress: Called with the seconds of the song done since the last call.
         subtype: Sample format of the outputs, a key of `audio.SUBTYPES`; by default that of the song, if the output
             format supports it.
         clip: What to do with samples that exceed full scale in a fixed-point output, one of `audio.CLIPPING`: "clamp"
             clamps and counts them, "scale" scales all outputs by the same gain, "error" fails.
         labels: Where to write the segments with a voice as an Audacity label track.
+        picture: Where to draw spectrograms of song, vocals and accompaniment, and the segments with a voice, as PNG.
         raw: Layout of the song's samples if it has no header. Then open outputs get no header either.
 
     Raises:
         AudioError: If the song cannot be read or an output cannot be written.
         BrokenPipeError: If the program that reads an open output has closed it.
-        ConfigError: If there is no such sample format or clip mode.
-        ModelError: If the net returns NaN or infinity, or the vocals equal the song, unless it is silent. In both
-            cases no output is left behind.
+        ConfigError: If there is no such sample format or clip mode, or both `model` and `extractor` are given.
+        ModelError: If the model cannot be loaded, the net returns NaN or infinity, or the vocals equal the song, unless
+            it is silent. No output is left behind.
+        TypeError: If the song or an output is neither a path nor an open binary file.
     """
+    given = {"vocals": vocals, "accompaniment": accompaniment, "labels": labels, "picture": picture}
+    places = name_outputs(song, given)
     chosen_subtype = None if subtype is None else audio.find_subtype(subtype)
-    extractor = extractor or Extractor(weights.load())
+    if extractor and model:
+        raise ConfigError("model and extractor cannot be combined: an extractor has its model")
+    extractor = extractor or Extractor(model or DEFAULT_MODEL)
     started = time.perf_counter()
-    source = _to_path(song)
-    outputs = [_to_path(output) for output in (vocals, accompaniment) if output is not None]
+    source = check_place(song, "the song")
+    outputs = [places[part] for part in ("vocals", "accompaniment") if places[part] is not None]
     name = str(source) if isinstance(source, Path) else audio.STDIN
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(audio.open_song(source, raw))
         for path in outputs:
             if isinstance(path, Path):
                 audio.check_output(path, rate=reader.rate, channels=reader.channels, subtype=subtype)
-        label_track = None if labels is None else _open_label_track(stack, Path(labels))
+        label_track, drawing = (places[part] and _open_file(stack, places[part]) for part in ("labels", "picture"))
         clusters = _cluster(reader, extractor, progress)
         tags, tag_warning = audio.read_tags(reader.path) if reader.path else (audio.Tags({}), "")
         encoder = f"vocalsep {release.__version__}, model {extractor.model.name}"
@@ -136,11 +152,17 @@ def extract(
         low_delay = not all(isinstance(place, Path) for place in (source, *outputs))  # what has arrived must not wait
         separator = extractor.start(reader.rate, reader.channels, clusters, low_delay=low_delay)
         check = OutputCheck(extractor.model.name, name)
+        overview = OverviewStream(reader.rate) if drawing else None
         share = 0.5 if extractor.uses_clusters and reader.path else 1.0  # the other half was clustering the song
         for parts in _separate(reader, separator, name, lambda seconds: progress(share * seconds)):
             check.push(*parts, invalid=separator.has_invalid_mask)
             written.write(parts)
+            if overview:
+                overview.push(parts)
         check.finish()
+        if overview and drawing:
+            about = {"name": Path(name).name, "model": extractor.model.name}
+            overview.finish().draw(drawing, voice=separator.voice, **about)
         if label_track:
             lines = (f"{start:.6f}\t{end:.6f}\tvoice\n" for start, end in separator.voice)
             label_track.write_text("".join(lines), encoding="utf-8")
@@ -148,9 +170,7 @@ def extract(
     taken = time.perf_counter() - started
     return Report(
         input=_describe(source),
-        vocals=_describe(outputs[0]),
-        accompaniment=None if accompaniment is None else _describe(outputs[1]),
-        labels=None if labels is None else str(labels),
+        **{part: place and _describe(place) for part, place in places.items()},
         model=extractor.model.name,
         audio_seconds=round(separator.seconds, 3),
         taken_seconds=round(taken, 3),
@@ -167,15 +187,11 @@ def extract(
     )
 
 
-def _to_path(where: Path | str | BinaryIO) -> Path | BinaryIO:
-    return Path(where) if isinstance(where, str) else where
-
-
 def _describe(where: Path | BinaryIO) -> str:
     return str(where) if isinstance(where, Path) else "-"
 
 
-def _open_label_track(stack: contextlib.ExitStack, path: Path) -> Path:
+def _open_file(stack: contextlib.ExitStack, path: Path) -> Path:
     """Return a temporary file that takes its final name when `stack` closes without an error."""
     try:
         return stack.enter_context(files.write_atomically(path))

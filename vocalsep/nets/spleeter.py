@@ -154,7 +154,7 @@ class _UNet(nn.Module):
 def _halve(maps: Tensor, convolution: nn.Module) -> Tensor:
     """Convolve maps of even size to half that size, with one row of zeros before and two after."""
     if torch.onnx.is_in_onnx_export():
-        return _Padded.apply(maps, convolution.weight, convolution.bias, "Conv")  # type: ignore[no-any-return]
+        return _Padded.apply(maps, convolution.weight, convolution.bias, "Conv")  # type: ignore[no-any-return, no-untyped-call]
     halved: Tensor = convolution(F.pad(maps, (1, 2, 1, 2)))
     return halved
 
@@ -162,7 +162,7 @@ def _halve(maps: Tensor, convolution: nn.Module) -> Tensor:
 def _double(maps: Tensor, convolution: nn.Module) -> Tensor:
     """Undo the size of `_halve`: transposed convolution, without its first row and its last two."""
     if torch.onnx.is_in_onnx_export():
-        return _Padded.apply(maps, convolution.weight, convolution.bias, "ConvTranspose")  # type: ignore[no-any-return]
+        return _Padded.apply(maps, convolution.weight, convolution.bias, "ConvTranspose")  # type: ignore[no-any-return, no-untyped-call]
     doubled: Tensor = convolution(maps)[..., :-1, :-1]  # it has dropped one row at either end
     return doubled
 

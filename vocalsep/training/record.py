@@ -49,7 +49,7 @@ class Record:
         """Draw the curves so far, and flush the log."""
         self.flush()
         with files.write_atomically(self._run / CURVES) as temporary:
-            plots.draw_loss_curves(self._curves, temporary)
+            plots.draw_loss_curves(self._curves, temporary, title=f"Training of {self._run.resolve().name}")
 
     def flush(self) -> None:
         """Write the log to the disk."""

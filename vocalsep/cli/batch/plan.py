@@ -20,8 +20,9 @@ from vocalsep.errors import AudioError, VocalsepError, describe_unknown
 FIELDS = ("stem", "song", "folder", "model", "ext")
 """Fields that a template for output names may contain."""
 
-LABELS = "labels"  # the only output that is not a recording
-_OPTIONS = {"vocals": "-o", "accompaniment": "--accompaniment", LABELS: "--labels"}
+LABELS, PICTURE = "labels", "picture"
+_EXTENSIONS = {LABELS: "txt", PICTURE: "png"}  # of outputs that are no recordings
+_OPTIONS = {"vocals": "-o", "accompaniment": "--accompaniment", LABELS: "--labels", PICTURE: "--picture"}
 _IGNORES_CASE = os.name == "nt" or sys.platform == "darwin"  # whether file systems usually treat a and A as the same
 
 
@@ -54,7 +55,7 @@ class Job:
     @property
     def recordings(self) -> list[Path]:
         """The outputs that are files with sound in them."""
-        return [path for stem, path in self.outputs.items() if isinstance(path, Path) and stem != LABELS]
+        return [path for stem, path in self.outputs.items() if isinstance(path, Path) and stem not in _EXTENSIONS]
 
     @property
     def uses_pipe(self) -> bool:
@@ -95,6 +96,8 @@ class Naming:
                 _check_template(place, _OPTIONS[stem])
             elif self.many and Path(place).is_file():
                 raise typer.BadParameter(f"{_OPTIONS[stem]} {place} is a file; several songs need a folder")
+            elif stem == PICTURE and not (self.many or self._is_folder(place) or place.lower().endswith(".png")):
+                raise typer.BadParameter(f"--picture {place}: write {place}/ for a folder, or a name that ends in .png")
 
     def plan_job(self, song: Song) -> Job:
         """Return the job of a song, with its outputs named."""
@@ -118,13 +121,14 @@ class Naming:
             return song.path.with_name(name) if isinstance(song.path, Path) else Path(name)
         if is_template(place):
             return self._fill_template(song, stem, place)
-        path = Path(place)
-        if self.many or path.is_dir() or place.endswith(("/", os.sep)):
-            return path / name
-        return path
+        return Path(place) / name if self.many or self._is_folder(place) else Path(place)
+
+    @staticmethod
+    def _is_folder(place: str) -> bool:
+        return Path(place).is_dir() or place.endswith(("/", os.sep))
 
     def _choose_extension(self, stem: str) -> str:
-        return "txt" if stem == LABELS else self.extension
+        return _EXTENSIONS.get(stem, self.extension)
 
     def _fill_template(self, song: Song, stem: str, template: str) -> Path:
         """Fill a template part by part, so that no song's name can lead into another folder."""
@@ -169,7 +173,7 @@ def check_format(naming: Naming) -> None:
             anything but wav on standard output.
     """
     for stem, place in naming.places.items():
-        if stem == LABELS or not place or place.endswith(("/", os.sep)) or Path(place).is_dir():
+        if stem in _EXTENSIONS or not place or place.endswith(("/", os.sep)) or Path(place).is_dir():
             continue
         if is_template(place):
             if "ext" not in _list_fields(place):
@@ -196,8 +200,8 @@ def check_pipes(songs: Sequence[Song], naming: Naming, *, raw: bool, clip: str, 
     """
     from_stdin = any(song.path == PIPE for song in songs)
     to_stdout = [stem for stem, place in naming.places.items() if place == PIPE]
-    if LABELS in to_stdout:
-        raise typer.BadParameter("--labels needs a file; standard output is for sound")
+    for stem in _EXTENSIONS.keys() & to_stdout:
+        raise typer.BadParameter(f"{_OPTIONS[stem]} needs a file; standard output is for sound")
     if not (from_stdin or to_stdout or raw):
         return
     if naming.many or processes > 1:
@@ -205,7 +209,7 @@ def check_pipes(songs: Sequence[Song], naming: Naming, *, raw: bool, clip: str, 
     if from_stdin and naming.places["vocals"] is None:
         raise typer.BadParameter("where should the vocals go? Give -o PATH, or -o - for standard output")
     if naming.places["vocals"] == PIPE and "" in naming.places.values():
-        raise typer.BadParameter("--accompaniment and --labels need a path when -o is standard output")
+        raise typer.BadParameter("--accompaniment, --labels and --picture need a path when -o is standard output")
     if len(to_stdout) > 1:
         raise typer.BadParameter("vocals and accompaniment cannot both go to standard output")
     if to_stdout and clip == "scale":

@@ -25,7 +25,7 @@ from vocalsep.cli.batch.work import Event, Finished, Progressed, Started, Warned
 from vocalsep.cli.common import escape_controls, report_error, report_warning, stderr, widen_for_tables
 from vocalsep.errors import AudioError, VocalsepError
 
-_STEMS = ("vocals", "accompaniment", "labels")  # fields of a report that name files
+_STEMS = ("vocals", "accompaniment", "labels", "picture")  # fields of a report that name files
 
 
 class Reporter:

@@ -186,6 +186,7 @@ class Worker:
             subtype=settings.subtype,
             clip=settings.clip,
             labels=job.outputs.get("labels"),
+            picture=job.outputs.get("picture"),
             raw=settings.raw,
         )
         return dataclasses.asdict(report)

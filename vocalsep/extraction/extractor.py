@@ -15,8 +15,11 @@ from vocalsep.extraction.arrays import ArraySong, Samples
 from vocalsep.extraction.checks import OutputCheck
 from vocalsep.extraction.chunks import ChunkStream
 from vocalsep.extraction.clustering import Clusters
+from vocalsep.extraction.estimators import Lookahead
 from vocalsep.extraction.inversion import INVERSIONS
-from vocalsep.extraction.streaming import Parts, StreamingSeparator, get_batch_size, prepare_inputs, silence_non_finite
+from vocalsep.extraction.masking import MaskEstimator, get_batch_size, prepare_inputs
+from vocalsep.extraction.streaming import Parts, StreamingSeparator
+from vocalsep.kinds import silence_non_finite
 from vocalsep.release import DEFAULT_MODEL
 from vocalsep.shapes import Waveform
 from vocalsep.weights import Model
@@ -122,7 +125,7 @@ class Extractor:
         song = ArraySong(samples)
         parts, separator = self._separate(song.waveform, int(sample_rate))
         check = OutputCheck(self.model.name, "the samples")
-        check.push(*parts, invalid=separator.has_invalid_mask)
+        check.push(*parts, invalid=separator.has_invalid_output)
         check.finish()
         vocals, accompaniment = song.split(parts.vocals)
         return song.restore(vocals), song.restore(accompaniment)
@@ -167,17 +170,16 @@ class Extractor:
             low_delay: Whether `push` waits for the net, so that the vocals come as early as they can. Otherwise the
                 workers hold a few chunks, which is faster. The vocals are the same.
         """
-        return StreamingSeparator(
+        estimator = MaskEstimator(
             self.model,
             self._backend,
             rate,
             channels,
             inversion=self.inversion,
             clusters=clusters,
-            workers=self._workers,
-            gate=self.gate,
-            low_delay=low_delay,
+            ahead=Lookahead(self._workers, low_delay=low_delay),
         )
+        return StreamingSeparator(estimator, rate, gate=self.gate)
 
     def cluster(self, blocks: Iterable[Waveform], rate: int, channels: int) -> Clusters | None:
         """Find a song's clusters. Memory use does not grow with the song.

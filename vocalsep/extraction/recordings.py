@@ -138,7 +138,7 @@ def extract(
         check = OutputCheck(extractor.model.name, name)
         share = 0.5 if extractor.uses_clusters and reader.path else 1.0  # the other half was clustering the song
         for parts in _separate(reader, separator, name, lambda seconds: progress(share * seconds)):
-            check.push(*parts, invalid=separator.has_invalid_mask)
+            check.push(*parts, invalid=separator.has_invalid_output)
             written.write(parts)
         check.finish()
         if label_track:

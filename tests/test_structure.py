@@ -18,7 +18,7 @@ LAYERS = (
     {"features"},
     {"nets"},
     {"backends"},
-    {"interchange"},
+    {"interchange", "means"},
     {"weights"},
     {"extraction", "datasets"},
     {"plots"},

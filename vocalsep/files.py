@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -171,3 +172,9 @@ def dump_json(value: object, *, indent: int | None = None) -> str:
         text.encode()
         return text
     return json.dumps(value, indent=indent, allow_nan=False)
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -23,10 +23,13 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialise
 
-from vocalsep import backends, config, files
+from vocalsep import backends, config, files, interchange, means
 from vocalsep.backends import graphs
 from vocalsep.backends.graphs import Graph, RunSettings
 from vocalsep.errors import ConfigError, ModelError, describe_unknown
+from vocalsep.files import hash_file as hash_file
+from vocalsep.interchange import ForeignModel
+from vocalsep.means import Mean
 from vocalsep.release import DEFAULT_MODEL as DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -50,6 +53,7 @@ class Model:
         graphs: The net's graphs without weights, by method; see `vocalsep.backends.graphs`. Empty if there are none.
         tensors: The weights by name, as stored: some in float16.
         build_net: Builds `net`.
+        path: The weights file, if there is one.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Model:
     graphs: Mapping[str, Graph]
     tensors: Mapping[str, Array]
     build_net: Callable[[], Net]
+    path: Path | None = None
 
     @functools.cached_property
     def net(self) -> Net:
@@ -88,6 +93,10 @@ class Model:
             tensors={},
             build_net=lambda: net,
         )
+
+
+AnyModel = Model | ForeignModel | Mean
+"""What `load` returns: a model of ours, of another program, or a mean of several."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,20 +204,26 @@ def _find_weights_file(name: str, folder: Path | None) -> Path:
     return known[name]
 
 
-def load(name: str = DEFAULT_MODEL, folder: Path | None = None) -> Model:
+def load(name: str = DEFAULT_MODEL, folder: Path | None = None, *, data: str | None = None) -> AnyModel:
     """Load a model.
 
-    An older file, or one from a machine without onnx, holds no graph for ONNX Runtime. The graph is then made once and
-    kept in the cache. Without onnx, the model runs in torch.
+    A file without a graph for ONNX Runtime gets one, which is kept in the cache. Without onnx, it runs in torch.
 
     Args:
-        name: Name of a published model, or the path of a weights file, which must end in ``.safetensors``.
+        name: Name of a published model, or the path of a file: weights (``.safetensors``), a model of another program
+            (``.onnx``), or a mean of models (``.toml``). Names joined by "+" are a mean with equal weights.
         folder: Folder of the published models; `find_models_folder` by default.
+        data: What the file of another program lacks; see `interchange.load`.
 
     Raises:
         ModelError: If the model is unknown, damaged, does not match its card, is not compatible with this version,
             or has no graph where torch is not installed.
     """
+    is_sum = means.SEPARATOR in name and name not in find_models(folder) and not Path(name).is_file()
+    if is_sum or name.endswith(means.SUFFIX):
+        return means.load(name, functools.partial(load, folder=folder, data=data))
+    if name.endswith(interchange.SUFFIX):
+        return interchange.load(Path(name), data)
     if name.endswith(SUFFIX):
         path = Path(name)
         if not path.is_file():
@@ -216,7 +231,7 @@ def load(name: str = DEFAULT_MODEL, folder: Path | None = None) -> Model:
     else:
         path = _find_weights_file(name, folder)
         stated = read_card(name, folder).facts.get("sha-256", "").strip("`")
-        if hash_file(path) != stated:
+        if files.hash_file(path) != stated:
             raise ModelError(f"model {name!r}: the weights file does not match its card's SHA-256; reinstall vocalsep")
     metadata, tensors = _read(path)
     return _build_model(path, path.stem if path.suffix == SUFFIX else name, metadata, tensors)
@@ -266,12 +281,13 @@ def _build_model(path: Path, name: str, metadata: dict[str, Any], tensors: dict[
         graphs=decoded,
         tensors=tensors,
         build_net=build_net,
+        path=path,
     )
 
 
 def _make_graphs(path: Path, front_end: FrontEnd, build_net: Callable[[], Net]) -> tuple[dict[str, Graph], RunSettings]:
     """Make the graphs that a file lacks, or take them from the cache. Without onnx there are none."""
-    key = hash_file(path)
+    key = files.hash_file(path)
     kept = graphs.read_cache(key)
     if kept:
         return kept
@@ -382,9 +398,3 @@ def _hash_tensors(tensors: Mapping[str, Array]) -> str:
         sha256.update(f"{key} {tensor.shape} torch.{tensor.dtype}\n".encode())  # files have always named torch's types
         sha256.update(tensor.tobytes())
     return sha256.hexdigest()
-
-
-def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

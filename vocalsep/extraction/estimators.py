@@ -21,11 +21,13 @@ class Estimator(Protocol):
     Its memory use does not grow with the song, and the vocals do not depend on the blocks or on the workers.
     """
 
-    detector: VoiceDetector | None
-    """Knows where somebody sings as far as the vocals returned; None if that is to be found out from the samples."""
+    @property
+    def detector(self) -> VoiceDetector | None:
+        """Knows where somebody sings as far as vocals were returned; None if that is to be found out from samples."""
 
-    is_invalid: bool
-    """Whether the net has returned NaN or infinity, which count as 0."""
+    @property
+    def is_invalid(self) -> bool:
+        """Whether the net has returned NaN or infinity, which count as 0."""
 
     def push(self, block: Waveform) -> Waveform:
         """Take the next block of the song, and return the vocals that are ready. The rest follows later.

@@ -52,7 +52,7 @@ class Message:
                 continue
             at = 0
             while at < len(value):
-                integer, at = _read_varint(value, at)
+                integer, at = read_varint(value, at)
                 found.append(_to_signed(integer))
                 if len(found) > _MAX_FIELDS:
                     raise ValueError(f"a list has more than {_MAX_FIELDS} integers")
@@ -113,16 +113,16 @@ def read_fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """
     at = 0
     while at < len(data):
-        tag, at = _read_varint(data, at)
+        tag, at = read_varint(data, at)
         number, kind = tag >> 3, tag & 7
         if not number:
             raise ValueError("field 0 does not exist")
         if kind == _VARINT:
-            integer, at = _read_varint(data, at)
+            integer, at = read_varint(data, at)
             yield number, integer
             continue
         if kind == _LENGTH:
-            size, at = _read_varint(data, at)
+            size, at = read_varint(data, at)
         elif kind in (_FIXED32, _FIXED64):
             size = 8 if kind == _FIXED64 else 4
         else:
@@ -133,7 +133,7 @@ def read_fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         at += size
 
 
-def _read_varint(data: memoryview, at: int) -> tuple[int, int]:
+def read_varint(data: memoryview, at: int) -> tuple[int, int]:
     """Read an integer of seven bits a byte, the lowest first. Return it and the position after it."""
     value = 0
     for place in range(_MAX_VARINT_BYTES):

@@ -70,7 +70,7 @@ def evaluate(
             "-m",
             "--model",
             metavar="MODEL",
-            help="Model name or weights file. Repeatable.",
+            help="Model name or file; A+B scores the mean of two. Repeatable.",
             show_default=f"{DEFAULT_MODEL}, unless you give --estimates",
             rich_help_panel=_SCORED,
         ),

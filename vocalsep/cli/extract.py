@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -99,15 +98,44 @@ def extract(
         typer.Option("--skip-existing", help="Skip songs whose outputs all exist.", rich_help_panel=_OUTPUTS),
     ] = False,
     model: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
             "-m",
             "--model",
             metavar="MODEL",
-            help="Model name (see 'vocalsep models') or weights file.",
+            help="Model name (see 'vocalsep models'), weights file, or model of another program (.onnx). If you give "
+            "several, vocalsep averages their vocals.",
+            show_default=DEFAULT_MODEL,
             rich_help_panel=_SOUND,
         ),
-    ] = DEFAULT_MODEL,
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBERS",
+            help="Weights of several models, in the order of -m, as in 0.4,0.6.",
+            show_default="equal",
+            rich_help_panel=_SOUND,
+        ),
+    ] = None,
+    model_data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="What a model of another program does not say about itself: UVR's mdx_model_data.json, a TOML file, "
+            "or values, as in n_fft=6144,primary_stem=vocals.",
+            show_default="looked up beside the model, and where UVR and audio-separator keep it",
+            rich_help_panel=_SOUND,
+        ),
+    ] = None,
+    as_original: Annotated[
+        bool,
+        typer.Option(
+            "--as-original",
+            help="Cut songs for models of other programs as those programs do, to compare the two.",
+            rich_help_panel=_SOUND,
+        ),
+    ] = False,
     inversion: Annotated[
         Inversion,
         typer.Option(
@@ -199,6 +227,9 @@ def extract(
         raise typer.BadParameter("--overwrite and --skip-existing cannot be combined")
     if quiet and progress in ("bar", "json"):
         raise typer.BadParameter(f"--quiet and --progress {progress} cannot be combined")
+    from vocalsep import means
+
+    models = tuple(model or [DEFAULT_MODEL])
     listed: list[str] = []
     problems: list[VocalsepError] = []
     try:
@@ -210,7 +241,7 @@ def extract(
     naming = plan.Naming(
         places={"vocals": output or None} | {stem: place for stem, place in others.items() if place is not None},
         extension=output_format or "wav",
-        model=Path(model).stem if model.endswith(".safetensors") else model,
+        model="+".join(map(means.label, models)),
         many=len(found) > 1 or from_file is not None or not all(song.named for song in found),
     )
     if output_format:
@@ -219,7 +250,10 @@ def extract(
     existing = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
     todo = plan.make(found, naming, existing=existing, subtype=subtype)
     settings = work.Settings(
-        model=model,
+        models=models,
+        shares=_parse_weights(weights, models),
+        model_data=model_data,
+        as_original=as_original,
         device=device,
         inversion=inversion,
         masks=masks,
@@ -241,6 +275,21 @@ def extract(
             _run(todo, settings, jobs, reporter)
     if reporter.failed:
         raise typer.Exit(1)
+
+
+def _parse_weights(text: str | None, models: tuple[str, ...]) -> tuple[float, ...]:
+    """Return the weights of the models, none if the user gave none."""
+    from vocalsep import means
+
+    try:
+        weights = tuple(float(number) for number in text.split(",")) if text is not None else ()
+        if len(models) > 1:
+            means.Settings(models=models, weights=weights)
+        elif weights:
+            raise ConfigError("give several models: -m A -m B")
+    except (ConfigError, ValueError) as error:
+        raise typer.BadParameter(f"{'' if text is None else f'--weights {text}: '}{error}") from error
+    return weights
 
 
 def _parse_raw(text: str) -> SampleLayout:

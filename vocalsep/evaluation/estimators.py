@@ -119,7 +119,7 @@ def list_estimators(
             options = [
                 name for name in (source, inversion, "gate" if gate else "") if name not in ("auto", "phase", "")
             ]
-            name = ", ".join([_label_model(model), *options])
+            name = ", ".join([means.label(model), *options])
             estimator = Estimator(name=name, kind="model", model=model, inversion=inversion)
             compared.append(replace(estimator, masks_from=source, gate=gate))
     for folder in folders:
@@ -132,7 +132,7 @@ def list_estimators(
         own = loaded[model]
         if isinstance(own, weights.Model) and own.front_end not in front_ends:
             front_ends.append(own.front_end)
-            bounds.append(Estimator(name=f"IRM, grid of {_label_model(model)}", kind="irm-grid", model=model))
+            bounds.append(Estimator(name=f"IRM, grid of {means.label(model)}", kind="irm-grid", model=model))
     bounds.append(Estimator(name="IRM, linear", kind="irm"))
     estimators = [Estimator(name=MIXTURE, kind="mixture"), *compared, *bounds]
     names = [estimator.name for estimator in estimators]
@@ -153,12 +153,6 @@ def find_unmatched_files(folder: Path, tracks: Iterable[str]) -> list[str]:
         if not {name, name.removesuffix(".vocals"), name.removesuffix(".accompaniment")} & known:
             unmatched.append(path.name)
     return unmatched
-
-
-def _label_model(model: str) -> str:
-    parts = [model] if Path(model).is_file() else model.split(means.SEPARATOR)
-    files = (weights.SUFFIX, interchange.SUFFIX, means.SUFFIX)
-    return means.SEPARATOR.join(Path(part).stem if part.endswith(files) else part for part in parts)
 
 
 @functools.cache

@@ -105,6 +105,8 @@ class StreamingSeparator:
             self._meter.push(vocals, self._mixture.peek(start, start + vocals.shape[-1]))
         self._estimated += vocals.shape[-1]
         if self._finished:
+            if self._meter:
+                self._meter.finish()
             self._detector.finish(self.seconds)
         if self._gate:
             vocals = self._gate.push(vocals)

@@ -190,6 +190,11 @@ class LevelMeter:
         self._before = steps[:, -1:]
         self._detector.push(*(steps[:, 1:] + steps[:, :-1]))
 
+    def finish(self) -> None:
+        """End the song. It counts as silent after its end."""
+        silence = np.zeros((1, -self._samples.length % self._step + self._step), np.float32)
+        self.push(silence, silence)
+
 
 class Gate:
     """Fades the vocals out where nobody sings. It stays open for a moment before and after each segment.

@@ -109,7 +109,8 @@ def _settle_mdx(path: Path, graph: Inspected, data: str | None) -> mdx.Settings:
 def _settle_waveform(path: Path, graph: Inspected, data: str | None) -> waveform.Settings:
     samples, output = graph.input.shape[2], graph.output.shape
     try:
-        found = _read_beside(path) | _read_data(data, None)
+        lists_mdx = bool(data) and str(data).lower().endswith(".json")  # that of other models of the same call
+        found = _read_beside(path) | _read_data(None if lists_mdx else data, None)
     except ConfigError as error:
         raise ModelError(f"{path}: {error}") from error
     if samples is not None and found.setdefault("samples", samples) != samples:

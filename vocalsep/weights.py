@@ -22,16 +22,18 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialise
 
-from vocalsep import backends, config, files, library, runs
+from vocalsep import backends, config, files, interchange, library, means, runs
 from vocalsep.backends import graphs
 from vocalsep.backends.graphs import Graph, RunSettings
 from vocalsep.errors import ConfigError, ModelError
 from vocalsep.files import hash_file as hash_file
+from vocalsep.interchange import ForeignModel
 from vocalsep.library import ModelInfo as ModelInfo
 from vocalsep.library import find_file as find_file
 from vocalsep.library import find_models as find_models
 from vocalsep.library import list_models as list_models
 from vocalsep.library import read_card as read_card
+from vocalsep.means import Mean
 from vocalsep.release import DEFAULT_MODEL as DEFAULT_MODEL
 from vocalsep.runs import SUFFIX as SUFFIX
 
@@ -55,6 +57,7 @@ class Model:
         graphs: The net's graphs without weights, by method; see `vocalsep.backends.graphs`. Empty if there are none.
         tensors: The weights by name, as stored: some in float16.
         build_net: Builds `net`.
+        path: The weights file, if there is one.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Model:
     graphs: Mapping[str, Graph]
     tensors: Mapping[str, Array]
     build_net: Callable[[], Net]
+    path: Path | None = None
 
     def __repr__(self) -> str:
         return f"Model({self.name!r})"
@@ -98,23 +102,37 @@ class Model:
         )
 
 
-def load(name: str | Path = DEFAULT_MODEL, folder: Path | None = None) -> Model:
+AnyModel = Model | ForeignModel | Mean
+"""What `load` returns: a model of ours, of another program, or a mean of several."""
+
+
+def load(name: str | Path = DEFAULT_MODEL, folder: Path | None = None, *, data: str | None = None) -> AnyModel:
     """Load a model.
 
-    An older file, or one from a machine without onnx, holds no graph for ONNX Runtime. The graph is then made once and
-    kept in the cache. Without onnx, the model runs in torch.
+    A file without a graph for ONNX Runtime gets one, which is kept in the cache. Without onnx, it runs in torch.
 
     Args:
-        name: Name of a model, path of a weights file (``.safetensors``), or folder of a training run.
+        name: Name of a model, folder of a training run, or path of a file: weights (``.safetensors``), a model of
+            another program (``.onnx``), or a mean of models (``.toml``). Names joined by "+" are a mean with equal
+            weights.
         folder: The only folder to look for names in; see `library.find_models`.
+        data: What the file of another program lacks; see `interchange.load`.
 
     Raises:
         ModelError: If the model is unknown, damaged, does not match its card, is not compatible with this version,
             or has no graph where torch is not installed.
     """
+    known = find_models(folder)
+    load_part = functools.partial(load, folder=folder, data=data)
+    if means.SEPARATOR in str(name) and str(name) not in known and not Path(name).exists():
+        return means.load(str(name), load_part)
     path = find_file(name, folder)
-    if has_name := str(name) in find_models(folder):
+    if has_name := str(name) in known:
         _verify(str(name), path, folder)
+    if path.suffix == means.SUFFIX:
+        return means.load(str(path), load_part)
+    if path.suffix == interchange.SUFFIX:
+        return interchange.load(path, data)
     metadata, tensors = _read(path)
     return _build_model(path, path.stem if has_name else runs.name_model(path, metadata), metadata, tensors)
 
@@ -172,12 +190,13 @@ def _build_model(path: Path, name: str, metadata: dict[str, Any], tensors: dict[
         graphs=decoded,
         tensors=tensors,
         build_net=build_net,
+        path=path,
     )
 
 
 def _make_graphs(path: Path, front_end: FrontEnd, build_net: Callable[[], Net]) -> tuple[dict[str, Graph], RunSettings]:
     """Make the graphs that a file lacks, or take them from the cache. Without onnx there are none."""
-    key = hash_file(path)
+    key = files.hash_file(path)
     kept = graphs.read_cache(key)
     if kept:
         return kept

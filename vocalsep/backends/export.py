@@ -26,6 +26,7 @@ def get_run_settings(net: Net) -> RunSettings:
         chunks=net.chunks,
         embeds=embeds,
         clusters_by_default=isinstance(net, ClusteringNet) and net.clusters_by_default,
+        original_lead=net.original_lead,
     )
 
 

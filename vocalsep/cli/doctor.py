@@ -290,7 +290,7 @@ def _try_model(name: str) -> str:
     started = time.perf_counter()
     pieces = [separator.push(sound), separator.finish()]
     taken = time.perf_counter() - started
-    if separator.has_invalid_mask or sum(piece.vocals.shape[-1] for piece in pieces) != sound.shape[-1]:
+    if separator.has_invalid_output or sum(piece.vocals.shape[-1] for piece in pieces) != sound.shape[-1]:
         raise ModelError("its vocals contain NaN, or have the wrong length")
     return f"SHA-256 matches, separates {_CHUNK_SECONDS} s in {taken:.2f} s"
 

@@ -72,7 +72,7 @@ def evaluate(
             "--model",
             metavar="MODEL",
             autocompletion=complete_models,
-            help="Model name, weights file or folder of a run. Repeatable.",
+            help="Model name, file or folder of a run; A+B scores the mean of two. Repeatable.",
             show_default=f"{DEFAULT_MODEL}, unless you give --estimates",
             rich_help_panel=_SCORED,
         ),

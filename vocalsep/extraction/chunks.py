@@ -20,8 +20,10 @@ from array_api_compat import array_namespace, device
 
 from vocalsep import audio
 from vocalsep.features import FrontEnd
-from vocalsep.shapes import Spectrum, Waveform
+from vocalsep.shapes import Array, Spectrum, Waveform
 from vocalsep.stft import Analysis
+
+_TINY = np.float32(1e-12)  # far below any weight other than 0
 
 
 class ChunkStream:
@@ -124,7 +126,7 @@ class Chunker:
 
 
 class Stitcher:
-    """Joins the masks of overlapping chunks into the mask of the song.
+    """Joins the masks of overlapping chunks into the mask of the song, or other estimates in the same way.
 
     Args:
         frames: Frames per chunk.
@@ -137,15 +139,22 @@ class Stitcher:
         self._sum: Any = None
         self._weight: Any = np.zeros(frames, dtype=np.float32)
 
-    def push(self, chunk: Any) -> Any:
-        """Take the mask of the next chunk, ``(..., frame)``, and return the `hop` frames that are complete."""
-        xp, frames = array_namespace(chunk), len(self._window)
-        weighted = xp.asarray(self._window, device=device(chunk)) * chunk
+    def push(self, chunk: Any, window: Array | None = None) -> Any:
+        """Take the mask of the next chunk and return the `hop` frames that are complete.
+
+        Args:
+            chunk: ``(..., frame)``.
+            window: Weights of its frames, ``(frame,)``, float32; by default those of the module's docstring. Frames
+                of no weight come out as 0.
+        """
+        window = self._window if window is None else window
+        xp, frames = array_namespace(chunk), len(window)
+        weighted = xp.asarray(window, device=device(chunk)) * chunk
         whole = weighted if self._sum is None else self._sum + weighted
-        weight = self._weight + self._window
+        weight = self._weight + window
         self._sum = _pad(whole[..., self.hop :], frames)
         self._weight = _pad(weight[self.hop :], frames)
-        return whole[..., : self.hop] / xp.asarray(weight[: self.hop], device=device(chunk))
+        return whole[..., : self.hop] / xp.asarray(np.maximum(weight[: self.hop], _TINY), device=device(chunk))
 
     def finish(self) -> Any:
         """Return the remaining frames. They may run past the song's end, so the caller must ignore those after it.

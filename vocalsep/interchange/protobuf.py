@@ -13,6 +13,8 @@ from collections.abc import Iterator
 _MAX_FIELDS = 200_000  # of one message; graphs have a few thousand nodes, and reading must end soon
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5  # wire types; 3 and 4, groups, have been out of use since 2008
 _MAX_VARINT_BYTES = 10
+_LAST_BYTES = bytes(range(0x80))  # of a varint
+_PIECE = 2**20  # bytes that are copied at a time
 
 
 class Message:
@@ -56,6 +58,11 @@ class Message:
                     raise ValueError(f"a list has more than {_MAX_FIELDS} integers")
         return found
 
+    def count_integers(self, number: int) -> int:
+        """Return how many integers a repeated field has, packed or not, however many they are."""
+        values = self._fields.get(number, [])
+        return sum(1 if isinstance(value, int) else _count_varints(value) for value in values)
+
     def get_bytes(self, number: int) -> memoryview:
         """Return the content of a ``bytes``, ``string``, ``fixed32`` or ``fixed64`` field; the last one of several."""
         return self.list_bytes(number)[-1] if number in self._fields else memoryview(b"")
@@ -78,7 +85,13 @@ class Message:
         return [bytes(value).decode("utf-8", "replace") for value in self.list_bytes(number)]
 
     def get_message(self, number: int) -> Message:
-        """Return a message inside this one; an empty one if it is absent."""
+        """Return a message inside this one; an empty one if it is absent.
+
+        Raises:
+            ValueError: If there are several. Protocol buffers merge them, so none of them is what a reader gets.
+        """
+        if len(self._fields.get(number, [])) > 1:
+            raise ValueError(f"field {number} occurs more than once")
         return Message(self.get_bytes(number))
 
     def list_messages(self, number: int) -> Iterator[Message]:
@@ -132,6 +145,15 @@ def read_varint(data: memoryview, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value & 0xFFFF_FFFF_FFFF_FFFF, at
     raise ValueError("an integer has more than 64 bits")
+
+
+def _count_varints(data: memoryview) -> int:
+    """Count integers by their last bytes, which are those below 128."""
+    return sum(len(piece) - len(piece.translate(None, _LAST_BYTES)) for piece in _cut(data))
+
+
+def _cut(data: memoryview) -> Iterator[bytes]:
+    return (bytes(data[start : start + _PIECE]) for start in range(0, len(data), _PIECE))
 
 
 def _to_signed(value: int) -> int:

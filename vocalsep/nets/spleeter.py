@@ -63,6 +63,7 @@ class Spleeter(Net):
     memory_format = torch.contiguous_format
     chunks = 1
     overlap = 0.125  # chunks are four times as long as those of other nets
+    original_lead = 2
 
     def __init__(self, options: SpleeterOptions) -> None:
         super().__init__()

@@ -11,7 +11,8 @@ PACKAGE = Path(vocalsep.__file__).parent
 
 LAYERS = (
     {"errors", "release"},
-    {"shapes", "files", "runs", "library"},
+    {"shapes", "files", "runs"},
+    {"library"},
     {"plots"},
     {"kinds"},
     {"config"},

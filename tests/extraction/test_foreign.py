@@ -26,7 +26,7 @@ RATE = 44_100
 
 @pytest.fixture(scope="module", params=["mdx", "waveform"])
 def mixing_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AnyModel:
-    """A model whose vocals depend on each sample's surroundings and its place in the segment."""
+    """A model whose vocals depend on each sample's surroundings and its place in the slice."""
     folder = tmp_path_factory.mktemp(request.param)
     write = foreign_graphs.write_mdx if request.param == "mdx" else foreign_graphs.write_waveform
     return weights.load(str(write(folder / "model.onnx", mixes=True)))

@@ -92,8 +92,8 @@ def write_waveform(path: Path, *, gain: float = 0.5, mixes: bool = False, sample
     Args:
         path: The ONNX file.
         gain: The gain of the vocals.
-        mixes: Whether each sample also depends on its neighbours, nonlinearly, and on where it lies in the segment.
-        samples: Samples per segment.
+        mixes: Whether each sample also depends on its neighbours, nonlinearly, and on where it lies in the slice.
+        samples: Samples per slice.
     """
     gains = np.array([0.1, 0.2, 0.3, gain], np.float32).reshape(1, 4, 1, 1)
     tensors = {"gains": gains, "axis": np.array([1], np.int64)}

@@ -1,16 +1,16 @@
 """Estimates vocals with models of other programs: MDX-Net, and models from waveform to waveform.
 
-    blocks -> resample to the model's rate -> STFT (MDX-Net) -> segments -> graph -> overlap-add
+    blocks -> resample to the model's rate -> STFT (MDX-Net) -> slices -> graph -> overlap-add
            -> inverse STFT (MDX-Net) -> resample to the song's rate -> vocals
 
-Segments lie on one grid that starts with the song, and overlap by a quarter. Ours differ from those of the original
-programs in two ways. MDX-Net models get segments of frames of the song's STFT, whose edges hold real sound instead of a
-reflection, and these are joined as spectra. And where the song ends within a segment, the segment begins earlier, so
+Slices lie on one grid that starts with the song, and overlap by a quarter. Ours differ from those of the original
+programs in two ways. MDX-Net models get slices of frames of the song's STFT, whose edges hold real sound instead of a
+reflection, and these are joined as spectra. And where the song ends within a slice, the slice begins earlier, so
 that it is full of sound. `ForeignEstimator` can also do as the originals do, to compare: audio-separator 0.47 for
 MDX-Net, `demucs.apply` of Demucs 4 for waveforms.
 
 Graphs take stereo. A mono song is given as two equal channels, more than two channels are given in pairs, and what
-comes out of equal channels is averaged. A silent segment gives silence, and the graph does not even run.
+comes out of equal channels is averaged. A silent slice gives silence, and the graph does not even run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vocalsep import audio, stft
 from vocalsep.errors import ModelError
 from vocalsep.extraction.chunks import join
 from vocalsep.extraction.estimators import Lookahead
-from vocalsep.extraction.segments import Cutting, Run, Segments
+from vocalsep.extraction.slices import Cutting, Run, Slices
 from vocalsep.extraction.voice import VoiceDetector
 from vocalsep.interchange import ForeignModel, mdx, waveform
 from vocalsep.kinds import silence_non_finite, slide, transform_frames
@@ -45,7 +45,7 @@ class ForeignEstimator:
         graph: Runs its graph.
         rate: The song's sample rate in Hz.
         channels: The song's number of channels.
-        ahead: Computes the estimates of segments.
+        ahead: Computes the estimates of slices.
         as_original: Whether to cut the song as the original program does.
     """
 
@@ -74,7 +74,7 @@ class ForeignEstimator:
             grid = make_grid(settings)
             self._analysis, self._synthesis = stft.Analysis(grid), stft.Synthesis(grid)
             cutting, run = _cut(settings.dim_t, "sine"), self._run_spectrum
-        self._segments = Segments(cutting, run, ahead)
+        self._slices = Slices(cutting, run, ahead)
         self._to_model = audio.Resampler(rate, model_rate, channels)
         self._from_model = audio.Resampler(model_rate, rate, channels)
         self._samples = self._estimated = 0  # at the model's rate
@@ -94,7 +94,7 @@ class ForeignEstimator:
         self._total += block.shape[-1]
         samples = self._to_model.push(block, last=last)
         self._samples += samples.shape[-1]
-        pieces = self._segments.push(self._analyse(samples, last=last), last=last)
+        pieces = self._slices.push(self._analyse(samples, last=last), last=last)
         vocals = [block[:, :0]]
         for index, piece in enumerate(pieces):
             is_last = last and index == len(pieces) - 1
@@ -121,7 +121,7 @@ class ForeignEstimator:
         return self._synthesis.finish(piece) if last else self._synthesis.push(piece)
 
     def _run_waveform(self, samples: Waveform) -> Waveform:
-        """Estimate a segment of samples."""
+        """Estimate a slice of samples."""
         settings = self._model.settings
         assert isinstance(settings, waveform.Settings)
         index, shape = settings.stems.index("vocals"), (1, len(settings.stems), 2, settings.samples)
@@ -129,7 +129,7 @@ class ForeignEstimator:
         return unpair_channels(np.stack(found), self._channels)
 
     def _run_spectrum(self, spectrum: Spectrum) -> Spectrum:
-        """Estimate a segment of frames of an MDX-Net model."""
+        """Estimate a slice of frames of an MDX-Net model."""
         settings = self._model.settings
         assert isinstance(settings, mdx.Settings)
         rows, frames = settings.dim_f, settings.dim_t
@@ -148,7 +148,7 @@ class ForeignEstimator:
         return spectrum - estimate * np.float32(settings.compensate)
 
     def _run_reflected(self, samples: Waveform) -> Waveform:
-        """Estimate a segment of samples of an MDX-Net model as the original does: by itself, reflected at its ends."""
+        """Estimate a slice of samples of an MDX-Net model as the original does: by itself, reflected at its ends."""
         settings = self._model.settings
         assert isinstance(settings, mdx.Settings)
         grid, edge = make_grid(settings), settings.n_fft // 2

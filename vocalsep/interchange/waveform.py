@@ -28,7 +28,7 @@ class Settings:
     """How a model from waveform to waveform is run.
 
     Attributes:
-        samples: Samples per segment.
+        samples: Samples per slice.
         stems: Names of the stems that come out, in order. One of them is "vocals".
         rate: Sample rate in Hz.
 

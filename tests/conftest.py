@@ -11,7 +11,7 @@ import tiny_recipes
 import torch
 from hypothesis import settings
 
-from vocalsep import weights
+from vocalsep import library, weights
 from vocalsep.training.material import Material, open_material
 
 # Nets are tiny here: threads would only wait for each other, and busily, if the machine has other work.
@@ -37,6 +37,15 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "vocalsep-cache"
     monkeypatch.setenv("VOCALSEP_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def own_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the user's own models, which does not exist at the start of each test."""
+    for variable in ("XDG_DATA_HOME", "HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / "home"))
+    monkeypatch.delenv("VOCALSEP_MODELS", raising=False)
+    return library.find_own_folder()
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,8 @@ A mask is a function of time and frequency. A net estimates it on its own grid, 
 which the song is masked: from mel to linear rows, from 16 kHz to 44.1 kHz, from mono to stereo.
 
 Above the band that a net sees, the mask continues with its mean over the top quarter of that band, frame by frame. A
-net at 16 kHz sees nothing above 8 kHz, but consonants that are loud at 7 kHz are loud at 10 kHz too. Below the net's
-lowest row the mask keeps that row's value.
+net at 16 kHz sees nothing above 8 kHz, but consonants that are loud at 7 kHz are loud at 10 kHz too. A model may want a
+mask of 0 there instead. Below the net's lowest row the mask keeps that row's value.
 
 Masks, spectra and sound are numpy arrays or torch tensors; positions in Hz and seconds are numpy arrays.
 """
@@ -13,11 +13,15 @@ Masks, spectra and sound are numpy arrays or torch tensors; positions in Hz and 
 from __future__ import annotations
 
 import functools
+from typing import Literal
 
 import numpy as np
 
 from vocalsep.kinds import array_namespace, get_device, multiply, multiply_rows, silence_non_finite
 from vocalsep.shapes import AnyArray, Array, Mask, Spectrum, Waveform
+
+Above = Literal["mean", "zero"]
+"""How a mask continues above its highest row: with the mean of its top quarter, or with 0."""
 
 _MAX_ROWS = (
     256  # a mask with at most this many rows is multiplied by a matrix, one with more is interpolated row by row
@@ -49,7 +53,9 @@ def binary(vocals: AnyArray, accompaniment: AnyArray) -> Mask:
     return array_namespace(vocals).astype(vocals > accompaniment, vocals.dtype)
 
 
-def project(mask: Mask, *, rows_hz: Array, to_hz: Array, seconds: Array, to_seconds: Array) -> Mask:
+def project(
+    mask: Mask, *, rows_hz: Array, to_hz: Array, seconds: Array, to_seconds: Array, above: Above = "mean"
+) -> Mask:
     """Map a mask from one time-frequency grid to another by linear interpolation between rows and frames.
 
     Args:
@@ -60,24 +66,26 @@ def project(mask: Mask, *, rows_hz: Array, to_hz: Array, seconds: Array, to_seco
         seconds: Times of the mask's frames in seconds, ``(frame,)``, ascending. Before the first and after the last
             frame, the mask keeps that frame's value.
         to_seconds: Times of the frames to return in seconds, ascending.
+        above: The mask above `rows_hz`; see `Above`.
 
     Returns:
-        ``(..., len(to_hz), len(to_seconds))``. Every value is a weighted mean of mask values: a constant mask stays
-        constant, and no value leaves the mask's range.
+        ``(..., len(to_hz), len(to_seconds))``. Every value is a weighted mean of mask values, or 0 above `rows_hz` if
+        `above` says so: a constant mask stays constant, and no value leaves the mask's range.
     """
     xp = array_namespace(mask)
     columns = xp.matrix_transpose(mask)  # frame by frame, as spectra lie in memory
     columns = _take_between(columns, seconds, to_seconds, axis=-2)
-    return spread(xp.matrix_transpose(columns), rows_hz=rows_hz, to_hz=to_hz)
+    return spread(xp.matrix_transpose(columns), rows_hz=rows_hz, to_hz=to_hz, above=above)
 
 
-def spread(mask: Mask, *, rows_hz: Array, to_hz: Array) -> Mask:
+def spread(mask: Mask, *, rows_hz: Array, to_hz: Array, above: Above = "mean") -> Mask:
     """Map a mask to other rows, as `project` does, and keep its frames.
 
     Args:
         mask: ``(..., row, frame)``.
         rows_hz: Frequencies of the mask's rows in Hz, ``(row,)``, ascending.
         to_hz: Frequencies of the rows to return in Hz, ``(freq,)``, ascending.
+        above: The mask above `rows_hz`; see `Above`.
 
     Returns:
         ``(..., freq, frame)``.
@@ -86,14 +94,17 @@ def spread(mask: Mask, *, rows_hz: Array, to_hz: Array) -> Mask:
     if same and count == len(to_hz):
         return mask
     if not same and count <= _MAX_ROWS:
-        return multiply_rows(mask, make_row_matrix, tuple(rows_hz.tolist()), tuple(to_hz.tolist()))
+        return multiply_rows(mask, make_row_matrix, tuple(rows_hz.tolist()), tuple(to_hz.tolist()), above)
     xp = array_namespace(mask)
     columns = xp.matrix_transpose(mask)  # frame by frame, as spectra lie in memory
     inside = columns if same else _take_between(columns, rows_hz, to_hz[to_hz <= rows_hz[-1]], axis=-1)
-    top = int(np.searchsorted(rows_hz, _TOP * rows_hz[-1]))
-    above = xp.mean(columns[..., top:], axis=-1, keepdims=True)
-    above = xp.broadcast_to(above, (*columns.shape[:-1], len(to_hz) - inside.shape[-1]))
-    return xp.matrix_transpose(xp.concat([inside, above], axis=-1))
+    shape = (*columns.shape[:-1], len(to_hz) - inside.shape[-1])
+    if above == "zero":
+        outside = xp.zeros(shape, dtype=columns.dtype, device=get_device(columns))
+    else:
+        top = int(np.searchsorted(rows_hz, _TOP * rows_hz[-1]))
+        outside = xp.broadcast_to(xp.mean(columns[..., top:], axis=-1, keepdims=True), shape)
+    return xp.matrix_transpose(xp.concat([inside, outside], axis=-1))
 
 
 def _take_between(values: AnyArray, have: Array, want: Array, *, axis: int) -> AnyArray:
@@ -120,12 +131,13 @@ def _interpolate(have: Array, want: Array) -> tuple[AnyArray, Array]:
 
 
 @functools.lru_cache(maxsize=32)
-def make_row_matrix(rows_hz: tuple[float, ...], to_hz: tuple[float, ...]) -> Array:
-    """Return the matrix of `spread`, ``(freq, row)``. No element is negative, and each row sums to 1.
+def make_row_matrix(rows_hz: tuple[float, ...], to_hz: tuple[float, ...], above: Above = "mean") -> Array:
+    """Return the matrix of `spread`, ``(freq, row)``. No element is negative; each row sums to 1, or to 0 above.
 
     Args:
         rows_hz: Frequencies of the mask's rows in Hz, ascending.
         to_hz: Frequencies of the rows wanted in Hz, ascending.
+        above: The mask above `rows_hz`; see `Above`.
     """
     have, want = np.array(rows_hz), np.array(to_hz)
     left, share = _interpolate(have, want)
@@ -134,7 +146,7 @@ def make_row_matrix(rows_hz: tuple[float, ...], to_hz: tuple[float, ...]) -> Arr
     matrix[index, left] += 1 - share
     matrix[index, np.minimum(left + 1, len(have) - 1)] += share
     top = have >= _TOP * have[-1]
-    matrix[want > have[-1]] = top / top.sum()
+    matrix[want > have[-1]] = top / top.sum() if above == "mean" else 0
     return matrix.astype(np.float32)
 
 

@@ -40,7 +40,7 @@ class Grid:
 
     Attributes:
         rate: Sample rate in Hz.
-        n_fft: FFT size and window length in samples, a multiple of `hop`.
+        n_fft: FFT size and window length in samples, even and at least twice `hop`.
         hop: Samples between frames.
         window: "hann" or "hamming".
 
@@ -54,10 +54,10 @@ class Grid:
     window: Literal["hann", "hamming"] = "hann"
 
     def __post_init__(self) -> None:
-        if self.rate < 1 or self.hop < 1 or self.n_fft % 2 or self.n_fft % self.hop or self.n_fft < 2 * self.hop:
+        if self.rate < 1 or self.hop < 1 or self.n_fft % 2 or self.n_fft < 2 * self.hop:
             raise ConfigError(
                 f"rate {self.rate}, n_fft {self.n_fft}, hop {self.hop}: "
-                "an STFT needs an even n_fft that is at least twice hop and a multiple of it"
+                "an STFT needs an even n_fft that is at least twice hop"
             )
 
     @property
@@ -89,12 +89,13 @@ class Grid:
             rate: Sample rate in Hz.
         """
         hop = nearest_fast_length(self.hop * rate / self.rate)
-        return Grid(rate=rate, n_fft=hop * (self.n_fft // self.hop), hop=hop, window=self.window)
+        n_fft = hop * self.parts if self.n_fft % self.hop == 0 else 2 * round(hop * self.n_fft / self.hop / 2)
+        return Grid(rate=rate, n_fft=n_fft, hop=hop, window=self.window)
 
     @property
     def parts(self) -> int:
-        """Number of hops in a window."""
-        return self.n_fft // self.hop
+        """Number of hops that a window reaches into."""
+        return -(-self.n_fft // self.hop)
 
     def make_window(self) -> Array:
         """Return the window ``w``, ``(n_fft,)``, periodic, float32."""
@@ -144,7 +145,8 @@ def _make_forward_window(grid: Grid) -> Array:
 @functools.lru_cache(maxsize=32)
 def _make_weights(grid: Grid, frames: int) -> Array:
     """Return ``sum_t w_t^2`` for a number of frames, hop by hop, ``(frames + parts - 1, hop)``."""
-    squares = np.square(grid.make_window(), dtype=np.float64).reshape(grid.parts, grid.hop)
+    squares = np.zeros((grid.parts, grid.hop))
+    squares.ravel()[: grid.n_fft] = np.square(grid.make_window(), dtype=np.float64)
     weights = np.zeros((frames + grid.parts - 1, grid.hop))
     for frame in range(frames):
         weights[frame : frame + grid.parts] += squares
@@ -271,7 +273,9 @@ class Synthesis:
         xp, grid = array_namespace(spectrum), self.grid
         frames = xp.fft.irfft(xp.matrix_transpose(spectrum), n=grid.n_fft)
         frames *= get_constant(frames, _make_window, grid)
-        *lead, count, _ = frames.shape
+        *lead, count, size = frames.shape
+        if size % grid.hop:
+            frames = xp.concat([frames, _make_zeros(frames, -size % grid.hop)], axis=-1)
         split = xp.reshape(frames, (*lead, count, grid.parts, grid.hop))
         total = xp.zeros((*lead, count + grid.parts - 1, grid.hop), dtype=frames.dtype, device=get_device(frames))
         if self._sum is not None:

@@ -3,7 +3,7 @@
 A model is one safetensors file. Its metadata holds everything needed to use it: net, options, front end, training data
 and licence. Nothing is unpickled.
 
-Published models are in the folder ``models``, each beside its card ``<model>.md``. The card's list of facts holds the
+Models that have a name (`vocalsep.library`) lie beside their card ``<model>.md``. The card's list of facts holds the
 file's SHA-256, and loading verifies the file against it. Any other file is verified against the SHA-256 of its tensors
 in its own metadata, which detects damage but not tampering. Older files without that SHA-256 load unverified.
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import re
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,11 +22,18 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialise
 
-from vocalsep import backends, config, files, runs
+from vocalsep import backends, config, files, interchange, library, means, runs
 from vocalsep.backends import graphs
 from vocalsep.backends.graphs import Graph, RunSettings
-from vocalsep.errors import ConfigError, ModelError, describe_unknown
+from vocalsep.errors import ConfigError, ModelError
 from vocalsep.files import hash_file as hash_file
+from vocalsep.interchange import ForeignModel
+from vocalsep.library import ModelInfo as ModelInfo
+from vocalsep.library import find_file as find_file
+from vocalsep.library import find_models as find_models
+from vocalsep.library import list_models as list_models
+from vocalsep.library import read_card as read_card
+from vocalsep.means import Mean
 from vocalsep.release import DEFAULT_MODEL as DEFAULT_MODEL
 from vocalsep.runs import SUFFIX as SUFFIX
 
@@ -44,13 +50,14 @@ class Model:
     """A model, ready for use.
 
     Attributes:
-        name: Name of the published model, of the training run, or of the weights file; see `runs.name_model`.
+        name: Name of the model in the library, of the training run, or of the weights file; see `runs.name_model`.
         front_end: The front end that computes the net's features.
         metadata: The rest of the file's metadata: training data, licence, metrics, version.
         run: How its net is run on songs.
         graphs: The net's graphs without weights, by method; see `vocalsep.backends.graphs`. Empty if there are none.
         tensors: The weights by name, as stored: some in float16.
         build_net: Builds `net`.
+        path: The weights file, if there is one.
     """
 
     name: str
@@ -60,6 +67,7 @@ class Model:
     graphs: Mapping[str, Graph]
     tensors: Mapping[str, Array]
     build_net: Callable[[], Net]
+    path: Path | None = None
 
     def __repr__(self) -> str:
         return f"Model({self.name!r})"
@@ -94,145 +102,48 @@ class Model:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Card:
-    """The card of a published model.
-
-    Attributes:
-        name: Name of the model.
-        text: The card as Markdown.
-        facts: Facts from the card's list (lines ``- **Key**: value``), with keys in lower case.
-    """
-
-    name: str
-    text: str
-    facts: Mapping[str, str]
+AnyModel = Model | ForeignModel | Mean
+"""What `load` returns: a model of ours, of another program, or a mean of several."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelInfo:
-    """A published model, as `list_models` describes it.
-
-    Attributes:
-        name: The name that `load` takes.
-        description: What the model is, in one sentence.
-        purpose: What to use it for.
-        scores: Its scores, with metric and data set.
-        speed: Its speed relative to real time, with the processor.
-        data: The data that it was trained on.
-        licence: Licence of its weights.
-        size_mb: Size of its weights file in MB.
-        is_default: Whether it is the default model.
-    """
-
-    name: str
-    description: str
-    purpose: str
-    scores: str
-    speed: str
-    data: str
-    licence: str
-    size_mb: float
-    is_default: bool
-
-    def __repr__(self) -> str:
-        return f"ModelInfo({self.name!r}{', default' if self.is_default else ''})"
-
-
-def find_models_folder() -> Path:
-    """Return the folder of the published models: inside an installed package, or beside the package in a checkout."""
-    package = Path(__file__).parent
-    inside = package / "models"
-    return inside if inside.is_dir() else package.parent / "models"
-
-
-def find_models(folder: Path | None = None) -> dict[str, Path]:
-    """Find the published models. Return their weights files by name."""
-    return {path.stem: path for path in sorted((folder or find_models_folder()).glob(f"*{SUFFIX}"))}
-
-
-def list_models(folder: Path | None = None) -> list[ModelInfo]:
-    """List the published models with the facts on their cards, the default model first.
-
-    Raises:
-        ModelError: If a model has no card.
-    """
-    models = []
-    for name, path in find_models(folder).items():
-        facts = read_card(name, folder).facts
-        models.append(
-            ModelInfo(
-                name=name,
-                description=facts.get("what", ""),
-                purpose=facts.get("use it for", facts.get("what", "")),
-                scores=facts.get("scores", ""),
-                speed=facts.get("speed", ""),
-                data=facts.get("data", ""),
-                licence=facts.get("licence", ""),
-                size_mb=round(path.stat().st_size / 1e6, 1),
-                is_default=name == DEFAULT_MODEL,
-            )
-        )
-    return sorted(models, key=lambda model: not model.is_default)
-
-
-def read_card(name: str, folder: Path | None = None) -> Card:
-    """Read the card of a published model.
-
-    Args:
-        name: Name of the model.
-        folder: Folder of the published models; `find_models_folder` by default.
-
-    Raises:
-        ModelError: If the model is unknown or has no card.
-    """
-    path = _find_weights_file(name, folder).with_suffix(".md")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ModelError(f"model {name!r} has no card {path.name}; reinstall vocalsep") from error
-    facts = {key.lower(): value for key, value in re.findall(r"^- \*\*(.+?)\*\*: (.+)$", text, re.MULTILINE)}
-    return Card(name=name, text=text, facts=facts)
-
-
-def _find_weights_file(name: str, folder: Path | None) -> Path:
-    known = find_models(folder)
-    if name not in known:
-        raise ModelError(describe_unknown("model", name, known))
-    return known[name]
-
-
-def find_file(name: str | Path, folder: Path | None = None) -> Path:
-    """Find the weights file of a model, with the arguments and errors of `load`."""
-    if not isinstance(name, str | Path):
-        raise TypeError(f"a model must be a name or a path, not {type(name).__name__}")
-    path = Path(name)
-    if path.suffix == SUFFIX or (str(name) not in find_models(folder) and (path.is_dir() or len(path.parts) > 1)):
-        return runs.find_weights(path)
-    return _find_weights_file(str(name), folder)
-
-
-def load(name: str | Path = DEFAULT_MODEL, folder: Path | None = None) -> Model:
+def load(name: str | Path = DEFAULT_MODEL, folder: Path | None = None, *, data: str | None = None) -> AnyModel:
     """Load a model.
 
-    An older file, or one from a machine without onnx, holds no graph for ONNX Runtime. The graph is then made once and
-    kept in the cache. Without onnx, the model runs in torch.
+    A file without a graph for ONNX Runtime gets one, which is kept in the cache. Without onnx, it runs in torch.
 
     Args:
-        name: Name of a published model, path of a weights file (``.safetensors``), or folder of a training run.
-        folder: Folder of the published models; `find_models_folder` by default.
+        name: Name of a model, folder of a training run, or path of a file: weights (``.safetensors``), a model of
+            another program (``.onnx``), or a mean of models (``.toml``). Names joined by "+" are a mean with equal
+            weights.
+        folder: The only folder to look for names in; see `library.find_models`.
+        data: What the file of another program lacks; see `interchange.load`.
 
     Raises:
         ModelError: If the model is unknown, damaged, does not match its card, is not compatible with this version,
             or has no graph where torch is not installed.
     """
+    known = find_models(folder)
+    load_part = functools.partial(load, folder=folder, data=data)
+    if means.SEPARATOR in str(name) and str(name) not in known and not Path(name).exists():
+        return means.load(str(name), load_part)
     path = find_file(name, folder)
-    if is_published := str(name) in find_models(folder):
-        stated = read_card(path.stem, folder).facts.get("sha-256", "").strip("`")
-        if hash_file(path) != stated:
-            raise ModelError(f"model {name!r}: the weights file does not match its card's SHA-256; reinstall vocalsep")
+    if has_name := str(name) in known:
+        _verify(str(name), path, folder)
+    if path.suffix == means.SUFFIX:
+        return means.load(str(path), load_part)
+    if path.suffix == interchange.SUFFIX:
+        return interchange.load(path, data)
     metadata, tensors = _read(path)
-    return _build_model(path, path.stem if is_published else runs.name_model(path, metadata), metadata, tensors)
+    return _build_model(path, path.stem if has_name else runs.name_model(path, metadata), metadata, tensors)
+
+
+def _verify(name: str, path: Path, folder: Path | None) -> None:
+    """Verify a model's file against its card. One of the user's own may have no card."""
+    is_published = bool(folder) or library.is_published(name)
+    stated = read_card(name, folder).facts.get("sha-256", "").strip("`")
+    if (is_published or stated) and hash_file(path) != stated:
+        remedy = "reinstall vocalsep" if is_published else "import it again"
+        raise ModelError(f"model {name!r}: the weights file does not match its card's SHA-256; {remedy}")
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -279,12 +190,13 @@ def _build_model(path: Path, name: str, metadata: dict[str, Any], tensors: dict[
         graphs=decoded,
         tensors=tensors,
         build_net=build_net,
+        path=path,
     )
 
 
 def _make_graphs(path: Path, front_end: FrontEnd, build_net: Callable[[], Net]) -> tuple[dict[str, Graph], RunSettings]:
     """Make the graphs that a file lacks, or take them from the cache. Without onnx there are none."""
-    key = hash_file(path)
+    key = files.hash_file(path)
     kept = graphs.read_cache(key)
     if kept:
         return kept
@@ -382,10 +294,20 @@ def add_graphs(path: Path) -> None:
 
 
 def _write(path: Path, metadata: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
-    complete = {**metadata, "tensors": _hash_tensors(tensors)}
-    content = serialise(dict(tensors), metadata={"vocalsep": json.dumps(complete, sort_keys=True)})
+    content = pack(metadata, tensors)
     with files.write_atomically(path) as temporary:
         temporary.write_bytes(content)
+
+
+def pack(metadata: Mapping[str, Any], tensors: Mapping[str, Array]) -> bytes:
+    """Return the content of a weights file.
+
+    Args:
+        metadata: All of its metadata: net, options, front end, graphs and what is known about the model.
+        tensors: The weights by name.
+    """
+    complete = {**metadata, "tensors": _hash_tensors(tensors)}
+    return serialise(dict(tensors), metadata={"vocalsep": json.dumps(complete, sort_keys=True)})
 
 
 def _hash_tensors(tensors: Mapping[str, Array]) -> str:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from vocalsep import audio, weights
+from vocalsep import audio, library, weights
 from vocalsep.cli import app, doctor
 from vocalsep.shapes import Waveform
 
@@ -30,7 +30,7 @@ def published(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> P
     (folder / f"{weights.DEFAULT_MODEL}.safetensors").write_bytes(model.read_bytes())
     card = f"- **SHA-256**: `{weights.hash_file(model)}`\n"
     (folder / f"{weights.DEFAULT_MODEL}.md").write_text(card, encoding="utf-8")
-    monkeypatch.setattr(weights, "find_models_folder", lambda: folder)
+    monkeypatch.setattr(library, "find_models_folder", lambda: folder)
     return folder
 
 

@@ -174,7 +174,7 @@ def test_too_many_bands_for_the_window_are_refused() -> None:
         {"floor_db": 0.0},
         {"floor_db": 80.0},
         {"rate": 0},
-        {"n_fft": 1000},
+        {"n_fft": 1001},
         {"hop": 0},
         {"hop": 1024},
     ],
@@ -227,6 +227,12 @@ def test_linear_features_are_compressed_magnitudes_relative_to_the_chunks_level(
     features = front_end.normalise(front_end.analyse(spectrum))
     level = (magnitude / magnitude.square().mean().sqrt()) ** exponent
     torch.testing.assert_close(features, torch.log(1 + 2 * level) if compression else level)
+
+
+def test_linear_magnitudes_that_are_not_normalised_keep_the_level() -> None:
+    front_end = Linear(rate=8_000, n_fft=256, hop=64, freqs=50, frames=16, compression=0.0, normalised=False)
+    spectrum = stft.forward(noise(1, 2, 1000), front_end.grid)
+    torch.testing.assert_close(front_end.normalise(front_end.analyse(spectrum)), spectrum[..., :50, :].abs())
 
 
 def test_linear_silence_is_zero() -> None:
@@ -306,10 +312,24 @@ def test_on_another_grid_a_mask_keeps_its_place_in_seconds_and_hz() -> None:
         {"channels": 0},
         {"compression": -1.0},
         {"exponent": 0.0},
-        {"hop": 1000},
+        {"hop": 3000},
     ],
     ids=str,
 )
 def test_linear_values_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         Linear(**settings)
+
+
+@pytest.mark.parametrize("grid", [STEREO.grid, Grid(rate=16_000, n_fft=1024, hop=256)], ids=["same grid", "another"])
+@pytest.mark.parametrize("freqs", [50, 300], ids=["few rows", "many rows"])
+def test_the_mask_above_the_rows_is_zero_where_the_front_end_says_so(grid: Grid, freqs: int) -> None:
+    front_end = Linear(rate=8_000, n_fft=1024, hop=64, freqs=freqs, frames=16, above="zero")
+    frames = range(2, 4)
+    got = front_end.project(torch.ones(2, freqs, 40), start=0, grid=grid, frames=frames)
+    inside = torch.from_numpy(grid.hz <= front_end.band_hz[-1])
+    assert got.shape == (2, grid.freqs, 2)
+    assert (got[:, inside] == 1).all()
+    assert (got[:, ~inside] == 0).all()
+    assert inside.any()
+    assert not inside.all()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vocalsep.backends.graphs import INPUT, OUTPUTS, Graph, RunSettings
 from vocalsep.errors import ModelError
@@ -26,6 +26,7 @@ def get_run_settings(net: Net) -> RunSettings:
         chunks=net.chunks,
         embeds=embeds,
         clusters_by_default=isinstance(net, ClusteringNet) and net.clusters_by_default,
+        original_lead=net.original_lead,
     )
 
 
@@ -48,10 +49,27 @@ def export_graphs(net: Net, shape: tuple[int, int, int]) -> dict[str, Graph]:
 
 @functools.lru_cache(maxsize=16)
 def _export(kind: type[Net], options: Any, shape: tuple[int, int, int], method: str) -> Graph:
-    import onnx
-
     net = _build_with_distinct_weights(kind, options)
     net.forward = getattr(net, method)  # type: ignore[method-assign] # the exporter calls no other method
+    return _detach_weights(trace(net, shape, INPUT, OUTPUTS[method], fold=False), net.state_dict())
+
+
+def trace(net: nn.Module, shape: tuple[int, int, int], source: str, outputs: list[str], *, fold: bool = True) -> Any:
+    """Return the ONNX model of a net in evaluation mode, for batches of any size.
+
+    Args:
+        net: The net.
+        shape: Shape of its input, without the batch.
+        source: Name of the input.
+        outputs: Names of the outputs.
+        fold: Whether to fold constants, batch norms among them. Without that, all weights keep their names.
+
+    Raises:
+        ImportError: If onnx is not installed.
+        ModelError: If the net cannot be exported.
+    """
+    import onnx
+
     try:
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             path = Path(folder) / "net.onnx"
@@ -60,18 +78,17 @@ def _export(kind: type[Net], options: Any, shape: tuple[int, int, int], method: 
                 net,
                 (torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)),),
                 path,
-                input_names=[INPUT],
-                output_names=OUTPUTS[method],
-                dynamic_axes={name: {0: "batch"} for name in (INPUT, *OUTPUTS[method])},
+                input_names=[source],
+                output_names=outputs,
+                dynamic_axes={name: {0: "batch"} for name in (source, *outputs)},
                 opset_version=_OPSET,
                 dynamo=False,  # the other exporter needs onnxscript as well
-                training=torch.onnx.TrainingMode.PRESERVE,  # keep batch norms as they are
-                do_constant_folding=False,  # keep weights too: ONNX Runtime folds both later
+                training=torch.onnx.TrainingMode.EVAL if fold else torch.onnx.TrainingMode.PRESERVE,
+                do_constant_folding=fold,  # ONNX Runtime does it too, when it loads the graph
             )
-            model = onnx.load_model(path)
+            return onnx.load_model(path)
     except Exception as error:  # the exporter's errors share no class
         raise ModelError(f"this net cannot be exported for ONNX Runtime ({' '.join(str(error).split())})") from error
-    return _detach_weights(model, net.state_dict())
 
 
 def _build_with_distinct_weights(kind: type[Net], options: Any) -> Net:

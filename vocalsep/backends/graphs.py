@@ -50,6 +50,8 @@ class RunSettings:
         chunks: Number of chunks that the net runs on at once.
         embeds: Whether the net computes embeddings, so that a song's bins can be clustered.
         clusters_by_default: Whether extraction uses clusters by default instead of the net's own mask.
+        original_lead: For a net of another program: the number of frames of silence that it puts before a song. It
+            cuts the song without overlap.
 
     Raises:
         ConfigError: For values out of range.
@@ -59,10 +61,11 @@ class RunSettings:
     chunks: int
     embeds: bool = False
     clusters_by_default: bool = False
+    original_lead: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.overlap < 1 or self.chunks < 1:
-            raise ConfigError("running a net needs overlap in [0, 1) and chunks >= 1")
+        if not 0 <= self.overlap < 1 or self.chunks < 1 or (self.original_lead or 0) < 0:
+            raise ConfigError("running a net needs overlap in [0, 1), chunks >= 1 and original_lead >= 0")
 
 
 def encode(graphs: Mapping[str, Graph], run: RunSettings) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from vocalsep.errors import ConfigError, ModelError
 if TYPE_CHECKING:
     from vocalsep.shapes import Array
 
+_LARGE_BYTES = 2**26  # weights beyond this size are not reordered
 _SILENT = 4  # log severity: only fatal errors; ONNX Runtime raises all others anyway
 
 
@@ -83,6 +84,9 @@ class OnnxBackend:
                 values = {key: value for key, value in self._values.items() if key not in graph.unused}
                 options = make_session_options()
                 options.add_external_initializers(list(values), list(values.values()))
+                if sum(tensor.nbytes for tensor in self._tensors.values()) > _LARGE_BYTES:
+                    # Reordering maps and kernels takes a second copy of the weights, and is no faster for such nets.
+                    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
                 try:
                     session = onnxruntime.InferenceSession(graph.onnx, options, providers=["CPUExecutionProvider"])
                     if [output.name for output in session.get_outputs()] != OUTPUTS[method]:
@@ -108,5 +112,6 @@ def make_session_options() -> onnxruntime.SessionOptions:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.use_deterministic_compute = True
+    options.enable_mem_pattern = False  # it would hold one block for all of a call's maps beside those it has already
     options.log_severity_level = _SILENT
     return options

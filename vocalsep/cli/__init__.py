@@ -18,7 +18,7 @@ gc.set_threshold(100_000)
 
 import typer
 
-from vocalsep.cli import data, doctor, evaluate, extract, models, signals, train
+from vocalsep.cli import data, doctor, evaluate, export, extract, models, signals, train
 from vocalsep.cli.common import OptionalValueCommand, stdout
 from vocalsep.release import __version__
 
@@ -44,6 +44,7 @@ app = typer.Typer(
 )
 app.command(cls=OptionalValueCommand, rich_help_panel=_SONGS)(extract.extract)
 app.add_typer(models.app, name="models", rich_help_panel=_SONGS)
+app.command(rich_help_panel=_SONGS)(export.export)
 app.command(rich_help_panel=_SONGS)(doctor.doctor)
 app.command(rich_help_panel=_RESEARCH)(train.train)
 app.command("eval", rich_help_panel=_RESEARCH)(evaluate.evaluate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import os
 import re
 import sys
@@ -70,6 +71,20 @@ def make_choice_parser(choices: Any) -> Callable[[str], str]:
         return value
 
     return parse
+
+
+def complete_models(incomplete: str) -> list[str]:
+    """Return the names of models that begin with what was typed, for the shell."""
+    from vocalsep import library
+
+    return sorted(name for name in library.find_models() if name.startswith(incomplete))
+
+
+def complete_presets(incomplete: str) -> list[str]:
+    """Return the names of presets that begin with what was typed, for the shell."""
+    presets = importlib.resources.files("vocalsep") / "presets"
+    names = (Path(entry.name).stem for entry in presets.iterdir() if entry.name.endswith(".toml"))
+    return sorted(name for name in names if name.startswith(incomplete))
 
 
 @contextmanager

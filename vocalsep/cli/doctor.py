@@ -287,14 +287,13 @@ def _read_back(path: Path, raw: SampleLayout | None = None) -> str:
 
 
 def _check_models() -> Iterator[Finding]:
-    from vocalsep import weights
+    from vocalsep import library
+    from vocalsep.release import DEFAULT_MODEL
 
-    published = weights.find_models()
-    if weights.DEFAULT_MODEL not in published:
-        folder = weights.find_models_folder()
-        yield Finding(
-            "models", weights.DEFAULT_MODEL, False, f"the default model is not in {folder}; reinstall vocalsep"
-        )
+    folder = library.find_models_folder()
+    published = library.find_models(folder)
+    if DEFAULT_MODEL not in published:
+        yield Finding("models", DEFAULT_MODEL, False, f"the default model is not in {folder}; reinstall vocalsep")
     for name in published:
         yield _run("models", name, functools.partial(_try_model, name))
 
@@ -311,7 +310,7 @@ def _try_model(name: str) -> str:
     started = time.perf_counter()
     pieces = [separator.push(sound), separator.finish()]
     taken = time.perf_counter() - started
-    if separator.has_invalid_mask or sum(piece.vocals.shape[-1] for piece in pieces) != sound.shape[-1]:
+    if separator.has_invalid_output or sum(piece.vocals.shape[-1] for piece in pieces) != sound.shape[-1]:
         raise ModelError("its vocals contain NaN, or have the wrong length")
     return f"SHA-256 matches, separates {_CHUNK_SECONDS} s in {taken:.2f} s"
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vocalsep.cli.common import DEVICE_HELP, Device, Inversion, MasksFrom, stderr
+from vocalsep.cli.common import DEVICE_HELP, Device, Inversion, MasksFrom, complete_models, stderr
 from vocalsep.cores import count_cores
 from vocalsep.errors import AudioError, ConfigError, VocalsepError
 from vocalsep.release import DEFAULT_MODEL
@@ -110,15 +109,45 @@ def extract(
         typer.Option("--skip-existing", help="Skip songs whose outputs all exist.", rich_help_panel=_OUTPUTS),
     ] = False,
     model: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
             "-m",
             "--model",
             metavar="MODEL",
-            help="Model name (see 'vocalsep models'), weights file or folder of a training run.",
+            autocompletion=complete_models,
+            help="Model name (see 'vocalsep models'), weights file, folder of a training run, or model of another "
+            "program (.onnx). If you give several, vocalsep averages their vocals.",
+            show_default=DEFAULT_MODEL,
             rich_help_panel=_SOUND,
         ),
-    ] = DEFAULT_MODEL,
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBERS",
+            help="Weights of several models, in the order of -m, as in 0.4,0.6.",
+            show_default="equal",
+            rich_help_panel=_SOUND,
+        ),
+    ] = None,
+    model_data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="What a model of another program does not say about itself: UVR's mdx_model_data.json, a TOML file, "
+            "or values, as in n_fft=6144,primary_stem=vocals.",
+            show_default="looked up beside the model, and where UVR and audio-separator keep it",
+            rich_help_panel=_SOUND,
+        ),
+    ] = None,
+    as_original: Annotated[
+        bool,
+        typer.Option(
+            "--as-original",
+            help="Cut songs for models of other programs as those programs do, to compare the two.",
+            rich_help_panel=_SOUND,
+        ),
+    ] = False,
     inversion: Annotated[
         Inversion,
         typer.Option(
@@ -213,6 +242,7 @@ def extract(
         raise typer.BadParameter("--overwrite and --skip-existing cannot be combined")
     if quiet and progress in ("bar", "json"):
         raise typer.BadParameter(f"--quiet and --progress {progress} cannot be combined")
+    models = tuple(model or [DEFAULT_MODEL])
     listed: list[str] = []
     problems: list[VocalsepError] = []
     try:
@@ -224,7 +254,7 @@ def extract(
     naming = plan.Naming(
         places={"vocals": output or None} | {stem: place for stem, place in others.items() if place is not None},
         extension=output_format or "wav",
-        model=_name_model(model),
+        model="+".join(map(_name_model, models)),
         many=len(found) > 1 or from_file is not None or not all(song.named for song in found),
     )
     if output_format:
@@ -233,7 +263,10 @@ def extract(
     existing = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
     todo = plan.make(found, naming, existing=existing, subtype=subtype)
     settings = work.Settings(
-        model=model,
+        models=models,
+        shares=_parse_weights(weights, models),
+        model_data=model_data,
+        as_original=as_original,
         device=device,
         inversion=inversion,
         masks=masks,
@@ -259,14 +292,33 @@ def extract(
 
 def _name_model(model: str) -> str:
     """Return the name that ``{model}`` stands for in templates. That of a run is in its weights."""
+    from pathlib import Path
+
+    from vocalsep import means
+
     if not (model.endswith(".safetensors") or Path(model).is_dir()):
-        return model
+        return means.label(model)
     from vocalsep import weights
 
     try:
         return weights.load(model).name
     except VocalsepError:  # reported later, when the first song needs the model
         return Path(model).stem
+
+
+def _parse_weights(text: str | None, models: tuple[str, ...]) -> tuple[float, ...]:
+    """Return the weights of the models, none if the user gave none."""
+    from vocalsep import means
+
+    try:
+        weights = tuple(float(number) for number in text.split(",")) if text is not None else ()
+        if len(models) > 1:
+            means.Settings(models=models, weights=weights)
+        elif weights:
+            raise ConfigError("give several models: -m A -m B")
+    except (ConfigError, ValueError) as error:
+        raise typer.BadParameter(f"{'' if text is None else f'--weights {text}: '}{error}") from error
+    return weights
 
 
 def _parse_raw(text: str) -> SampleLayout:

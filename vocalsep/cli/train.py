@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from vocalsep.cli import signals, training_display
-from vocalsep.cli.common import DEVICE_HELP, ROOT_HELP, Device, exit_on_error
+from vocalsep.cli.common import DEVICE_HELP, ROOT_HELP, Device, complete_presets, exit_on_error
 from vocalsep.cli.extract import Progress
 from vocalsep.errors import ConfigError
 
@@ -24,7 +24,13 @@ _DATA, _RUN, _RECIPE, _REPORT = "Recordings", "Run", "Recipe", "Progress and res
 
 def train(
     preset: Annotated[
-        str | None, typer.Argument(metavar="PRESET", help="Preset name or recipe file (TOML).", show_default="unet")
+        str | None,
+        typer.Argument(
+            metavar="PRESET",
+            help="Preset name or recipe file (TOML).",
+            show_default="unet",
+            autocompletion=complete_presets,
+        ),
     ] = None,
     dataset: Annotated[
         Material | None,

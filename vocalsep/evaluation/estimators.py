@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vocalsep import audio, extraction, masks, weights
+from vocalsep import audio, extraction, interchange, masks, means, weights
 from vocalsep.datasets.layouts.folders import is_recording
 from vocalsep.datasets.splits import Heard
 from vocalsep.datasets.tracks import Track
@@ -117,7 +117,8 @@ def list_estimators(
     labels = {model: found.name if shared[found.name] == 1 else model for model, found in loaded.items()}
     compared: list[Estimator] = []
     for inversion, model in itertools.product(inversions, models):
-        sources = masks_from if loaded[model].run.embeds else ["auto"]
+        own = loaded[model]
+        sources = masks_from if isinstance(own, weights.Model) and own.run.embeds else ["auto"]
         for source, gate in itertools.product(sources, gates):
             options = [
                 name for name in (source, inversion, "gate" if gate else "") if name not in ("auto", "phase", "")
@@ -132,8 +133,9 @@ def list_estimators(
     bounds = [Estimator(name="IBM, linear", kind="ibm")]
     front_ends = []
     for model in models:
-        if loaded[model].front_end not in front_ends:
-            front_ends.append(loaded[model].front_end)
+        own = loaded[model]
+        if isinstance(own, weights.Model) and own.front_end not in front_ends:
+            front_ends.append(own.front_end)
             bounds.append(Estimator(name=f"IRM, grid of {labels[model]}", kind="irm-grid", model=model))
     bounds.append(Estimator(name="IRM, linear", kind="irm"))
     estimators = [Estimator(name=MIXTURE, kind="mixture"), *compared, *bounds]
@@ -159,7 +161,17 @@ def find_unmatched_files(folder: Path, tracks: Iterable[str]) -> list[str]:
 
 @functools.cache
 def _hash_model(model: str) -> str:
-    return weights.hash_file(weights.find_file(model))
+    return _compute_fingerprint(weights.load(model))
+
+
+def _compute_fingerprint(model: weights.AnyModel) -> str:
+    if isinstance(model, means.Mean):
+        parts = [f"{w!r} {_compute_fingerprint(m)}" for w, m in zip(model.weights, model.models, strict=True)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    if isinstance(model, interchange.ForeignModel):
+        return model.compute_fingerprint()
+    assert model.path
+    return weights.hash_file(model.path)
 
 
 @functools.lru_cache(maxsize=8)
@@ -185,8 +197,9 @@ def _apply_ideal_mask(estimator: Estimator, track: str, song: Song) -> Parts:
     """Apply the ideal mask on a model's grid, or channel by channel on the linear grid, which saves memory."""
     del track
     if estimator.model:
-        front_end = weights.load(estimator.model).front_end
-        return apply_ideal_mask(song.mixture, song.vocals, song.rate, front_end)
+        model = weights.load(estimator.model)
+        assert isinstance(model, weights.Model)
+        return apply_ideal_mask(song.mixture, song.vocals, song.rate, model.front_end)
     mask = masks.binary if estimator.kind == "ibm" else masks.ratio
     channels = zip(song.mixture, song.vocals, strict=True)
     estimates = [apply_ideal_mask(mixture[None], vocals[None], song.rate, mask=mask) for mixture, vocals in channels]

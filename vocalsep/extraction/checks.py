@@ -33,7 +33,7 @@ class OutputCheck:
         Args:
             vocals: ``(channel, time)``.
             accompaniment: ``(channel, time)``.
-            invalid: Whether the net has returned NaN or infinity; see `StreamingSeparator.has_invalid_mask`.
+            invalid: Whether the net has returned NaN or infinity; see `StreamingSeparator.has_invalid_output`.
 
         Raises:
             ModelError: If `invalid` is true.

@@ -67,6 +67,9 @@ class PieceStream:
         return self._place(self._samples.pop(end - self._samples.start))
 
 
+_TINY = np.float32(1e-12)  # far below any weight other than 0
+
+
 class ChunkStream:
     """Turns blocks of a song into chunks on a front end's grid.
 
@@ -153,7 +156,7 @@ class Chunker:
 
 
 class Stitcher:
-    """Joins the masks of overlapping chunks into the mask of the song.
+    """Joins the masks of overlapping chunks into the mask of the song, or other estimates in the same way.
 
     Args:
         frames: Frames per chunk.
@@ -166,16 +169,24 @@ class Stitcher:
         self._rest: Any = None  # weighted frames of the chunks so far that the next chunk overlaps
         self._rest_weight = np.zeros(frames - hop, dtype=np.float32)
 
-    def push(self, chunk: Mask) -> Mask:
-        """Take the mask of the next chunk, ``(..., frame)``, and return the `hop` frames that are complete."""
+    def push(self, chunk: Array, window: Array | None = None) -> Array:
+        """Take the estimate of the next chunk and return the `hop` frames that are complete.
+
+        Args:
+            chunk: ``(..., frame)``.
+            window: Weights of its frames, ``(frame,)``, float32; by default those of the module's docstring. Frames
+                of no weight come out as 0.
+        """
         xp, shared = array_namespace(chunk), len(self._rest_weight)
-        whole = xp.asarray(self._window, device=get_device(chunk)) * copy_frame_by_frame(chunk)
-        weight = self._window.copy()
+        if window is None:  # a mask, which is wanted frame by frame
+            window, chunk = self._window, copy_frame_by_frame(chunk)
+        whole = xp.asarray(window, device=get_device(chunk)) * chunk
+        weight = window.copy()
         if self._rest is not None:
             whole[..., :shared] += self._rest
             weight[:shared] += self._rest_weight
         self._rest, self._rest_weight = whole[..., self.hop :], weight[self.hop :]
-        return whole[..., : self.hop] / xp.asarray(weight[: self.hop], device=get_device(chunk))
+        return whole[..., : self.hop] / xp.asarray(np.maximum(weight[: self.hop], _TINY), device=get_device(chunk))
 
     def finish(self) -> Mask:
         """Return the remaining frames. They may run past the song's end, so the caller must ignore those after it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Real
 from pathlib import Path
@@ -10,36 +10,25 @@ from typing import Any
 
 import numpy as np
 
-from vocalsep import audio, backends, weights
+from vocalsep import audio, means, weights
 from vocalsep.cores import count_cores
-from vocalsep.errors import AudioError, ConfigError, describe_unknown
-from vocalsep.extraction import clustering
+from vocalsep.errors import AudioError, ConfigError
 from vocalsep.extraction.arrays import ArraySong, Samples
 from vocalsep.extraction.checks import OutputCheck
-from vocalsep.extraction.chunks import ChunkStream
 from vocalsep.extraction.clustering import Clusters
-from vocalsep.extraction.inversion import INVERSIONS
-from vocalsep.extraction.streaming import (
-    Parts,
-    StreamingSeparator,
-    get_batch_size,
-    get_piece_size,
-    prepare_inputs,
-    silence_non_finite,
-)
+from vocalsep.extraction.engines import Options, Start, open_engine
+from vocalsep.extraction.streaming import Parts, StreamingSeparator
 from vocalsep.kinds import to_array
 from vocalsep.release import DEFAULT_MODEL
 from vocalsep.shapes import Waveform
-from vocalsep.weights import Model
-
-MASK_SOURCES = ("auto", "net", "clusters")
+from vocalsep.weights import AnyModel
 
 
 def separate(
     samples: Samples,
     sample_rate: float,
     *,
-    model: Model | str | Path = DEFAULT_MODEL,
+    model: AnyModel | str | Path = DEFAULT_MODEL,
     device: str = "auto",
     inversion: str = "phase",
     masks_from: str = "auto",
@@ -91,23 +80,25 @@ def check_rate(rate: float) -> int:
 
 
 class Extractor:
-    """Separates any number of songs of any sample rate, channel count and length with one model.
+    """Separates any number of songs of any sample rate, channel count and length with one model, or a mean of several.
 
     Args:
-        model: Name of a model, path of a weights file (``.safetensors``), folder of a training run, or a model from
-            `load_model`.
-        device: "auto" (CUDA when available, else the CPU), "cpu" or "cuda".
+        model: Name of a model, several joined by "+" for their mean, path of a model's file, folder of a training run,
+            a model from `load_model`, or a list of models, whose vocals are averaged.
+        shares: Weights of several models, one for each; only their proportions count. By default they are equal.
+        device: "auto" (CUDA when available, else the CPU), "cpu" or "cuda". Models of other programs run on the CPU.
         inversion: "phase" (the mixture's phase), "griffin-lim" (from random phases) or "griffin-lim-phase" (from the
             mixture's phase).
         masks_from: "net" uses the net's own masks, "clusters" the masks of a clustering net's clusters. "auto"
-            uses whichever the net is made for.
+            uses whichever the net is made for. In a mean, it is the net's own masks.
         workers: Number of threads in which the net runs on the CPU while the song is read, masked and written. None
             means one for each core; 0 runs the net in the caller's thread. The vocals do not depend on the number of
             workers.
         gate: Whether the vocals fade out where nobody sings.
+        as_original: Whether models of other programs cut songs as those programs do, to compare the two.
 
     Attributes:
-        model: The model.
+        model: The model, or the mean of models.
         device: The device that was chosen, "cpu" or "cuda".
         uses_clusters: Whether songs must be clustered first, which takes an extra pass over each song.
 
@@ -119,13 +110,15 @@ class Extractor:
 
     def __init__(
         self,
-        model: Model | str | Path = DEFAULT_MODEL,
+        model: AnyModel | str | Path | Sequence[AnyModel] = DEFAULT_MODEL,
         *,
+        shares: Sequence[float] = (),
         device: str = "auto",
         inversion: str = "phase",
         masks_from: str = "auto",
         gate: bool = False,
         workers: int | None = None,
+        as_original: bool = False,
     ) -> None:
         if workers is None:
             workers = count_cores()
@@ -133,17 +126,13 @@ class Extractor:
             raise TypeError(f"workers must be a whole number or None, not {type(workers).__name__}")
         if workers < 0:
             raise ConfigError(f"{workers} workers; expected at least 0")
-        if inversion not in INVERSIONS:
-            raise ConfigError(describe_unknown("inversion", inversion, INVERSIONS))
-        if masks_from not in MASK_SOURCES:
-            raise ConfigError(describe_unknown("source of masks", masks_from, MASK_SOURCES))
-        model = model if isinstance(model, Model) else weights.load(model)
-        if masks_from == "clusters" and not model.run.embeds:
-            raise ConfigError(f"model {model.name} does not cluster; use the net's own masks")
-        self.uses_clusters = masks_from == "clusters" or (masks_from == "auto" and model.run.clusters_by_default)
-        self.model, self.inversion, self.gate = model, inversion, gate
-        self._backend = backends.open_backend(model, device)
-        self.device = self._backend.device
+        options = Options(device=device, inversion=inversion, masks_from=masks_from, as_original=as_original)
+        if isinstance(model, str | Path):
+            model = weights.load(model)
+        self.model = means.combine(model if isinstance(model, Sequence) else [model], shares)
+        self.inversion, self.gate = inversion, gate
+        self._engine = open_engine(self.model, options)
+        self.device, self.uses_clusters = self._engine.device, self._engine.uses_clusters
         self._workers = ThreadPoolExecutor(workers) if workers and self.device == "cpu" else None
 
     def __repr__(self) -> str:
@@ -173,7 +162,7 @@ class Extractor:
     def _extract_song(self, song: ArraySong, rate: int) -> tuple[Any, Any]:
         parts, separator = self._separate(song.waveform, rate)
         check = OutputCheck(self.model.name, "the samples")
-        check.push(*parts, invalid=separator.has_invalid_mask)
+        check.push(*parts, invalid=separator.has_invalid_output)
         check.finish()
         vocals, accompaniment = song.split(parts.vocals)
         return song.restore(vocals), song.restore(accompaniment)
@@ -219,17 +208,8 @@ class Extractor:
             low_delay: Whether `push` waits for the net, so that the vocals come as early as they can. Otherwise the
                 workers hold a few chunks, which is faster. The vocals are the same.
         """
-        return StreamingSeparator(
-            self.model,
-            self._backend,
-            rate,
-            channels,
-            inversion=self.inversion,
-            clusters=clusters,
-            workers=self._workers,
-            gate=self.gate,
-            low_delay=low_delay,
-        )
+        song = Start(rate=rate, channels=channels, clusters=clusters, workers=self._workers, low_delay=low_delay)
+        return StreamingSeparator(self._engine.start(song), rate, gate=self.gate)
 
     def cluster(self, blocks: Iterable[Waveform], rate: int, channels: int) -> Clusters | None:
         """Find a song's clusters. Memory use does not grow with the song.
@@ -244,22 +224,4 @@ class Extractor:
         Returns:
             The clusters, or None if the song is silent or its loud bins are all alike.
         """
-        front_end, batch = self.model.front_end, get_batch_size(self._backend, self.model)
-        piece = get_piece_size(self._backend)
-        stream = ChunkStream(front_end, rate, channels, front_end.frames, piece, self._backend.place)
-        sample = clustering.BinSample()
-
-        def add(block: Waveform, *, last: bool = False) -> None:
-            for chunk in stream.push(block, last=last):
-                for power, features in prepare_inputs(chunk[None], front_end, batch):
-                    sample.push(*self._backend.embed(features), power)
-
-        with np.errstate(all="ignore"):
-            empty = None
-            for block in blocks:
-                add(silence_non_finite(block))
-                empty = block[:, :0]
-            if empty is None:
-                return None
-            add(empty, last=True)
-        return sample.fit()
+        return self._engine.cluster(blocks, rate, channels)

@@ -155,7 +155,7 @@ def extract(
         overview = OverviewStream(reader.rate) if drawing else None
         share = 0.5 if extractor.uses_clusters and reader.path else 1.0  # the other half was clustering the song
         for parts in _separate(reader, separator, name, lambda seconds: progress(share * seconds)):
-            check.push(*parts, invalid=separator.has_invalid_mask)
+            check.push(*parts, invalid=separator.has_invalid_output)
             written.write(parts)
             if overview:
                 overview.push(parts)

@@ -1,36 +1,25 @@
 """The streaming separator: the one implementation of extraction. Its memory use does not grow with the song.
 
-    blocks -> resample to the model's rate -> STFT -> features -> net, in chunks -> stitched mask
-           -> project onto the song's own STFT -> apply -> inverse STFT -> vocals
-
-The accompaniment is the mixture minus the vocals.
+An estimator turns blocks of the song into vocals, whatever kind of model it runs. All that holds for every model is
+here: the accompaniment is the mixture minus the vocals, the gate, and where somebody sings.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Executor, Future
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from vocalsep import masks
-from vocalsep.backends import Backend, to_numpy
 from vocalsep.errors import AudioError
-from vocalsep.extraction import clustering
-from vocalsep.extraction.chunks import PIECE, Buffer, ChunkStream, PieceStream, Stitcher, join
-from vocalsep.extraction.clustering import Clusters
-from vocalsep.extraction.inversion import INVERSIONS
-from vocalsep.extraction.voice import Gate, Segment, VoiceDetector
-from vocalsep.features import FrontEnd
-from vocalsep.kinds import array_namespace
-from vocalsep.shapes import Features, Mask, Spectrum, Waveform
-from vocalsep.stft import Analysis
-from vocalsep.weights import Model
+from vocalsep.extraction.chunks import Buffer
+from vocalsep.extraction.estimators import Estimator
+from vocalsep.extraction.voice import Gate, LevelMeter, Segment, VoiceDetector
+from vocalsep.kinds import silence_non_finite
+from vocalsep.shapes import Waveform
 
-_AHEAD = 4  # batches that the workers hold at a time, so that they have work while masks are applied
 _HUGE = 1e12  # the power of samples beyond this multiple of full scale may overflow
+_METER_SECONDS = 0.02  # between the levels of vocals whose estimator has no spectrum to take them from
 
 
 class Parts(NamedTuple):
@@ -43,59 +32,24 @@ class Parts(NamedTuple):
 class StreamingSeparator:
     """Separates one song, block by block. `Extractor.start` makes one.
 
-    Blocks go in and parts come out as numpy arrays. In between everything is computed where the net runs. Each chunk
-    goes all the way from the net to sound on its own, so the vocals do not depend on the blocks or on the workers.
-
     Args:
-        model: The model.
-        backend: Runs the model's net.
+        estimator: Estimates the song's vocals.
         rate: The song's sample rate in Hz.
-        channels: The song's number of channels.
-        inversion: A key of `INVERSIONS`.
-        clusters: The song's clusters, to be used instead of the net's own mask.
-        workers: Threads in which the net runs while the caller goes on. Without them it runs in the caller's thread.
         gate: Whether the vocals fade out where nobody sings.
-        low_delay: Whether `push` waits until the workers are done.
 
     Attributes:
-        has_invalid_mask: Whether the net has returned NaN or infinity, which count as 0. It stays False for songs so
+        has_invalid_output: Whether the net has returned NaN or infinity, which count as 0. It stays False for songs so
             loud that their power overflows.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        backend: Backend,
-        rate: int,
-        channels: int,
-        *,
-        inversion: str,
-        clusters: Clusters | None = None,
-        workers: Executor | None = None,
-        gate: bool = False,
-        low_delay: bool = False,
-    ) -> None:
-        front_end = model.front_end
-        hop = round(front_end.frames * (1 - model.run.overlap))
-        self._backend, self._front_end, self._channels = backend, front_end, channels
-        self._batch = get_batch_size(backend, model)
-        self._clusters, self._workers = clusters, workers
-        self._ahead = _AHEAD if workers and not low_delay else 0
-        self._grid = front_end.grid.at_rate(rate)
-        self._piece = get_piece_size(backend)
-        self._analysis = Analysis(self._grid)  # of songs on another grid than the net's
-        self._pieces = PieceStream(self._grid, self._piece, backend.place)  # of songs on the net's own grid
-        self._chunks = ChunkStream(front_end, rate, channels, hop, self._piece, backend.place)
-        self._estimates: deque[Future[Mask]] = deque()  # masks of batches of chunks, in order
-        self._stitcher = Stitcher(front_end.frames, hop)
-        self._inversion = INVERSIONS[inversion](self._grid)
+    def __init__(self, estimator: Estimator, rate: int, *, gate: bool = False) -> None:
+        self._estimator, self._rate = estimator, rate
         self._mixture = Buffer()  # samples of the song whose vocals are not yet returned
-        self._spectrum = Buffer()  # frames of the song that are not yet masked
-        self._mask = Buffer()  # frames of the mask, on the model's grid, that are still needed
-        self._inverted = 0  # samples of vocals so far, including those the gate holds back
-        self._rate, self._detector = rate, VoiceDetector(self._grid.frame_seconds)
+        self._estimated = 0  # samples of vocals so far, including those the gate holds back
+        self._detector = estimator.detector or VoiceDetector(round(_METER_SECONDS * rate) / rate)
+        self._meter = None if estimator.detector else LevelMeter(self._detector, round(_METER_SECONDS * rate))
         self._gate = Gate(rate, self._detector) if gate else None
-        self.has_invalid_mask = self._huge = False
+        self.has_invalid_output = self._huge = False
         self._finished = False
 
     @property
@@ -126,7 +80,7 @@ class StreamingSeparator:
         self._huge = self._huge or bool(np.max(np.abs(block), initial=0) > _HUGE)
         self._mixture.push(block)
         with np.errstate(all="ignore"):
-            return self._advance(block, last=False)
+            return self._split(self._estimator.push(block))
 
     def finish(self) -> Parts:
         """Return the rest of the song.
@@ -140,156 +94,20 @@ class StreamingSeparator:
             raise AudioError("a song needs at least one sample")
         self._finished = True
         with np.errstate(all="ignore"):
-            return self._advance(self._mixture.peek(0, 0), last=True)
+            return self._split(self._estimator.finish())
 
-    def _advance(self, block: Waveform, *, last: bool) -> Parts:
-        if self._grid == self._front_end.grid:  # the song's own spectrum is the one that the net needs
-            pieces = self._pieces.push(block, last=last)
-            for piece in pieces:
-                self._spectrum.push(piece)
-            chunks = self._chunks.push_pieces(pieces, last=last)
-        else:
-            chunks = self._chunks.push(block, last=last)
-        for start in range(0, len(chunks), self._batch):
-            batch = chunks[start : start + self._batch]
-            power = batch[0][None] if len(batch) == 1 else array_namespace(*batch).stack(batch)
-            self._estimates.append(self._estimate(power))
-        vocals = self._invert(last=last)
+    def _split(self, vocals: Waveform) -> Parts:
+        """Subtract the next vocals from the mixture, as far as the gate lets them through."""
+        if self._estimator.is_invalid and not self._huge:
+            self.has_invalid_output = True
+        if self._meter:
+            start = self._estimated - self._mixture.start
+            self._meter.push(vocals, self._mixture.peek(start, start + vocals.shape[-1]))
+        self._estimated += vocals.shape[-1]
+        if self._finished:
+            if self._meter:
+                self._meter.finish()
+            self._detector.finish(self.seconds)
         if self._gate:
             vocals = self._gate.push(vocals)
         return Parts(*masks.split_mixture(self._mixture.pop(vocals.shape[-1]), vocals))
-
-    def _analyse(self, samples: int, *, last: bool) -> None:
-        """Transform the song up to a number of samples, or to its end, and buffer the new frames."""
-        start = self._analysis.samples - self._mixture.start
-        end = max(start, samples - self._mixture.start)
-        parts = [self._analysis.push(self._backend.place(self._mixture.peek(start, None if last else end)))]
-        if last:
-            parts.append(self._analysis.finish())
-        self._spectrum.push(join(parts))
-
-    def _estimate(self, power: Any) -> Future[Mask]:
-        """Start estimating the masks of a batch of chunks."""
-
-        def estimate() -> Mask:
-            with np.errstate(all="ignore"):
-                mask = estimate_masks(self._backend, self._front_end, power, self._batch, self._clusters)
-            return self._front_end.ungroup_channels(mask, self._channels)
-
-        if self._workers:
-            return self._workers.submit(estimate)
-        answer: Future[Mask] = Future()
-        answer.set_result(estimate())
-        return answer
-
-    def _invert(self, *, last: bool) -> Waveform:
-        """Collect the masks that are due, and return the vocals as far as they are known."""
-        parts: list[Waveform] = []
-        while len(self._estimates) > (0 if last else self._ahead):
-            mask = self._estimates.popleft().result()
-            xp = array_namespace(mask)
-            if not (self._huge or self.has_invalid_mask):
-                self.has_invalid_mask = not bool(xp.all(xp.isfinite(mask)))
-            for chunk in range(mask.shape[0]):  # one by one: less memory, and always the same sums
-                self._mask.push(self._stitcher.push(mask[chunk, ...]))
-                parts += map(self._inversion.push, self._apply_mask(last=False))
-        if last:
-            self._mask.push(self._stitcher.finish())
-            parts += map(self._inversion.push, self._apply_mask(last=True))
-            parts.append(self._inversion.finish())
-            self._detector.finish(self.seconds)
-        if not parts:
-            return self._mixture.peek(0, 0)
-        vocals = to_numpy(join(parts)[..., : self._mixture.total - self._inverted])
-        self._inverted += vocals.shape[-1]
-        return silence_non_finite(vocals)  # samples of huge songs may have overflowed
-
-    def _apply_mask(self, *, last: bool) -> Iterator[Spectrum]:
-        """Remove the frames whose mask is known from the buffer, and yield them masked, in pieces."""
-        step, mask_step = self._grid.frame_seconds, self._front_end.grid.frame_seconds
-        # Frames at or before the last frame of the mask are known.
-        known = int((self._mask.total - 1) * mask_step / step) + 1 if self._mask.length else 0
-        if self._grid != self._front_end.grid:  # as late as possible: a spectrum takes four times the song's memory
-            self._analyse((known - 1) * self._grid.hop + self._grid.n_fft // 2, last=last)
-        first, ready = self._spectrum.start, self._spectrum.length
-        if not last:
-            ready = max(0, min(ready, known - first))
-        mask, start = self._mask.peek(), self._mask.start
-        passed = int((first + ready) * step / mask_step) - 1  # earlier frames of the mask are no longer needed
-        self._mask.drop(max(0, min(passed - start, self._mask.length - 1)))
-        piece, powers = self._piece or max(1, ready), []
-        for at in range(first, first + ready, piece):
-            mixture = self._spectrum.pop(min(piece, first + ready - at))
-            frames = range(at, at + mixture.shape[-1])
-            vocals = masks.apply(self._front_end.project(mask, start=start, grid=self._grid, frames=frames), mixture)
-            powers.append((_sum_power(vocals), _sum_power(mixture)))
-            yield vocals
-        if powers:
-            self._detector.push(*map(np.concatenate, zip(*powers, strict=True)))
-
-
-def silence_non_finite(block: Waveform) -> Waveform:
-    """Return samples with NaN and infinity replaced by 0: the same array if there are none."""
-    return block if np.isfinite(block).all() else np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
-
-
-def _sum_power(spectrum: Spectrum) -> Waveform:
-    """Return the power of each frame, over all channels and rows, ``(frame,)``, as a numpy array."""
-    xp = array_namespace(spectrum)
-    return to_numpy(xp.sum(xp.real(xp.vecdot(spectrum, spectrum, axis=-2)), axis=0))
-
-
-def get_batch_size(backend: Backend, model: Model) -> int:
-    """Return how many inputs the net gets at once.
-
-    On a CPU it is always one: batches are no faster there, and the vocals must not depend on how the song arrives.
-    """
-    return 1 if backend.device == "cpu" else model.run.chunks
-
-
-def get_piece_size(backend: Backend) -> int | None:
-    """Return how many frames of a song are transformed and masked at a time; see `chunks.PieceStream`."""
-    return PIECE if backend.device == "cpu" else None
-
-
-def estimate_masks(
-    backend: Backend, front_end: FrontEnd, power: Any, batch: int, clusters: Clusters | None = None
-) -> Mask:
-    """Estimate the masks of chunks of a song.
-
-    Args:
-        backend: Runs the net.
-        front_end: The net's front end.
-        power: ``(chunk, channel or 1, row, frame)``, from a `ChunkStream`.
-        batch: Number of inputs that the net gets at once.
-        clusters: The song's clusters, to be used instead of the net's own masks.
-
-    Returns:
-        ``(chunk * groups, channel of the net or 1, row, frame)``; see `FrontEnd.ungroup_channels`.
-    """
-    found = [
-        clustering.estimate_mask(clusters, *backend.embed(features), grouped)
-        if clusters and clusters.trusted
-        else backend.run(features)
-        for grouped, features in prepare_inputs(power, front_end, batch)
-    ]
-    return found[0] if len(found) == 1 else array_namespace(*found).concat(found)
-
-
-def prepare_inputs(power: Any, front_end: FrontEnd, batch: int) -> Iterator[tuple[Any, Features]]:
-    """Turn chunks of a song into batches for the net.
-
-    A chunk with more channels than the net takes becomes several inputs; see `FrontEnd.group_channels`.
-
-    Args:
-        power: ``(chunk, channel or 1, row, frame)``, from a `ChunkStream`.
-        front_end: The net's front end.
-        batch: Number of inputs that the net gets at once.
-
-    Yields:
-        Power and features, each ``(input, channel of the net or 1, row, frame)`` with at most `batch` inputs.
-    """
-    grouped = front_end.group_channels(power)
-    for start in range(0, grouped.shape[0], batch):
-        part = grouped[start : start + batch, ...]
-        yield part, front_end.normalise(part)

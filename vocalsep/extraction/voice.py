@@ -161,6 +161,41 @@ class VoiceDetector:
         return max(0.0, (frame - 0.5) * self._step)
 
 
+class LevelMeter:
+    """Measures levels in samples for a voice detector, where there is no spectrum to take them from.
+
+    Frame ``t`` covers the samples from one step before its centre to one step after it.
+
+    Args:
+        detector: Takes the levels. Its step is that of the meter.
+        step: Samples between frames.
+    """
+
+    def __init__(self, detector: VoiceDetector, step: int) -> None:
+        self._detector, self._step = detector, step
+        self._samples = Buffer()  # vocals and mixture side by side, as far as they do not fill a step
+        self._before = np.zeros((2, 1))  # their energies in the step before
+
+    def push(self, vocals: Waveform, mixture: Waveform) -> None:
+        """Take the next samples of a song.
+
+        Args:
+            vocals: ``(channel, time)``.
+            mixture: Same shape.
+        """
+        self._samples.push(np.stack([np.einsum("ct,ct->t", x, x, dtype=np.float64) for x in (vocals, mixture)]))
+        count = self._samples.length // self._step
+        energies = self._samples.pop(count * self._step).reshape(2, count, self._step).sum(axis=-1)
+        steps = np.concatenate([self._before, energies], axis=-1)
+        self._before = steps[:, -1:]
+        self._detector.push(*(steps[:, 1:] + steps[:, :-1]))
+
+    def finish(self) -> None:
+        """End the song. It counts as silent after its end."""
+        silence = np.zeros((1, -self._samples.length % self._step + self._step), np.float32)
+        self.push(silence, silence)
+
+
 class Gate:
     """Fades the vocals out where nobody sings. It stays open for a moment before and after each segment.
 

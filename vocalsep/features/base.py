@@ -88,7 +88,7 @@ class FrontEnd(abc.ABC):
 
     @abc.abstractmethod
     def normalise(self, power: AnyArray, like: AnyArray | None = None) -> Features:
-        """Return the net's input. It does not change when a chunk is scaled by any gain.
+        """Return the net's input. It does not change when a chunk is scaled by any gain, unless the front end says so.
 
         Args:
             power: ``(batch, channel of the net, row, frame)``, from `group_channels`.
@@ -126,6 +126,11 @@ class FrontEnd(abc.ABC):
         """Centre in Hz of each row that `resolve` returns, ascending, float64."""
         return self.band_hz
 
+    @property
+    def mask_above(self) -> masks.Above:
+        """How the mask continues above `mask_hz`; see `masks.spread`."""
+        return "mean"
+
     def spread(self, mask: Mask) -> Mask:
         """Map a mask from the net's rows to all rows of `grid`.
 
@@ -135,7 +140,7 @@ class FrontEnd(abc.ABC):
         Returns:
             ``(..., freq, frame)``; see `masks.spread`.
         """
-        return masks.spread(self.resolve(mask), rows_hz=self.mask_hz, to_hz=self.grid.hz)
+        return masks.spread(self.resolve(mask), rows_hz=self.mask_hz, to_hz=self.grid.hz, above=self.mask_above)
 
     def project(self, mask: Mask, *, start: int, grid: Grid, frames: range) -> Mask:
         """Map a mask from the net's grid to the grid on which a song is masked.
@@ -157,6 +162,7 @@ class FrontEnd(abc.ABC):
             to_hz=grid.hz,
             seconds=np.arange(start, start + mask.shape[-1], dtype=np.float64) * self.grid.frame_seconds,
             to_seconds=np.arange(frames.start, frames.stop, dtype=np.float64) * grid.frame_seconds,
+            above=self.mask_above,
         )
 
 

@@ -3,6 +3,8 @@
 With ``m`` the magnitude of a bin and ``r`` the root mean square of its chunk, the net sees
 
     log(1 + compression * (m / r)^exponent),   or   (m / r)^exponent   when compression is 0.
+
+With `normalised` off, ``r`` is 1: nets trained on plain magnitudes, as Spleeter's, depend on the song's level.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from vocalsep import masks
 from vocalsep.errors import ConfigError
 from vocalsep.features.base import FrontEnd, compute_power, divide_by_mean
 from vocalsep.kinds import array_namespace
@@ -29,6 +32,9 @@ class Linear(FrontEnd):
         channels: Number of channels that the net takes at once.
         compression: How strongly loud bins are compressed; see the module's docstring. 0 means no logarithm.
         exponent: Power to which magnitudes are raised, above 0 and at most 1.
+        normalised: Whether magnitudes are relative to the root mean square of their chunk.
+        above: The mask above these rows: "mean" continues it with the mean of its top quarter, "zero" leaves all to the
+            accompaniment.
 
     Raises:
         ConfigError: If a value is out of range.
@@ -43,6 +49,8 @@ class Linear(FrontEnd):
     channels: int = 2
     compression: float = 3.0
     exponent: float = 1.0
+    normalised: bool = True
+    above: masks.Above = "mean"
 
     def __post_init__(self) -> None:
         if not 1 <= self.freqs <= self.grid.freqs:
@@ -62,6 +70,11 @@ class Linear(FrontEnd):
         """See `FrontEnd.input_shape`."""
         return self.channels, self.freqs, self.frames
 
+    @property
+    def mask_above(self) -> masks.Above:
+        """See `FrontEnd.mask_above`."""
+        return self.above
+
     def analyse(self, spectrum: Spectrum) -> AnyArray:
         """Return the power of the lowest rows, as a mean over channels for a mono net; see `FrontEnd.analyse`."""
         rows = compute_power(spectrum[..., : self.freqs, :])
@@ -80,7 +93,7 @@ class Linear(FrontEnd):
     def normalise(self, power: AnyArray, like: AnyArray | None = None) -> Features:
         """Return magnitudes relative to the chunk's root mean square, compressed; see `FrontEnd.normalise`."""
         xp = array_namespace(power)
-        level = xp.sqrt(divide_by_mean(power, like))
+        level = xp.sqrt(divide_by_mean(power, like) if self.normalised else power)
         if self.exponent != 1:
             level = level**self.exponent
         if not self.compression:

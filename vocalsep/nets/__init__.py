@@ -11,6 +11,7 @@ from vocalsep.nets.base import Batch, ClusteringNet, Net, count_excerpt_samples,
 from vocalsep.nets.dpcl import DPCL
 from vocalsep.nets.drnn import DRNN
 from vocalsep.nets.hdpcl import HDPCL
+from vocalsep.nets.spleeter import Spleeter
 from vocalsep.nets.uhnet import UHNet
 from vocalsep.nets.uhnet_hd import UHNetHD
 from vocalsep.nets.unet import UNet
@@ -24,6 +25,7 @@ NETS: dict[str, type[Net]] = {
     "uhnet": UHNet,
     "drnn": DRNN,
     "uhnet-hd": UHNetHD,
+    "spleeter": Spleeter,
 }
 
 

@@ -133,6 +133,8 @@ class Net(nn.Module, abc.ABC):
     """Number of chunks of a song that the net runs on at once. More chunks need more memory."""
     overlap: ClassVar[float] = 0.5
     """Share of each chunk of a song that the next chunk overlaps."""
+    original_lead: ClassVar[int | None] = None
+    """For a net of another program: the number of frames of silence that it puts before a song."""
 
     @abc.abstractmethod
     def forward(self, features: Features) -> Mask:

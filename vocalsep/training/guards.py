@@ -12,11 +12,12 @@ import torch
 from vocalsep import nets, weights
 from vocalsep.datasets import splits
 from vocalsep.datasets.splits import Heard, join_names
-from vocalsep.errors import ConfigError
+from vocalsep.errors import ConfigError, ModelError
 from vocalsep.training.material import Material
 from vocalsep.training.recipes import Recipe
 from vocalsep.training.record import require_tensorboard
 from vocalsep.training.team import Team
+from vocalsep.weights import Model
 
 
 def check_recipe(recipe: Recipe, team: Team) -> None:
@@ -47,6 +48,18 @@ def check_validation(recipe: Recipe, material: Material) -> None:
         raise ConfigError("plateaus and early stopping need validation: set hold_out in a pool of songs")
 
 
+def load_weights(name: str) -> Model:
+    """Load a model to start a training from.
+
+    Raises:
+        ModelError: If it cannot be loaded, or has no weights to train.
+    """
+    model = weights.load(name)
+    if not isinstance(model, Model):
+        raise ModelError(f"model {model.name}: cannot be trained; start from a model of vocalsep's own")
+    return model
+
+
 def load_heard(recipe: Recipe, tracks: Path, report: Callable[[str], None], *, resume: bool) -> Heard:
     """Return the songs and singers that a run's initial weights were trained on, as far as their files list them.
 
@@ -64,7 +77,7 @@ def load_heard(recipe: Recipe, tracks: Path, report: Callable[[str], None], *, r
         return before
     heard: Heard = {}
     for name in filter(None, (recipe.training.init, *recipe.training.parts.values())):
-        model = weights.load(name)
+        model = load_weights(name)
         if model.front_end != recipe.front_end:
             raise ConfigError(
                 f"cannot start from {name!r}: its front end is {model.front_end}; the recipe's is {recipe.front_end}"

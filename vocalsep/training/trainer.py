@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from vocalsep import nets, weights
+from vocalsep import nets
 from vocalsep.errors import ConfigError, VocalsepError, describe_unknown
 from vocalsep.training import schedule
 from vocalsep.training.excerpts.sampler import ExcerptBatch
+from vocalsep.training.guards import load_weights
 from vocalsep.training.material import Material
 from vocalsep.training.recipes import Recipe
 from vocalsep.training.schedule import ValidationHistory
@@ -77,7 +78,7 @@ class Trainer:
             if not name:
                 continue
             setting = f"training.{f'parts.{part}' if part else 'init'} = {name!r}"
-            loaded = weights.load(name).net.state_dict()
+            loaded = load_weights(name).net.state_dict()
             for net in (self.net, self.averaged_net):
                 try:
                     module = net.get_submodule(part)

@@ -90,7 +90,10 @@ class Settings:
     """What to compute, the same for all songs of a call; see `extraction.Extractor` and `extraction.extract`.
 
     Attributes:
-        model: A name or a weights file.
+        models: Names or files; if there are several, their vocals are averaged.
+        shares: Weights of several models.
+        model_data: What models of other programs do not say about themselves; see `interchange.load`.
+        as_original: Whether songs are cut for models of other programs as those programs do.
         device: Device to run on.
         inversion: How the masked spectrogram becomes audio.
         masks: Where masks come from.
@@ -102,7 +105,10 @@ class Settings:
         mute: Whether to suppress the warnings of Python libraries.
     """
 
-    model: str
+    models: tuple[str, ...]
+    shares: tuple[float, ...] = ()
+    model_data: str | None = None
+    as_original: bool = False
     device: str = "auto"
     inversion: str = "phase"
     masks: str = "auto"
@@ -209,12 +215,14 @@ def load_extractor(settings: Settings) -> Extractor:
     from vocalsep import extraction, weights
 
     return extraction.Extractor(
-        weights.load(settings.model),
+        [weights.load(model, data=settings.model_data) for model in settings.models],
+        shares=settings.shares,
         device=settings.device,
         inversion=settings.inversion,
         masks_from=settings.masks,
         gate=settings.gate,
         workers=settings.threads,
+        as_original=settings.as_original,
     )
 
 

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import fake_nets
+import foreign_graphs
+import numpy as np
+import pytest
+
+from vocalsep import means, weights
+from vocalsep.errors import ConfigError, ModelError
+from vocalsep.extraction import Extractor
+from vocalsep.means import Mean, Settings
+
+RATE = 44_100
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[str, str]:
+    """Two models from waveform to waveform: their vocals are 0.2 and 0.6 times the mixture."""
+    return tuple(str(foreign_graphs.write_waveform(tmp_path / f"{g}.onnx", gain=g)) for g in (0.2, 0.6))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(("shares", "gain"), [((), 0.4), ((1, 3), 0.5), ((0.5, 0.5), 0.4), ((3.0, 1.0), 0.3)])
+def test_vocals_are_the_weighted_mean(pair: tuple[str, str], shares: tuple[float, ...], gain: float) -> None:
+    mixture = fake_nets.noise(2, 20_000)
+    parts = Extractor([weights.load(path) for path in pair], shares=shares)(mixture, RATE)
+    assert fake_nets.snr_db(gain * mixture, parts.vocals) > 100
+
+
+def test_models_of_all_kinds_are_averaged(tmp_path: Path) -> None:
+    models = [
+        fake_nets.constant(0.3, fake_nets.SMALL),
+        weights.load(str(foreign_graphs.write_mdx(tmp_path / "m.onnx", gain=0.6))),
+        weights.load(str(foreign_graphs.write_waveform(tmp_path / "w.onnx", gain=0.9))),
+    ]
+    mixture = fake_nets.tone(1_000, 16_000, 2.0, 2)
+    parts = Extractor(models)(mixture, 16_000)
+    assert fake_nets.snr_db(0.6 * mixture, parts.vocals) > 40
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_blocks_of_any_size_give_the_same_bits(tmp_path: Path, workers: int) -> None:
+    models = [fake_nets.random_unet(), weights.load(str(foreign_graphs.write_waveform(tmp_path / "w.onnx")))]
+    mixture = fake_nets.quantise(fake_nets.noise(1, 30_077), 16)
+    whole = Extractor(models, gate=True)(mixture, 22_050)
+    extractor = Extractor(models, workers=workers, gate=True)
+    cut = fake_nets.separate_in_blocks(extractor.start(22_050, 1, low_delay=True), mixture, [700, 0, 5_000])
+    assert np.array_equal(cut.vocals, whole.vocals)
+    assert np.array_equal(whole.vocals + whole.accompaniment, mixture)
+
+
+def test_nan_from_one_model_is_an_error(tmp_path: Path, pair: tuple[str, str]) -> None:
+    broken = weights.load(str(foreign_graphs.write_waveform(tmp_path / "broken.onnx", gain=float("nan"))))
+    with pytest.raises(ModelError, match="NaN or infinity"):
+        Extractor([weights.load(pair[0]), broken]).extract(fake_nets.noise(2, 20_000), RATE)
+
+
+def test_names_joined_by_plus_are_a_mean(pair: tuple[str, str]) -> None:
+    mean = weights.load("+".join(pair))
+    assert isinstance(mean, Mean)
+    assert (mean.name, mean.weights) == ("0.2+0.6", (0.5, 0.5))
+
+
+def test_a_file_with_a_plus_in_its_name_is_one_model(tmp_path: Path) -> None:
+    path = foreign_graphs.write_waveform(tmp_path / "a+b.onnx")
+    assert weights.load(str(path)).name == "a+b"
+
+
+def test_a_mean_is_written_and_read(tmp_path: Path, pair: tuple[str, str]) -> None:
+    path = tmp_path / "best.toml"
+    means.write(path, Settings(models=("uhnet-hd", Path(pair[0]).name), weights=(1, 3)))
+    mean = weights.load(str(path))
+    assert isinstance(mean, Mean)
+    assert mean.name == "best"
+    assert [model.name for model in mean.models] == ["uhnet-hd", "0.2"]  # the second lies beside the TOML file
+    assert mean.weights == (0.25, 0.75)
+    means.write(path, Settings(models=("uhnet-hd", "unet")))
+    assert means.read(path) == Settings(models=("uhnet-hd", "unet"))
+
+
+def test_a_mean_may_be_of_means(tmp_path: Path, pair: tuple[str, str]) -> None:
+    means.write(tmp_path / "inner.toml", Settings(models=pair))
+    means.write(tmp_path / "outer.toml", Settings(models=("inner.toml", pair[1])))
+    mixture = fake_nets.noise(2, 20_000)
+    vocals = Extractor(weights.load(str(tmp_path / "outer.toml")))(mixture, RATE).vocals
+    assert fake_nets.snr_db(0.5 * mixture, vocals) > 100
+
+
+def test_a_mean_of_itself_is_an_error(tmp_path: Path, pair: tuple[str, str]) -> None:
+    path = tmp_path / "self.toml"
+    means.write(path, Settings(models=("self.toml", pair[0])))
+    with pytest.raises(ModelError, match="mean of itself"):
+        weights.load(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "models is missing"),
+        ('models = ["unet"]', "1 models; a mean is of 2"),
+        ('models = ["unet", "unet"]', "named twice"),
+        ('models = ["unet", "uhnet"]\nweights = [1.0]', "1 weights for 2 models"),
+        ('models = ["unet", "uhnet"]\nweights = [1.0, 0.0]', "expected numbers above 0"),
+        ('models = ["unet", "uhnet"]\nweights = [1.0, nan]', "finite"),
+        ('models = ["unet", "uhnet"]\nwheights = [1.0, 1.0]', "did you mean 'weights'"),
+        ("models = [", "not a valid TOML file"),
+    ],
+)
+def test_a_wrong_file_is_an_error(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "m.toml").write_text(text)
+    with pytest.raises(ModelError, match=reason):
+        weights.load(str(tmp_path / "m.toml"))
+
+
+def test_a_missing_file_or_member_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="cannot read"):
+        weights.load(str(tmp_path / "m.toml"))
+    with pytest.raises(ModelError, match="unknown model 'unett'"):
+        weights.load("uhnet+unett")
+
+
+@pytest.mark.parametrize("shares", [(1.0,), (1.0, -1.0), (1.0, float("inf"))])
+def test_wrong_weights_are_an_error(pair: tuple[str, str], shares: tuple[float, ...]) -> None:
+    with pytest.raises(ConfigError, match="weight"):
+        Extractor([weights.load(path) for path in pair], shares=shares)
+
+
+def test_a_mean_was_trained_on_all_that_its_models_were_trained_on() -> None:
+    models = [weights.load(name) for name in ("unet", "uhnet-hd")]
+    heard = Mean.of(models).metadata["heard"]
+    for model in models:
+        for what, names in model.metadata.get("heard", {}).items():
+            assert set(names) <= set(heard[what])
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("unet", "unet"), ("x/unet.safetensors", "unet"), ("a/kim.onnx+uhnet", "kim+uhnet"), ("b/best.toml", "best")],
+)
+def test_labels_name_files_without_folder_and_extension(name: str, expected: str) -> None:
+    assert means.label(name) == expected

@@ -1,0 +1,240 @@
+"""Engines: models ready to run, one kind for each kind of model. An engine starts an estimator for each song."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from vocalsep import backends
+from vocalsep.errors import ConfigError, describe_unknown
+from vocalsep.extraction import clustering
+from vocalsep.extraction.averaging import MeanEstimator
+from vocalsep.extraction.chunks import ChunkStream
+from vocalsep.extraction.clustering import Clusters
+from vocalsep.extraction.estimators import Estimator, Lookahead, PaddedEstimator
+from vocalsep.extraction.foreign import ForeignEstimator
+from vocalsep.extraction.inversion import INVERSIONS
+from vocalsep.extraction.masking import MaskEstimator, get_batch_size, get_piece_size, prepare_inputs
+from vocalsep.interchange import ForeignModel, waveform
+from vocalsep.kinds import silence_non_finite
+from vocalsep.means import Mean
+from vocalsep.shapes import AnyArray, Waveform
+from vocalsep.weights import AnyModel, Model
+
+MASK_SOURCES = ("auto", "net", "clusters")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How models are run; see `Extractor`.
+
+    Raises:
+        ConfigError: If a value is unknown.
+    """
+
+    device: str = "auto"
+    inversion: str = "phase"
+    masks_from: str = "auto"
+    as_original: bool = False
+
+    def __post_init__(self) -> None:
+        if self.inversion not in INVERSIONS:
+            raise ConfigError(describe_unknown("inversion", self.inversion, INVERSIONS))
+        if self.masks_from not in MASK_SOURCES:
+            raise ConfigError(describe_unknown("source of masks", self.masks_from, MASK_SOURCES))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """A song that is about to start.
+
+    Attributes:
+        rate: Its sample rate in Hz.
+        channels: Its number of channels.
+        clusters: Its clusters, if it was clustered.
+        workers: Threads in which nets run, if there are any.
+        low_delay: Whether the caller waits for them.
+    """
+
+    rate: int
+    channels: int
+    clusters: Clusters | None = None
+    workers: Executor | None = None
+    low_delay: bool = False
+
+
+class Engine(Protocol):
+    """A model, ready to run."""
+
+    device: str
+    """Where it runs, "cpu" or "cuda"."""
+
+    uses_clusters: bool
+    """Whether songs must be clustered first."""
+
+    def start(self, song: Start) -> Estimator:
+        """Start a song."""
+
+    def cluster(self, blocks: Iterable[Waveform], rate: int, channels: int) -> Clusters | None:
+        """Cluster a song; see `Extractor.cluster`."""
+
+
+def open_engine(model: AnyModel, options: Options) -> Engine:
+    """Get a model ready to run.
+
+    Raises:
+        ConfigError: If the device does not exist, or the model does not support an option.
+        ModelError: If the model is damaged, or needs what is not installed.
+    """
+    if isinstance(model, ForeignModel):
+        return ForeignEngine(model, options)
+    if isinstance(model, Mean):
+        return MeanEngine(model, options)
+    return MaskEngine(model, options)
+
+
+def _refuse_clusters(name: str, options: Options) -> None:
+    if options.masks_from == "clusters":
+        raise ConfigError(f"model {name} does not cluster; use the net's own masks")
+
+
+class MaskEngine:
+    """Runs one of our own models.
+
+    Args:
+        model: The model.
+        options: How to run it.
+
+    Raises:
+        ConfigError: If the device does not exist, or the net cannot provide clusters.
+    """
+
+    def __init__(self, model: Model, options: Options) -> None:
+        if not model.run.embeds:
+            _refuse_clusters(model.name, options)
+        wanted = options.masks_from
+        self.uses_clusters = wanted == "clusters" or (wanted == "auto" and model.run.clusters_by_default)
+        self._model, self._inversion = model, options.inversion
+        self._lead = model.run.original_lead if options.as_original else None
+        self._backend = backends.open_backend(model, options.device)
+        self.device = self._backend.device
+
+    def start(self, song: Start) -> Estimator:
+        """See `Engine.start`."""
+        model, lead = self._model, self._lead
+        if lead is not None:
+            model = replace(model, run=replace(model.run, overlap=0.0))
+        estimator = MaskEstimator(
+            model,
+            self._backend,
+            song.rate,
+            song.channels,
+            inversion=self._inversion,
+            clusters=song.clusters,
+            ahead=Lookahead(song.workers, low_delay=song.low_delay),
+        )
+        if lead is None:
+            return estimator
+        grid = model.front_end.grid.at_rate(song.rate)
+        return PaddedEstimator(estimator, song.channels, lead * grid.hop, (grid.parts - 1 - lead) * grid.hop)
+
+    def cluster(self, blocks: Iterable[Waveform], rate: int, channels: int) -> Clusters | None:
+        """See `Engine.cluster`."""
+        front_end, batch = self._model.front_end, get_batch_size(self._backend, self._model)
+        piece = get_piece_size(self._backend)
+        stream = ChunkStream(front_end, rate, channels, front_end.frames, piece, self._backend.place)
+        sample = clustering.BinSample()
+
+        def add(block: Waveform, *, last: bool = False) -> None:
+            for chunk in stream.push(block, last=last):
+                for power, features in prepare_inputs(chunk[None], front_end, batch):
+                    sample.push(*self._backend.embed(features), power)
+
+        with np.errstate(all="ignore"):
+            empty = None
+            for block in blocks:
+                add(silence_non_finite(block))
+                empty = block[:, :0]
+            if empty is None:
+                return None
+            add(empty, last=True)
+        return sample.fit()
+
+
+class ForeignEngine:
+    """Runs a model of another program, on the CPU.
+
+    Args:
+        model: The model.
+        options: How to run it.
+
+    Raises:
+        ConfigError: If the device is "cuda".
+        ModelError: If ONNX Runtime cannot load the file.
+    """
+
+    device, uses_clusters = "cpu", False
+
+    def __init__(self, model: ForeignModel, options: Options) -> None:
+        _refuse_clusters(model.name, options)
+        if options.device == "cuda":
+            raise ConfigError(f"model {model.name}: models of other programs run on the CPU; use --device cpu")
+        from vocalsep.backends.foreign import ForeignGraph  # takes time to import
+
+        self._model, self._as_original = model, options.as_original
+        self._graph = ForeignGraph(
+            model.name, model.path, output=model.graph.output.name, memory=estimate_memory(model)
+        )
+
+    def start(self, song: Start) -> Estimator:
+        """See `Engine.start`."""
+        ahead: Lookahead[AnyArray] = Lookahead(song.workers, low_delay=song.low_delay)
+        return ForeignEstimator(
+            self._model, self._graph, song.rate, song.channels, ahead=ahead, as_original=self._as_original
+        )
+
+    def cluster(self, blocks: Iterable[Waveform], rate: int, channels: int) -> Clusters | None:  # noqa: ARG002
+        """Do nothing: these models do not cluster."""
+        return None
+
+
+class MeanEngine:
+    """Runs several models and averages their vocals. Clustering nets use their own masks here.
+
+    Args:
+        mean: The models and their weights.
+        options: How to run them.
+    """
+
+    uses_clusters = False
+
+    def __init__(self, mean: Mean, options: Options) -> None:
+        _refuse_clusters(mean.name, options)
+        own = Options(
+            device=options.device, inversion=options.inversion, masks_from="net", as_original=options.as_original
+        )
+        self._engines: Sequence[Engine] = [open_engine(model, own) for model in mean.models]
+        self._weights = mean.weights
+        self.device = next((engine.device for engine in self._engines if engine.device != "cpu"), "cpu")
+
+    def start(self, song: Start) -> Estimator:
+        """See `Engine.start`."""
+        return MeanEstimator([engine.start(song) for engine in self._engines], self._weights)
+
+    def cluster(self, blocks: Iterable[Waveform], rate: int, channels: int) -> Clusters | None:  # noqa: ARG002
+        """Do nothing; see the class."""
+        return None
+
+
+def estimate_memory(model: ForeignModel) -> int:
+    """Return the bytes that a model's graph may take in all, with its weights: more than any known model needs."""
+    settings = model.settings
+    if isinstance(settings, waveform.Settings):
+        signals = 2 * settings.samples * (1 + len(settings.stems))
+    else:
+        signals = 2 * 4 * settings.dim_f * settings.dim_t
+    return 2**28 + 4 * model.graph.weight_bytes + 100 * 4 * signals

@@ -1,0 +1,7 @@
+"""Models of other programs: read them, check them, and write our own for them."""
+
+from __future__ import annotations
+
+from vocalsep.interchange.foreign import SUFFIX, ForeignModel, Settings, load
+
+__all__ = ["SUFFIX", "ForeignModel", "Settings", "load"]

@@ -1,0 +1,192 @@
+"""Means of several models: their vocals are averaged, sample by sample.
+
+A mean is written as the names of its models, ``A+B``, or as a TOML file with them and their weights:
+
+    models = ["uhnet-hd", "spleeter"]
+    weights = [0.4, 0.6]
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from vocalsep import config, files
+from vocalsep.errors import ConfigError, ModelError
+
+SUFFIX = ".toml"
+_FILES = (".safetensors", ".onnx", SUFFIX)  # suffixes of all files that can be loaded as models
+SEPARATOR = "+"
+_MOST = 32  # models of a mean
+
+
+class Member(Protocol):
+    """A model of a mean, which may be a mean itself."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What is known about it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Which models a mean is of.
+
+    Attributes:
+        models: Their names, or paths of model files.
+        weights: A weight for each, above 0; equal ones if empty. Only their proportions count.
+
+    Raises:
+        ConfigError: If there are less than two models, one occurs twice, or the weights do not fit.
+    """
+
+    models: tuple[str, ...]
+    weights: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.models) <= _MOST:
+            raise ConfigError(f"{len(self.models)} models; a mean is of 2 to {_MOST}")
+        for name in self.models:
+            if self.models.count(name) > 1:
+                raise ConfigError(f"model {name} is named twice; give it a larger weight instead")
+        normalise(self.weights, len(self.models))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mean:
+    """A mean of models, ready for use.
+
+    Attributes:
+        name: Its name.
+        models: Its models.
+        weights: A weight for each; they add up to 1.
+    """
+
+    name: str
+    models: tuple[Any, ...]
+    weights: tuple[float, ...]
+
+    @classmethod
+    def of(cls, models: Sequence[Member], weights: Sequence[float] = (), name: str = "") -> Mean:
+        """Make a mean of models.
+
+        Args:
+            models: The models.
+            weights: See `Settings`.
+            name: Its name; by default those of its models.
+
+        Raises:
+            ConfigError: As `Settings`.
+        """
+        if not 2 <= len(models) <= _MOST:
+            raise ConfigError(f"{len(models)} models; a mean is of 2 to {_MOST}")
+        name = name or SEPARATOR.join(model.name for model in models)
+        return cls(name=name, models=tuple(models), weights=normalise(weights, len(models)))
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What is known about it. It was trained on all that its models were trained on."""
+        heard: dict[str, list[str]] = {}
+        for model in self.models:
+            for what, names in model.metadata.get("heard", {}).items():
+                heard[what] = sorted({*heard.get(what, ()), *names})
+        return {"heard": heard} if heard else {}
+
+
+def combine(models: Sequence[Any], weights: Sequence[float] = ()) -> Any:
+    """Return the mean of models; one model alone is returned as it is.
+
+    Args:
+        models: The models.
+        weights: See `Settings`.
+
+    Raises:
+        ConfigError: If the weights do not fit.
+    """
+    if len(models) == 1:
+        normalise(weights, 1)
+        return models[0]
+    return Mean.of(models, weights)
+
+
+def normalise(weights: Sequence[float], count: int) -> tuple[float, ...]:
+    """Return weights that add up to 1; equal ones if there are none.
+
+    Args:
+        weights: One for each model, or none.
+        count: Number of models.
+
+    Raises:
+        ConfigError: If their number differs from that of the models, or one is not above 0.
+    """
+    if not weights:
+        return (1 / count,) * count
+    if len(weights) != count:
+        raise ConfigError(f"{len(weights)} weights for {count} models; give one for each model")
+    for weight in weights:
+        if not (math.isfinite(weight) and weight > 0):
+            raise ConfigError(f"a weight of {weight:g}; expected numbers above 0")
+    total = sum(weights)
+    return tuple(weight / total for weight in weights)
+
+
+def read(path: Path) -> Settings:
+    """Read the TOML file of a mean.
+
+    Raises:
+        ModelError: If it cannot be read, or does not describe a mean.
+    """
+    try:
+        return config.build(Settings, config.read_toml(path))
+    except ConfigError as error:
+        raise ModelError(f"{path}: not a mean of models ({error})") from error
+
+
+def write(path: Path, settings: Settings) -> None:
+    """Write the TOML file of a mean. It appears complete or not at all.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    files.write_text(path, config.dump_toml({key: value for key, value in config.to_dict(settings).items() if value}))
+
+
+def load(name: str, load_model: Callable[[str], Any]) -> Mean:
+    """Load a mean.
+
+    Args:
+        name: Names or files of models, joined by "+", or the path of a TOML file.
+        load_model: Loads one of its models.
+
+    Raises:
+        ModelError: If the file cannot be read, or a model cannot be loaded.
+    """
+    try:
+        if not name.endswith(SUFFIX):
+            settings = Settings(models=tuple(name.split(SEPARATOR)))
+            return Mean.of([load_model(part) for part in settings.models])
+        settings, path = read(Path(name)), Path(name)
+        return Mean.of([load_model(_find_beside(part, path)) for part in settings.models], settings.weights, path.stem)
+    except RecursionError as error:
+        raise ModelError(f"{name}: is a mean of itself") from error
+    except ConfigError as error:
+        raise ModelError(f"{name}: {error}") from error
+
+
+def label(name: str) -> str:
+    """Return what to call a model that `weights.load` would load: its name, or that of its file; joined if several."""
+    parts = [name] if Path(name).is_file() else name.split(SEPARATOR)
+    return SEPARATOR.join(Path(part).stem if part.endswith(_FILES) else part for part in parts)
+
+
+def _find_beside(name: str, path: Path) -> str:
+    """Return the path of a model file beside a mean's own file, or the name itself if there is none."""
+    beside = path.parent / name
+    return str(beside) if Path(name).suffix and beside.is_file() else name

@@ -1,0 +1,186 @@
+"""Spleeter's net: a U-Net for each stem, whose magnitudes are turned into a ratio mask.
+
+Source: Romain Hennequin, Anis Khlif, Felix Voituret and Manuel Moussallam, "Spleeter: a fast and efficient music source
+separation tool with pre-trained models", 2020. Layers and mask are those of its 2-stem model, so that its weights fit
+(`vocalsep.interchange.spleeter`).
+
+As in Spleeter:
+- Each U-Net sees the magnitudes of both channels, rows up to 11 kHz and 512 frames at a time, and estimates the
+  magnitudes of its stem: its input times a sigmoid.
+- The kernels are 5 x 5 with a stride of 2. A map of even size is padded by one row before and two after, as TensorFlow
+  does it.
+- Skip connections carry a convolution's output before batch norm and activation. The lowest level has neither.
+- The mask is the vocals' share of the squared magnitudes.
+
+Departures: none in the net. It has no softmax variant, and dropout is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vocalsep.errors import ConfigError
+from vocalsep.features import Linear
+from vocalsep.nets.base import Batch, Net, disable_autocast
+from vocalsep.shapes import Features, Magnitude, Mask
+
+_CHANNELS = 2  # channels of the features: left and right
+_NORM_EPSILON = 1e-3  # Keras' default
+_MASK_EPSILON = 1e-10
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpleeterOptions:
+    """Options of `Spleeter`.
+
+    Attributes:
+        widths: Feature maps of each level, from half size down. Each level halves rows and frames.
+
+    Raises:
+        ConfigError: For values out of range.
+    """
+
+    widths: tuple[int, ...] = (16, 32, 64, 128, 256, 512)
+
+    def __post_init__(self) -> None:
+        if not self.widths or min(self.widths) < 1:
+            raise ConfigError("Spleeter needs widths >= 1")
+
+
+class Spleeter(Net):
+    """Spleeter's 2-stem net. It takes two channels; with n levels, rows and frames must be multiples of 2^n.
+
+    Args:
+        options: Shape of the net.
+    """
+
+    Options = SpleeterOptions
+    memory_format = torch.contiguous_format
+    chunks = 1
+    overlap = 0.125  # chunks are four times as long as those of other nets
+    original_lead = 2
+
+    def __init__(self, options: SpleeterOptions) -> None:
+        super().__init__()
+        self.options = options
+        self.vocals, self.accompaniment = _UNet(options.widths), _UNet(options.widths)
+
+    def forward(self, features: Features) -> Mask:
+        """See `Net.forward`.
+
+        Raises:
+            ConfigError: If the features do not have two channels, or a size that the levels cannot halve.
+        """
+        vocals, accompaniment = (magnitude.square() for magnitude in self.estimate_magnitudes(features))
+        return (vocals + _MASK_EPSILON / 2) / (vocals + accompaniment + _MASK_EPSILON)
+
+    def estimate_magnitudes(self, features: Features) -> tuple[Magnitude, Magnitude]:
+        """Estimate the magnitudes of vocals and accompaniment, each of the shape of the features.
+
+        Args:
+            features: Magnitudes of the mixture, ``(batch, 2, freq, frame)``.
+
+        Raises:
+            ConfigError: As `forward`.
+        """
+        step = 2 ** len(self.options.widths)
+        _, channels, freqs, frames = features.shape
+        if channels != _CHANNELS or freqs % step or frames % step:
+            raise ConfigError(
+                f"Spleeter needs a linear front end with channels = {_CHANNELS}, and freqs and frames that are "
+                f"multiples of {step}, not {channels}, {freqs} and {frames}"
+            )
+        return self.vocals(features).float(), self.accompaniment(features).float()
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Compute the L1 distances of both stems' magnitudes from the truth.
+
+        Raises:
+            ConfigError: If the front end does not compute magnitudes.
+        """
+        front_end = batch.front_end
+        if not isinstance(front_end, Linear) or front_end.compression > 0 or front_end.exponent != 1:
+            raise ConfigError("Spleeter needs a linear front end with compression = 0 and exponent = 1")
+        estimates = self.estimate_magnitudes(batch.features)
+        with disable_autocast(estimates[0]):
+            mixture = front_end.group_channels(front_end.analyse(batch.mixture))
+            truths = (front_end.normalise(front_end.group_channels(power), mixture) for power in batch.power)
+            distances = [(estimate - truth).abs().mean() for estimate, truth in zip(estimates, truths, strict=True)]
+        return dict(zip(("vocals", "accompaniment"), distances, strict=True))
+
+
+class _UNet(nn.Module):
+    """One stem's U-Net.
+
+    Args:
+        widths: Feature maps of each level.
+    """
+
+    def __init__(self, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        inputs = (_CHANNELS, *widths[:-1])
+        outputs = (1, *widths[:-1])
+        self.down = nn.ModuleList(nn.Conv2d(i, o, kernel_size=5, stride=2) for i, o in zip(inputs, widths, strict=True))
+        self.down_norms = nn.ModuleList(nn.BatchNorm2d(width, _NORM_EPSILON) for width in widths[:-1])
+        # Each level gets its own skip connection and what comes from below, except for the lowest.
+        below = [2 * width for width in widths[:-1]] + [widths[-1]]
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(i, o, kernel_size=5, stride=2, padding=1)
+            for i, o in reversed(list(zip(below, outputs, strict=True)))
+        )
+        self.up_norms = nn.ModuleList(nn.BatchNorm2d(width, _NORM_EPSILON) for width in reversed(outputs))
+        self.leave = nn.Conv2d(1, _CHANNELS, kernel_size=4, dilation=2, padding=3)
+
+    def forward(self, features: Features) -> Magnitude:
+        """Estimate the stem's magnitudes, of the shape of the features."""
+        maps, skips = features, []
+        for index, convolution in enumerate(self.down):
+            skips.append(_halve(maps, convolution))
+            if index < len(self.down_norms):
+                maps = F.leaky_relu(self.down_norms[index](skips[-1]), 0.2)
+        maps = skips.pop()
+        for convolution, norm in zip(self.up, self.up_norms, strict=True):
+            maps = norm(torch.relu(_double(maps, convolution)))
+            if skips:
+                maps = torch.cat([skips.pop(), maps], dim=1)
+        magnitude: Tensor = torch.sigmoid(self.leave(maps)) * features
+        return magnitude
+
+
+def _halve(maps: Tensor, convolution: nn.Module) -> Tensor:
+    """Convolve maps of even size to half that size, with one row of zeros before and two after."""
+    if torch.onnx.is_in_onnx_export():
+        return _Padded.apply(maps, convolution.weight, convolution.bias, "Conv")  # type: ignore[no-any-return, no-untyped-call]
+    halved: Tensor = convolution(F.pad(maps, (1, 2, 1, 2)))
+    return halved
+
+
+def _double(maps: Tensor, convolution: nn.Module) -> Tensor:
+    """Undo the size of `_halve`: transposed convolution, without its first row and its last two."""
+    if torch.onnx.is_in_onnx_export():
+        return _Padded.apply(maps, convolution.weight, convolution.bias, "ConvTranspose")  # type: ignore[no-any-return, no-untyped-call]
+    doubled: Tensor = convolution(maps)[..., :-1, :-1]  # it has dropped one row at either end
+    return doubled
+
+
+class _Padded(torch.autograd.Function):
+    """A convolution whose padding differs before and after, which ONNX knows and torch does not."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, kind: str) -> Tensor:
+        """Compute what `_halve` and `_double` compute."""
+        del ctx
+        if kind == "Conv":
+            return F.conv2d(F.pad(maps, (1, 2, 1, 2)), weight, bias, stride=2)
+        return F.conv_transpose2d(maps, weight, bias, stride=2, padding=1)[..., :-1, :-1]
+
+    @staticmethod
+    def symbolic(g: Any, maps: Any, weight: Any, bias: Any, kind: str) -> Any:
+        """Write the node of the graph."""
+        size = weight.type().sizes()[2:]
+        return g.op(kind, maps, weight, bias, kernel_shape_i=size, strides_i=[2, 2], pads_i=[1, 1, 2, 2])

@@ -159,6 +159,20 @@ def _freeze(constant: Array) -> Array:
     return constant
 
 
+def transform_frames(frames: AnyArray, grid: Grid) -> AnyArray:
+    """Return the windowed FFT of frames of samples.
+
+    Args:
+        frames: ``(..., frame, n_fft)``, real.
+        grid: The grid, with the window.
+
+    Returns:
+        ``(..., frame, freq)``, complex. The frames of spectra come last instead.
+    """
+    window = get_constant(frames, _make_forward_window, grid)
+    return array_namespace(frames).fft.rfft(frames * window, norm="forward")
+
+
 class Analysis:
     """Streaming forward transform: samples in, frames out.
 
@@ -219,7 +233,7 @@ class Analysis:
             return xp.zeros(shape, dtype=xp.complex64, device=get_device(held))
         frames = slide(held, grid.n_fft, grid.hop)  # (..., channel, frame, n_fft)
         # numpy computes in double precision, at twice the time, unless the transform is normalised.
-        spectrum = xp.fft.rfft(frames * get_constant(held, _make_forward_window, grid), norm="forward")
+        spectrum = transform_frames(frames, grid)
         return xp.matrix_transpose(spectrum)
 
 

@@ -186,7 +186,10 @@ class Stitcher:
             whole[..., :shared] += self._rest
             weight[:shared] += self._rest_weight
         self._rest, self._rest_weight = whole[..., self.hop :], weight[self.hop :]
-        return whole[..., : self.hop] / xp.asarray(np.maximum(weight[: self.hop], _TINY), device=get_device(chunk))
+        ready: Array = whole[..., : self.hop] / xp.asarray(
+            np.maximum(weight[: self.hop], _TINY), device=get_device(chunk)
+        )
+        return ready
 
     def finish(self) -> Mask:
         """Return the remaining frames. They may run past the song's end, so the caller must ignore those after it.
@@ -196,7 +199,8 @@ class Stitcher:
         """
         if self._rest is None:
             raise ValueError("no chunks were pushed")
-        return self._rest / array_namespace(self._rest).asarray(self._rest_weight, device=get_device(self._rest))
+        weight = np.maximum(self._rest_weight, _TINY)
+        return self._rest / array_namespace(self._rest).asarray(weight, device=get_device(self._rest))
 
 
 class Buffer:

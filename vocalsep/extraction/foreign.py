@@ -26,7 +26,7 @@ from vocalsep.extraction.estimators import Lookahead
 from vocalsep.extraction.slices import Cutting, Run, Slices
 from vocalsep.extraction.voice import VoiceDetector
 from vocalsep.interchange import ForeignModel, mdx, waveform
-from vocalsep.kinds import silence_non_finite, slide, transform_frames
+from vocalsep.kinds import silence_non_finite, slide
 from vocalsep.shapes import AnyArray, Array, Spectrum, Waveform
 from vocalsep.stft import Grid
 
@@ -153,8 +153,10 @@ class ForeignEstimator:
         assert isinstance(settings, mdx.Settings)
         grid, edge = make_grid(settings), settings.n_fft // 2
         padded = np.pad(samples, [(0, 0), (edge, edge)], mode="reflect")
-        frames = slide(padded, grid.n_fft, grid.hop) * grid.make_window()
-        return stft.inverse(self._run_spectrum(transform_frames(frames).swapaxes(-1, -2)), grid, samples.shape[-1])
+        frames = slide(padded, grid.n_fft, grid.hop)
+        return stft.inverse(
+            self._run_spectrum(stft.transform_frames(frames, grid).swapaxes(-1, -2)), grid, samples.shape[-1]
+        )
 
     def _run_graph(self, values: Array, shape: tuple[int, ...]) -> Array:
         answer = self._graph.run(values)

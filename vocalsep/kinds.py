@@ -23,6 +23,7 @@ from vocalsep.errors import AudioError
 from vocalsep.shapes import AnyArray, Array, Spectrum
 
 __all__ = [
+    "MAX_CHANNELS",
     "array_namespace",
     "get_constant",
     "get_device",
@@ -38,7 +39,8 @@ __all__ = [
 ]
 
 
-_MAX_CHANNELS = 1_024  # an array with more is taken for ``(time, channel)``
+MAX_CHANNELS = 1_024
+"""An array with more channels is taken for ``(time, channel)``."""
 
 
 def to_array(values: Any, what: str = "samples") -> AnyArray:
@@ -89,7 +91,7 @@ def to_numpy_signal(values: Any, what: str, dimensions: int = 2) -> Array:
     if array.ndim != dimensions or 0 in array.shape:
         axes = ("source, " if dimensions == 3 else "") + "channel, time"
         raise AudioError(f"{what} of shape {array.shape}; expected ({axes}), at least one sample")
-    if array.shape[-2] > _MAX_CHANNELS:
+    if array.shape[-2] > MAX_CHANNELS:
         raise AudioError(f"{what} of {array.shape[-2]} channels; expected (channel, time): transpose the array")
     return array if array.dtype.kind == "f" else array.astype(np.float64)
 

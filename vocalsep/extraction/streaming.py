@@ -119,7 +119,13 @@ class StreamingSeparator:
 
         Returns:
             Vocals and accompaniment, ``(channel, time)``; possibly no samples.
+
+        Raises:
+            AudioError: If the block does not have this shape.
         """
+        shape = np.shape(block)
+        if len(shape) != 2 or shape[0] != self._channels:
+            raise AudioError(f"a block of shape {shape}; expected ({self._channels}, time)")
         block = silence_non_finite(np.array(block, dtype=np.float32))  # a copy: the caller may use the array again
         self._huge = self._huge or bool(np.max(np.abs(block), initial=0) > _HUGE)
         self._mixture.push(block)

@@ -139,6 +139,11 @@ def test_few_songs_are_dots_and_many_are_boxes_and_both_show_medians(drawn: list
     assert {"49.5", "no score"} <= set(list_texts(drawn[1]))
 
 
+def test_rows_with_fewer_songs_than_others_say_so(drawn: list[Figure], tmp_path: Path) -> None:
+    plots.draw_score_boxes({"SDR": {"mixture": [1.0, 2.0], "unet": [3.0]}}, tmp_path / "p.png", title="t")
+    assert {"mixture", "unet (1 of 2)"} <= set(list_texts(drawn[0]))
+
+
 def test_scores_beyond_the_limit_are_left_out_and_counted(drawn: list[Figure], tmp_path: Path) -> None:
     scores = {"SAR": {"mixture": [180.0, 181.0, 3.0], "unet": [4.0, 5.0, 6.0]}}
     plots.draw_score_boxes(scores, tmp_path / "p.png", title="t", limit_db=60)

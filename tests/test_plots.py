@@ -5,9 +5,11 @@ import os
 import struct
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -139,6 +141,11 @@ def test_few_songs_are_dots_and_many_are_boxes_and_both_show_medians(drawn: list
     assert {"49.5", "no score"} <= set(list_texts(drawn[1]))
 
 
+def test_rows_with_fewer_songs_than_others_say_so(drawn: list[Figure], tmp_path: Path) -> None:
+    plots.draw_score_boxes({"SDR": {"mixture": [1.0, 2.0], "unet": [3.0]}}, tmp_path / "p.png", title="t")
+    assert {"mixture", "unet (1 of 2)"} <= set(list_texts(drawn[0]))
+
+
 def test_scores_beyond_the_limit_are_left_out_and_counted(drawn: list[Figure], tmp_path: Path) -> None:
     scores = {"SAR": {"mixture": [180.0, 181.0, 3.0], "unet": [4.0, 5.0, 6.0]}}
     plots.draw_score_boxes(scores, tmp_path / "p.png", title="t", limit_db=60)
@@ -163,6 +170,42 @@ def test_few_songs_are_named_and_many_are_counted(drawn: list[Figure], tmp_path:
         axes = drawn[0].axes[0]
         by_height = sorted(zip(axes.get_yticks(), [label.get_text() for label in axes.get_yticklabels()], strict=True))
         assert [name for _, name in by_height] == ["song 0", "song 1", "song 2"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "label", "marks"),
+    [
+        (0.9, "time, s", {"0.0", "0.1", "0.9"}),
+        (4.0, "time, s", {"0.0", "0.5", "4.0"}),
+        (200.0, "time, m:ss", {"0:00", "0:15", "3:15"}),
+        (10_800.0, "time, h:mm:ss", {"0:00:00", "0:15:00", "3:00:00"}),
+    ],
+)
+def test_times_of_songs_are_round_and_differ(
+    drawn: list[Figure], tmp_path: Path, seconds: float, label: str, marks: set[str]
+) -> None:
+    power = {name: np.ones((4, 5)) for name in ("Song", "Vocals", "Accompaniment")}
+    about: dict[str, Any] = {"title": "t", "note": "n", "voice": [(0.0, seconds / 2)]}
+    plots.draw_song(power, tmp_path / "p.png", hz=np.array([90.0, 300, 900, 2_700]), seconds=seconds, **about)
+    axes = drawn[0].axes[3]
+    drawn[0].draw_without_rendering()
+    shown = [text.get_text() for text in axes.get_xticklabels()]
+    assert len(set(shown)) == len(shown)
+    assert marks <= set(shown)
+    assert axes.get_xlabel() == label
+    assert "Voice: 50 % of the song" in list_texts(drawn[0])
+
+
+def test_fonts_for_other_scripts_are_used_if_the_system_has_them(
+    drawn: list[Figure], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plots.draw_score_boxes({"SDR": {"雨": [1.0]}}, tmp_path / "p.png", title="雨")
+    monkeypatch.setattr(font_manager, "get_font_names", lambda: ["Noto Sans CJK JP", "DejaVu Sans"])
+    plots.draw_score_boxes({"SDR": {"雨": [1.0]}}, tmp_path / "p.png", title="雨")
+    families = [
+        next(text for text in figure.findobj(Text) if text.get_text() == "雨").get_fontfamily() for figure in drawn
+    ]
+    assert families[1] == ["DejaVu Sans", "Noto Sans CJK JP"]
 
 
 def test_names_are_cleaned_and_keep_both_ends() -> None:

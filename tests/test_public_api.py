@@ -134,6 +134,19 @@ def test_other_types_are_type_errors_before_a_model_is_loaded(samples: Any, rate
         vocalsep.separate(samples, rate, model="no such model")
 
 
+def test_swapped_arguments_and_axes_are_named(model: Path) -> None:
+    with pytest.raises(TypeError, match="a sample rate must be a number in Hz, not ndarray"):
+        vocalsep.separate(8_000, np.zeros(9), model=model)
+    with pytest.raises(AudioError, match="5000 channels; expected \\(channel, time\\): transpose the array"):
+        vocalsep.Extractor(model)(np.zeros((5_000, 2)), 8_000)
+
+
+def test_an_extractor_separates_under_both_names(model: Path) -> None:
+    extractor, song = vocalsep.Extractor(model), fake_nets.noise(1, 3_000)
+    for part, other in zip(extractor.separate(song, 8_000), extractor.extract(song, 8_000), strict=True):
+        assert np.array_equal(part, other)
+
+
 def test_lists_of_different_lengths_are_refused(model: Path) -> None:
     with pytest.raises(AudioError, match="lists of different lengths"):
         vocalsep.separate([[0.0, 1.0], [0.0]], 8_000, model=model)

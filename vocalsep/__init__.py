@@ -8,7 +8,7 @@ vocalsep.extract("song.mp3")  # writes song.vocals.wav, any length
 vocals, accompaniment = vocalsep.separate(samples, 44_100)  # numpy or torch, (time,) or (channel, time)
 
 extractor = vocalsep.Extractor("unet")  # for many songs
-vocals, accompaniment = extractor.extract(samples, 44_100)
+vocals, accompaniment = extractor.separate(samples, 44_100)
 ```
 
 `list_models` lists the models. `metrics` scores estimates, `stft` transforms sound, `audio` reads and writes files,

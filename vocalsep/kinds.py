@@ -24,6 +24,7 @@ from vocalsep.errors import AudioError
 from vocalsep.shapes import AnyArray, Array, Spectrum
 
 __all__ = [
+    "MAX_CHANNELS",
     "array_namespace",
     "copy_frame_by_frame",
     "get_constant",
@@ -39,6 +40,10 @@ __all__ = [
 ]
 
 
+MAX_CHANNELS = 1_024
+"""An array with more channels is taken for ``(time, channel)``."""
+
+
 def array_namespace(*arrays: AnyArray) -> Any:
     """Return the module that works on these arrays, all of one kind: numpy, or array-api-compat's for torch."""
     if all(isinstance(array, np.ndarray) for array in arrays):
@@ -51,9 +56,6 @@ def copy_frame_by_frame(values: AnyArray) -> AnyArray:
     xp = array_namespace(values)
     columns = xp.matrix_transpose(values)
     return xp.matrix_transpose(columns.contiguous() if is_torch_array(values) else np.ascontiguousarray(columns))
-
-
-_MAX_CHANNELS = 1_024  # an array with more is taken for ``(time, channel)``
 
 
 def to_array(values: Any, what: str = "samples") -> AnyArray:
@@ -104,7 +106,7 @@ def to_numpy_signal(values: Any, what: str, dimensions: int = 2) -> Array:
     if array.ndim != dimensions or 0 in array.shape:
         axes = ("source, " if dimensions == 3 else "") + "channel, time"
         raise AudioError(f"{what} of shape {array.shape}; expected ({axes}), at least one sample")
-    if array.shape[-2] > _MAX_CHANNELS:
+    if array.shape[-2] > MAX_CHANNELS:
         raise AudioError(f"{what} of {array.shape[-2]} channels; expected (channel, time): transpose the array")
     return array if array.dtype.kind == "f" else array.astype(np.float64)
 

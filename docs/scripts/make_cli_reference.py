@@ -136,7 +136,7 @@ def describe_json() -> list[str]:
         "of several songs are mixed; `index` tells them apart. Lengths are in seconds, or `null` if unknown.\n",
         make_events_table(EVENTS),
         "### train --progress json\n",
-        "stderr gets one object per event, and nothing else. The field `event` names it.\n",
+        "stderr gets one object per event. The field `event` names it.\n",
         make_events_table(TRAIN_EVENTS),
         "### Other commands\n",
         make_table(("command", "fields"), list_codes(OTHER_JSON)),

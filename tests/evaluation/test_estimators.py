@@ -231,6 +231,13 @@ def test_estimates_that_do_not_fit_are_named(tmp_path: Path, samples: Waveform |
         Estimator(name="other", kind="estimates", folder=tmp_path).estimate("song", make_noise_song())
 
 
+def test_estimates_with_other_names_are_named(tmp_path: Path) -> None:
+    synthetic_songs.write(tmp_path / "a" / "vox.wav", np.zeros(800), 8_000)
+    estimator = Estimator(name="other", kind="estimates", folder=tmp_path)
+    with pytest.raises(DatasetError, match=r"expected a/vocals\.wav or a\.vocals\.wav; found vox\.wav in a$"):
+        estimator.estimate("a", make_noise_song())
+
+
 def test_an_estimate_that_is_not_an_audio_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "song.wav").write_text("nothing", encoding="utf-8")
     with pytest.raises(DatasetError, match="not an audio file"):

@@ -121,6 +121,12 @@ def test_tables_show_the_statistics_of_each_estimator() -> None:
     assert "| mixture | 2.00 [1.00, 3.00] | 2.00 |" in text
 
 
+def test_rows_with_fewer_tracks_than_others_say_so() -> None:
+    lines = [make_line("mixture", "x", 1.0), make_line("mixture", "y", 2.0), make_line("unet", "x", 3.0)]
+    rows = [row[0] for row in report.make_tables(summary.summarise(lines, ["mixture", "unet"]))[0].rows]
+    assert rows == ["mixture", "unet (1 of 2 tracks)"]
+
+
 def test_every_file_of_a_report_can_be_read(tmp_path: Path) -> None:
     lines = [make_line("mixture", "a, $b$", 1.0), make_line("mixture", "雨", None), make_line("unet", "a, $b$", 300.0)]
     found = summary.summarise(lines, ["mixture", "unet"])

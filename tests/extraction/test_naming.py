@@ -81,3 +81,19 @@ def test_extract_has_defaults(song: Path, model: Path) -> None:
 def test_a_missing_song_is_found_before_the_model_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="no such file"):
         vocalsep.extract(tmp_path / "missing.mp3", model="no such model")
+
+
+def test_folders_that_do_not_exist_and_pictures_of_other_formats_are_refused(song: Path) -> None:
+    with pytest.raises(AudioError, match="none/: no such folder"):
+        name_all(song, "none/")
+    with pytest.raises(AudioError, match=r"p\.jpg: pictures are PNG files"):
+        name_all(song, True, None, None, "p.jpg")
+
+
+def test_the_accompaniment_can_be_had_alone(song: Path, model: Path) -> None:
+    both = vocalsep.extract(song, model=model, accompaniment=True)
+    alone = vocalsep.extract(song, None, model=model, accompaniment=song.with_name("alone.wav"))
+    assert alone.vocals is None
+    assert Path(str(alone.accompaniment)).read_bytes() == Path(str(both.accompaniment)).read_bytes()
+    with pytest.raises(ConfigError, match="nothing to write"):
+        vocalsep.extract(song, None, model=model)

@@ -150,3 +150,13 @@ def test_a_song_needs_a_sample_and_ends_once(random_extractor: Extractor) -> Non
     song.finish()
     with pytest.raises(AudioError, match="already ended"):
         song.finish()
+
+
+def test_blocks_are_arrays_or_lists_of_the_channels_of_the_song(random_extractor: Extractor) -> None:
+    separator, block = random_extractor.start(8_000, 2), fake_nets.noise(2, 3_000)
+    parts = [separator.push(block.tolist()), separator.finish()]
+    vocals = np.concatenate([part.vocals for part in parts], axis=-1)
+    np.testing.assert_allclose(vocals, random_extractor(block, 8_000).vocals, atol=1e-6)
+    for wrong in ([0.0] * 100, np.zeros((1, 100)), np.zeros((100, 2))):
+        with pytest.raises(AudioError, match=r"expected \(2, time\)"):
+            random_extractor.start(8_000, 2).push(wrong)

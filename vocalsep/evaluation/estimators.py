@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from vocalsep import audio, extraction, interchange, masks, means, weights
-from vocalsep.datasets.layouts.folders import is_recording
+from vocalsep.datasets.layouts.folders import is_recording, list_recordings
 from vocalsep.datasets.splits import Heard
 from vocalsep.datasets.tracks import Track
 from vocalsep.errors import AudioError, ConfigError, DatasetError
@@ -210,8 +210,10 @@ def _read_estimates(estimator: Estimator, track: str, song: Song) -> Parts:
     assert estimator.folder is not None
     vocals = _read_estimate(estimator.folder, track, "vocals", song)
     if vocals is None:
-        expected = f"{track}/vocals.wav or {track}.vocals.wav"
-        raise DatasetError(f"no estimate in {estimator.folder}; expected {expected}")
+        expected, inside = f"{track}/vocals.wav or {track}.vocals.wav", estimator.folder / track
+        others = [path.name for path in list_recordings(inside)] if inside.is_dir() else []
+        found = f"; found {', '.join(others)} in {track}" if others else ""
+        raise DatasetError(f"no estimate in {estimator.folder}; expected {expected}{found}")
     accompaniment = _read_estimate(estimator.folder, track, "accompaniment", song)
     return Parts(vocals, song.mixture - vocals if accompaniment is None else accompaniment)
 

@@ -74,17 +74,28 @@ class Table:
 
 
 def make_tables(summary: Summary) -> list[Table]:
-    """Make a table for each family of scores and each target, in dB, with 95 % intervals in brackets."""
-    tables = []
+    """Make a table for each family of scores and each target, in dB, with 95 % intervals in brackets.
+
+    Estimators that were scored on fewer tracks than others say so beside their names.
+    """
+    tables, labels = [], _label_rows(summary)
     for title, columns in _TABLES.items():
         head = ("estimate", *(column.head for column in columns))
         for target in TARGETS:
             rows = [
-                (name, *(_format_cell(targets[target][column.score], column) for column in columns))
+                (labels[name], *(_format_cell(targets[target][column.score], column) for column in columns))
                 for name, targets in summary.items()
             ]
             tables.append(Table(f"{target.capitalize()}: {title}", head, tuple(rows)))
     return tables
+
+
+def _label_rows(summary: Summary) -> dict[str, str]:
+    any_score = next(iter(SCORES))
+    statistics = {name: targets[TARGETS[0]][any_score] for name, targets in summary.items()}
+    counts = {name: found.tracks + found.without for name, found in statistics.items()}
+    most = max(counts.values(), default=0)
+    return {name: name if count == most else f"{name} ({count} of {most} tracks)" for name, count in counts.items()}
 
 
 def _format_cell(statistics: Statistics, column: _Column) -> str:

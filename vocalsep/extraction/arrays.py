@@ -13,7 +13,7 @@ from array_api_compat import is_numpy_array
 
 from vocalsep import masks
 from vocalsep.errors import AudioError
-from vocalsep.kinds import array_namespace, is_torch_array, to_array
+from vocalsep.kinds import MAX_CHANNELS, array_namespace, is_torch_array, to_array
 from vocalsep.shapes import Waveform
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 Samples = TypeVar("Samples", npt.NDArray[Any], "Tensor")
 
 _FULL_SCALE = {"int16": 2.0**15, "int32": 2.0**31}
-_MAX_CHANNELS = 1_024  # an array with more is taken for ``(time, channel)``
 
 
 class ArraySong:
@@ -57,7 +56,7 @@ class ArraySong:
         if song.ndim not in (1, 2) or 0 in song.shape:
             shape = tuple(song.shape)
             raise AudioError(f"samples of shape {shape}; expected (time,) or (channel, time), at least one sample")
-        if song.ndim == 2 and song.shape[0] > _MAX_CHANNELS:
+        if song.ndim == 2 and song.shape[0] > MAX_CHANNELS:
             raise AudioError(f"samples of {song.shape[0]} channels; expected (channel, time): transpose the array")
         self._song, self._full_scale = song, _FULL_SCALE.get(_name_type(song))
         with np.errstate(over="ignore"):

@@ -18,7 +18,7 @@ from vocalsep.extraction.checks import OutputCheck
 from vocalsep.extraction.clustering import Clusters
 from vocalsep.extraction.engines import Options, Start, open_engine
 from vocalsep.extraction.streaming import Parts, StreamingSeparator
-from vocalsep.kinds import to_array
+from vocalsep.kinds import MAX_CHANNELS, to_array
 from vocalsep.release import DEFAULT_MODEL
 from vocalsep.shapes import Waveform
 from vocalsep.weights import AnyModel
@@ -38,7 +38,7 @@ def separate(
     """Separate a song in an array into vocals and accompaniment.
 
     This loads the model on each call if `model` is a name. For many songs, make one `Extractor` and call
-    `Extractor.extract`.
+    `Extractor.separate`.
 
     Args:
         samples: numpy array, tensor or list, ``(time,)`` or ``(channel, time)``, at least one sample: float of any
@@ -52,7 +52,7 @@ def separate(
         workers: Number of threads in which the net runs on the CPU.
 
     Returns:
-        Vocals and accompaniment with the shape, type and device of `samples`; see `Extractor.extract`.
+        Vocals and accompaniment with the shape, type and device of `samples`; see `Extractor.separate`.
 
     Raises:
         AudioError: If `samples` has an unsupported shape or type, or the sample rate is out of range.
@@ -60,9 +60,9 @@ def separate(
         ModelError: If the model cannot be loaded or fails on this song.
         TypeError: If an argument is not of these types.
     """
-    song, rate = ArraySong(samples), check_rate(sample_rate)  # before the model is loaded, which takes longer
+    rate, song = check_rate(sample_rate), ArraySong(samples)  # before the model is loaded, which takes longer
     extractor = Extractor(model, device=device, inversion=inversion, masks_from=masks_from, gate=gate, workers=workers)
-    return extractor._extract_song(song, rate)
+    return extractor._separate_song(song, rate)
 
 
 def check_rate(rate: float) -> int:
@@ -138,7 +138,7 @@ class Extractor:
     def __repr__(self) -> str:
         return f"Extractor({self.model.name!r}, device={self.device!r})"
 
-    def extract(self, samples: Samples, sample_rate: float) -> tuple[Samples, Samples]:
+    def separate(self, samples: Samples, sample_rate: float) -> tuple[Samples, Samples]:
         """Separate a song in an array of any kind.
 
         Args:
@@ -157,9 +157,12 @@ class Extractor:
             TypeError: If `samples` or `sample_rate` are no numbers.
         """
         rate = check_rate(sample_rate)
-        return self._extract_song(ArraySong(samples), rate)
+        return self._separate_song(ArraySong(samples), rate)
 
-    def _extract_song(self, song: ArraySong, rate: int) -> tuple[Any, Any]:
+    extract = separate
+    """The same under its first name."""
+
+    def _separate_song(self, song: ArraySong, rate: int) -> tuple[Any, Any]:
         parts, separator = self._separate(song.waveform, rate)
         check = OutputCheck(self.model.name, "the samples")
         check.push(*parts, invalid=separator.has_invalid_output)
@@ -168,7 +171,7 @@ class Extractor:
         return song.restore(vocals), song.restore(accompaniment)
 
     def __call__(self, mixture: Waveform, rate: int) -> Parts:
-        """Separate a song in a float32 numpy array, without the checks of `extract`.
+        """Separate a song in a float32 numpy array, without the checks of `separate`.
 
         Args:
             mixture: ``(channel, time)``, at least one sample; other numbers become float32. It is not changed.
@@ -184,6 +187,8 @@ class Extractor:
         if mixture.ndim != 2 or 0 in mixture.shape:
             shape = tuple(mixture.shape)
             raise AudioError(f"a mixture of shape {shape}; expected (channel, time), at least one sample")
+        if mixture.shape[0] > MAX_CHANNELS:
+            raise AudioError(f"a mixture of {mixture.shape[0]} channels; expected (channel, time): transpose the array")
         return self._separate(mixture, rate)[0]
 
     def _separate(self, mixture: Waveform, rate: int) -> tuple[Parts, StreamingSeparator]:
@@ -209,7 +214,7 @@ class Extractor:
                 workers hold a few chunks, which is faster. The vocals are the same.
         """
         song = Start(rate=rate, channels=channels, clusters=clusters, workers=self._workers, low_delay=low_delay)
-        return StreamingSeparator(self._engine.start(song), rate, gate=self.gate)
+        return StreamingSeparator(self._engine.start(song), rate, channels, gate=self.gate)
 
     def cluster(self, blocks: Iterable[Waveform], rate: int, channels: int) -> Clusters | None:
         """Find a song's clusters. Memory use does not grow with the song.

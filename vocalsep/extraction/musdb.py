@@ -54,7 +54,7 @@ def musdb_method(
         extractor = model
     else:
         extractor = Extractor(model) if isinstance(model, Model) else _keep_extractor(model)
-    parts = extractor.extract(np.asarray(track.audio).T, track.rate)
+    parts = extractor.separate(np.asarray(track.audio).T, track.rate)
     return dict(zip(("vocals", "accompaniment"), (np.asarray(part).T for part in parts), strict=True))
 
 

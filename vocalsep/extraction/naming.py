@@ -25,7 +25,8 @@ def name_outputs(song: Any, places: dict[str, Any]) -> dict[str, Any]:
             stands for such a file in it.
 
     Raises:
-        AudioError: If the song is a path that does not exist, or an open file has no name to derive others from.
+        AudioError: If the song or the folder of an output does not exist, an open file has no name to derive others
+            from, or a picture is not to be PNG.
         TypeError: If something is neither a path nor an open binary file.
     """
     song = check_place(song, "the song", arrays="; to separate an array, use vocalsep.separate")
@@ -44,6 +45,10 @@ def name_outputs(song: Any, places: dict[str, Any]) -> dict[str, Any]:
                 raise AudioError(f"the {output} need a path, because the song is an open file")
             path = beside.parent
         elif not (isinstance(path, Path) and path.is_dir()):
+            if isinstance(place, str) and place.endswith(("/", os.sep)):
+                raise AudioError(f"{place}: no such folder")
+            if output == "picture" and not (isinstance(path, Path) and path.suffix.lower() == ".png"):
+                raise AudioError(f"{path}: pictures are PNG files; choose a name that ends in .png")
             named[output] = path
             continue
         if not isinstance(song, Path):

@@ -31,7 +31,7 @@ class Report:
 
     Attributes:
         input: The song's path, or "-" for an open file.
-        vocals: Path of the vocals, or "-".
+        vocals: Path of the vocals, or "-"; None if they were not written.
         accompaniment: Path of the accompaniment, or "-"; None if it was not written.
         labels: Path of the label track; None if it was not written.
         picture: Path of the picture; None if it was not drawn.
@@ -52,7 +52,7 @@ class Report:
     """
 
     input: str
-    vocals: str
+    vocals: str | None
     accompaniment: str | None
     labels: str | None
     picture: str | None
@@ -73,7 +73,7 @@ class Report:
 
 def extract(
     song: Path | str | BinaryIO,
-    vocals: Path | str | BinaryIO | bool = True,
+    vocals: Path | str | BinaryIO | bool | None = True,
     *,
     accompaniment: Path | str | BinaryIO | bool | None = None,
     model: Model | str | Path | None = None,
@@ -97,7 +97,8 @@ def extract(
         song: The recording: a path, or an open binary file. A wav stream is read as it arrives; other formats go into a
             temporary file first.
         vocals: Where to write the vocals: a path, or an open binary file, which gets wav. A file appears under
-            its path only when it is complete. A folder gets ``<song>.vocals.wav``; True puts that beside the song.
+            its path only when it is complete. A folder gets ``<song>.vocals.wav``; True puts that beside the song. None
+            writes the accompaniment alone.
         accompaniment: Where to write the mixture minus the vocals. For this and other outputs, True stands for a file
             named after the song, beside the vocals.
         model: As for `Extractor`; by default the default model.
@@ -127,7 +128,10 @@ def extract(
     extractor = extractor or Extractor(model or DEFAULT_MODEL)
     started = time.perf_counter()
     source = check_place(song, "the song")
-    outputs = [places[part] for part in ("vocals", "accompaniment") if places[part] is not None]
+    stems = [part for part in ("vocals", "accompaniment") if places[part] is not None]
+    outputs = [places[part] for part in stems]
+    if not outputs:
+        raise ConfigError("nothing to write: give a path for the vocals or for the accompaniment")
     name = str(source) if isinstance(source, Path) else audio.STDIN
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(audio.open_song(source, raw))
@@ -145,7 +149,7 @@ def extract(
             subtype=chosen_subtype or reader.subtype,
             clip=clip,
             samples=0 if reader.estimated else reader.samples,
-            tags=[tags.for_part(part, encoder) for part in ("vocals", "accompaniment")],
+            tags=[tags.for_part(part, encoder) for part in stems],
             raw=raw is not None,
         )
         stack.enter_context(written)
@@ -156,7 +160,7 @@ def extract(
         share = 0.5 if extractor.uses_clusters and reader.path else 1.0  # the other half was clustering the song
         for parts in _separate(reader, separator, name, lambda seconds: progress(share * seconds)):
             check.push(*parts, invalid=separator.has_invalid_output)
-            written.write(parts)
+            written.write([getattr(parts, part) for part in stems])
             if overview:
                 overview.push(parts)
         check.finish()

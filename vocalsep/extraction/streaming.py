@@ -35,6 +35,7 @@ class StreamingSeparator:
     Args:
         estimator: Estimates the song's vocals.
         rate: The song's sample rate in Hz.
+        channels: The song's number of channels.
         gate: Whether the vocals fade out where nobody sings.
 
     Attributes:
@@ -42,8 +43,8 @@ class StreamingSeparator:
             loud that their power overflows.
     """
 
-    def __init__(self, estimator: Estimator, rate: int, *, gate: bool = False) -> None:
-        self._estimator, self._rate = estimator, rate
+    def __init__(self, estimator: Estimator, rate: int, channels: int, *, gate: bool = False) -> None:
+        self._estimator, self._rate, self._channels = estimator, rate, channels
         self._mixture = Buffer()  # samples of the song whose vocals are not yet returned
         self._estimated = 0  # samples of vocals so far, including those the gate holds back
         self._detector = estimator.detector or VoiceDetector(round(_METER_SECONDS * rate) / rate)
@@ -75,7 +76,13 @@ class StreamingSeparator:
 
         Returns:
             Vocals and accompaniment, ``(channel, time)``; possibly no samples.
+
+        Raises:
+            AudioError: If the block does not have this shape.
         """
+        shape = np.shape(block)
+        if len(shape) != 2 or shape[0] != self._channels:
+            raise AudioError(f"a block of shape {shape}; expected ({self._channels}, time)")
         block = silence_non_finite(np.array(block, dtype=np.float32))  # a copy: the caller may use the array again
         self._huge = self._huge or bool(np.max(np.abs(block), initial=0) > _HUGE)
         self._mixture.push(block)

@@ -26,7 +26,8 @@ def draw_score_boxes(
     the interquartile range beyond them, and dots are the songs beyond those. Medians are written beside the rows.
 
     Args:
-        scores: For each score and each estimator, the finite values of all tracks; an empty list leaves a gap.
+        scores: For each score and each estimator, the finite values of all tracks; an empty list leaves a gap. Rows
+            with fewer values than others say so.
         path: The PNG file to write.
         title: Title above the plots.
         limit_db: Values beyond this are left out, and counted below the plots.
@@ -37,6 +38,8 @@ def draw_score_boxes(
     figure = Figure(figsize=(3.6 * len(scores) + 2, 1.6 + 0.42 * rows), layout="constrained")
     places = figure.subplots(1, len(scores), sharey=True, squeeze=False)[0]
     left_out = []
+    counts = {name: max(len(values[name]) for values in scores.values()) for name in next(iter(scores.values()))}
+    names = [_count_songs(name, count, max(counts.values())) for name, count in counts.items()]
     for axes, (name, values) in zip(places, scores.items(), strict=True):
         for row, (estimator, column) in enumerate(values.items()):
             kept = [value for value in column if abs(value) < limit_db]
@@ -64,7 +67,7 @@ def draw_score_boxes(
                 )
             place = axes.get_yaxis_transform()
             axes.text(1.02, row, f"{np.median(kept):.1f}", transform=place, va="center", color=ACCENT)
-        axes.set_yticks(range(len(values)), labels=[clean(name, 40) for name in values], parse_math=False)
+        axes.set_yticks(range(len(values)), labels=names, parse_math=False)
         axes.set_title(clean(name), loc="left", fontsize=11, fontweight="bold", parse_math=False)
         axes.set_xlabel("dB")
         axes.set_ylim(len(values) - 0.4, -0.6)  # the first estimator on top, as in the tables
@@ -75,6 +78,10 @@ def draw_score_boxes(
     note = "Red: median. " + (f"Beyond {limit_db:g} dB and left out: {'; '.join(left_out)}." if left_out else "")
     add_note(figure, note, width=round(14 * (3.6 * len(scores) + 2)))
     save(figure, path)
+
+
+def _count_songs(name: str, count: int, most: int) -> str:
+    return clean(name, 40) + (f" ({count} of {most})" if count < most else "")
 
 
 def draw_scores_by_song(

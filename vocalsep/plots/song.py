@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -36,6 +35,7 @@ def draw_song(
         note: A short text at the upper right.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MultipleLocator
 
     figure = Figure(figsize=(12, 7.5), layout="constrained")
     heights = [*[1.0] * len(spectrograms), 0.13]
@@ -69,27 +69,25 @@ def draw_song(
     sung = sum(end - start for start, end in voice)
     share = f"Voice: {100 * sung / max(seconds, 1e-9):.0f} % of the song" if voice else "No voice found"
     line.set_title(share, loc="left", fontsize=11, fontweight="bold", color=ACCENT)
-    line.set(ylim=(0, 1), yticks=[], xlim=(0, seconds), xlabel="time, " + ("h:mm:ss" if seconds >= 3600 else "m:ss"))
-    line.xaxis.set_major_locator(_make_time_locator(seconds))
-    line.xaxis.set_major_formatter(lambda value, _: _format_time(value, seconds))
+    step = _choose_time_step(seconds)
+    unit = "s" if step < 1 else "h:mm:ss" if seconds >= 3600 else "m:ss"
+    line.set(ylim=(0, 1), yticks=[], xlim=(0, seconds), xlabel=f"time, {unit}")
+    line.xaxis.set_major_locator(MultipleLocator(step))
+    line.xaxis.set_major_formatter(lambda value, _: f"{value:.1f}" if step < 1 else _format_time(value, seconds))
     for spine in line.spines.values():
         spine.set_visible(False)
     add_title(figure, title)
     save(figure, path)
 
 
-def _make_time_locator(seconds: float) -> Any:
-    """Return a locator with about ten round times on the axis."""
-    from matplotlib.ticker import MultipleLocator
-
+def _choose_time_step(seconds: float) -> float:
+    """Return a round number of seconds that gives a song about ten marks."""
     steps = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600)
-    return MultipleLocator(next((step for step in steps if seconds / step <= 14), steps[-1]))
+    return next((step for step in steps if seconds / step <= 14), seconds / 10)
 
 
 def _format_time(value: float, length: float) -> str:
-    """Return a time as m:ss, or as h:mm:ss in songs of an hour or more; with tenths in very short ones."""
-    if length < 2:
-        return f"{value:.1f} s"
+    """Return a time as m:ss, or as h:mm:ss in songs of an hour or more."""
     minutes, seconds = divmod(round(value), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}" if length >= 3600 else f"{minutes}:{seconds:02d}"
 

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 ACCENT, CALM, GREY = "#d1495b", "#2e86ab", "#777777"
 _DPI = 120
+_FONTS = (  # that systems bring along for other scripts
+    *("Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "PingFang SC", "Apple SD Gothic Neo", "Yu Gothic"),
+    *("Microsoft YaHei", "Malgun Gothic", "WenQuanYi Zen Hei", "Noto Sans Thai", "Noto Sans Devanagari"),
+)
 
 
 def clean(text: str, limit: int = 80) -> str:
@@ -42,6 +46,13 @@ def add_title(figure: Figure, title: str) -> None:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, whatever the extension of the path."""
+    from matplotlib.font_manager import get_font_names
+    from matplotlib.text import Text
+
+    others = [name for name in _FONTS if name in get_font_names()]
+    if others:  # for letters that matplotlib's own font lacks
+        for text in figure.findobj(Text):
+            text.set_fontfamily(["DejaVu Sans", *others])
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # letters that the font lacks become boxes
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # letters that all fonts lack become boxes
         figure.savefig(path, format="png", dpi=_DPI)

@@ -67,8 +67,8 @@ class FitOptions:
         steps: Length of the training in steps. Exactly one of `steps`, `minutes` and `epochs` must be above 0.
         minutes: Length of the training in minutes, with validations, but without decoding recordings for the cache.
         epochs: Length of the training in epochs. In an epoch, the excerpts are as long in total as the training songs.
-        init: Name of a model or weights file to start from, of the same net; empty for random weights.
-        parts: Names of models or weights files to start parts of the net from, by the name of the part.
+        init: Name of a model, weights file or run to start from, of the same net; empty for random weights.
+        parts: Names of models, weights files or runs to start parts of the net from, by the name of the part.
         optimiser: "adamw", "adam" or "rmsprop".
         learning_rate: Peak of the learning rate, after the warm-up.
         schedule: "cosine" lowers the learning rate to 0 along a cosine; "plateau" lowers it when validation stalls.

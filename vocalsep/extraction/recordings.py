@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from vocalsep import audio, files, release, weights
-from vocalsep.errors import AudioError
+from vocalsep import audio, files, weights
+from vocalsep.errors import AudioError, ConfigError
 from vocalsep.extraction.checks import OutputCheck
 from vocalsep.extraction.clustering import Clusters
 from vocalsep.extraction.extractor import Extractor
@@ -27,7 +27,7 @@ class Report:
 
     Attributes:
         input: The song's path, or "-" for an open file.
-        vocals: Path of the vocals, or "-".
+        vocals: Path of the vocals, or "-"; None if they were not written.
         accompaniment: Path of the accompaniment, or "-"; None if it was not written.
         labels: Path of the label track; None if it was not written.
         model: Name of the model.
@@ -47,7 +47,7 @@ class Report:
     """
 
     input: str
-    vocals: str
+    vocals: str | None
     accompaniment: str | None
     labels: str | None
     model: str
@@ -67,17 +67,20 @@ class Report:
 
 def extract(
     song: Path | str | BinaryIO,
-    vocals: Path | str | BinaryIO,
+    vocals: Path | str | BinaryIO | None,
     *,
     accompaniment: Path | str | BinaryIO | None = None,
     extractor: Extractor | None = None,
     progress: Callable[[float], None] = lambda _: None,
     subtype: str | None = None,
+    bitrate: int | None = None,
     clip: str = "clamp",
     labels: Path | str | None = None,
     raw: audio.SampleLayout | None = None,
 ) -> Report:
     """Extract the vocals of a recording into a file with the same rate, channels, length and sample format.
+
+    A song from a lossy format has no sample format: see `audio.Outputs`.
 
     The outputs get the song's tags, with the name of the part added to the title. Existing outputs are replaced. The
     folders of outputs must exist.
@@ -89,12 +92,13 @@ def extract(
         song: The recording: a path, or an open binary file. A wav stream is read as it arrives; other formats go into a
             temporary file first.
         vocals: Where to write the vocals: a path, or an open binary file, which gets wav. A file appears under
-            its path only when it is complete.
+            its path only when it is complete. None writes the accompaniment alone.
         accompaniment: Where to write the mixture minus the vocals.
         extractor: The extractor to use; by default one with the default model.
         progress: Called with the seconds of the song done since the last call.
         subtype: Sample format of the outputs, a key of `audio.SUBTYPES`; by default that of the song, if the output
             format supports it.
+        bitrate: Bit rate of lossy outputs, bits per second; None for 200 to 300 kbit/s.
         clip: What to do with samples that exceed full scale in a fixed-point output, one of `audio.CLIPPING`: "clamp"
             clamps and counts them, "scale" scales all outputs by the same gain, "error" fails.
         labels: Where to write the segments with a voice as an Audacity label track.
@@ -103,7 +107,7 @@ def extract(
     Raises:
         AudioError: If the song cannot be read or an output cannot be written.
         BrokenPipeError: If the program that reads an open output has closed it.
-        ConfigError: If there is no such sample format or clip mode.
+        ConfigError: If there is no such sample format or clip mode, or no output at all.
         ModelError: If the net returns NaN or infinity, or the vocals equal the song, unless it is silent. In both
             cases no output is left behind.
     """
@@ -111,25 +115,30 @@ def extract(
     extractor = extractor or Extractor(weights.load())
     started = time.perf_counter()
     source = _to_path(song)
-    outputs = [_to_path(output) for output in (vocals, accompaniment) if output is not None]
+    wanted = {"vocals": vocals, "accompaniment": accompaniment}
+    places = {part: _to_path(output) for part, output in wanted.items() if output is not None}
+    outputs = list(places.values())
+    if not outputs:
+        raise ConfigError("nothing to write: give a path for the vocals or for the accompaniment")
     name = str(source) if isinstance(source, Path) else audio.STDIN
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(audio.open_song(source, raw))
         for path in outputs:
             if isinstance(path, Path):
-                audio.check_output(path, rate=reader.rate, channels=reader.channels, subtype=subtype)
+                audio.check_output(path, rate=reader.rate, channels=reader.channels, subtype=subtype, bitrate=bitrate)
         label_track = None if labels is None else _open_label_track(stack, Path(labels))
         clusters = _cluster(reader, extractor, progress)
         tags, tag_warning = audio.read_tags(reader.path) if reader.path else (audio.Tags({}), "")
-        encoder = f"vocalsep {release.__version__}, model {extractor.model.name}"
+        encoder = audio.sign(extractor.model.name)
         written = audio.Outputs(
             outputs,
             rate=reader.rate,
             channels=reader.channels,
             subtype=chosen_subtype or reader.subtype,
             clip=clip,
+            bitrate=bitrate,
             samples=0 if reader.estimated else reader.samples,
-            tags=[tags.for_part(part, encoder) for part in ("vocals", "accompaniment")],
+            tags=[tags.for_part(part, encoder) for part in places],
             raw=raw is not None,
         )
         stack.enter_context(written)
@@ -139,7 +148,7 @@ def extract(
         share = 0.5 if extractor.uses_clusters and reader.path else 1.0  # the other half was clustering the song
         for parts in _separate(reader, separator, name, lambda seconds: progress(share * seconds)):
             check.push(*parts, invalid=separator.has_invalid_mask)
-            written.write(parts)
+            written.write([getattr(parts, part) for part in places])
         check.finish()
         if label_track:
             lines = (f"{start:.6f}\t{end:.6f}\tvoice\n" for start, end in separator.voice)
@@ -147,9 +156,9 @@ def extract(
     warnings = (tag_warning, *written.warnings, reader.warning, check.warning)
     taken = time.perf_counter() - started
     return Report(
-        input=_describe(source),
-        vocals=_describe(outputs[0]),
-        accompaniment=None if accompaniment is None else _describe(outputs[1]),
+        input=str(source) if isinstance(source, Path) else "-",
+        vocals=_describe(places.get("vocals")),
+        accompaniment=_describe(places.get("accompaniment")),
         labels=None if labels is None else str(labels),
         model=extractor.model.name,
         audio_seconds=round(separator.seconds, 3),
@@ -171,8 +180,8 @@ def _to_path(where: Path | str | BinaryIO) -> Path | BinaryIO:
     return Path(where) if isinstance(where, str) else where
 
 
-def _describe(where: Path | BinaryIO) -> str:
-    return str(where) if isinstance(where, Path) else "-"
+def _describe(where: Path | BinaryIO | None) -> str | None:
+    return str(where) if isinstance(where, Path) else None if where is None else "-"
 
 
 def _open_label_track(stack: contextlib.ExitStack, path: Path) -> Path:

@@ -23,10 +23,12 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialise
 
-from vocalsep import backends, config, files
+from vocalsep import backends, config, files, published
 from vocalsep.backends import graphs
 from vocalsep.backends.graphs import Graph, RunSettings
 from vocalsep.errors import ConfigError, ModelError, describe_unknown
+from vocalsep.published import SUFFIX as SUFFIX
+from vocalsep.published import find_models_folder as find_models_folder
 from vocalsep.release import DEFAULT_MODEL as DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from vocalsep.nets import Net
     from vocalsep.shapes import Array
 
-SUFFIX = ".safetensors"
 _FORMAT = 1
 
 
@@ -132,16 +133,9 @@ class ModelInfo:
     is_default: bool
 
 
-def find_models_folder() -> Path:
-    """Return the folder of the published models: inside an installed package, or beside the package in a checkout."""
-    package = Path(__file__).parent
-    inside = package / "models"
-    return inside if inside.is_dir() else package.parent / "models"
-
-
 def find_models(folder: Path | None = None) -> dict[str, Path]:
     """Find the published models. Return their weights files by name."""
-    return {path.stem: path for path in sorted((folder or find_models_folder()).glob(f"*{SUFFIX}"))}
+    return published.find_models(folder or find_models_folder())
 
 
 def list_models(folder: Path | None = None) -> list[ModelInfo]:

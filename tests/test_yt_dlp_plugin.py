@@ -1,4 +1,4 @@
-"""The post-processor for yt-dlp, with a stand-in for yt-dlp's two classes. Another test uses yt-dlp itself, if it is here."""
+"""The post-processor for yt-dlp, with stand-ins for yt-dlp's two classes, and with yt-dlp itself where it is installed."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class PostProcessor:
     """What the plugin uses of yt-dlp's class of this name."""
 
     def __init__(self, downloader: Any) -> None:
+        self.downloader = downloader
         self.said: list[str] = []
 
     def to_screen(self, text: str) -> None:

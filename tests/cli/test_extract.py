@@ -15,7 +15,10 @@ from command_line import list_files, read_error, read_misuse, read_objects, run,
 import vocalsep
 from vocalsep import audio, weights
 
-LINE = r"{}: (voice in \d+ % of 0:01(, \d+ dB below the song)?|nobody seems to sing in 0:01), \d\.\d s \([\d.]+x real time\)\n"
+LINE = (
+    r"{}: (voice in \d+ % of 0:01(, \d+ dB below the song)?|nobody seems to sing in 0:01), "
+    r"\d\.\d s \([\d.]+x real time\)\n"
+)
 KEYS = {
     "input",
     "outputs",

@@ -28,6 +28,7 @@ _OTHER_FILES = {
     b"#extm3u": "a playlist",
 }
 """What people take for recordings, by its first bytes in lower case."""
+_UNINFORMATIVE = ("possibly a pipe", "not recognised", "unknown format", "unimplemented")
 _UNKNOWN = 2**62  # libsndfile reports at least this length if it does not know the length
 
 
@@ -172,10 +173,8 @@ def _open(path: Path) -> Decoder:
 
 
 def _says_nothing(why: str) -> bool:
-    """Return whether libsndfile's error tells no more than that it does not know the file, which it words in many ways."""
-    return any(
-        words in why.lower() for words in ("possibly a pipe", "not recognised", "unknown format", "unimplemented")
-    )
+    """Return whether libsndfile's error tells no more than that it does not know the file."""
+    return any(words in why.lower() for words in _UNINFORMATIVE)
 
 
 def _describe_content(path: Path) -> str:

@@ -10,7 +10,7 @@ import vocalsep
 PACKAGE = Path(vocalsep.__file__).parent
 
 LAYERS = (
-    {"errors", "release"},
+    {"errors", "release", "published"},
     {"shapes", "files"},
     {"kinds"},
     {"config"},

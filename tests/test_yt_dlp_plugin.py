@@ -1,4 +1,4 @@
-"""The post-processor for yt-dlp, with stand-ins for yt-dlp's two classes, and with yt-dlp itself where it is installed."""
+"""The post-processor for yt-dlp, with stand-ins for yt-dlp's classes, and with yt-dlp itself if it is here."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_an_argument_without_songs_is_an_error_and_the_rest_is_processed(music: 
     Path("empty").mkdir()
     result = run("empty", music / "a.wav", "*.mp4", "-m", model)
     assert (result.exit_code, result.stdout) == (1, "music/a.vocals.wav\n")
-    assert [line.split(": ")[1] for line in result.stderr.splitlines()] == ["empty", "*.mp4"]
+    assert [line.split(": ")[1] for line in result.stderr.splitlines()[:2]] == ["empty", "*.mp4"]
     assert run("empty").exit_code == 1
 
 
@@ -201,7 +201,7 @@ def test_any_number_of_processes_gives_the_same_bytes_and_the_same_order(music: 
         options = ("-o", "{stem}/{song}.{ext}", "--accompaniment", "--overwrite")
         result = run(*songs, "-m", model, "--jobs", count, *options)
         assert result.exit_code == 1
-        assert result.stderr.startswith("vocalsep: music/bad.wav: not an audio file")
+        assert result.stderr.count("vocalsep: music/bad.wav: not an audio file") == 1
         assert "3 done, 0 skipped, 1 failed" in result.stderr
         outcomes.append((result.stdout, files("vocals"), files("accompaniment")))
     assert [path.split("/")[1] for path in outcomes[0][0].splitlines()[::2]] == ["long.wav", "a.wav", "b.wav"]
@@ -389,7 +389,8 @@ def test_a_name_that_is_not_valid_text_is_printed_unchanged(music: Path, model: 
     environment = make_environment(PYTHONUTF8="1")
     given = b"music/" + name + b".wav\n"
     done = subprocess.run(command, input=given, capture_output=True, env=environment, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"out/" + name + b".vocals.wav\n", b"")
+    assert (done.returncode, done.stdout) == (0, b"out/" + name + b".vocals.wav\n")
+    assert done.stderr.startswith(b"out/latin \\udce9.vocals.wav: ")
     assert Path(os.fsdecode(done.stdout.rstrip())).is_file()
 
 

@@ -69,7 +69,7 @@ def test_a_command_is_a_command_even_if_a_file_has_its_name(songs: Path) -> None
     (songs / "models").touch()
     assert "uhnet-hd" in run("models").stdout
     assert run("--version").stdout.startswith("vocalsep ")
-    assert read_error(run("./doctor")) == "./doctor: no recordings in this folder; add -r to search its subfolders too"
+    assert read_error(run("./doctor")) == "doctor: no recordings in this folder; add -r to search its subfolders too"
 
 
 def test_a_song_that_is_missing_is_a_song_and_a_word_that_is_nothing_no_command(songs: Path) -> None:
@@ -91,8 +91,8 @@ def test_an_output_without_o_stops_before_anything_is_computed(songs: Path, firs
 def test_a_missing_second_song_comes_with_a_similar_name(songs: Path) -> None:
     assert "sonk.wav: no such file. Did you mean -o sonk.wav, or song.wav?" in read_misuse(run("album", "sonk.wav"))
     assert "Did you mean -o out?" in read_misuse(run("song.wav", "album/1.wav", "out"))
-    result = run("song.wav", "album/1.wav", "missing.wav", "-q")  # a list of songs, one of which is missing
-    assert (result.exit_code, result.stderr) == (1, "vocalsep: missing.wav: no such file\n")
+    result = run("song.wav", "album/1.wav", "another.wav", "-q")  # a list of songs, one of which is missing
+    assert (result.exit_code, result.stderr) == (1, "vocalsep: another.wav: no such file\n")
     assert result.stdout.splitlines() == ["song.vocals.wav", "album/1.vocals.wav"]
 
 
@@ -160,7 +160,6 @@ def test_the_accompaniment_alone_goes_through_pipes(songs: Path) -> None:
     mixture = audio.read(Path("song.wav"))[0]
     np.testing.assert_allclose(audio.read(Path("piped.wav"))[0], 0.75 * mixture, rtol=0, atol=2**-15)
     assert run("song.wav", "--stem", "accompaniment", "-o", "file.wav").exit_code == 0
-    assert Path("file.wav").read_bytes()[-24_000:] != b""
     np.testing.assert_array_equal(audio.read(Path("file.wav"))[0], audio.read(Path("piped.wav"))[0])
 
 
@@ -168,8 +167,8 @@ def test_json_names_the_accompaniment_alone(songs: Path) -> None:
     (report,) = read_objects(run("song.wav", "--karaoke", "--json").stdout)
     assert report["outputs"] == {"accompaniment": "song.accompaniment.wav"}
     assert report["vocals_db"] == pytest.approx(-12, abs=0.1)
-    (event,) = [each for each in read_objects(run("song.wav", "--karaoke", "--json", "--dry-run").stdout)] or [None]
-    assert event is None or event["outputs"] == {"accompaniment": "song.accompaniment.wav"}
+    (planned,) = read_objects(run("song.wav", "--karaoke", "--json", "--dry-run", "--overwrite").stdout)
+    assert planned["outputs"] == report["outputs"]
 
 
 def test_a_bit_rate_sets_the_size(songs: Path) -> None:

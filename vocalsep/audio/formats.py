@@ -152,7 +152,10 @@ def check_output(
     if bitrate is not None:
         if not known.lossy:
             raise AudioError(f"{path}: {extension} has no bit rate; only mp3, m4a, opus and ogg have one")
-        bitrates.check(known.name, bitrate, rate, channels)
+        try:
+            bitrates.check(known.name, bitrate, rate, channels)
+        except AudioError as error:
+            raise AudioError(f"{path}: {error}") from error
     if subtype is not None and find_subtype(subtype) not in known.subtypes:
         supported = [name for name, word in SUBTYPES.items() if word in known.subtypes]
         choice = f"choose {' or '.join(supported)}" if supported else "leave the sample format out"

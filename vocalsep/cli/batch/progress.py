@@ -320,9 +320,7 @@ def format_result(report: dict[str, Any], *, as_json: bool) -> str:
 def describe_song(report: dict[str, Any]) -> str:
     """Return what people want to know about a song that is done: its files, the voice in it, and the time it took."""
     names = ", ".join(report[stem] for stem in _STEMS if report[stem])
-    taken, ratio = report["taken_seconds"], report["times_real_time"]
-    speed = f"{_format_seconds(taken)} ({ratio:.{0 if ratio >= 10 else 1}f}x real time)"
-    return f"{names}: {describe_voice(report)}, {speed}"
+    return f"{names}: {describe_voice(report)}, {_format_speed(report['taken_seconds'], report['times_real_time'])}"
 
 
 def describe_voice(report: dict[str, Any]) -> str:
@@ -351,8 +349,7 @@ def describe_call(counts: Mapping[str, int], events: Iterable[Finished], taken_s
     text = f"{sum(counts.values())} songs: {outcomes}"
     if not seconds:
         return text
-    speed = f"{_format_seconds(taken_seconds)} ({seconds / taken_seconds:.1f}x real time)"
-    return f"{text}; {_format_time(seconds)} in {speed}"
+    return f"{text}; {_format_time(seconds)} in {_format_speed(taken_seconds, seconds / taken_seconds)}"
 
 
 def _format_time(seconds: float) -> str:
@@ -362,5 +359,7 @@ def _format_time(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _format_seconds(seconds: float) -> str:
-    return f"{seconds:.{0 if seconds >= 10 else 1}f} s"
+def _format_speed(seconds: float, ratio: float) -> str:
+    """Return a time and its ratio to real time, with decimals where they matter."""
+    shown, times = (f"{value:.{0 if value >= 10 else 1}f}" for value in (seconds, ratio))
+    return f"{shown} s ({times}x real time)"

@@ -318,7 +318,10 @@ def test_a_line_says_how_much_is_sung_how_loudly_and_how_fast_it_went() -> None:
     assert progress.describe_song(report) == (
         "a.wav: voice in 87 % of 4:02, 9 dB below the song, 5.3 s (46x real time)"
     )
-    assert describe(voice_share=0.0, taken_seconds=12.4) == "nobody seems to sing in 4:02, 12 s "
+    assert describe(voice_share=0.0, taken_seconds=12.4) == (
+        "nobody seems to sing in 4:02; the vocals are 9 dB below the song, 12 s "
+    )
+    assert describe(voice_share=0.0, vocals_db=None).startswith("nobody seems to sing in 4:02, 5.3 s ")
     assert describe(voice_share=0.001, audio_seconds=3_725) == "voice in 1 % of 1:02:05, 9 dB below the song, 5.3 s "
     assert describe(vocals_db=0.2).startswith("voice in 87 % of 4:02, as loud as the song, ")
     assert describe(vocals_db=2.2).startswith("voice in 87 % of 4:02, 2 dB above the song, ")

@@ -16,7 +16,7 @@ import vocalsep
 from vocalsep import audio, weights
 
 LINE = (
-    r"{}: (voice in \d+ % of 0:01(, \d+ dB below the song)?|nobody seems to sing in 0:01), "
+    r"{}: (voice in \d+ % of 0:01(, \d+ dB below the song)?|nobody seems to sing in 0:01.*), "
     r"\d\.\d s \([\d.]+x real time\)\n"
 )
 KEYS = {

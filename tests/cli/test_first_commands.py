@@ -238,7 +238,11 @@ def test_random_bytes_are_told_apart_from_other_files(songs: Path) -> None:
 
 
 def test_an_instrumental_says_that_nobody_seems_to_sing(songs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "load", lambda *_: fake_nets.constant(0.03, fake_nets.SMALL))
-    result = run("song.wav")
-    assert result.stderr.startswith("song.vocals.wav: nobody seems to sing in 0:01, ")
-    assert len(result.stderr.splitlines()) == 1
+    for mask, level in ((0.03, 30), (0.001, 60)):
+        model = fake_nets.constant(mask, fake_nets.SMALL)
+        monkeypatch.setattr(weights, "load", lambda *_, model=model: model)
+        result = run("song.wav", "--overwrite")
+        line = f"song.vocals.wav: nobody seems to sing in 0:01; the vocals are {level} dB below the song, "
+        assert result.stderr.startswith(line)
+        assert len(result.stderr.splitlines()) == 1
+    assert "hardly any voice was found" in run("song.wav", "--overwrite", "-q").stderr  # a warning, without the line

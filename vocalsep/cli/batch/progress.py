@@ -23,6 +23,7 @@ from vocalsep.cli.batch.work import Event, Finished, Progressed, Started, Warned
 from vocalsep.cli.common import escape_controls, report_error, report_warning, stderr
 from vocalsep.errors import AudioError, VocalsepError
 
+_NO_VOICE = "voice was found"  # in the warnings of `extraction.checks` about songs without a voice
 _STEMS = ("vocals", "accompaniment", "labels")  # fields of a report that name files
 
 
@@ -105,10 +106,12 @@ class Reporter:
             sys.stderr.write(event.trace)
         if event.error:
             report_error(AudioError(event.error))
-        if event.report and self._talkative and not self._as_json:
+        described = event.report is not None and self._talkative and not self._as_json
+        if event.report and described:
             stderr.print(escape_controls(describe_song(event.report)), markup=False)
         for text in list_warnings(event.report) if event.report else ():
-            report_warning(text)
+            if not (described and _NO_VOICE in text):  # the line has just said so
+                report_warning(text)
 
     def end(self) -> None:
         """Report that the call is over."""
@@ -327,7 +330,8 @@ def describe_voice(report: dict[str, Any]) -> str:
     """Return how much of a song is sung, and how loudly."""
     share, level, length = report["voice_share"], report["vocals_db"], _format_time(report["audio_seconds"])
     if not share:
-        return f"nobody seems to sing in {length}"
+        faint = "" if level is None else f"; the vocals are {-level:.0f} dB below the song"
+        return f"nobody seems to sing in {length}{faint}"
     sung = f"voice in {max(1, round(100 * share))} % of {length}"
     if level is None:
         return sung

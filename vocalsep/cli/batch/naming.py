@@ -17,7 +17,10 @@ from vocalsep.errors import AudioError, describe_unknown
 FIELDS = ("stem", "song", "folder", "model", "ext", "source")
 """Fields that a template for output names may contain."""
 
-LABELS = "labels"  # the only output that is not a recording
+LABELS = "labels"
+EXTENSIONS: Final = {LABELS: "txt"}
+"""File extensions of the outputs that are no recordings, by stem."""
+
 _DEFAULT_NAME = "{song}.{stem}.{ext}"
 _VARYING = {"song", "folder", "source"}  # fields that differ between songs
 
@@ -116,7 +119,7 @@ class Naming:
         return path
 
     def _list_values(self, song: Song, stem: str) -> dict[str, str]:
-        extension = "txt" if stem == LABELS else self.extension
+        extension = EXTENSIONS.get(stem, self.extension)
         values = (stem, song.name, song.folder, self.model, extension, song.source)
         return dict(zip(FIELDS, values, strict=True))
 

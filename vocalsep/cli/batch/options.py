@@ -16,7 +16,7 @@ from vocalsep.audio import bitrates
 from vocalsep.audio.formats import FORMATS, SUFFIXES
 from vocalsep.cli.batch import inputs
 from vocalsep.cli.batch.inputs import PIPE, Song
-from vocalsep.cli.batch.naming import LABELS, Naming, is_template, list_fields
+from vocalsep.cli.batch.naming import EXTENSIONS, LABELS, Naming, is_template, list_fields
 from vocalsep.errors import ConfigError, describe_unknown
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://|www\.", re.IGNORECASE)
@@ -108,7 +108,7 @@ def check_format(naming: Naming) -> None:
             anything but wav on standard output.
     """
     for stem, place in naming.places.items():
-        if stem == LABELS or not place or place.endswith(("/", os.sep)) or Path(place).is_dir():
+        if stem in EXTENSIONS or not place or place.endswith(("/", os.sep)) or Path(place).is_dir():
             continue
         option = naming.get_option(stem)
         if is_template(place):
@@ -139,8 +139,8 @@ def check_pipes(
     """
     from_stdin = any(song.path == PIPE for song in songs)
     to_stdout = [stem for stem, place in naming.places.items() if place == PIPE]
-    if LABELS in to_stdout:
-        raise typer.BadParameter("--labels needs a file; standard output is for sound")
+    for stem in EXTENSIONS.keys() & to_stdout:
+        raise typer.BadParameter(f"--{stem} needs a file; standard output is for sound")
     if not (from_stdin or to_stdout or raw):
         return
     if naming.many or processes > 1:

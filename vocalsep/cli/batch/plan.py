@@ -14,7 +14,7 @@ import typer
 
 from vocalsep.audio.formats import check_output
 from vocalsep.cli.batch.inputs import PIPE, Place, Song
-from vocalsep.cli.batch.naming import LABELS, Naming
+from vocalsep.cli.batch.naming import EXTENSIONS, Naming
 from vocalsep.errors import AudioError, VocalsepError
 
 _IGNORES_CASE = os.name == "nt" or sys.platform == "darwin"  # whether file systems usually treat a and A as the same
@@ -50,7 +50,7 @@ class Job:
     @property
     def recordings(self) -> list[Path]:
         """The outputs that are files with sound in them."""
-        return [path for stem, path in self.outputs.items() if isinstance(path, Path) and stem != LABELS]
+        return [path for stem, path in self.outputs.items() if isinstance(path, Path) and stem not in EXTENSIONS]
 
     @property
     def uses_pipe(self) -> bool:

@@ -108,7 +108,7 @@ class Reporter:
             report_error(AudioError(event.error))
         described = event.report is not None and self._talkative and not self._as_json
         if event.report and described:
-            stderr.print(escape_controls(describe_song(event.report)), markup=False)
+            _tell(describe_song(event.report))
         for text in list_warnings(event.report) if event.report else ():
             if not (described and _NO_VOICE in text):  # the line has just said so
                 report_warning(text)
@@ -117,7 +117,7 @@ class Reporter:
         """Report that the call is over."""
         if self._talkative and len(self.jobs) > 1:
             taken = time.perf_counter() - self._start_time
-            stderr.print(describe_call(self.count_outcomes(), self._finished.values(), taken), markup=False)
+            _tell(describe_call(self.count_outcomes(), self._finished.values(), taken))
 
     def stop(self) -> None:
         """Report that a signal stops the call, and how to go on."""
@@ -268,6 +268,11 @@ class JsonLines(Reporter):
         with contextlib.suppress(OSError):  # the work goes on if nobody reads stderr
             sys.stderr.write(format_line({"event": name} | about | values))
             sys.stderr.flush()
+
+
+def _tell(text: str) -> None:
+    """Print a line on stderr. Rich would print it twice if Ctrl-C arrived in the middle."""
+    sys.stderr.write(f"{escape_controls(text)}\n")
 
 
 def report_plan(jobs: Sequence[Job], reporter: Reporter, *, as_json: bool) -> None:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vocalsep.cli.batch import inputs, naming, options, plan, processes, work
-from vocalsep.cli.batch import progress as reporting
 from vocalsep.cli.common import DEVICE_HELP, Device, Inversion, MasksFrom, count_cores, stderr
 from vocalsep.errors import AudioError, ConfigError, VocalsepError
 from vocalsep.release import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from vocalsep.audio import SampleLayout
+    from vocalsep.cli.batch import plan, work
+    from vocalsep.cli.batch import progress as reporting
 
 OutputFormat = Literal["wav", "flac", "aiff", "ogg", "opus", "mp3", "m4a"]
 Subtype = Literal["pcm16", "pcm24", "pcm32", "float"]
@@ -235,6 +235,9 @@ def extract(
     The vocals keep the song's sample rate, channels, length, level and tags.
     vocalsep does not replace existing files unless you add --overwrite.
     """
+    from vocalsep.cli.batch import inputs, naming, options, plan, work
+    from vocalsep.cli.batch import progress as reporting
+
     songs = songs or []
     if not songs and from_file is None:
         songs, accompaniment, labels = _find_swallowed_song(accompaniment, labels)
@@ -325,6 +328,8 @@ def _parse_raw(text: str) -> SampleLayout:
 
 def _choose_reporter(progress: Progress, jobs: list[plan.Job]) -> type[reporting.Reporter]:
     """Return the reporter that --progress asks for. In a pipeline, auto leaves the terminal to the other programs."""
+    from vocalsep.cli.batch import progress as reporting
+
     if progress == "json":
         return reporting.JsonLines
     automatic = stderr.is_terminal and not any(job.uses_pipe for job in jobs)
@@ -333,6 +338,8 @@ def _choose_reporter(progress: Progress, jobs: list[plan.Job]) -> type[reporting
 
 def _run(jobs: list[plan.Job], settings: work.Settings, at_a_time: int, reporter: reporting.Reporter) -> None:
     """Report the jobs that the plan refuses or skips, then run the others."""
+    from vocalsep.cli.batch import processes, work
+
     for index, job in enumerate(jobs):
         if not job.is_pending:
             reporter(work.Finished(index=index, error=job.refusal))

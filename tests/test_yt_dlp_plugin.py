@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import tomllib
 import types
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,12 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.fixture
 def song(tmp_path: Path) -> Path:
     return synthetic_songs.write(tmp_path / "-a song.wav", 0.1 * fake_nets.noise(2, 8_000).T, 8_000)
+
+
+def test_the_wheel_holds_it_where_yt_dlp_looks() -> None:
+    settings = tomllib.loads((SOURCE / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "yt_dlp_plugins" in settings["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert not list(PLUGIN.parents[1].rglob("__init__.py"))  # the folder is shared by all plug-ins
 
 
 def test_it_separates_the_file_and_passes_options_on(plugin: Any, song: Path, model: Path) -> None:

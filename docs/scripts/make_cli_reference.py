@@ -48,7 +48,7 @@ REPORT = {
     "clusters_used": "whether the vocals come from the clusters",
     "clipped_samples": "samples that were clamped to full scale, in all outputs",
     "gain_db": "gain of all outputs; 0 except with `--clip scale`",
-    "warnings": "problems that did not affect the sound; also printed on stderr",
+    "warnings": "problems that did not affect the sound; also told on stderr",
 }
 EVENTS = {
     "start": (("songs", "model"), "first; `songs` is their number"),
@@ -80,7 +80,8 @@ OTHER_JSON = {
 STATUS = {
     "0": "Everything worked. Skipped songs count as done.",
     "1": "Something failed. The other songs are still done.",
-    "2": "Misuse: an unknown option, a missing value, or options that cannot be combined. Nothing was computed.",
+    "2": "Misuse: an unknown option or model, a missing value, a format that the options rule out, or options that "
+    "cannot be combined. Nothing was computed.",
     "130": "Stopped by Ctrl-C. No half-written file stays behind.",
     "143": "Stopped by SIGTERM. No half-written file stays behind.",
 }

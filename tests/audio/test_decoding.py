@@ -207,7 +207,7 @@ def test_opus_is_always_decoded_with_its_full_band(tmp_path: Path) -> None:
     )
     assert soundfile.info(path).samplerate == 16_000
     with audio.Reader(path) as reader:
-        assert (reader.rate, reader.by_ffmpeg, reader.subtype) == (48_000, True, "FLOAT")
+        assert (reader.rate, reader.by_ffmpeg, reader.subtype) == (48_000, True, "OPUS")
 
 
 # laziness

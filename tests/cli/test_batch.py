@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import synthetic_songs
 from command_line import SOURCE, make_environment, read_misuse, read_objects, run_python
 
 from vocalsep import extraction, weights
+from vocalsep.cli.batch import progress
 from vocalsep.cli.extract import OutputFormat
 
 run = functools.partial(command_line.run, "extract")
@@ -89,7 +91,7 @@ def test_an_argument_without_songs_is_an_error_and_the_rest_is_processed(music: 
     Path("empty").mkdir()
     result = run("empty", music / "a.wav", "*.mp4", "-m", model)
     assert (result.exit_code, result.stdout) == (1, "music/a.vocals.wav\n")
-    assert [line.split(": ")[1] for line in result.stderr.splitlines()] == ["empty", "*.mp4"]
+    assert [line.split(": ")[1] for line in result.stderr.splitlines()[:2]] == ["empty", "*.mp4"]
     assert run("empty").exit_code == 1
 
 
@@ -136,8 +138,8 @@ def test_misuse_is_reported_before_any_work_starts(music: Path, options: list[st
 # a dry run
 
 
-def test_a_dry_run_prints_what_would_be_done(music: Path) -> None:
-    command = (music, "-r", "-o", "out/{folder}/{song}.{stem}.{ext}", "--dry-run", "-m", "no.safetensors")
+def test_a_dry_run_prints_what_would_be_done(music: Path, broken_model: Path) -> None:
+    command = (music, "-r", "-o", "out/{folder}/{song}.{stem}.{ext}", "--dry-run", "-m", broken_model)
     result = run(*command, "--accompaniment")
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
@@ -199,7 +201,7 @@ def test_any_number_of_processes_gives_the_same_bytes_and_the_same_order(music: 
         options = ("-o", "{stem}/{song}.{ext}", "--accompaniment", "--overwrite")
         result = run(*songs, "-m", model, "--jobs", count, *options)
         assert result.exit_code == 1
-        assert result.stderr.startswith("vocalsep: music/bad.wav: not an audio file")
+        assert result.stderr.count("vocalsep: music/bad.wav: not an audio file") == 1
         assert "3 done, 0 skipped, 1 failed" in result.stderr
         outcomes.append((result.stdout, files("vocals"), files("accompaniment")))
     assert [path.split("/")[1] for path in outcomes[0][0].splitlines()[::2]] == ["long.wav", "a.wav", "b.wav"]
@@ -214,10 +216,11 @@ def test_the_number_of_threads_changes_no_byte(music: Path, model: Path) -> None
     assert contents[0] == contents[1]
 
 
-def test_a_missing_model_is_reported_once_by_many_processes(music: Path) -> None:
-    result = run(music / "a.wav", music / "b.flac", "-m", "no.safetensors", "--jobs", "2", "-q")
+def test_a_broken_model_is_reported_once_by_many_processes(music: Path, broken_model: Path) -> None:
+    result = run(music / "a.wav", music / "b.flac", "-m", broken_model, "--jobs", "2", "-q")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "vocalsep: no.safetensors: no such weights file\n"
+    assert result.stderr.startswith(f"vocalsep: {broken_model}: not a vocalsep weights file")
+    assert result.stderr.count("\n") == 1
     assert "a.vocals.wav" not in files(music)
 
 
@@ -269,43 +272,63 @@ def test_a_signal_stops_the_call_even_if_a_library_turns_it_into_an_error(
     monkeypatch.setattr(extraction, "extract", interrupted)
     before = signal.getsignal(number)
     result = run(music / "a.wav", music / "b.flac", "-m", model, "-o", "out")
-    assert (result.exit_code, result.stdout, result.stderr) == (status, "", "")
+    assert (result.exit_code, result.stdout) == (status, "")
+    hint = "to go on, repeat the command with --skip-existing"
+    assert result.stderr == f"vocalsep: stopped after 0 of 2 songs; {hint}\n"
     assert len(started) == 1
+    assert run(music / "a.wav", music / "b.flac", "-m", model, "-o", "out", "-q").stderr == ""
+    one = run(music / "a.wav", "-m", model, "-o", "out/")
+    assert one.stderr == "vocalsep: stopped; no file was written\n"
     assert signal.getsignal(number) is before
 
 
 # reports
 
 
-def test_the_summary_has_a_row_for_each_song_and_totals(music: Path, model: Path) -> None:
+def test_each_song_has_one_line_and_the_call_another(music: Path, model: Path) -> None:
     write(music / "[red]c.wav")
     (music / "a.vocals.wav").touch()
     result = run(music, "-m", model, "--skip-existing")
-    rows = {row[0].strip(): [cell.strip() for cell in row[1:]] for row in map(split, result.stderr.splitlines())}
-    assert rows["music/a.wav"] == ["", "", "", "skipped"]
-    assert rows["music/b.flac"][0] == "0.8"
-    assert rows["music/b.flac"][3] == "done"
-    assert rows["music/[red]c.wav"][3] == "done"
-    assert rows["music/bad.wav"][3].startswith("failed: not an audio file, or damaged")
-    assert (rows["4 songs"][0], rows["4 songs"][3]) == ("1.5", "2 done, 1 skipped, 1 failed")
+    done = {"music/[red]c.vocals.wav", "music/b.vocals.wav"}
+    lines = result.stderr.splitlines()
+    assert {line.partition(": ")[0] for line in lines if "x real time)" in line} == done | {"4 songs"}
+    assert re.fullmatch(r"4 songs: 2 done, 1 skipped, 1 failed; 0:02 in \d+(\.\d)? s \([\d.]+x real time\)", lines[-1])
+    assert result.stderr.count("music/bad.wav") == 1
+    assert len(lines) == 4
     assert run(music, "-m", model, "--overwrite", "-q").stderr.count("\n") == 1
-    assert run(music / "b.flac", "-m", model, "--overwrite").stderr == ""
+    assert run(music / "b.flac", "-m", model, "--overwrite", "-q").stderr == ""
+    assert run(music / "b.flac", "-m", model, "--overwrite", "--json").stderr == ""
 
 
-def split(line: str) -> list[str]:
-    return line.replace("┃", "│").split("│")
+def test_a_line_says_how_much_is_sung_how_loudly_and_how_fast_it_went() -> None:
+    report = {
+        "vocals": "a.wav",
+        "accompaniment": None,
+        "labels": None,
+        "audio_seconds": 242.1,
+        "taken_seconds": 5.26,
+        "times_real_time": 46.02,
+        "voice_share": 0.871,
+        "vocals_db": -9.1,
+    }
 
+    def describe(**changes: Any) -> str:
+        return progress.describe_song(report | changes).removeprefix("a.wav: ").removesuffix("(46x real time)")
 
-def test_with_very_many_songs_only_those_that_failed_have_a_row(music: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in range(101):
-        (music / f"{number}.wav").touch()
-        (music / f"{number}.vocals.wav").touch()
-    (music / "a.vocals.wav").touch()
-    (music / "b.vocals.wav").touch()
-    result = run(music, "--skip-existing")
-    assert result.exit_code == 1
-    assert [row.split()[0] for row in result.stderr.splitlines() if ".wav" in row] == ["vocalsep:", "music/bad.wav"]
-    assert "0 done, 103 skipped, 1 failed" in result.stderr
+    assert progress.describe_song(report) == (
+        "a.wav: voice in 87 % of 4:02, 9 dB below the song, 5.3 s (46x real time)"
+    )
+    assert describe(voice_share=0.0, taken_seconds=12.4) == (
+        "nobody seems to sing in 4:02; the vocals are 9 dB below the song, 12 s "
+    )
+    assert describe(voice_share=0.0, vocals_db=None).startswith("nobody seems to sing in 4:02, 5.3 s ")
+    assert describe(voice_share=0.001, audio_seconds=3_725) == "voice in 1 % of 1:02:05, 9 dB below the song, 5.3 s "
+    assert describe(vocals_db=0.2).startswith("voice in 87 % of 4:02, as loud as the song, ")
+    assert describe(vocals_db=2.2).startswith("voice in 87 % of 4:02, 2 dB above the song, ")
+    assert describe(vocals_db=None).startswith("voice in 87 % of 4:02, 5.3 s")
+    both = progress.describe_song(report | {"accompaniment": "b.wav", "times_real_time": 3.21})
+    assert both.startswith("a.wav, b.wav: ")
+    assert both.endswith("(3.2x real time)")
 
 
 def test_progress_as_json_keeps_its_contract(music: Path, model: Path, tmp_path: Path) -> None:
@@ -340,7 +363,7 @@ def test_progress_as_json_keeps_its_contract(music: Path, model: Path, tmp_path:
 def test_bars_are_drawn_on_request_and_results_stay_on_stdout(music: Path, model: Path) -> None:
     result = run(music / "a.wav", music / "b.flac", "-m", model, "-o", "out", "--progress", "bar")
     assert (result.exit_code, result.stdout) == (0, "out/a.vocals.wav\nout/b.vocals.wav\n")
-    assert "of 2 songs" in result.stderr
+    assert {f"{count} of 2 songs" for count in range(3)} <= set(re.findall(r"\d of 2 songs", result.stderr))
 
 
 # odd names
@@ -369,7 +392,8 @@ def test_a_name_that_is_not_valid_text_is_printed_unchanged(music: Path, model: 
     environment = make_environment(PYTHONUTF8="1")
     given = b"music/" + name + b".wav\n"
     done = subprocess.run(command, input=given, capture_output=True, env=environment, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"out/" + name + b".vocals.wav\n", b"")
+    assert (done.returncode, done.stdout) == (0, b"out/" + name + b".vocals.wav\n")
+    assert done.stderr.startswith(b"out/latin \\udce9.vocals.wav: ")
     assert Path(os.fsdecode(done.stdout.rstrip())).is_file()
 
 

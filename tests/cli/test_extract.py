@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import fake_nets
@@ -14,6 +15,10 @@ from command_line import list_files, read_error, read_misuse, read_objects, run,
 import vocalsep
 from vocalsep import audio, weights
 
+LINE = (
+    r"{}: (voice in \d+ % of 0:01(, \d+ dB below the song)?|nobody seems to sing in 0:01.*), "
+    r"\d\.\d s \([\d.]+x real time\)\n"
+)
 KEYS = {
     "input",
     "outputs",
@@ -51,7 +56,8 @@ def write(path: Path, *, samples: int = 6_000, seed: int = 0, rate: int = 8_000)
 
 def test_vocals_go_to_the_file_named(songs: Path, model: Path, tmp_path: Path) -> None:
     result = run("extract", songs / "song.wav", "-o", tmp_path / "v.flac", "-m", model)
-    assert (result.exit_code, result.stdout, result.stderr) == (0, f"{tmp_path / 'v.flac'}\n", "")
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'v.flac'}\n")
+    assert re.fullmatch(LINE.format(tmp_path / "v.flac"), result.stderr)
     info, song = soundfile.info(tmp_path / "v.flac"), soundfile.info(songs / "song.wav")
     assert (info.format, info.samplerate, info.channels, info.frames) == ("FLAC", 8_000, 2, song.frames)
     assert list_files(songs) == ["song.wav"]
@@ -280,12 +286,15 @@ def test_the_sample_format_can_be_chosen(songs: Path, model: Path, name: str, su
     ],
 )
 def test_what_a_format_does_not_support_is_refused_before_anything_is_computed(
-    songs: Path, name: str, rate: int, options: list[str], expected: str
+    songs: Path, broken_model: Path, name: str, rate: int, options: list[str], expected: str
 ) -> None:
     write(songs / "song.wav", rate=rate)
-    # computing anything would need the model, which is missing
-    line = read_error(run("extract", songs / "song.wav", "-o", songs / name, "-m", songs / "no.safetensors", *options))
-    assert line.startswith(f"{songs / name}: {expected}")
+    # computing anything would need the model, which is broken
+    result = run("extract", songs / "song.wav", "-o", songs / name, "-m", broken_model, *options)
+    if options:  # the song plays no part in it
+        assert f"{songs / name}: {expected}" in read_misuse(result)
+    else:
+        assert read_error(result).startswith(f"{songs / name}: {expected}")
     assert list_files(songs) == ["song.wav"]
 
 
@@ -343,12 +352,12 @@ def test_a_warning_is_printed_once_and_does_no_harm(songs: Path, model: Path, mo
 # overwriting
 
 
-def test_existing_files_are_refused_before_anything_is_computed(songs: Path, tmp_path: Path) -> None:
+def test_existing_files_are_refused_before_anything_is_computed(songs: Path, broken_model: Path) -> None:
     for option, name in (("-o", "song.vocals.wav"), ("--accompaniment", "song.accompaniment.wav")):
         old = songs / name
         old.write_bytes(b"older")
-        # computing anything would need the model, which is missing
-        line = read_error(run("extract", songs / "song.wav", option, old, "-m", tmp_path / "missing.safetensors"))
+        # computing anything would need the model, which is broken
+        line = read_error(run("extract", songs / "song.wav", option, old, "-m", broken_model))
         assert line == f"{old}: already exists; choose another output, or add --overwrite or --skip-existing"
         assert old.read_bytes() == b"older"
         assert list_files(songs) == sorted(["song.wav", name])
@@ -400,8 +409,8 @@ def test_a_trailing_slash_means_a_folder(songs: Path, model: Path, tmp_path: Pat
 # failures
 
 
-def test_a_missing_song_comes_with_a_similar_name(songs: Path) -> None:
-    line = read_error(run("extract", songs / "sonk.wav", "-m", "no.safetensors"))
+def test_a_missing_song_comes_with_a_similar_name(songs: Path, broken_model: Path) -> None:
+    line = read_error(run("extract", songs / "sonk.wav", "-m", broken_model))
     assert line == f"{songs / 'sonk.wav'}: no such file. Did you mean {songs / 'song.wav'}?"
 
 
@@ -427,10 +436,19 @@ def test_a_song_that_cannot_be_read_is_a_one_line_error(songs: Path, model: Path
     assert list_files(songs) == names
 
 
-@pytest.mark.parametrize(("ending", "said"), [(".mid", "'.mid'"), (".xyz", "'.xyz'"), ("", "''")])
-def test_an_output_of_unknown_format_is_a_one_line_error(songs: Path, model: Path, ending: str, said: str) -> None:
-    line = read_error(run("extract", songs / "song.wav", "-o", songs / f"vocals{ending}", "-m", model))
-    assert f"unknown output format {said}; expected .wav" in line
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("v.mid", "unknown output format '.mid'; expected .wav"),
+        ("v.xyz", "unknown output format '.xyz'; expected .wav"),
+        ("v", "v: has no file extension; write v/ for a folder, v.wav for a file"),
+    ],
+)
+def test_an_output_of_unknown_format_is_misuse(
+    songs: Path, model: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    monkeypatch.chdir(songs)
+    assert said in read_misuse(run("extract", "song.wav", "-o", name, "-m", model))
     assert list_files(songs) == ["song.wav"]
 
 
@@ -451,18 +469,27 @@ def test_a_folder_without_write_permission_is_a_one_line_error(songs: Path, mode
 
 
 @pytest.mark.parametrize(
-    ("content", "expected"),
-    [(None, "no such weights file"), (b"", "not a vocalsep weights file"), (b"x" * 99, "not a vocalsep weights file")],
+    "content",
+    [b"", b"x" * 99],
 )
-def test_weights_that_cannot_be_read_are_a_one_line_error(songs: Path, content: bytes | None, expected: str) -> None:
+def test_weights_that_cannot_be_read_are_a_one_line_error(songs: Path, content: bytes) -> None:
     path = songs / "w.safetensors"
-    if content is not None:
-        path.write_bytes(content)
+    path.write_bytes(content)
     names = list_files(songs)
     line = read_error(run("extract", songs / "song.wav", "-m", path))
-    assert line.startswith(f"{path}: ")
-    assert expected in line
+    assert line.startswith(f"{path}: not a vocalsep weights file")
     assert list_files(songs) == names
+
+
+def test_a_model_that_does_not_exist_is_misuse_that_comes_first(songs: Path) -> None:
+    for name, expected in {
+        "unnet": "unknown model 'unnet'; did you mean 'unet'?; see 'vocalsep models'",
+        "no.safetensors": "no.safetensors: no such weights file",
+        "runs/none": "runs/none: no such weights file",
+    }.items():
+        for arguments in (["missing.wav"], [songs / "song.wav", "--dry-run"], [songs / "song.wav", "--json", "-q"]):
+            assert expected in read_misuse(run("extract", *arguments, "-m", name))
+    assert list_files(songs) == ["song.wav"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
@@ -544,14 +571,22 @@ def test_several_songs_do_not_go_into_one_file(songs: Path, model: Path, option:
 
 
 def test_two_songs_do_not_go_to_one_output(songs: Path, model: Path, tmp_path: Path) -> None:
-    song, twin = songs / "song.wav", write(songs / "b" / "song.wav")
-    for arguments in ([song, twin, "-o", tmp_path / "out"], [song, write(songs / "song.flac")]):
-        assert "would be written twice" in read_misuse(run("extract", *arguments, "-m", model))
-    assert not (tmp_path / "out").exists()
+    song, twin, other = songs / "song.wav", write(songs / "b" / "song.wav"), write(songs / "other.wav")
+    result = run("extract", song, twin, other, "-o", tmp_path / "out", "-m", model)
+    assert (result.exit_code, result.stdout) == (1, f"{tmp_path / 'out' / 'other.vocals.wav'}\n")
+    assert result.stderr.count("would also hold the outputs of") == 2
+    assert result.stderr.count("; leave out -o, or add --number") == 2
+    result = run("extract", song, twin, "-o", tmp_path / "numbered", "-m", model, "--number")
+    assert result.exit_code == 0
+    assert list_files(tmp_path / "numbered") == ["song-2.vocals.wav", "song.vocals.wav"]
+
+
+def test_a_song_is_not_written_twice(songs: Path, model: Path, tmp_path: Path) -> None:
+    song = songs / "song.wav"
     for same in (tmp_path / "v.wav", tmp_path / "songs" / ".." / "v.wav"):
         result = run("extract", song, "-o", tmp_path / "v.wav", "--accompaniment", same, "-m", model)
         assert "would be written twice" in read_misuse(result)
-    assert list_files(songs) == ["b", "b/song.wav", "song.flac", "song.wav"]
+    assert list_files(songs) == ["song.wav"]
 
 
 def test_a_run_is_a_model_with_the_name_of_its_folder(songs: Path, model: Path, tmp_path: Path) -> None:

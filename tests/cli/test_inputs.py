@@ -5,8 +5,10 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from vocalsep import audio
 from vocalsep.cli.batch import inputs
 from vocalsep.errors import AudioError
 
@@ -76,6 +78,26 @@ def test_an_argument_is_a_pattern_only_if_no_file_has_that_name(tree: Path) -> N
     Path("[b].wav").touch()
     Path("b.wav").touch()
     assert found("[b].wav") == ["[b].wav"]
+
+
+def test_outputs_are_no_songs_unless_they_are_named(tree: Path) -> None:
+    outputs = ["b.vocals.flac", "b.wav.vocals.mp3", "a.accompaniment.wav", "b [VOC].mp3", "b [INSTR].ogg"]
+    others = ["c.vocals.wav", "b.vocals.other.wav", "b.labels.wav", "b[VOC].mp3"]
+    for name in outputs + others:
+        (tree / name).touch()
+    signed = tree / "signed.flac"
+    with audio.Writer(
+        signed, rate=8_000, channels=1, subtype="PCM_16", tags=audio.Tags({"encoder": (audio.sign("unet"),)})
+    ) as writer:
+        writer.write(np.zeros((1, 9), np.float32))
+    expected = sorted(f"music/{name}" for name in ["a.FLAC", "b.wav", *others])
+    assert sorted(found("music")) == expected
+    assert sorted(found("music/[abs]*.*")) == sorted({*expected} - {"music/c.vocals.wav"})
+    assert found("music/b.vocals.flac", str(signed)) == ["music/b.vocals.flac", str(signed)]
+    assert found(listed=(str(signed),)) == [str(signed)]
+    assert problem("music/s*.flac") == f"music/s*.flac: matches only {inputs._OWN}"
+    signed.rename(tree / "e" / signed.name)
+    assert problem("music/e") == f"music/e: holds only {inputs._OWN}"
 
 
 def test_a_list_is_taken_literally(tree: Path) -> None:

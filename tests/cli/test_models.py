@@ -65,8 +65,8 @@ def test_show_prints_the_card_unchanged(published: Path) -> None:
 
 def test_an_unknown_model_is_one_line_that_names_the_nearest(published: Path, song: Path) -> None:
     assert read_error(run("models", "show", "wied")) == "unknown model 'wied'; did you mean 'wide'?"
-    line = read_error(run("extract", song, "-m", "uhnet-h"))
-    assert line == "unknown model 'uhnet-h'; did you mean 'uhnet-hd'?"
+    expected = "unknown model 'uhnet-h'; did you mean 'uhnet-hd'?"
+    assert expected in read_misuse(run("extract", song, "-m", "uhnet-h"))
     assert list_files(song.parent) == ["song.wav"]
 
 

@@ -133,6 +133,22 @@ def test_a_signal_leaves_no_unfinished_file_and_no_process(
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
+def test_ctrl_c_says_how_far_the_call_came_and_how_to_go_on(music: Path, model: Path, jobs: str) -> None:
+    command = [sys.executable, "-m", "vocalsep", "music", "-m", str(model), "-o", "out", "--jobs", jobs]
+    with receiving_ctrl_c():
+        running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+                                   env=make_environment(), start_new_session=True)  # fmt: skip
+    with running:
+        assert running.stderr is not None
+        assert running.stderr.readline().startswith("out/a.vocals.wav: ")
+        os.killpg(running.pid, signal.SIGINT)
+        rest = running.stderr.read()
+    assert running.returncode == 130
+    hint = "to go on, repeat the command with --skip-existing"
+    assert rest == f"vocalsep: stopped after 1 of 3 songs; {hint}\n"
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
 def test_the_next_call_completes_one_that_was_killed(music: Path, model: Path, jobs: str) -> None:
     out = music.parent / "out"
     with at_work(model, "--jobs", jobs) as running:

@@ -11,7 +11,7 @@ import soundfile
 import synthetic_songs
 
 from vocalsep import audio
-from vocalsep.errors import AudioError
+from vocalsep.errors import AudioError, ConfigError
 from vocalsep.extraction import Extractor, extract
 
 
@@ -30,18 +30,23 @@ def write_song(
         ("flac", "PCM_16", "v.wav", "PCM_16"),
         ("flac", "PCM_24", "v.flac", "PCM_24"),
         ("wav", "FLOAT", "v.flac", "PCM_24"),
-        ("ogg", "VORBIS", "v.wav", "FLOAT"),
+        ("ogg", "VORBIS", "v.wav", "PCM_16"),
+        ("ogg", "VORBIS", "v.flac", "PCM_16"),
+        ("ogg", "VORBIS", "v.raw", None),
     ],
 )
 @pytest.mark.parametrize(("channels", "rate"), [(1, 16_000), (2, 44_100)])
 def test_files_have_the_songs_rate_channels_length_and_sample_format(
-    tmp_path: Path, ending: str, subtype: str, output: str, written: str, channels: int, rate: int
+    tmp_path: Path, ending: str, subtype: str, output: str, written: str | None, channels: int, rate: int
 ) -> None:
     song = write_song(tmp_path / f"song.{ending}", rate=rate, channels=channels, subtype=subtype)
     paths = [tmp_path / output, tmp_path / f"a{output}"]
     extract(song, paths[0], accompaniment=paths[1], extractor=Extractor(fake_nets.constant(0.5)))
     mixture, _ = audio.read(song)
     for path in paths:
+        if written is None:  # samples without a header must not depend on the song's level
+            assert path.stat().st_size == mixture.nbytes
+            continue
         info = soundfile.info(path)
         assert (info.samplerate, info.channels, info.subtype) == (rate, channels, written)
         samples, _ = audio.read(path)
@@ -64,6 +69,34 @@ def test_in_files_too_a_mask_of_one_half_gives_half_the_song(
     steps = (2 * audio.read(vocals)[0] - audio.read(song)[0]) * 2 ** (bits - 1)
     assert float(np.abs(steps).max()) <= (0 if bits == 16 else 6)  # float32 just holds 24 bits
     assert abs(float(steps.mean())) < 0.05
+
+
+def test_the_parts_of_a_lossy_song_add_up_to_it_within_a_step_and_are_float_if_the_peak_does_not_fit(
+    tmp_path: Path,
+) -> None:
+    for loud, subtype, step in ((0.9, "PCM_16", 2**-15), (3.0, "FLOAT", 2**-22)):
+        song, paths = tmp_path / f"{loud}.ogg", [tmp_path / f"{loud}.{stem}.wav" for stem in ("v", "a")]
+        with audio.Writer(song, rate=8_000, channels=2, subtype="FLOAT") as made:
+            made.write((loud * fake_nets.noise(2, 9_000)).astype(np.float32).clip(-loud, loud) * 0.7)
+        report = extract(song, paths[0], accompaniment=paths[1], extractor=Extractor(fake_nets.constant(0.9)))
+        assert [soundfile.info(path).subtype for path in paths] == [subtype] * 2
+        vocals, accompaniment, mixture = (audio.read(path)[0] for path in (*paths, song))
+        np.testing.assert_allclose(vocals + accompaniment, mixture, rtol=0, atol=step)
+        assert report.clipped_samples == 0
+    assert [path.suffix for path in tmp_path.iterdir()].count(".wav") == 4
+
+
+def test_the_accompaniment_can_be_written_alone(tmp_path: Path) -> None:
+    song = write_song(tmp_path / "song.wav")
+    both, alone = [tmp_path / "v.wav", tmp_path / "a.wav"], tmp_path / "alone.wav"
+    extractor = Extractor(fake_nets.constant(0.25))
+    extract(song, both[0], accompaniment=both[1], extractor=extractor)
+    report = extract(song, None, accompaniment=alone, extractor=extractor)
+    assert alone.read_bytes() == both[1].read_bytes()
+    assert (report.vocals, report.accompaniment) == (None, str(alone))
+    assert report.vocals_db == pytest.approx(-12, abs=0.5)
+    with pytest.raises(ConfigError, match="nothing to write"):
+        extract(song, None, extractor=extractor)
 
 
 def test_in_files_too_vocals_and_accompaniment_add_up(tmp_path: Path) -> None:

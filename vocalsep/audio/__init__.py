@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from vocalsep.audio.reader import BLOCK_SECONDS, RATES, Reader, read
     from vocalsep.audio.resampling import Resampler, resample
+    from vocalsep.audio.signature import is_signed, sign
     from vocalsep.audio.tags import Tags, read_tags
     from vocalsep.audio.wav import SampleLayout
     from vocalsep.audio.writer import CLIPPING, Writer
@@ -50,11 +51,13 @@ __all__ = [
     "Writer",
     "check_output",
     "find_subtype",
+    "is_signed",
     "open_song",
     "parse_sample_layout",
     "read",
     "read_tags",
     "resample",
+    "sign",
 ]
 
 _MODULES = {
@@ -78,11 +81,13 @@ _MODULES = {
     "Writer": "writer",
     "check_output": "formats",
     "find_subtype": "formats",
+    "is_signed": "signature",
     "open_song": "pipes",
     "parse_sample_layout": "pipes",
     "read": "reader",
     "read_tags": "tags",
     "resample": "resampling",
+    "sign": "signature",
 }
 
 

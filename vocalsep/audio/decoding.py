@@ -109,9 +109,9 @@ class FFmpegDecoder:
                     yield frame
 
     def _find_subtype(self, frame: AudioFrame) -> str:
-        """Return the sample format in libsndfile's names. Lossy formats count as float, which preserves everything."""
+        """Return the sample format in libsndfile's names, or the name of a lossy codec, which has no sample format."""
         if not self._stream.codec_context.codec.lossless:
-            return "FLOAT"
+            return self._stream.codec_context.name.upper()
         kind = frame.format.name.removesuffix("p")
         if kind == "s32":
             return "PCM_32" if (_to_array(frame) & 0xFF).any() else "PCM_24"

@@ -33,12 +33,13 @@ class FFmpegEncoder:
         subtype: "AAC" or "OPUS".
         rate: Sample rate, Hz.
         channels: Channel count.
+        bitrate: Bits per second; None for 128,000 per channel.
 
     Raises:
         OSError: If the file cannot be written.
     """
 
-    def __init__(self, path: Path, subtype: str, rate: int, channels: int) -> None:
+    def __init__(self, path: Path, subtype: str, rate: int, channels: int, bitrate: int | None = None) -> None:
         self._layout, self._rate, self._written = _CHANNEL_LAYOUTS[channels - 1], rate, 0
         container, codec, kind = _CODECS[subtype]
         options = {"fflags": "+bitexact"}  # the same sound must give the same bytes
@@ -49,7 +50,7 @@ class FFmpegEncoder:
             self._container = av.open(self._file, "w", format=container, options=options)
             self._stream = cast(AudioStream, self._container.add_stream(codec, rate=rate, layout=self._layout))
             self._stream.format = av.AudioFormat(kind)
-            self._stream.bit_rate = _BITS_PER_SECOND * channels
+            self._stream.bit_rate = bitrate or _BITS_PER_SECOND * channels
             self._stream.codec_context.time_base = Fraction(1, rate)
 
     def write(self, samples: npt.NDArray[np.float32]) -> None:

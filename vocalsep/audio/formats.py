@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vocalsep.audio import bitrates
 from vocalsep.errors import AudioError, ConfigError, describe_unknown
 
 if TYPE_CHECKING:
@@ -56,13 +57,18 @@ class Format:
     by_ffmpeg: bool = False
     tagged: bool = True
 
+    @property
+    def lossy(self) -> bool:
+        """Whether the format loses something, and so has bit rates rather than sample formats."""
+        return not _LOSSLESS.intersection(self.subtypes)
+
     def choose_subtype(self, wanted: str) -> str:
         """Return `wanted` if the format supports it, else the sample format that preserves the most.
 
         Args:
             wanted: A sample format in libsndfile's names. Lossy sources have no bit depth, so they count as float.
         """
-        wanted = wanted if wanted in _LOSSLESS else "FLOAT"
+        wanted = wanted if is_lossless(wanted) else "FLOAT"
         if wanted in self.subtypes:
             return wanted
         return "PCM_24" if "PCM_24" in self.subtypes else self.subtypes[0]
@@ -94,6 +100,11 @@ FORMATS = {
 """Output formats by file extension. The lossy ones take 200 to 300 kbit/s for stereo at 44.1 or 48 kHz."""
 
 
+def is_lossless(subtype: str) -> bool:
+    """Return whether a sample format, in libsndfile's names, has a bit depth. Lossy codecs have none."""
+    return subtype in _LOSSLESS
+
+
 def find_subtype(name: str) -> str:
     """Return libsndfile's name for a key of `SUBTYPES`.
 
@@ -111,6 +122,7 @@ def check_output(
     rate: int | None = None,
     channels: int | None = None,
     subtype: str | None = None,
+    bitrate: int | None = None,
 ) -> Format:
     """Check, before any work is done, that a recording can be written to `path`.
 
@@ -119,6 +131,7 @@ def check_output(
         rate: Sample rate, Hz.
         channels: Channel count.
         subtype: The sample format that the user chose, a key of `SUBTYPES`; None for the format's own choice.
+        bitrate: The bit rate that the user chose, bits per second; None for the format's own choice.
 
     Returns:
         The format.
@@ -132,8 +145,17 @@ def check_output(
     extension = path.suffix.lower().removeprefix(".")
     known = FORMATS.get(extension)
     if known is None:
+        if not path.suffix:
+            raise AudioError(f"{path}: has no file extension; write {path}/ for a folder, {path}.wav for a file")
         names = "expected .wav, .flac, .aiff, .ogg, .opus, .mp3, .m4a or .raw"
         raise AudioError(f"{path}: unknown output format {path.suffix!r}; {names}")
+    if bitrate is not None:
+        if not known.lossy:
+            raise AudioError(f"{path}: {extension} has no bit rate; only mp3, m4a, opus and ogg have one")
+        try:
+            bitrates.check(known.name, bitrate, rate, channels)
+        except AudioError as error:
+            raise AudioError(f"{path}: {error}") from error
     if subtype is not None and find_subtype(subtype) not in known.subtypes:
         supported = [name for name, word in SUBTYPES.items() if word in known.subtypes]
         choice = f"choose {' or '.join(supported)}" if supported else "leave the sample format out"

@@ -18,6 +18,17 @@ from vocalsep.shapes import Waveform
 BLOCK_SECONDS = 4.0
 RATES = range(1_000, 4_000_001)  # Hz, from telephone to DSD
 _MAX_VALUES = 2**23  # in a block, over all channels: a damaged header may claim anything
+_OTHER_FILES = {
+    b"<!doctype html": "a web page",
+    b"<html": "a web page",
+    b"pk\3\4": "a zip archive",
+    b"%pdf": "a PDF",
+    b"\x89png": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"#extm3u": "a playlist",
+}
+"""What people take for recordings, by its first bytes in lower case."""
+_UNINFORMATIVE = ("possibly a pipe", "not recognised", "unknown format", "unimplemented")
 _UNKNOWN = 2**62  # libsndfile reports at least this length if it does not know the length
 
 
@@ -150,7 +161,8 @@ def _open(path: Path) -> Decoder:
     try:
         decoder = _SndfileDecoder(path)
     except (soundfile.LibsndfileError, OSError, TypeError, UnicodeError) as error:
-        return _open_with_ffmpeg(path, describe_error(error))
+        why = describe_error(error)
+        return _open_with_ffmpeg(path, _describe_content(path) if _says_nothing(why) else why)
     if decoder.subtype == "OPUS":  # libsndfile loses the upper band of some files and stops in the middle of others
         decoder.close()
         return _open_with_ffmpeg(path, "Opus")
@@ -158,6 +170,31 @@ def _open(path: Path) -> Decoder:
         decoder.close()
         raise AudioError(f"{path}: the recording is empty")
     return decoder
+
+
+def _says_nothing(why: str) -> bool:
+    """Return whether libsndfile's error tells no more than that it does not know the file."""
+    return any(words in why.lower() for words in _UNINFORMATIVE)
+
+
+def _describe_content(path: Path) -> str:
+    """Return what a file that libsndfile does not know begins with."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        return describe_error(error)
+    for start, kind in _OTHER_FILES.items():
+        if head.lstrip().lower().startswith(start):
+            return f"it is {kind}"
+    if not head.strip(b"\0"):
+        return "it begins with zeros" if head else "it is empty"
+    try:
+        head[:500].decode()
+    except UnicodeDecodeError as error:
+        if error.start < len(head[:500]) - 3:  # not just a letter that was cut in two
+            return "neither libsndfile nor FFmpeg knows its content"
+    return "it is text"
 
 
 def encode_path(path: Path) -> Path | bytes:

@@ -11,6 +11,7 @@ import numpy as np
 import soundfile
 
 from vocalsep import files
+from vocalsep.audio import bitrates
 from vocalsep.audio.formats import BITS, Format, check_output, count_bytes, interleave, reorder_from_wav
 from vocalsep.audio.reader import describe_error, encode_path
 from vocalsep.audio.resampling import Resampler
@@ -45,8 +46,13 @@ class Encoder(Protocol):
 class _SndfileEncoder:
     """An `Encoder` that uses libsndfile."""
 
-    def __init__(self, path: Path, kind: Format, subtype: str, rate: int, channels: int, *, long: bool) -> None:
+    def __init__(
+        self, path: Path, kind: Format, subtype: str, rate: int, channels: int, *, long: bool, bitrate: int | None
+    ) -> None:
         self._subtype = subtype
+        level, mode = kind.quality, "VARIABLE"
+        if bitrate:
+            level, mode = bitrates.find_compression(kind.name, bitrate, rate, channels), "CONSTANT"
         self._stamped = path if long else None
         self._file = soundfile.SoundFile(
             encode_path(path),
@@ -55,8 +61,8 @@ class _SndfileEncoder:
             channels=channels,
             format="RF64" if long else kind.name,
             subtype=subtype,
-            compression_level=kind.quality,
-            bitrate_mode="VARIABLE" if kind.name == "MP3" else None,
+            compression_level=level,
+            bitrate_mode=mode if kind.name == "MP3" else None,
             endian="LITTLE" if kind.name == "RAW" else None,
         )
         if subtype in _FLOATS:  # the peak chunk holds a time stamp, but the same sound must give the same bytes
@@ -91,6 +97,7 @@ class Writer:
             lossy one): "clamp" limits them and counts them in `clipped_samples`, "error" raises. "scale" is for
             `Outputs`, which sees the whole song before it writes; here it acts like "clamp".
         samples: Expected length; long wav files become RF64.
+        bitrate: Bit rate of a lossy format, bits per second; None for the format's own choice.
         tags: Tags to add. If that fails, `warning` says why, and the file is written without them.
 
     Attributes:
@@ -113,11 +120,12 @@ class Writer:
         subtype: str,
         clip: str = "clamp",
         samples: int = 0,
+        bitrate: int | None = None,
         tags: Tags | None = None,
     ) -> None:
         if clip not in CLIPPING:
             raise ConfigError(describe_unknown("clip mode", clip, CLIPPING))
-        kind = check_output(path, rate=rate, channels=channels)
+        kind = check_output(path, rate=rate, channels=channels, bitrate=bitrate)
         self.path, self.clipped_samples, self.warning = path, 0, ""
         self.subtype, self._kind = kind.choose_subtype(subtype), kind.name
         self._clip, self._tags, self._bytes = clip, tags if kind.tagged else None, 0
@@ -130,7 +138,9 @@ class Writer:
         with contextlib.ExitStack() as stack:
             try:
                 self._temporary = stack.enter_context(files.write_atomically(path))
-                self._encoder = _open_encoder(self._temporary, kind, self.subtype, to_rate, channels, long=long)
+                self._encoder = _open_encoder(
+                    self._temporary, kind, self.subtype, to_rate, channels, long=long, bitrate=bitrate
+                )
             except _ERRORS as error:
                 raise AudioError(f"{path}: cannot be written ({describe_error(error)})") from error
             self._stack = stack.pop_all()
@@ -187,12 +197,14 @@ class Writer:
             self._stack.__exit__(kind, error, trace)
 
 
-def _open_encoder(path: Path, kind: Format, subtype: str, rate: int, channels: int, *, long: bool) -> Encoder:
+def _open_encoder(
+    path: Path, kind: Format, subtype: str, rate: int, channels: int, *, long: bool, bitrate: int | None
+) -> Encoder:
     if kind.by_ffmpeg:
         from vocalsep.audio import encoding
 
-        return encoding.FFmpegEncoder(path, subtype, rate, channels)
-    return _SndfileEncoder(path, kind, subtype, rate, channels, long=long)
+        return encoding.FFmpegEncoder(path, subtype, rate, channels, bitrate)
+    return _SndfileEncoder(path, kind, subtype, rate, channels, long=long, bitrate=bitrate)
 
 
 def count_clipped(block: Waveform, subtype: str, clip: str, name: str) -> int:

@@ -20,6 +20,7 @@ import typer
 
 from vocalsep.cli import data, doctor, evaluate, export, extract, models, signals, train
 from vocalsep.cli.common import OptionalValueCommand, stdout
+from vocalsep.cli.group import SongsFirstGroup
 from vocalsep.release import __version__
 
 _SONGS, _RESEARCH = "Separate songs", "Train and evaluate"
@@ -28,15 +29,18 @@ _HELP = """Separate a song into vocals and accompaniment.
 Start with one of these:
 
 \b
-vocalsep extract song.mp3                   write song.vocals.wav
-vocalsep extract song.mp3 --accompaniment   write the karaoke version too
-vocalsep extract album/ -o vocals/          separate a whole folder
+vocalsep song.mp3                 write song.vocals.wav
+vocalsep song.mp3 --stem both     write song.accompaniment.wav too
+vocalsep song.mp3 --karaoke       write the accompaniment alone
+vocalsep album/ -o vocals/        separate a whole folder
 
-'vocalsep COMMAND --help' explains each command.
+'vocalsep extract --help' lists all options for songs, and 'vocalsep COMMAND --help' explains each command.
 """  # the backspace keeps the line breaks below it
 
 app = typer.Typer(
     name="vocalsep",
+    cls=SongsFirstGroup,
+    subcommand_metavar="SONG... | COMMAND [ARGS]...",
     help=_HELP,
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # a bug keeps its plain traceback

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperCommand
 
+from vocalsep.cli import hints
 from vocalsep.errors import VocalsepError
 
 TABLE_WIDTH = 120  # of a table in a file or pipe, in characters
@@ -55,7 +56,11 @@ class OptionalValueCommand(TyperCommand):
             follower = args[index + 1] if index + 1 < len(args) else "--"
             if argument in _OPTIONAL_VALUES and follower.startswith("-") and follower != "-":
                 filled[index] = f"{argument}="
-        return super().parse_args(ctx, filled)
+        try:
+            return super().parse_args(ctx, filled)
+        except Exception as error:
+            hints.explain_option(error)
+            raise
 
 
 def make_choice_parser(choices: Any) -> Callable[[str], str]:

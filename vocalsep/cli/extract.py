@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 OutputFormat = Literal["wav", "flac", "aiff", "ogg", "opus", "mp3", "m4a"]
 Subtype = Literal["pcm16", "pcm24", "pcm32", "float"]
+Stem = Literal["vocals", "accompaniment", "both"]
+Preset = Literal["ultrastar"]
 Clip = Literal["clamp", "scale", "error"]
 Progress = Literal["auto", "bar", "json", "none"]
 
@@ -39,17 +43,29 @@ def extract(
             "--output",
             metavar="PATH",
             help="Output file for one song, folder for several, or a template with the fields {stem}, {song}, "
-            "{folder}, {model} and {ext}. Use - for standard output.",
+            "{folder}, {model}, {ext} and {source} (the song's own extension). Use - for standard output.",
             show_default="SONG.vocals.wav beside each song",
             rich_help_panel=_OUTPUTS,
         ),
     ] = None,
+    stem: Annotated[
+        Stem | None,
+        typer.Option(
+            help="What to write: the vocals, the accompaniment alone, or both. -o names the first of them.",
+            show_default="vocals",
+            rich_help_panel=_OUTPUTS,
+        ),
+    ] = None,
+    instrumental: Annotated[
+        bool,
+        typer.Option("--instrumental", "--karaoke", help="Same as --stem accompaniment.", rich_help_panel=_OUTPUTS),
+    ] = False,
     accompaniment: Annotated[
         str | None,
         typer.Option(
             metavar="[PATH]",
-            help="Also write the accompaniment, for karaoke. PATH works as in -o PATH. Without PATH, the file goes "
-            "beside the vocals.",
+            help="Also write the accompaniment, as --stem both does. PATH works as in -o PATH. Without PATH, the file "
+            "goes beside the vocals.",
             show_default=False,
             rich_help_panel=_OUTPUTS,
         ),
@@ -89,7 +105,26 @@ def extract(
         typer.Option(
             metavar="TYPE",
             help="Sample format of the outputs: pcm16, pcm24, pcm32 or float.",
-            show_default="as in the song",
+            show_default="as in the song; 16 bits for songs from mp3 and other lossy formats",
+            rich_help_panel=_OUTPUTS,
+        ),
+    ] = None,
+    bitrate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATE",
+            help="Bit rate of mp3, m4a, opus and ogg outputs, as in 320k. Constant in mp3, about that much in the "
+            "others.",
+            show_default="200 to 300k for stereo",
+            rich_help_panel=_OUTPUTS,
+        ),
+    ] = None,
+    preset: Annotated[
+        Preset | None,
+        typer.Option(
+            help="Names and format that other programs expect. ultrastar writes 'SONG [VOC].mp3' and "
+            "'SONG [INSTR].mp3'.",
+            show_default=False,
             rich_help_panel=_OUTPUTS,
         ),
     ] = None,
@@ -203,6 +238,14 @@ def extract(
             rich_help_panel=_MANY,
         ),
     ] = None,
+    number: Annotated[
+        bool,
+        typer.Option(
+            "--number",
+            help="Number songs that would otherwise get the same output name: a, a-2, a-3.",
+            rich_help_panel=_MANY,
+        ),
+    ] = False,
     jobs: Annotated[
         int,
         typer.Option(
@@ -233,35 +276,52 @@ def extract(
     The vocals keep the song's sample rate, channels, length, level and tags.
     vocalsep does not replace existing files unless you add --overwrite.
     """
-    from vocalsep.cli.batch import inputs, plan, work
+    from vocalsep.cli.batch import inputs, naming, options, plan, work
     from vocalsep.cli.batch import progress as reporting
 
+    songs = songs or []
+    optional = {"accompaniment": accompaniment, naming.LABELS: labels, naming.PICTURE: picture}
     if not songs and from_file is None:
-        raise typer.BadParameter("no songs given. Name files or folders, or list them in a file for --from-file")
+        songs, optional = _find_swallowed_song(optional)
     if overwrite and skip_existing:
         raise typer.BadParameter("--overwrite and --skip-existing cannot be combined")
     if quiet and progress in ("bar", "json"):
         raise typer.BadParameter(f"--quiet and --progress {progress} cannot be combined")
+    if instrumental and stem not in (None, "accompaniment"):
+        raise typer.BadParameter(f"--instrumental and --stem {stem} cannot be combined")
     models = tuple(model or [DEFAULT_MODEL])
+    for name in models:
+        options.check_model(name)
+    if songs:
+        options.check_songs(songs, output)
+    chosen = naming.PRESETS[preset] if preset else naming.Preset(names={}, extension="wav")
+    places = options.choose_places(
+        output=output,
+        stem="accompaniment" if instrumental else stem or ("both" if preset else None),
+        accompaniment=optional.pop("accompaniment"),
+        others=optional,
+    )
+    bits_per_second = options.parse_bitrate(bitrate)
+    layout = None if raw is None else _parse_raw(raw)
     listed: list[str] = []
     problems: list[VocalsepError] = []
     try:
         listed = inputs.read_list(from_file) if from_file is not None else []
     except AudioError as error:
         problems.append(error)
-    found, unfound = inputs.find(songs or [], listed, recursive=recursive)
-    others = {"accompaniment": accompaniment, plan.LABELS: labels, plan.PICTURE: picture}
-    naming = plan.Naming(
-        places={"vocals": output or None} | {stem: place for stem, place in others.items() if place is not None},
-        extension=output_format or "wav",
+    found, unfound = inputs.find(songs, listed, recursive=recursive)
+    names = naming.Naming(
+        places=places,
+        extension=output_format or chosen.extension,
         model="+".join(map(_name_model, models)),
         many=len(found) > 1 or from_file is not None or not all(song.named for song in found),
+        names=chosen.names,
     )
     if output_format:
-        plan.check_format(naming)
-    plan.check_pipes(found, naming, raw=raw is not None, clip=clip, processes=jobs)
+        options.check_format(names)
+    options.check_pipes(found, names, raw=raw is not None, clip=clip, processes=jobs, bitrate=bits_per_second)
     existing = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
-    todo = plan.make(found, naming, existing=existing, subtype=subtype)
+    todo = plan.make(found, names, existing=existing, number=number, subtype=subtype, bitrate=bits_per_second)
     settings = work.Settings(
         models=models,
         shares=_parse_weights(weights, models),
@@ -271,15 +331,16 @@ def extract(
         inversion=inversion,
         masks=masks,
         subtype=subtype,
+        bitrate=bits_per_second,
         clip=clip,
         gate=gate,
-        raw=None if raw is None else _parse_raw(raw),
+        raw=layout,
         threads=threads or max(1, count_cores() // jobs),
         mute=progress == "json",
     )
     verbose = progress != "none" and not quiet and not dry_run
     kind = _choose_reporter(progress, todo) if verbose or progress == "json" else reporting.Reporter
-    with kind(todo, naming.model, as_json=as_json, summary=verbose) as reporter:
+    with kind(todo, names.model, as_json=as_json, talkative=verbose, overwrite=overwrite) as reporter:
         for problem in problems + unfound:
             reporter.report_error(problem)
         if dry_run:
@@ -319,6 +380,21 @@ def _parse_weights(text: str | None, models: tuple[str, ...]) -> tuple[float, ..
     except (ConfigError, ValueError) as error:
         raise typer.BadParameter(f"{'' if text is None else f'--weights {text}: '}{error}") from error
     return weights
+
+
+def _find_swallowed_song(optional: Mapping[str, str | None]) -> tuple[list[str], dict[str, str | None]]:
+    """Find the song of a call such as ``--labels song.mp3``, which has no other song.
+
+    Args:
+        optional: Values of the options that work without a value.
+
+    Returns:
+        The song, and the values without it.
+    """
+    for option, value in reversed(optional.items()):
+        if value and os.path.lexists(value):
+            return [value], {**optional, option: ""}
+    raise typer.BadParameter("no songs given. Name files or folders, or list them in a file for --from-file")
 
 
 def _parse_raw(text: str) -> SampleLayout:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from vocalsep import audio, files, release
+from vocalsep import audio, files
 from vocalsep.errors import AudioError, ConfigError
 from vocalsep.extraction.checks import OutputCheck
 from vocalsep.extraction.clustering import Clusters
@@ -80,12 +80,15 @@ def extract(
     extractor: Extractor | None = None,
     progress: Callable[[float], None] = lambda _: None,
     subtype: str | None = None,
+    bitrate: int | None = None,
     clip: str = "clamp",
     labels: Path | str | bool | None = None,
     picture: Path | str | bool | None = None,
     raw: audio.SampleLayout | None = None,
 ) -> Report:
     """Extract the vocals of a recording into a file with the same rate, channels, length and sample format.
+
+    A song from a lossy format has no sample format: see `audio.Outputs`.
 
     The outputs get the song's tags, with the name of the part added to the title. Existing outputs are replaced. The
     folders of outputs must exist.
@@ -106,6 +109,7 @@ def extract(
         progress: Called with the seconds of the song done since the last call.
         subtype: Sample format of the outputs, a key of `audio.SUBTYPES`; by default that of the song, if the output
             format supports it.
+        bitrate: Bit rate of lossy outputs, bits per second; None for 200 to 300 kbit/s.
         clip: What to do with samples that exceed full scale in a fixed-point output, one of `audio.CLIPPING`: "clamp"
             clamps and counts them, "scale" scales all outputs by the same gain, "error" fails.
         labels: Where to write the segments with a voice as an Audacity label track.
@@ -115,7 +119,8 @@ def extract(
     Raises:
         AudioError: If the song cannot be read or an output cannot be written.
         BrokenPipeError: If the program that reads an open output has closed it.
-        ConfigError: If there is no such sample format or clip mode, or both `model` and `extractor` are given.
+        ConfigError: If there is no such sample format or clip mode, no output at all, or both `model` and `extractor`
+            are given.
         ModelError: If the model cannot be loaded, the net returns NaN or infinity, or the vocals equal the song, unless
             it is silent. No output is left behind.
         TypeError: If the song or an output is neither a path nor an open binary file.
@@ -137,17 +142,18 @@ def extract(
         reader = stack.enter_context(audio.open_song(source, raw))
         for path in outputs:
             if isinstance(path, Path):
-                audio.check_output(path, rate=reader.rate, channels=reader.channels, subtype=subtype)
+                audio.check_output(path, rate=reader.rate, channels=reader.channels, subtype=subtype, bitrate=bitrate)
         label_track, drawing = (places[part] and _open_file(stack, places[part]) for part in ("labels", "picture"))
         clusters = _cluster(reader, extractor, progress)
         tags, tag_warning = audio.read_tags(reader.path) if reader.path else (audio.Tags({}), "")
-        encoder = f"vocalsep {release.__version__}, model {extractor.model.name}"
+        encoder = audio.sign(extractor.model.name)
         written = audio.Outputs(
             outputs,
             rate=reader.rate,
             channels=reader.channels,
             subtype=chosen_subtype or reader.subtype,
             clip=clip,
+            bitrate=bitrate,
             samples=0 if reader.estimated else reader.samples,
             tags=[tags.for_part(part, encoder) for part in stems],
             raw=raw is not None,

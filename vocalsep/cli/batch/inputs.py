@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import glob
 import os
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from vocalsep import files
 from vocalsep.audio.formats import SUFFIXES
+from vocalsep.audio.signature import is_signed
 from vocalsep.errors import AudioError, VocalsepError
 
 PIPE: Final = "-"
 Place = Path | Literal["-"]
 """A file, or `PIPE`: standard input for a song, standard output for an output."""
+
+_OWN = "outputs of vocalsep; to separate them again, name the files themselves"
+_OUTPUT = re.compile(r"(.+)(?:\.(?:vocals|accompaniment)| \[(?:VOC|INSTR)\])\.[^.]+", re.DOTALL)  # and its song's name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,16 +35,28 @@ class Song:
         path: The file, which need not exist, or `PIPE`.
         folder: For a song found in a folder: its subfolder, relative to that folder. Empty for all others.
         named: Whether the call names the song itself, rather than a folder or pattern.
+        alias: The name that outputs are derived from; empty for the file's name without its extension.
     """
 
     path: Place
     folder: str = ""
     named: bool = True
+    alias: str = ""
 
     @property
     def name(self) -> str:
         """The name that outputs are derived from."""
-        return self.path.stem if isinstance(self.path, Path) else "stdin"
+        return self.alias or (self.path.stem if isinstance(self.path, Path) else "stdin")
+
+    @property
+    def full_name(self) -> str:
+        """The name with the file's extension."""
+        return self.path.name if isinstance(self.path, Path) else self.name
+
+    @property
+    def source(self) -> str:
+        """The file's extension, without the dot."""
+        return self.path.suffix.removeprefix(".") if isinstance(self.path, Path) else ""
 
 
 def find(
@@ -46,7 +64,8 @@ def find(
 ) -> tuple[list[Song], list[VocalsepError]]:
     """Find the songs of a call.
 
-    In folders, a recording is recognised by its file extension; hidden files are left out.
+    In folders, a recording is recognised by its file extension. Hidden files and outputs of vocalsep are left out;
+    patterns leave out outputs too.
 
     Args:
         arguments: Files, folders, `PIPE`, and patterns. An argument is a pattern only if no file has that name.
@@ -111,14 +130,34 @@ def _expand(text: str, problems: list[VocalsepError], *, literal: bool, recursiv
     if literal or os.path.lexists(text) or not glob.has_magic(text):
         return [Song(path=Path(text))]
     songs = []
-    for name in sorted(glob.glob(text, recursive=True)):  # noqa: PTH207 - patterns may be absolute
+    list_names = functools.cache(lambda folder: _list_song_names(os.listdir(folder)))  # noqa: PTH208 - names are enough
+    found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - patterns may be absolute
+    for name in found:
         if _is_folder(name):
             songs += _search(Path(name), problems, recursive=recursive)
-        else:
+        elif not is_output(Path(name), list_names(Path(name).parent)):
             songs.append(Song(path=Path(name), named=False))
-    if not songs:
+    if not found:
         raise AudioError(f"{text}: no such file, and no file matches it as a pattern")
+    if not songs:
+        raise AudioError(f"{text}: matches only {_OWN}")
     return songs
+
+
+def is_output(path: Path, songs: Collection[str]) -> bool:
+    """Return whether a recording is an output of vocalsep: by its name, if its song is there too, or by its tags.
+
+    Args:
+        path: The recording.
+        songs: Names of the recordings in its folder, with and without their extensions.
+    """
+    found = _OUTPUT.fullmatch(path.name)
+    return bool(found and found[1] in songs) or is_signed(path)
+
+
+def _list_song_names(names: Iterable[str]) -> set[str]:
+    recordings = [name for name in names if Path(name).suffix.lower() in SUFFIXES]
+    return {*recordings, *(Path(name).stem for name in recordings)}
 
 
 def _is_folder(name: str) -> bool:
@@ -128,7 +167,7 @@ def _is_folder(name: str) -> bool:
 def _search(root: Path, problems: list[VocalsepError], *, recursive: bool) -> list[Song]:
     """Return the recordings in a folder, then those in its subfolders, each sorted by name."""
     songs: list[Song] = []
-    before = len(problems)
+    before, outputs = len(problems), 0
 
     def record(error: OSError) -> None:
         problems.append(AudioError(f"{error.filename}: cannot be listed ({error.strerror})"))
@@ -136,8 +175,13 @@ def _search(root: Path, problems: list[VocalsepError], *, recursive: bool) -> li
     for folder, names in files.walk(root, recursive=recursive, onerror=record):
         below = folder.relative_to(root)
         relative = "" if below == Path() else below.as_posix()
-        recordings = (name for name in names if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES)
-        songs += [Song(path=folder / name, folder=relative, named=False) for name in recordings]
+        recordings = [name for name in names if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES]
+        known = _list_song_names(recordings)
+        paths = [folder / name for name in recordings if not is_output(folder / name, known)]
+        outputs += len(recordings) - len(paths)
+        songs += [Song(path=path, folder=relative, named=False) for path in paths]
+    if not songs and outputs and len(problems) == before:
+        raise AudioError(f"{root}: holds only {_OWN}")
     if not songs and len(problems) == before:
         hint = " or its subfolders" if recursive else "; add -r to search its subfolders too"
         raise AudioError(f"{root}: no recordings in this folder{hint}")

@@ -1,11 +1,10 @@
-"""Decide where the outputs of each song go, and refuse what cannot work, before opening a file or loading torch."""
+"""Decide where the outputs of each song go, and refuse what cannot work, before opening a file or loading a library."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import os
-import string
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,17 +12,13 @@ from pathlib import Path
 
 import typer
 
-from vocalsep.audio.formats import FORMATS, check_output
+from vocalsep.audio.formats import check_output
 from vocalsep.cli.batch.inputs import PIPE, Place, Song
-from vocalsep.errors import AudioError, VocalsepError, describe_unknown
+from vocalsep.cli.batch.naming import EXTENSIONS, Naming
+from vocalsep.errors import AudioError, VocalsepError
 
-FIELDS = ("stem", "song", "folder", "model", "ext")
-"""Fields that a template for output names may contain."""
-
-LABELS, PICTURE = "labels", "picture"
-_EXTENSIONS = {LABELS: "txt", PICTURE: "png"}  # of outputs that are no recordings
-_OPTIONS = {"vocals": "-o", "accompaniment": "--accompaniment", LABELS: "--labels", PICTURE: "--picture"}
 _IGNORES_CASE = os.name == "nt" or sys.platform == "darwin"  # whether file systems usually treat a and A as the same
+_Identify = Callable[[Place], str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +50,7 @@ class Job:
     @property
     def recordings(self) -> list[Path]:
         """The outputs that are files with sound in them."""
-        return [path for stem, path in self.outputs.items() if isinstance(path, Path) and stem not in _EXTENSIONS]
+        return [path for stem, path in self.outputs.items() if isinstance(path, Path) and stem not in EXTENSIONS]
 
     @property
     def uses_pipe(self) -> bool:
@@ -68,190 +63,53 @@ class Job:
         return not self.refusal and not self.skipped
 
 
-@dataclass(frozen=True, kw_only=True)
-class Naming:
-    """The rules by which outputs are named.
-
-    Attributes:
-        places: What the options say for each wanted stem: a file, a folder, a template (a path with fields in braces),
-            `PIPE`, an empty string for a file beside the vocals, or None for a file beside the song.
-        extension: File extension, without the dot, of outputs whose option does not name a file.
-        model: Name of the model.
-        many: Whether there may be several songs, so that no option can name a file.
-
-    Raises:
-        typer.BadParameter: If a template has an unknown field, or several songs would go to an existing file.
-    """
-
-    places: dict[str, str | None]
-    extension: str = "wav"
-    model: str = ""
-    many: bool = False
-
-    def __post_init__(self) -> None:
-        for stem, place in self.places.items():
-            if not place or place == PIPE:
-                continue
-            if is_template(place):
-                _check_template(place, _OPTIONS[stem])
-            elif self.many and Path(place).is_file():
-                raise typer.BadParameter(f"{_OPTIONS[stem]} {place} is a file; several songs need a folder")
-            elif stem == PICTURE and not (self.many or self._is_folder(place) or place.lower().endswith(".png")):
-                raise typer.BadParameter(f"--picture {place}: write {place}/ for a folder, or a name that ends in .png")
-
-    def plan_job(self, song: Song) -> Job:
-        """Return the job of a song, with its outputs named."""
-        outputs: dict[str, Place] = {}
-        try:
-            for stem, place in self.places.items():
-                outputs[stem] = self._name_output(song, stem, place, outputs)
-        except AudioError as error:
-            return Job(song=song.path, outputs={}, refusal=str(error))
-        return Job(song=song.path, outputs=outputs)
-
-    def _name_output(self, song: Song, stem: str, place: str | None, outputs: dict[str, Place]) -> Place:
-        if place == PIPE:
-            return PIPE
-        name = f"{song.name}.{stem}.{self._choose_extension(stem)}"
-        if place == "":
-            place, vocals = self.places["vocals"], outputs["vocals"]
-            if place is not None and "stem" not in _list_fields(place) and isinstance(vocals, Path):
-                return vocals.with_name(name)
-        if place is None:
-            return song.path.with_name(name) if isinstance(song.path, Path) else Path(name)
-        if is_template(place):
-            return self._fill_template(song, stem, place)
-        return Path(place) / name if self.many or self._is_folder(place) else Path(place)
-
-    @staticmethod
-    def _is_folder(place: str) -> bool:
-        return Path(place).is_dir() or place.endswith(("/", os.sep))
-
-    def _choose_extension(self, stem: str) -> str:
-        return _EXTENSIONS.get(stem, self.extension)
-
-    def _fill_template(self, song: Song, stem: str, template: str) -> Path:
-        """Fill a template part by part, so that no song's name can lead into another folder."""
-        values = (stem, song.name, song.folder, self.model, self._choose_extension(stem))
-        fields = dict(zip(FIELDS, values, strict=True))
-        parts = []
-        for part in Path(template).parts:
-            filled = part.format(**fields)
-            if filled != part and {".", ".."} & set(filled.split("/")):
-                raise AudioError(f"{song.path}: its name would move {template} to another folder; rename the song")
-            parts.append(filled)
-        return Path(*filter(None, parts))
-
-
-def is_template(place: str) -> bool:
-    """Return whether a place has fields in it."""
-    return "{" in place or "}" in place
-
-
-def _list_fields(place: str) -> set[str]:
-    return {field for _, field, _, _ in string.Formatter().parse(place) if field is not None}
-
-
-def _check_template(template: str, option: str) -> None:
-    try:
-        parsed = [piece for piece in string.Formatter().parse(template) if piece[1] is not None]
-    except ValueError as error:
-        message = f"{option} {template}: {error}; write {{{{ and }}}} for literal braces"
-        raise typer.BadParameter(message) from error
-    for _, field, form, conversion in parsed:
-        if field not in FIELDS:
-            raise typer.BadParameter(f"{option} {template}: {describe_unknown('field', str(field), FIELDS)}")
-        if form or conversion:
-            raise typer.BadParameter(f"{option} {template}: write a field as its name alone, as in {{{field}}}")
-
-
-def check_format(naming: Naming) -> None:
-    """Check that no output's name contradicts the format that --format asks for.
-
-    Raises:
-        typer.BadParameter: If a file name has another extension, a template lacks ``{ext}``, or --format asks for
-            anything but wav on standard output.
-    """
-    for stem, place in naming.places.items():
-        if stem in _EXTENSIONS or not place or place.endswith(("/", os.sep)) or Path(place).is_dir():
-            continue
-        if is_template(place):
-            if "ext" not in _list_fields(place):
-                raise typer.BadParameter(f"{_OPTIONS[stem]} {place} has no {{ext}} for --format to fill in")
-        elif not naming.many:
-            extension = "wav" if place == PIPE else Path(place).suffix.lower().removeprefix(".")
-            if FORMATS.get(extension) is not FORMATS[naming.extension]:
-                what = f"{_OPTIONS[stem]} {place}" + (" (wav)" if place == PIPE else "")
-                raise typer.BadParameter(f"{what} and --format {naming.extension} are different formats; give only one")
-
-
-def check_pipes(songs: Sequence[Song], naming: Naming, *, raw: bool, clip: str, processes: int) -> None:
-    """Check that the options work with pipes and with samples without a header.
-
-    Args:
-        songs: The songs.
-        naming: How outputs are named.
-        raw: Whether the song is samples without a header.
-        clip: What to do with samples beyond full scale; see `audio.CLIPPING`.
-        processes: Number of songs at a time.
-
-    Raises:
-        typer.BadParameter: If they do not.
-    """
-    from_stdin = any(song.path == PIPE for song in songs)
-    to_stdout = [stem for stem, place in naming.places.items() if place == PIPE]
-    for stem in _EXTENSIONS.keys() & to_stdout:
-        raise typer.BadParameter(f"{_OPTIONS[stem]} needs a file; standard output is for sound")
-    if not (from_stdin or to_stdout or raw):
-        return
-    if naming.many or processes > 1:
-        raise typer.BadParameter("pipes and --raw take one song at a time; give one SONG, and no --from-file or --jobs")
-    if from_stdin and naming.places["vocals"] is None:
-        raise typer.BadParameter("where should the vocals go? Give -o PATH, or -o - for standard output")
-    if naming.places["vocals"] == PIPE and "" in naming.places.values():
-        raise typer.BadParameter("--accompaniment, --labels and --picture need a path when -o is standard output")
-    if len(to_stdout) > 1:
-        raise typer.BadParameter("vocals and accompaniment cannot both go to standard output")
-    if to_stdout and clip == "scale":
-        raise typer.BadParameter("--clip scale needs the whole song first, so it does not work with standard output")
-    if to_stdout and sys.stdout.isatty():
-        raise typer.BadParameter("standard output is a terminal; send the sound to a program or a file")
-    if from_stdin and sys.stdin.isatty():
-        raise typer.BadParameter("standard input is a terminal; send a recording to it")
-
-
-def make(songs: Sequence[Song], naming: Naming, *, existing: str = "refuse", subtype: str | None = None) -> list[Job]:
+def make(
+    songs: Sequence[Song],
+    naming: Naming,
+    *,
+    existing: str = "refuse",
+    number: bool = False,
+    subtype: str | None = None,
+    bitrate: int | None = None,
+) -> list[Job]:
     """Make the plan: one job for each song.
 
-    Songs that were found in a folder and are outputs of other songs are left out.
+    Songs that were found in a folder and are outputs of other songs are left out. Songs that differ in their file
+    extension alone keep it in the names of their outputs.
 
     Args:
         songs: The songs, each once.
         naming: How outputs are named.
         existing: What to do about outputs that exist: "refuse", "overwrite", or "skip" songs that have all of them.
+        number: Whether to number songs whose outputs would have the names of those of another song, rather than to
+            refuse them.
         subtype: Sample format of the outputs, a key of `audio.SUBTYPES`; None if the user chose none.
+        bitrate: Bit rate of lossy outputs, bits per second; None if the user chose none.
 
     Raises:
-        typer.BadParameter: If two outputs would go to one file.
+        typer.BadParameter: If an output cannot have its format, or two outputs of one song would go to one file.
     """
     identify = functools.cache(_identify)
     songs = _leave_out_outputs(songs, naming, identify)
-    jobs = [naming.plan_job(song) for song in songs]
-    taken: dict[str, Place] = {}
+    jobs = _tell_apart(list(songs), naming, identify, number=number)
     for job in jobs:
-        for path in job.outputs.values():
-            if taken.setdefault(identify(path), path) is not path:
-                hint = "as with -o 'out/{folder}/{song}.{stem}.{ext}'"
-                raise typer.BadParameter(f"{path} would be written twice; give the outputs different names, {hint}")
+        _check_formats(job, subtype=subtype, bitrate=bitrate)
     inputs = {identify(song.path) for song in songs}
     checked = []
     for job in jobs:
         own = [path for path in job.files if identify(path) in inputs]
-        checked.append(_check(job, own, existing=existing, subtype=subtype))
+        checked.append(_check(job, own, existing=existing))
     return checked
 
 
-def _leave_out_outputs(songs: Sequence[Song], naming: Naming, identify: Callable[[Place], str]) -> list[Song]:
+def _plan_job(song: Song, naming: Naming) -> Job:
+    try:
+        return Job(song=song.path, outputs=naming.name_outputs(song))
+    except AudioError as error:
+        return Job(song=song.path, outputs={}, refusal=str(error))
+
+
+def _leave_out_outputs(songs: Sequence[Song], naming: Naming, identify: _Identify) -> list[Song]:
     """Leave out the songs that this call would write itself. Songs that the call names always stay.
 
     A call without --accompaniment also leaves out accompaniments, which an earlier call may have written.
@@ -261,19 +119,103 @@ def _leave_out_outputs(songs: Sequence[Song], naming: Naming, identify: Callable
     both = dataclasses.replace(naming, places=naming.places | {"accompaniment": naming.places.get("accompaniment", "")})
     makers: dict[str, set[Place]] = {}
     for song in songs:
-        for path in both.plan_job(song).outputs.values():
+        for path in _plan_job(song, both).outputs.values():
             makers.setdefault(identify(path), set()).add(song.path)
     return [song for song in songs if song.named or makers.get(identify(song.path), set()) <= {song.path}]
 
 
-def _check(job: Job, own: list[Path], *, existing: str, subtype: str | None) -> Job:
+def _tell_apart(songs: list[Song], naming: Naming, identify: _Identify, *, number: bool) -> list[Job]:
+    """Plan the jobs so that no two of them write one file. Jobs that cannot be told apart are refused."""
+    jobs = [_plan_job(song, naming) for song in songs]
+    for job in jobs:
+        if len({identify(path) for path in job.outputs.values()}) < len(job.outputs):
+            twice = next(iter(job.outputs.values()))
+            hint = "give each output a name of its own, as with -o 'out/{song}.{stem}.{ext}'"
+            raise typer.BadParameter(f"{twice} would be written twice; {hint}")
+    if not _find_clashes(jobs, identify):
+        return jobs
+    # with their extensions, if that is all they differ in
+    full = [_plan_job(dataclasses.replace(song, alias=song.full_name), naming) for song in songs]
+    clashes = _find_clashes(jobs, identify)
+    taken = {identify(path) for index, job in enumerate(jobs) if index not in clashes for path in job.outputs.values()}
+    tried = [job if index in clashes else jobs[index] for index, job in enumerate(full)]
+    remaining = _find_clashes(tried, identify)
+    for index in clashes:
+        if index not in remaining and not taken & {identify(path) for path in full[index].outputs.values()}:
+            jobs[index], songs[index] = full[index], dataclasses.replace(songs[index], alias=songs[index].full_name)
+    clashes = _find_clashes(jobs, identify)
+    if number:
+        _number(songs, jobs, clashes, naming, identify)
+        clashes = _find_clashes(jobs, identify)
+    hints: dict[tuple[int, ...], str] = {}
+    for index, other in clashes.items():
+        pair = tuple(sorted((index, other)))
+        hint = hints.setdefault(pair, _find_hint([songs[each] for each in pair], naming, identify))
+        path = next(path for path in jobs[index].outputs.values())
+        message = f"{songs[index].path}: {path} would also hold the outputs of {songs[other].path}; {hint}"
+        jobs[index] = dataclasses.replace(jobs[index], refusal=message)
+    return jobs
+
+
+def _find_clashes(jobs: Sequence[Job], identify: _Identify) -> dict[int, int]:
+    """Return the jobs that share an output with another job, and the first of these others."""
+    owners: dict[str, list[int]] = {}
+    for index, job in enumerate(jobs):
+        for path in job.outputs.values():
+            owners.setdefault(identify(path), []).append(index)
+    shared = [group for group in owners.values() if len(set(group)) > 1]
+    return {index: next(each for each in group if each != index) for group in shared for index in group}
+
+
+def _number(songs: list[Song], jobs: list[Job], clashes: dict[int, int], naming: Naming, identify: _Identify) -> None:
+    """Give the songs that clash numbers, except the first one of each name."""
+    taken = {identify(path) for index, job in enumerate(jobs) if index not in clashes for path in job.outputs.values()}
+    for index in sorted(clashes):
+        for count in range(1, len(songs) + 1):
+            alias = songs[index].name + (f"-{count}" if count > 1 else "")
+            job = _plan_job(dataclasses.replace(songs[index], alias=alias), naming)
+            names = {identify(path) for path in job.outputs.values()}
+            if not names & taken:
+                jobs[index] = job
+                taken |= names
+                break
+
+
+def _find_hint(songs: Sequence[Song], naming: Naming, identify: _Identify) -> str:
+    """Return what would tell these songs apart."""
+    main = naming.main
+    place = naming.places[main]
+    folder = place.rstrip("/") if place and "{" not in place else "out"
+    template = f"{folder}/{{folder}}/{{song}}.{{stem}}.{{ext}}"
+    others = dict.fromkeys([stem for stem in naming.places if stem != main], "")
+    found = []
+    for hint, choice in ((f"use -o '{template}'", template), ("leave out -o", None)):
+        if choice != place:
+            jobs = [_plan_job(song, dataclasses.replace(naming, places={main: choice, **others})) for song in songs]
+            found += [] if _find_clashes(jobs, identify) else [hint]
+    return ", or ".join([*found[:1], "add --number"])
+
+
+def _check_formats(job: Job, *, subtype: str | None, bitrate: int | None) -> None:
+    """Check what the options say about formats, which is the same for all songs."""
+    for path in job.recordings:
+        try:
+            if not job.refusal and not path.is_dir():
+                check_output(path, subtype=subtype, bitrate=bitrate)
+        except VocalsepError as error:
+            raise typer.BadParameter(str(error)) from error
+        except OSError:
+            pass  # `_check` reports it
+
+
+def _check(job: Job, own: list[Path], *, existing: str) -> Job:
     """Return a job with its refusal, if any. `own` lists the outputs of the job that are also songs of the call."""
     if job.refusal:
         return job
     try:
-        for path in job.recordings:
-            check_output(path, subtype=subtype)
         for path in job.files:
+            if path.is_dir():
+                raise AudioError(f"{path}: is a folder; expected a file to write")
             if path in own:
                 raise AudioError(f"{path}: is one of the input songs; choose another output")
         there = [path for path in job.files if path.exists()]

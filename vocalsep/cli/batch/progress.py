@@ -9,27 +9,26 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TextIO
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from vocalsep import files
 from vocalsep.cli.batch.inputs import PIPE
 from vocalsep.cli.batch.plan import Job
 from vocalsep.cli.batch.work import Event, Finished, Progressed, Started, Warned
-from vocalsep.cli.common import escape_controls, report_error, report_warning, stderr, widen_for_tables
+from vocalsep.cli.common import escape_controls, report_error, report_warning, stderr
 from vocalsep.errors import AudioError, VocalsepError
 
+_NO_VOICE = "voice was found"  # in the warnings of `extraction.checks` about songs without a voice
 _STEMS = ("vocals", "accompaniment", "labels", "picture")  # fields of a report that name files
 
 
 class Reporter:
-    """Prints results, warnings and errors. A context manager, which ends the report unless the call was stopped.
+    """Prints results, warnings and errors. A context manager, which ends the report.
 
     If sound goes to stdout, JSON results go to stderr; without JSON, no paths are printed.
 
@@ -37,12 +36,23 @@ class Reporter:
         jobs: The plan.
         model: Name of the model.
         as_json: Whether to print a JSON object for each song rather than the paths of the written files.
-        summary: Whether to print a table at the end if there are several songs.
+        talkative: Whether to tell people on stderr about each song that is done, and how the call ended. Says nothing
+            in a pipeline, where other programs use the terminal too.
+        overwrite: Whether the call overwrites existing outputs, so that it cannot go on where it was stopped.
     """
 
-    def __init__(self, jobs: Sequence[Job], model: str = "", *, as_json: bool = False, summary: bool = False) -> None:
-        self.jobs, self.model, self._as_json, self._summary = jobs, model, as_json, summary
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        model: str = "",
+        *,
+        as_json: bool = False,
+        talkative: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        self.jobs, self.model, self._as_json, self._overwrite = jobs, model, as_json, overwrite
         self._sound_on_stdout = any(PIPE in job.outputs.values() for job in jobs)
+        self._talkative = talkative and not any(job.uses_pipe for job in jobs)
         self._finished: dict[int, Finished] = {}
         self._printed = 0  # jobs at the start of the plan whose results, if any, are printed
         self._start_time = time.perf_counter()
@@ -56,6 +66,8 @@ class Reporter:
     ) -> None:
         if error is None or isinstance(error, VocalsepError):
             self.end()
+        elif isinstance(error, KeyboardInterrupt | SystemExit):
+            self.stop()
 
     def __call__(self, event: Event) -> None:
         """Report an event."""
@@ -94,14 +106,28 @@ class Reporter:
             sys.stderr.write(event.trace)
         if event.error:
             report_error(AudioError(event.error))
+        described = event.report is not None and self._talkative and not self._as_json
+        if event.report and described:
+            _tell(describe_song(event.report))
         for text in list_warnings(event.report) if event.report else ():
-            report_warning(text)
+            if not (described and _NO_VOICE in text):  # the line has just said so
+                report_warning(text)
 
     def end(self) -> None:
         """Report that the call is over."""
-        if self._summary and len(self.jobs) > 1:
-            table = build_summary(self.jobs, self._finished, time.perf_counter() - self._start_time)
-            widen_for_tables(stderr).print(table)
+        if self._talkative and len(self.jobs) > 1:
+            taken = time.perf_counter() - self._start_time
+            _tell(describe_call(self.count_outcomes(), self._finished.values(), taken))
+
+    def stop(self) -> None:
+        """Report that a signal stops the call, and how to go on."""
+        if not self._talkative:
+            return
+        counts = self.count_outcomes()
+        done, total = counts["done"] + counts["skipped"], len(self.jobs)
+        text = f"stopped after {done} of {total} songs" if total > 1 else "stopped; no file was written"
+        hint = "" if self._overwrite or total == 1 else "; to go on, repeat the command with --skip-existing"
+        report_warning(text + hint)
 
     @contextmanager
     def hide_bars(self) -> Iterator[None]:
@@ -126,6 +152,8 @@ class Reporter:
 
     def _choose_stream(self) -> TextIO | None:
         """Return where results go. Ask each time, because `silence_c_libraries` replaces sys.stderr."""
+        if self._talkative and not self._as_json and stderr.is_terminal and sys.stdout.isatty():
+            return None  # people have just read the names on the same screen
         if not self._sound_on_stdout:
             return sys.stdout
         return sys.stderr if self._as_json else None
@@ -149,7 +177,7 @@ class ProgressBars(Reporter):
             *columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False
         )
         self._bars: dict[int, Any] = {}
-        self._total = self._progress.add_task("", total=len(self.jobs), visible=len(self.jobs) > 1)
+        self._total = self._progress.add_task(self._count_songs(), total=len(self.jobs), visible=len(self.jobs) > 1)
         self._progress.start()
         return self
 
@@ -173,10 +201,11 @@ class ProgressBars(Reporter):
         """Remove the bar of a song, and move the bar of the call."""
         if event.index in self._bars:
             self._progress.remove_task(self._bars.pop(event.index))
-        count = len(self._finished)
-        description = f"{count} of {len(self.jobs)} songs"
-        self._progress.update(self._total, completed=count, description=description)
+        self._progress.update(self._total, completed=len(self._finished), description=self._count_songs())
         super().on_finished(event)
+
+    def _count_songs(self) -> str:
+        return f"{len(self._finished)} of {len(self.jobs)} songs"
 
     @contextmanager
     def hide_bars(self) -> Iterator[None]:
@@ -222,6 +251,9 @@ class JsonLines(Reporter):
             more = {"error": event.error} | ({"traceback": event.trace} if event.trace else {})
         self._write("done", event.index, outcome=name_outcome(event), **more)
 
+    def stop(self) -> None:
+        """Write nothing: readers see that "end" is missing."""
+
     def end(self) -> None:
         """Write the number of songs for each outcome."""
         taken = round(time.perf_counter() - self._start_time, 3)
@@ -236,6 +268,11 @@ class JsonLines(Reporter):
         with contextlib.suppress(OSError):  # the work goes on if nobody reads stderr
             sys.stderr.write(format_line({"event": name} | about | values))
             sys.stderr.flush()
+
+
+def _tell(text: str) -> None:
+    """Print a line on stderr. Rich would print it twice if Ctrl-C arrived in the middle."""
+    sys.stderr.write(f"{escape_controls(text)}\n")
 
 
 def report_plan(jobs: Sequence[Job], reporter: Reporter, *, as_json: bool) -> None:
@@ -288,39 +325,50 @@ def format_result(report: dict[str, Any], *, as_json: bool) -> str:
     return "".join(f"{report[stem]}\n" for stem in _STEMS if report[stem])
 
 
-MAX_ROWS = 100  # with more songs, the summary lists only those that failed
+def describe_song(report: dict[str, Any]) -> str:
+    """Return what people want to know about a song that is done: its files, the voice in it, and the time it took."""
+    names = ", ".join(report[stem] for stem in _STEMS if report[stem])
+    return f"{names}: {describe_voice(report)}, {_format_speed(report['taken_seconds'], report['times_real_time'])}"
 
 
-def build_summary(jobs: Sequence[Job], finished: Mapping[int, Finished], taken_seconds: float) -> Table:
-    """Build the table that sums up a call.
+def describe_voice(report: dict[str, Any]) -> str:
+    """Return how much of a song is sung, and how loudly."""
+    share, level, length = report["voice_share"], report["vocals_db"], _format_time(report["audio_seconds"])
+    if not share:
+        faint = "" if level is None else f"; the vocals are {-level:.0f} dB below the song"
+        return f"nobody seems to sing in {length}{faint}"
+    sung = f"voice in {max(1, round(100 * share))} % of {length}"
+    if level is None:
+        return sung
+    if abs(level) < 0.5:
+        return f"{sung}, as loud as the song"
+    return f"{sung}, {abs(level):.0f} dB {'below' if level < 0 else 'above'} the song"
+
+
+def describe_call(counts: Mapping[str, int], events: Iterable[Finished], taken_seconds: float) -> str:
+    """Return how a call with several songs ended.
 
     Args:
-        jobs: The plan.
-        finished: Outcomes of the songs, by their positions in the plan.
+        counts: Number of songs for each outcome.
+        events: The outcomes.
         taken_seconds: Time that the whole call took.
     """
-    grid = Table(show_edge=False, pad_edge=False, show_footer=True)
-    events = list(finished.values())
-    reports = [event.report for event in events if event.report]
-    seconds = sum(report["audio_seconds"] for report in reports)
-    failed = sum(bool(event.error) for event in events)
-    counts = f"{len(reports)} done, {len(events) - len(reports) - failed} skipped, {failed} failed"
-    grid.add_column("song", f"{len(jobs)} songs", overflow="fold", ratio=3)
-    grid.add_column("seconds", f"{seconds:.1f}", justify="right")
-    grid.add_column("x real time", f"{seconds / taken_seconds:.1f}" if reports else "", justify="right")
-    grid.add_column("voice", justify="right")
-    grid.add_column("outcome", counts, overflow="fold", ratio=2)
-    for index in sorted(finished):
-        if len(jobs) <= MAX_ROWS or finished[index].error:
-            grid.add_row(*_list_cells(jobs[index], finished[index]))
-    return grid
+    seconds = sum(event.report["audio_seconds"] for event in events if event.report)
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    text = f"{sum(counts.values())} songs: {outcomes}"
+    if not seconds:
+        return text
+    return f"{text}; {_format_time(seconds)} in {_format_speed(taken_seconds, seconds / taken_seconds)}"
 
 
-def _list_cells(job: Job, event: Finished) -> list[Text]:
-    cells = ["", "", "", "skipped"]
-    if event.report:
-        share = f"{event.report['voice_share']:.0%}"
-        cells = [f"{event.report['audio_seconds']:.1f}", f"{event.report['times_real_time']:.1f}", share, "done"]
-    elif event.error:
-        cells[-1] = f"failed: {event.error.removeprefix(f'{job.song}: ')}"
-    return [Text(escape_controls(cell)) for cell in (str(job.song), *cells)]
+def _format_time(seconds: float) -> str:
+    """Return a length as 4:02 or 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _format_speed(seconds: float, ratio: float) -> str:
+    """Return a time and its ratio to real time, with decimals where they matter."""
+    shown, times = (f"{value:.{0 if value >= 10 else 1}f}" for value in (seconds, ratio))
+    return f"{shown} s ({times}x real time)"

@@ -98,6 +98,7 @@ class Settings:
         inversion: How the masked spectrogram becomes audio.
         masks: Where masks come from.
         subtype: Sample format of the outputs; None if the user chose none.
+        bitrate: Bit rate of lossy outputs, bits per second; None if the user chose none.
         clip: What to do with samples beyond full scale.
         gate: Whether to fade the vocals out where there is no voice.
         raw: Layout of the song's samples, if it has no header.
@@ -113,6 +114,7 @@ class Settings:
     inversion: str = "phase"
     masks: str = "auto"
     subtype: str | None = None
+    bitrate: int | None = None
     clip: str = "clamp"
     gate: bool = False
     raw: SampleLayout | None = None
@@ -185,11 +187,12 @@ class Worker:
         outputs = {stem: path if isinstance(path, Path) else sys.stdout.buffer for stem, path in job.outputs.items()}
         report = extraction.extract(
             job.song if isinstance(job.song, Path) else sys.stdin.buffer,
-            outputs["vocals"],
+            outputs.get("vocals"),
             accompaniment=outputs.get("accompaniment"),
             extractor=extractor,
             progress=progress,
             subtype=settings.subtype,
+            bitrate=settings.bitrate,
             clip=settings.clip,
             labels=job.outputs.get("labels"),
             picture=job.outputs.get("picture"),
@@ -245,5 +248,7 @@ def _check_song(job: Job, settings: Settings) -> float | None:
         pass  # the reader reports the reason
     with audio.open_song(job.song, settings.raw) as reader:
         for path in job.recordings:
-            audio.check_output(path, rate=reader.rate, channels=reader.channels, subtype=settings.subtype)
+            audio.check_output(
+                path, rate=reader.rate, channels=reader.channels, subtype=settings.subtype, bitrate=settings.bitrate
+            )
         return reader.samples / reader.rate or None

@@ -391,7 +391,7 @@ def _find_swallowed_song(optional: Mapping[str, str | None]) -> tuple[list[str],
     Returns:
         The song, and the values without it.
     """
-    for option, value in reversed(optional.items()):
+    for option, value in reversed(list(optional.items())):
         if value and os.path.lexists(value):
             return [value], {**optional, option: ""}
     raise typer.BadParameter("no songs given. Name files or folders, or list them in a file for --from-file")

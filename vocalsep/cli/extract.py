@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from vocalsep.cli.common import DEVICE_HELP, Device, Inversion, MasksFrom, complete_models, stderr
 from vocalsep.cores import count_cores
-from vocalsep.errors import AudioError, ConfigError, VocalsepError
+from vocalsep.errors import AudioError, VocalsepError
 from vocalsep.release import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from vocalsep.audio import SampleLayout
     from vocalsep.cli.batch import plan, work
     from vocalsep.cli.batch import progress as reporting
 
@@ -282,7 +279,7 @@ def extract(
     songs = songs or []
     optional = {"accompaniment": accompaniment, naming.LABELS: labels, naming.PICTURE: picture}
     if not songs and from_file is None:
-        songs, optional = _find_swallowed_song(optional)
+        songs, optional = options.find_swallowed_song(optional)
     if overwrite and skip_existing:
         raise typer.BadParameter("--overwrite and --skip-existing cannot be combined")
     if quiet and progress in ("bar", "json"):
@@ -302,7 +299,7 @@ def extract(
         others=optional,
     )
     bits_per_second = options.parse_bitrate(bitrate)
-    layout = None if raw is None else _parse_raw(raw)
+    layout = None if raw is None else options.parse_raw(raw)
     listed: list[str] = []
     problems: list[VocalsepError] = []
     try:
@@ -313,7 +310,7 @@ def extract(
     names = naming.Naming(
         places=places,
         extension=output_format or chosen.extension,
-        model="+".join(map(_name_model, models)),
+        model="+".join(map(options.name_model, models)),
         many=len(found) > 1 or from_file is not None or not all(song.named for song in found),
         names=chosen.names,
     )
@@ -324,7 +321,7 @@ def extract(
     todo = plan.make(found, names, existing=existing, number=number, subtype=subtype, bitrate=bits_per_second)
     settings = work.Settings(
         models=models,
-        shares=_parse_weights(weights, models),
+        shares=options.parse_weights(weights, models),
         model_data=model_data,
         as_original=as_original,
         device=device,
@@ -349,61 +346,6 @@ def extract(
             _run(todo, settings, jobs, reporter)
     if reporter.failed:
         raise typer.Exit(1)
-
-
-def _name_model(model: str) -> str:
-    """Return the name that ``{model}`` stands for in templates. That of a run is in its weights."""
-    from pathlib import Path
-
-    from vocalsep import means
-
-    if not (model.endswith(".safetensors") or Path(model).is_dir()):
-        return means.label(model)
-    from vocalsep import weights
-
-    try:
-        return weights.load(model).name
-    except VocalsepError:  # reported later, when the first song needs the model
-        return Path(model).stem
-
-
-def _parse_weights(text: str | None, models: tuple[str, ...]) -> tuple[float, ...]:
-    """Return the weights of the models, none if the user gave none."""
-    from vocalsep import means
-
-    try:
-        weights = tuple(float(number) for number in text.split(",")) if text is not None else ()
-        if len(models) > 1:
-            means.Settings(models=models, weights=weights)
-        elif weights:
-            raise ConfigError("give several models: -m A -m B")
-    except (ConfigError, ValueError) as error:
-        raise typer.BadParameter(f"{'' if text is None else f'--weights {text}: '}{error}") from error
-    return weights
-
-
-def _find_swallowed_song(optional: Mapping[str, str | None]) -> tuple[list[str], dict[str, str | None]]:
-    """Find the song of a call such as ``--labels song.mp3``, which has no other song.
-
-    Args:
-        optional: Values of the options that work without a value.
-
-    Returns:
-        The song, and the values without it.
-    """
-    for option, value in reversed(list(optional.items())):
-        if value and os.path.lexists(value):
-            return [value], {**optional, option: ""}
-    raise typer.BadParameter("no songs given. Name files or folders, or list them in a file for --from-file")
-
-
-def _parse_raw(text: str) -> SampleLayout:
-    from vocalsep import audio
-
-    try:
-        return audio.parse_sample_layout(text)
-    except ConfigError as error:
-        raise typer.BadParameter(str(error)) from error
 
 
 def _choose_reporter(progress: Progress, jobs: list[plan.Job]) -> type[reporting.Reporter]:

@@ -84,7 +84,7 @@ class Extractor:
 
     Args:
         model: Name of a model, several joined by "+" for their mean, path of a model's file, folder of a training run,
-            a model from `load_model`, or a list of models, whose vocals are averaged.
+            a model from `load_model`, or a list of these, whose vocals are averaged.
         shares: Weights of several models, one for each; only their proportions count. By default they are equal.
         device: "auto" (CUDA when available, else the CPU), "cpu" or "cuda". Models of other programs run on the CPU.
         inversion: "phase" (the mixture's phase), "griffin-lim" (from random phases) or "griffin-lim-phase" (from the
@@ -110,7 +110,7 @@ class Extractor:
 
     def __init__(
         self,
-        model: AnyModel | str | Path | Sequence[AnyModel] = DEFAULT_MODEL,
+        model: AnyModel | str | Path | Sequence[AnyModel | str | Path] = DEFAULT_MODEL,
         *,
         shares: Sequence[float] = (),
         device: str = "auto",
@@ -127,9 +127,9 @@ class Extractor:
         if workers < 0:
             raise ConfigError(f"{workers} workers; expected at least 0")
         options = Options(device=device, inversion=inversion, masks_from=masks_from, as_original=as_original)
-        if isinstance(model, str | Path):
-            model = weights.load(model)
-        self.model = means.combine(model if isinstance(model, Sequence) else [model], shares)
+        given = model if isinstance(model, Sequence) and not isinstance(model, str) else [model]
+        models = [one if isinstance(one, AnyModel) else weights.load(one) for one in given]
+        self.model = means.combine(models, shares)
         self.inversion, self.gate = inversion, gate
         self._engine = open_engine(self.model, options)
         self.device, self.uses_clusters = self._engine.device, self._engine.uses_clusters

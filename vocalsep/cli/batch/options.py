@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -17,7 +18,10 @@ from vocalsep.audio.formats import FORMATS, SUFFIXES
 from vocalsep.cli.batch import inputs
 from vocalsep.cli.batch.inputs import PIPE, Song
 from vocalsep.cli.batch.naming import EXTENSIONS, Naming, is_folder, is_template, list_fields
-from vocalsep.errors import ConfigError, ModelError
+from vocalsep.errors import ConfigError, ModelError, VocalsepError
+
+if TYPE_CHECKING:
+    from vocalsep.audio import SampleLayout
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://|www\.", re.IGNORECASE)
 
@@ -159,3 +163,64 @@ def check_pipes(
         raise typer.BadParameter("standard output is a terminal; send the sound to a program or a file")
     if from_stdin and sys.stdin.isatty():
         raise typer.BadParameter("standard input is a terminal; send a recording to it")
+
+
+def name_model(model: str) -> str:
+    """Return the name that ``{model}`` stands for in templates. That of a run is in its weights."""
+    if not (model.endswith(".safetensors") or Path(model).is_dir()):
+        return means.label(model)
+    from vocalsep import weights
+
+    try:
+        return weights.load(model).name
+    except VocalsepError:  # reported later, when the first song needs the model
+        return Path(model).stem
+
+
+def parse_weights(text: str | None, models: tuple[str, ...]) -> tuple[float, ...]:
+    """Parse the value of --weights. Return the weights of the models, none if the user gave none.
+
+    Raises:
+        typer.BadParameter: If they are not one positive number for each of several models.
+    """
+    try:
+        weights = tuple(float(number) for number in text.split(",")) if text is not None else ()
+        if len(models) > 1:
+            means.Settings(models=models, weights=weights)
+        elif weights:
+            raise ConfigError("give several models: -m A -m B")
+    except (ConfigError, ValueError) as error:
+        raise typer.BadParameter(f"{'' if text is None else f'--weights {text}: '}{error}") from error
+    return weights
+
+
+def find_swallowed_song(optional: Mapping[str, str | None]) -> tuple[list[str], dict[str, str | None]]:
+    """Find the song of a call such as ``--labels song.mp3``, which has no other song.
+
+    Args:
+        optional: Values of the options that work without a value.
+
+    Returns:
+        The song, and the values without it.
+
+    Raises:
+        typer.BadParameter: If none of them is a song.
+    """
+    for option, value in reversed(list(optional.items())):
+        if value and os.path.lexists(value):
+            return [value], {**optional, option: ""}
+    raise typer.BadParameter("no songs given. Name files or folders, or list them in a file for --from-file")
+
+
+def parse_raw(text: str) -> SampleLayout:
+    """Parse the value of --raw.
+
+    Raises:
+        typer.BadParameter: If it is no layout of samples.
+    """
+    from vocalsep import audio
+
+    try:
+        return audio.parse_sample_layout(text)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from error

@@ -78,7 +78,7 @@ def test_vocals_equal_those_of_torch_to_80_db(song: Path, name: str, monkeypatch
     model = weights.load(name)
     found = Extractor(model)(samples, rate).vocals
     monkeypatch.setattr(
-        extraction.extractor.backends, "open_backend", lambda model, _: open_backend(model, "cpu", "torch")
+        extraction.engines.backends, "open_backend", lambda model, _: open_backend(model, "cpu", "torch")
     )
     expected = Extractor(model)(samples, rate).vocals
     assert np.linalg.norm(expected) > 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from vocalsep import runs
 from vocalsep.cli.batch import inputs, plan, processes, work
 from vocalsep.cli.batch import progress as reporting
 from vocalsep.cli.common import DEVICE_HELP, Device, Inversion, MasksFrom, count_cores, stderr
@@ -255,12 +256,10 @@ def extract(
 
 def _name_model(model: str) -> str:
     """Return the name that ``{model}`` stands for in templates. That of a run is in its weights."""
-    if not (model.endswith(".safetensors") or Path(model).is_dir()):
+    if not (model.endswith(runs.SUFFIX) or Path(model).is_dir()):
         return model
-    from vocalsep import weights
-
     try:
-        return weights.load(model).name
+        return runs.read_name(runs.find_weights(Path(model)))
     except VocalsepError:  # reported later, when the first song needs the model
         return Path(model).stem
 

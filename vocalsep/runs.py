@@ -6,6 +6,7 @@ run tells them apart.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,3 +51,16 @@ def name_model(path: Path, metadata: Mapping[str, Any]) -> str:
     if (path.parent / RECIPE).is_file():  # still in the folder of the run, which may have a new name by now
         return path.resolve().parent.name
     return Path(str(metadata.get("run_name", ""))).name or path.stem
+
+
+def read_name(path: Path) -> str:
+    """Return the name of the model in a weights file, from the file's header alone.
+
+    A file that cannot be read gets the name of the file; loading it says what is wrong. This imports no library.
+    """
+    try:
+        with path.open("rb") as file:
+            length = min(int.from_bytes(file.read(8), "little"), path.stat().st_size)
+            return name_model(path, json.loads(json.loads(file.read(length))["__metadata__"]["vocalsep"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return path.stem

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from vocalsep import library, means
+from vocalsep import library, means, runs
 from vocalsep.audio import bitrates
 from vocalsep.audio.formats import FORMATS, SUFFIXES
 from vocalsep.cli.batch import inputs
@@ -167,12 +167,10 @@ def check_pipes(
 
 def name_model(model: str) -> str:
     """Return the name that ``{model}`` stands for in templates. That of a run is in its weights."""
-    if not (model.endswith(".safetensors") or Path(model).is_dir()):
+    if not (model.endswith(runs.SUFFIX) or Path(model).is_dir()):
         return means.label(model)
-    from vocalsep import weights
-
     try:
-        return weights.load(model).name
+        return runs.read_name(runs.find_weights(Path(model)))
     except VocalsepError:  # reported later, when the first song needs the model
         return Path(model).stem
 

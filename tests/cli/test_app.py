@@ -11,7 +11,7 @@ from vocalsep.datasets import check
 from vocalsep.datasets.layouts import LAYOUTS
 from vocalsep.evaluation import songs
 from vocalsep.extraction import inversion
-from vocalsep.extraction.extractor import MASK_SOURCES
+from vocalsep.extraction import MASK_SOURCES
 from vocalsep.training import recipes
 
 

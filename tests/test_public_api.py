@@ -143,7 +143,7 @@ def test_models_are_names_paths_or_models(model: Path) -> None:
     loaded = vocalsep.load_model(model)
     for given in (model, str(model), loaded):
         assert vocalsep.Extractor(given).model.name == "narrow"
-    for wrong in (5, None, ["unet"]):
+    for wrong in (5, None, [5]):
         with pytest.raises(TypeError, match="a model must be a name or a path"):
             vocalsep.Extractor(wrong)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="workers must be a whole number or None, not str"):

@@ -110,7 +110,7 @@ class Extractor:
 
     def __init__(
         self,
-        model: AnyModel | str | Path | Sequence[AnyModel] = DEFAULT_MODEL,
+        model: AnyModel | str | Path | Sequence[AnyModel | str | Path] = DEFAULT_MODEL,
         *,
         shares: Sequence[float] = (),
         device: str = "auto",
@@ -127,9 +127,8 @@ class Extractor:
         if workers < 0:
             raise ConfigError(f"{workers} workers; expected at least 0")
         options = Options(device=device, inversion=inversion, masks_from=masks_from, as_original=as_original)
-        if isinstance(model, str | Path):
-            model = weights.load(model)
-        self.model = means.combine(model if isinstance(model, Sequence) else [model], shares)
+        given: Sequence[AnyModel | str | Path] = model if isinstance(model, list | tuple) else [model]  # type: ignore[list-item]
+        self.model = means.combine([m if isinstance(m, AnyModel) else weights.load(m) for m in given], shares)
         self.inversion, self.gate = inversion, gate
         self._engine = open_engine(self.model, options)
         self.device, self.uses_clusters = self._engine.device, self._engine.uses_clusters

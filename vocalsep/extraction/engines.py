@@ -25,6 +25,7 @@ from vocalsep.means import Mean
 from vocalsep.shapes import AnyArray, Waveform
 from vocalsep.weights import AnyModel, Model
 
+_FRAMES_AHEAD = 512  # of the chunks whose masks are computed ahead
 MASK_SOURCES = ("auto", "net", "clusters")
 
 
@@ -135,7 +136,7 @@ class MaskEngine:
             song.channels,
             inversion=self._inversion,
             clusters=song.clusters,
-            ahead=Lookahead(song.workers, low_delay=song.low_delay),
+            ahead=Lookahead(song.workers, low_delay=song.low_delay, most=_FRAMES_AHEAD // model.front_end.frames),
         )
         if lead is None:
             return estimator

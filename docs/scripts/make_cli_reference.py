@@ -72,6 +72,8 @@ TRAIN_EVENTS = {
     "end": (("weights", "stopped"), "last; `stopped` after Ctrl-C"),
 }
 OTHER_JSON = {
+    "models --json": "`name`, `description`, `purpose`, `scores`, `speed`, `data`, `licence`, `size_mb`, `is_default`, "
+    "`is_own`; one object per model",
     "doctor --json": "`ok`, and `findings` with `group`, `name`, `ok` and `detail`",
     "eval --json": "the content of `summary.json`: see [Evaluate](evaluate.md)",
     "data check --json": "`dataset`, `root`, `totals` for each split, `tracks`, `notes` and `problems`",
@@ -91,6 +93,7 @@ ENVIRONMENT = {
     "VOCALSEP_TEACHER": "Folder of the songs for `train --dataset teacher`, when you do not give `--root`.",
     "VOCALSEP_VOICES": "Folder of recordings of lone voices, which some presets train on.",
     "VOCALSEP_INSTRUMENTALS": "Folder of music without vocals, which some presets train on.",
+    "VOCALSEP_MODELS": "More folders of [your own models](models.md#your-own-models), separated as in PATH.",
     "VOCALSEP_CACHE": "Folder of decoded tracks. `vocalsep doctor` shows the one in use.",
 }
 

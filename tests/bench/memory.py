@@ -1,6 +1,7 @@
 """Measure peak memory and speed on songs of any length through pipes, for the table in docs/speed.md.
 
     python tests/bench/memory.py [--minutes 3 30 180] [--model uhnet-hd]
+    python tests/bench/memory.py --model mdx    # or waveform: a small model of another program, made here
 
 Each row is one run of ``vocalsep extract - -o -`` in its own process. The song is the demo song, repeated: stereo at
 44.1 kHz. The script writes no file: it sends the song into the pipe block by block, and only counts the bytes of the
@@ -15,12 +16,16 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 import soundfile
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+import foreign_graphs
 
 from vocalsep.release import DEFAULT_MODEL
 
@@ -44,7 +49,7 @@ def run(minutes: float, model: str) -> dict[str, float]:
     samples, rate = soundfile.read(DEMO, dtype="int16", always_2d=True)
     count = round(minutes * 60 * rate)
     command = [sys.executable, "-m", "vocalsep", "extract", "-", "-o", "-", "--raw", f"{rate},2,s16le"]
-    command += ["--model", model, "--json", "--device", "cpu"]
+    command += ["--model", str(model), "--json", "--device", "cpu"]
     got, pipe = 0, subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as running:
         assert running.stdin
@@ -67,6 +72,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, nargs="+", default=[3, 30, 180])
     parser.add_argument("--model", default=DEFAULT_MODEL)
     options = parser.parse_args()
+    folder = tempfile.TemporaryDirectory()
+    if options.model == "mdx":
+        options.model = foreign_graphs.write_mdx(Path(folder.name) / "mdx.onnx", mixes=True, frames=256)
+    elif options.model == "waveform":
+        options.model = foreign_graphs.write_waveform(Path(folder.name) / "waveform.onnx", mixes=True, samples=343_980)
     print(f"{os.cpu_count()} cores, {platform.machine()}, model {options.model}\n")
     print("| song | taken | times real time | peak memory |")
     print("|---|---|---|---|")

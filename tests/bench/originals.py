@@ -29,8 +29,8 @@ from vocalsep.shapes import Waveform
 RATE = 44_100
 TORCH = "torch>=2.6,<2.14"
 PROGRAMS = {
-    "mdx": ("mdx.py", ["audio-separator[cpu]==0.47.1", TORCH], ["8", "3"]),
-    "demucs": ("demucs_net.py", ["demucs==4.1.0", TORCH, "onnx", "soundfile"], []),
+    "mdx": ("mdx.py", ["audio-separator[cpu]==0.47.1", TORCH]),
+    "demucs": ("demucs_net.py", ["demucs==4.1.0", TORCH, "onnx", "soundfile"]),
 }
 
 
@@ -63,13 +63,13 @@ def main() -> None:
     print("| model | as the original | vocalsep's own cutting | vocals relative to the song |")
     print("|---|---|---|---|")
     for name in options.only:
-        script, packages, shape = PROGRAMS[name]
+        script, packages = PROGRAMS[name]
         python, path = prepare(folder / name, packages), folder / "models" / name / f"{name}.onnx"
         program = Path(__file__).parent / "originals" / script
         path.parent.mkdir(parents=True, exist_ok=True)
         song = path.with_name("song.wav")
         soundfile.write(song, mixture.T, RATE, subtype="FLOAT")
-        for arguments in (["make", path, *shape], ["separate", path, song, path.parent]):
+        for arguments in (["make", path, song], ["separate", path, song, path.parent]):
             subprocess.run([python, program, *arguments], check=True)
         expected = soundfile.read(path.with_name("vocals.wav"), dtype="float32", always_2d=True)[0].T
         model = weights.load(str(path))

@@ -10,8 +10,7 @@ from vocalsep.cli import common, train
 from vocalsep.datasets import check
 from vocalsep.datasets.layouts import LAYOUTS
 from vocalsep.evaluation import songs
-from vocalsep.extraction import inversion
-from vocalsep.extraction.engines import MASK_SOURCES
+from vocalsep.extraction import MASK_SOURCES, inversion
 from vocalsep.training import recipes
 
 

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import synthetic_songs
 from command_line import SOURCE, run_python
+from fake_checkpoint import DATA, INDEX, make_spleeter_variables, write_checkpoint
 
 from vocalsep import audio, weights
 from vocalsep.evaluation.songs import load, set_up
@@ -89,3 +91,18 @@ assert "torch" not in sys.modules
 """
     done = run_python("-c", code)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.slow  # the model is as large as Spleeter's
+def test_spleeter_is_imported_and_used(tmp_path: Path) -> None:
+    index, data = write_checkpoint(make_spleeter_variables((16, 32, 64, 128, 256, 512)))
+    (tmp_path / INDEX).write_bytes(index)
+    (tmp_path / DATA).write_bytes(data)
+    run("models", "import", "spleeter", tmp_path)
+    assert "spleeter (yours)" in check("models")
+    song = synthetic_songs.write(tmp_path / "song.wav", np.random.default_rng(0).normal(0, 0.1, (30_000, 2)), 44_100)
+    check("extract", song, "-m", "spleeter", "-o", tmp_path / "vocals.wav", "--quiet")
+    samples, _ = audio.read(tmp_path / "vocals.wav")
+    assert samples.shape == (2, 30_000)
+    assert np.abs(samples).max() > 0
+    assert "needs torch" in run("export", "spleeter", "-o", tmp_path / "out").stderr

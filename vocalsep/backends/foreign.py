@@ -22,6 +22,11 @@ from vocalsep.errors import ModelError
 if TYPE_CHECKING:
     from vocalsep.shapes import Array
 
+_MEMORY = 2**32  # bytes up to which a graph may run in several threads at once
+_MOST_RUNS = 4  # at once: as many as an estimator looks ahead
+_LEAST = 2**28  # bytes for any graph
+_WEIGHTS = 4  # ONNX Runtime keeps weights in up to this many forms
+
 _registering = threading.Lock()  # an allocator is registered for the process, and the next session takes it
 
 
@@ -32,7 +37,8 @@ class ForeignGraph:
         name: Name of the model, for messages.
         path: The ONNX file, checked by `vocalsep.interchange.inspection`.
         output: Name of the output.
-        memory: Bytes that the graph may take in all, with its weights and in all threads.
+        weights: Size of its weights in bytes.
+        run: Bytes that one run may take. Large graphs do not run in all threads at once.
 
     Raises:
         ModelError: If ONNX Runtime cannot load the file.
@@ -40,14 +46,19 @@ class ForeignGraph:
 
     device = "cpu"
 
-    def __init__(self, name: str, path: Path, *, output: str, memory: int) -> None:
-        self._name, self._output, self._memory = name, output, memory
+    def __init__(self, name: str, path: Path, *, output: str, weights: int, run: int) -> None:
+        self._name, self._output = name, output
+        runs = min(_MOST_RUNS, max(1, _MEMORY // max(1, run)))
+        self._runs = threading.Semaphore(runs)
+        self._memory = _LEAST + _WEIGHTS * weights + runs * run
         options = make_session_options()
         options.add_session_config_entry("session.use_env_allocators", "1")
         info = onnxruntime.OrtMemoryInfo(
             "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
         )
-        arena = onnxruntime.OrtArenaCfg({"max_mem": memory, "arena_extend_strategy": 1})  # 1: no more than is asked for
+        arena = onnxruntime.OrtArenaCfg(
+            {"max_mem": self._memory, "arena_extend_strategy": 1}
+        )  # 1: no more than is asked for
         try:
             with _registering:
                 onnxruntime.create_and_register_allocator(info, arena)
@@ -73,7 +84,8 @@ class ForeignGraph:
         """
         values = np.ascontiguousarray(values, np.float16 if self._half else np.float32)
         try:
-            (answer,) = self._session.run([self._output], {self._input.name: values})
+            with self._runs:
+                (answer,) = self._session.run([self._output], {self._input.name: values})
         except Exception as error:  # as above
             raise self._explain("it fails", error) from error
         return np.asarray(answer, np.float32)

@@ -25,6 +25,7 @@ from vocalsep.means import Mean
 from vocalsep.shapes import AnyArray, Waveform
 from vocalsep.weights import AnyModel, Model
 
+_FRAMES_AHEAD = 512  # of the chunks whose masks are computed ahead
 MASK_SOURCES = ("auto", "net", "clusters")
 
 
@@ -135,7 +136,7 @@ class MaskEngine:
             song.channels,
             inversion=self._inversion,
             clusters=song.clusters,
-            ahead=Lookahead(song.workers, low_delay=song.low_delay),
+            ahead=Lookahead(song.workers, low_delay=song.low_delay, most=_FRAMES_AHEAD // model.front_end.frames),
         )
         if lead is None:
             return estimator
@@ -187,7 +188,11 @@ class ForeignEngine:
 
         self._model, self._as_original = model, options.as_original
         self._graph = ForeignGraph(
-            model.name, model.path, output=model.graph.output.name, memory=estimate_memory(model)
+            model.name,
+            model.path,
+            output=model.graph.output.name,
+            weights=model.graph.weight_bytes,
+            run=estimate_memory(model),
         )
 
     def start(self, song: Start) -> Estimator:
@@ -231,10 +236,13 @@ class MeanEngine:
 
 
 def estimate_memory(model: ForeignModel) -> int:
-    """Return the bytes that a model's graph may take in all, with its weights: more than any known model needs."""
+    """Return the bytes that one run of a model's graph may take, beside its weights.
+
+    MDX-Net and HTDemucs of full size take some 50 times their input and output.
+    """
     settings = model.settings
     if isinstance(settings, waveform.Settings):
-        signals = 2 * settings.samples * (1 + len(settings.stems))
+        numbers = 2 * settings.samples * (1 + len(settings.stems))
     else:
-        signals = 2 * 4 * settings.dim_f * settings.dim_t
-    return 2**28 + 4 * model.graph.weight_bytes + 100 * 4 * signals
+        numbers = 2 * 4 * settings.dim_f * settings.dim_t
+    return 80 * 4 * numbers

@@ -52,11 +52,12 @@ class Lookahead(Generic[Result]):
     Args:
         workers: Threads that compute while the caller goes on. Without them, `submit` computes at once.
         low_delay: Whether to compute none ahead, so that results come as early as they can.
+        most: The most results to compute ahead. Large ones need less of them, and much memory.
     """
 
-    def __init__(self, workers: Executor | None, *, low_delay: bool = False) -> None:
+    def __init__(self, workers: Executor | None, *, low_delay: bool = False, most: int = _AHEAD) -> None:
         self._workers = workers
-        self._ahead = _AHEAD if workers and not low_delay else 0
+        self._ahead = max(1, min(_AHEAD, most)) if workers and not low_delay else 0
         self._waiting: deque[Future[Result]] = deque()
 
     def submit(self, compute: Callable[[], Result]) -> None:

@@ -195,7 +195,7 @@ def _make_spectral_graph(model: Exportable) -> Any:
     """Return the ONNX model from spectrum to the vocals' spectrum."""
     front_end = _require_linear(model)
     shape = (4, front_end.n_fft // 2, front_end.frames)
-    return export.trace(_SpectralNet(model.net, front_end), shape, "input", ["output"])
+    return export.trace(_SpectralNet(model.net, front_end).eval(), shape, "input", ["output"])
 
 
 class _SpectralNet(nn.Module):

@@ -115,9 +115,10 @@ def _settle_waveform(path: Path, graph: Inspected, data: str | None) -> waveform
         raise ModelError(f"{path}: {error}") from error
     if samples is not None and found.setdefault("samples", samples) != samples:
         raise ModelError(f"{path}: samples is {found['samples']} in its parameters, but {samples} in the file")
-    stems = output[1] if len(output) == 4 else None
-    if stems in waveform.STEMS:
-        found.setdefault("stems", waveform.STEMS[stems])
+    count = output[1] if len(output) == 4 else None
+    stems = waveform.STEMS.get(4 if count is None else count)  # if there are not four, running the graph will show it
+    if stems:
+        found.setdefault("stems", stems)
     missing = [key for key in ("samples", "stems") if key not in found]
     if missing:
         raise ModelError(

@@ -1,6 +1,7 @@
 """Run by `tests/bench/originals.py` in an environment with demucs: export an HTDemucs, and separate a song with it.
 
-    python demucs_net.py make MODEL.onnx       an HTDemucs with random weights, smaller than the published ones
+    python demucs_net.py make MODEL.onnx SONG.wav [full]
+                            an HTDemucs with random weights, smaller than the published ones without "full"
     python demucs_net.py separate MODEL.onnx SONG.wav OUT_DIR
 
 ONNX has no complex numbers, so the graph gets an STFT and its inverse made of convolutions.
@@ -117,6 +118,6 @@ def separate(song: Path, out: Path) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "make":
-        make(Path(sys.argv[2]), full_size=sys.argv[3:] == ["full"])
+        make(Path(sys.argv[2]), full_size=sys.argv[4:] == ["full"])
     else:
         separate(*map(Path, sys.argv[3:]))

@@ -1,6 +1,7 @@
 """Run by `tests/bench/originals.py` in an environment with audio-separator: make an MDX-Net model, and separate a song.
 
-    python mdx.py make MODEL.onnx      a TFC-TDF net of UVR's shape with random weights, and the JSON files beside it
+    python mdx.py make MODEL.onnx SONG.wav
+                            a TFC-TDF net of UVR's shape with random weights, and the JSON files beside it
     python mdx.py separate MODEL.onnx SONG.wav OUT_DIR
 
 The net follows W. Choi, M. Kim, J. Chung and S. Jung, "LaSAFT", 2021, and M. Kim et al., "KUIELab-MDX-Net", 2021.
@@ -15,6 +16,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import soundfile
 import torch
 from torch import Tensor, nn
 
@@ -73,15 +75,15 @@ class TfcTdf(nn.Module):
         return self.leave(y).transpose(-1, -2)
 
 
-def make(path: Path, growth: int, depth: int) -> None:
+def make(path: Path, song: Path, growth: int = 8, depth: int = 3) -> None:
     torch.manual_seed(0)
     net = TfcTdf(growth, depth)
+    sample = transform(torch.from_numpy(soundfile.read(song, dtype="float32", always_2d=True)[0].T.copy()))
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
     with torch.no_grad():
-        sample = 5 * torch.randn(1, 4, ROWS, FRAMES)
-        net(sample)  # fills the statistics of the batch norms
+        net(sample)  # fills the statistics of the batch norms, so that the vocals are about as loud as the song
         net.eval()
         net.leave.weight.mul_(float(sample.std() / net(sample).std()) / 2)
     torch.onnx.export(
@@ -106,6 +108,12 @@ def make(path: Path, growth: int, depth: int) -> None:
         (path.parent / name).write_text(json.dumps(values))
 
 
+def transform(song: Tensor) -> Tensor:
+    """Return the spectrum of the song's first chunk, as the net gets it."""
+    spectrum = torch.stft(song, N_FFT, 1_024, window=torch.hann_window(N_FFT), return_complex=True)
+    return torch.view_as_real(spectrum)[:, :ROWS, :FRAMES].permute(0, 3, 1, 2).reshape(1, 4, ROWS, FRAMES)
+
+
 def separate(path: Path, song: Path, out: Path) -> None:
     # It converts models of other chunk sizes, needs torchvision, and is not used for models of the default size.
     sys.modules["onnx2torch"] = ModuleType("onnx2torch")
@@ -122,6 +130,6 @@ def separate(path: Path, song: Path, out: Path) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "make":
-        make(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+        make(*map(Path, sys.argv[2:]))
     else:
         separate(*map(Path, sys.argv[2:]))

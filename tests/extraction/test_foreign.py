@@ -8,17 +8,20 @@ from typing import Any
 import fake_nets
 import foreign_graphs
 import numpy as np
+import onnxruntime
 import pytest
 import synthetic_songs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from vocalsep import weights
+from vocalsep import stft, weights
 from vocalsep.errors import ConfigError, ModelError
 from vocalsep.extraction import Extractor, extract
 from vocalsep.extraction.foreign import pair_channels, unpair_channels
+from vocalsep.interchange import mdx
 from vocalsep.shapes import Waveform
+from vocalsep.stft import Grid
 from vocalsep.weights import AnyModel
 
 RATE = 44_100
@@ -162,6 +165,21 @@ def test_the_voice_is_found_without_a_spectrum(tmp_path: Path) -> None:
     ((start, end),) = song.voice
     assert start == pytest.approx(2, abs=0.1)
     assert end == 4
+
+
+def test_a_short_song_is_one_slice_of_its_own_spectrum(tmp_path: Path) -> None:
+    path = foreign_graphs.write_mdx(tmp_path / "m.onnx", mixes=True)
+    mixture = fake_nets.noise(2, (foreign_graphs.FRAMES - 1) * mdx.HOP)
+    grid = Grid(rate=RATE, n_fft=foreign_graphs.N_FFT, hop=mdx.HOP)
+    spectrum = stft.forward(mixture, grid)
+    seen = np.stack([part for channel in spectrum for part in (channel.real, channel.imag)])[:, : foreign_graphs.ROWS]
+    seen[:, :3] = 0
+    (answer,) = onnxruntime.InferenceSession(path).run(None, {"input": seen[None]})
+    whole = np.zeros_like(spectrum)
+    whole[:, : foreign_graphs.ROWS] = answer[0, 0::2] + 1j * answer[0, 1::2]
+    expected = stft.inverse(whole, grid, mixture.shape[-1])
+    found = Extractor(weights.load(str(path)), workers=0)(mixture, RATE).vocals
+    assert fake_nets.snr_db(expected, found) > 100
 
 
 # memory

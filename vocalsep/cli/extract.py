@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vocalsep.cli.common import DEVICE_HELP, Device, Inversion, MasksFrom, count_cores, stderr
+from vocalsep.cli.common import DEVICE_HELP, Device, Inversion, MasksFrom, Misuse, count_cores, stderr
 from vocalsep.errors import AudioError, ConfigError, VocalsepError
 from vocalsep.release import DEFAULT_MODEL
 
@@ -242,11 +242,11 @@ def extract(
     if not songs and from_file is None:
         songs, accompaniment, labels = _find_swallowed_song(accompaniment, labels)
     if overwrite and skip_existing:
-        raise typer.BadParameter("--overwrite and --skip-existing cannot be combined")
+        raise Misuse("--overwrite and --skip-existing cannot be combined")
     if quiet and progress in ("bar", "json"):
-        raise typer.BadParameter(f"--quiet and --progress {progress} cannot be combined")
+        raise Misuse(f"--quiet and --progress {progress} cannot be combined")
     if instrumental and stem not in (None, "accompaniment"):
-        raise typer.BadParameter(f"--instrumental and --stem {stem} cannot be combined")
+        raise Misuse(f"--instrumental and --stem {stem} cannot be combined")
     options.check_model(model)
     if songs:
         options.check_songs(songs, output)
@@ -314,7 +314,7 @@ def _find_swallowed_song(accompaniment: str | None, labels: str | None) -> tuple
         if value and os.path.lexists(value):
             rest = (accompaniment, "") if option == "--labels" else ("", labels)
             return [value], *rest
-    raise typer.BadParameter("no songs given. Name files or folders, or list them in a file for --from-file")
+    raise Misuse("no songs given. Name files or folders, or list them in a file for --from-file")
 
 
 def _parse_raw(text: str) -> SampleLayout:
@@ -323,7 +323,7 @@ def _parse_raw(text: str) -> SampleLayout:
     try:
         return audio.parse_sample_layout(text)
     except ConfigError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise Misuse(str(error)) from error
 
 
 def _choose_reporter(progress: Progress, jobs: list[plan.Job]) -> type[reporting.Reporter]:

@@ -9,14 +9,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import typer
-
 from vocalsep import published
 from vocalsep.audio import bitrates
 from vocalsep.audio.formats import FORMATS, SUFFIXES
 from vocalsep.cli.batch import inputs
 from vocalsep.cli.batch.inputs import PIPE, Song
 from vocalsep.cli.batch.naming import EXTENSIONS, LABELS, Naming, is_template, list_fields
+from vocalsep.cli.common import Misuse
 from vocalsep.errors import ConfigError, describe_unknown
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://|www\.", re.IGNORECASE)
@@ -34,16 +33,16 @@ def choose_places(
         labels: Value of --labels, likewise.
 
     Raises:
-        typer.BadParameter: If the options contradict each other.
+        Misuse: If the options contradict each other.
     """
     places: dict[str, str | None]
     if stem == "accompaniment":
         if output and accompaniment:
-            raise typer.BadParameter("-o and --accompaniment both say where the accompaniment goes; give only one")
+            raise Misuse("-o and --accompaniment both say where the accompaniment goes; give only one")
         places = {"accompaniment": output or accompaniment or None}
     else:
         if stem == "vocals" and accompaniment is not None:
-            raise typer.BadParameter("--stem vocals and --accompaniment cannot be combined; use --stem both")
+            raise Misuse("--stem vocals and --accompaniment cannot be combined; use --stem both")
         places = {"vocals": output or None}
         if stem == "both" or accompaniment is not None:
             places["accompaniment"] = accompaniment or ""
@@ -58,11 +57,11 @@ def check_songs(songs: Sequence[str], output: str | None) -> None:
         output: Value of -o.
 
     Raises:
-        typer.BadParameter: If one is an address, or the last one looks like an output.
+        Misuse: If one is an address, or the last one looks like an output.
     """
     for text in songs:
         if _ADDRESS.match(text) and not os.path.lexists(text):
-            raise typer.BadParameter(
+            raise Misuse(
                 f"{text}: vocalsep reads files, not addresses. Download the song first, for example with yt-dlp -x"
             )
     last = songs[-1] if len(songs) > 1 and output is None else PIPE
@@ -71,40 +70,40 @@ def check_songs(songs: Sequence[str], output: str | None) -> None:
     if len(songs) == 2 or Path(last).suffix.lower() not in SUFFIXES:
         missing, _, similar = inputs.describe_missing(Path(last)).partition(". Did you mean ")
         choice = f"-o {last}, or {similar}" if similar else f"-o {last}?"
-        raise typer.BadParameter(f"{missing}. Did you mean {choice}")
+        raise Misuse(f"{missing}. Did you mean {choice}")
 
 
 def check_model(model: str) -> None:
     """Check that there is a model of this name. Whether it can be loaded shows later.
 
     Raises:
-        typer.BadParameter: If there is none.
+        Misuse: If there is none.
     """
     path, known = Path(model), published.find_models(published.find_models_folder())
     if model in known or path.exists():
         return
     if path.suffix == published.SUFFIX or len(path.parts) > 1:
-        raise typer.BadParameter(f"{model}: no such weights file")
-    raise typer.BadParameter(f"{describe_unknown('model', model, known)}; see 'vocalsep models'")
+        raise Misuse(f"{model}: no such weights file")
+    raise Misuse(f"{describe_unknown('model', model, known)}; see 'vocalsep models'")
 
 
 def parse_bitrate(text: str | None) -> int | None:
     """Parse the value of --bitrate. Return bits per second.
 
     Raises:
-        typer.BadParameter: If it is no bit rate.
+        Misuse: If it is no bit rate.
     """
     try:
         return None if text is None else bitrates.parse(text)
     except ConfigError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise Misuse(str(error)) from error
 
 
 def check_format(naming: Naming) -> None:
     """Check that no output's name contradicts the format that --format asks for.
 
     Raises:
-        typer.BadParameter: If a file name has another extension, a template lacks ``{ext}``, or --format asks for
+        Misuse: If a file name has another extension, a template lacks ``{ext}``, or --format asks for
             anything but wav on standard output.
     """
     for stem, place in naming.places.items():
@@ -113,12 +112,12 @@ def check_format(naming: Naming) -> None:
         option = naming.get_option(stem)
         if is_template(place):
             if "ext" not in list_fields(place):
-                raise typer.BadParameter(f"{option} {place} has no {{ext}} for --format to fill in")
+                raise Misuse(f"{option} {place} has no {{ext}} for --format to fill in")
         elif not naming.many and (place == PIPE or Path(place).suffix):
             extension = "wav" if place == PIPE else Path(place).suffix.lower().removeprefix(".")
             if FORMATS.get(extension) is not FORMATS[naming.extension]:
                 what = f"{option} {place}" + (" (wav)" if place == PIPE else "")
-                raise typer.BadParameter(f"{what} and --format {naming.extension} are different formats; give only one")
+                raise Misuse(f"{what} and --format {naming.extension} are different formats; give only one")
 
 
 def check_pipes(
@@ -135,27 +134,27 @@ def check_pipes(
         bitrate: Bit rate of lossy outputs, bits per second; None if the user chose none.
 
     Raises:
-        typer.BadParameter: If they do not.
+        Misuse: If they do not.
     """
     from_stdin = any(song.path == PIPE for song in songs)
     to_stdout = [stem for stem, place in naming.places.items() if place == PIPE]
     for stem in EXTENSIONS.keys() & to_stdout:
-        raise typer.BadParameter(f"--{stem} needs a file; standard output is for sound")
+        raise Misuse(f"--{stem} needs a file; standard output is for sound")
     if not (from_stdin or to_stdout or raw):
         return
     if naming.many or processes > 1:
-        raise typer.BadParameter("pipes and --raw take one song at a time; give one SONG, and no --from-file or --jobs")
+        raise Misuse("pipes and --raw take one song at a time; give one SONG, and no --from-file or --jobs")
     if from_stdin and naming.places[naming.main] is None:
-        raise typer.BadParameter(f"where should the {naming.main} go? Give -o PATH, or -o - for standard output")
+        raise Misuse(f"where should the {naming.main} go? Give -o PATH, or -o - for standard output")
     if naming.places[naming.main] == PIPE and "" in naming.places.values():
-        raise typer.BadParameter("--accompaniment and --labels need a path when -o is standard output")
+        raise Misuse("--accompaniment and --labels need a path when -o is standard output")
     if len(to_stdout) > 1:
-        raise typer.BadParameter("vocals and accompaniment cannot both go to standard output")
+        raise Misuse("vocals and accompaniment cannot both go to standard output")
     if to_stdout and clip == "scale":
-        raise typer.BadParameter("--clip scale needs the whole song first, so it does not work with standard output")
+        raise Misuse("--clip scale needs the whole song first, so it does not work with standard output")
     if to_stdout and bitrate:
-        raise typer.BadParameter("standard output gets wav, which has no bit rate; leave out --bitrate")
+        raise Misuse("standard output gets wav, which has no bit rate; leave out --bitrate")
     if to_stdout and sys.stdout.isatty():
-        raise typer.BadParameter("standard output is a terminal; send the sound to a program or a file")
+        raise Misuse("standard output is a terminal; send the sound to a program or a file")
     if from_stdin and sys.stdin.isatty():
-        raise typer.BadParameter("standard input is a terminal; send a recording to it")
+        raise Misuse("standard input is a terminal; send a recording to it")

@@ -266,6 +266,8 @@ def extract(
     except AudioError as error:
         problems.append(error)
     found, unfound = inputs.find(songs, listed, recursive=recursive)
+    if preset == "ultrastar":
+        found = inputs.leave_out_videos(found)
     names = naming.Naming(
         places=places,
         extension=output_format or chosen.extension,

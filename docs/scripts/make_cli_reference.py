@@ -82,8 +82,7 @@ OTHER_JSON = {
 STATUS = {
     "0": "Everything worked. Skipped songs count as done.",
     "1": "Something failed. The other songs are still done.",
-    "2": "Misuse: an unknown option or model, a missing value, a format that the options rule out, or options that "
-    "cannot be combined. Nothing was computed.",
+    "2": "Misuse: an unknown option or model, a missing value, or conflicting options. Nothing was computed.",
     "130": "Stopped by Ctrl-C. No half-written file stays behind.",
     "143": "Stopped by SIGTERM. No half-written file stays behind.",
 }

@@ -226,6 +226,17 @@ def test_a_wav_beside_a_flac_of_the_same_name_works(songs: Path) -> None:
     assert (again.exit_code, again.stdout) == (0, "")
 
 
+def test_an_ultrastar_folder_may_hold_a_video_of_the_song(songs: Path) -> None:
+    for name in ("1.mp4", "2.mkv"):
+        (songs / "album" / name).touch()
+    result = run("album", "--preset", "ultrastar", "--dry-run")
+    assert [line.partition(" -> ")[2] for line in result.stdout.splitlines()] == [
+        "album/1 [VOC].mp3, album/1 [INSTR].mp3",
+        "album/2 [VOC].mp3, album/2 [INSTR].mp3",
+    ]
+    assert run("album/1.mp4", "--preset", "ultrastar", "--dry-run").stdout.startswith("album/1.mp4 -> ")
+
+
 def test_random_bytes_are_told_apart_from_other_files(songs: Path) -> None:
     for content, expected in {
         bytes(range(128, 256)) * 20: "neither libsndfile nor FFmpeg knows its content",

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 _SOUND = {".wav", ".wave", ".rf64", ".w64", ".aiff", ".aif", ".aifc", ".au", ".caf", ".flac", ".wv", ".ape", ".tta"}
 _LOSSY = {".ogg", ".oga", ".opus", ".mp3", ".mp2", ".m4a", ".m4b", ".aac", ".ac3", ".wma", ".mka"}
-_VIDEO = {".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".wmv", ".asf", ".avi", ".flv"}
-SUFFIXES = frozenset(_SOUND | _LOSSY | _VIDEO)
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".wmv", ".asf", ".avi", ".flv"})
+"""File extensions of songs that come with pictures."""
+SUFFIXES = frozenset(_SOUND | _LOSSY | VIDEO_SUFFIXES)
 """File extensions of songs, for searching folders. The decoder goes by content, not by extension."""
 
 SUBTYPES = {"pcm16": "PCM_16", "pcm24": "PCM_24", "pcm32": "PCM_32", "float": "FLOAT"}

@@ -36,6 +36,14 @@ ROOT_HELP = "Folder of the data set. The default comes from the environment: VOC
 RootOption = Annotated[Path | None, typer.Option(metavar="DIR", help=ROOT_HELP)]
 
 
+class Misuse(typer.BadParameter):
+    """Options or arguments that make no sense. Exit status 2."""
+
+    def format_message(self) -> str:
+        """Return the message without Typer's "Invalid value:", because it says what is wrong with which value."""
+        return str(self.message)
+
+
 def widen_for_tables(console: Console) -> Console:
     """Return a console that is wide enough for tables.
 

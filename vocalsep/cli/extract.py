@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vocalsep.cli.common import DEVICE_HELP, Device, Inversion, MasksFrom, complete_models, stderr
+from vocalsep.cli.common import DEVICE_HELP, Device, Inversion, MasksFrom, Misuse, complete_models, stderr
 from vocalsep.cores import count_cores
 from vocalsep.errors import AudioError, VocalsepError
 from vocalsep.release import DEFAULT_MODEL
@@ -281,11 +281,11 @@ def extract(
     if not songs and from_file is None:
         songs, optional = options.find_swallowed_song(optional)
     if overwrite and skip_existing:
-        raise typer.BadParameter("--overwrite and --skip-existing cannot be combined")
+        raise Misuse("--overwrite and --skip-existing cannot be combined")
     if quiet and progress in ("bar", "json"):
-        raise typer.BadParameter(f"--quiet and --progress {progress} cannot be combined")
+        raise Misuse(f"--quiet and --progress {progress} cannot be combined")
     if instrumental and stem not in (None, "accompaniment"):
-        raise typer.BadParameter(f"--instrumental and --stem {stem} cannot be combined")
+        raise Misuse(f"--instrumental and --stem {stem} cannot be combined")
     models = tuple(model or [DEFAULT_MODEL])
     for name in models:
         options.check_model(name)
@@ -307,6 +307,8 @@ def extract(
     except AudioError as error:
         problems.append(error)
     found, unfound = inputs.find(songs, listed, recursive=recursive)
+    if preset == "ultrastar":
+        found = inputs.leave_out_videos(found)
     names = naming.Naming(
         places=places,
         extension=output_format or chosen.extension,

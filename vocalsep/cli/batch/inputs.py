@@ -9,13 +9,13 @@ import glob
 import os
 import re
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from vocalsep import files
-from vocalsep.audio.formats import SUFFIXES
+from vocalsep.audio.formats import SUFFIXES, VIDEO_SUFFIXES
 from vocalsep.audio.signature import is_signed
 from vocalsep.errors import AudioError, VocalsepError
 
@@ -90,6 +90,20 @@ def find(
             if song.named and not first.named:
                 songs[key] = dataclasses.replace(first, named=True)
     return list(songs.values()), problems
+
+
+def leave_out_videos(songs: Sequence[Song]) -> list[Song]:
+    """Leave out videos that were found beside a recording of the same name. UltraStar keeps both in a song's folder."""
+    recordings = {os.path.splitext(song.path)[0] for song in songs if not _is_video(song)}  # noqa: PTH122
+    return [
+        song
+        for song in songs
+        if song.named or not _is_video(song) or os.path.splitext(song.path)[0] not in recordings  # noqa: PTH122
+    ]
+
+
+def _is_video(song: Song) -> bool:
+    return f".{song.source.lower()}" in VIDEO_SUFFIXES
 
 
 def read_list(name: str) -> list[str]:

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import typer
-
 from vocalsep.cli.batch.inputs import PIPE, Place, Song
+from vocalsep.cli.common import Misuse
 from vocalsep.errors import AudioError, describe_unknown
 
 FIELDS = ("stem", "song", "folder", "model", "ext", "source")
@@ -59,7 +58,7 @@ class Naming:
         names: Templates of file names by stem, for outputs whose option does not name a file.
 
     Raises:
-        typer.BadParameter: If a template has an unknown field or gives all songs one name, or several songs would go to
+        Misuse: If a template has an unknown field or gives all songs one name, or several songs would go to
             an existing file.
     """
 
@@ -77,11 +76,11 @@ class Naming:
             if is_template(place):
                 check_template(place, option)
                 if self.many and not list_fields(place) & _VARYING:
-                    raise typer.BadParameter(f"{option} {place}: gives all songs the same name; add {{song}}")
+                    raise Misuse(f"{option} {place}: gives all songs the same name; add {{song}}")
             elif self.many and Path(place).is_file():
-                raise typer.BadParameter(f"{option} {place} is a file; several songs need a folder")
+                raise Misuse(f"{option} {place} is a file; several songs need a folder")
             elif stem == PICTURE and not (self.many or is_folder(place) or place.lower().endswith(".png")):
-                raise typer.BadParameter(f"--picture {place}: write {place}/ for a folder, or a name that ends in .png")
+                raise Misuse(f"--picture {place}: write {place}/ for a folder, or a name that ends in .png")
 
     @property
     def main(self) -> str:
@@ -157,15 +156,15 @@ def check_template(template: str, option: str) -> None:
         option: The option that holds it.
 
     Raises:
-        typer.BadParameter: If it has others.
+        Misuse: If it has others.
     """
     try:
         parsed = [piece for piece in string.Formatter().parse(template) if piece[1] is not None]
     except ValueError as error:
         message = f"{option} {template}: {error}; write {{{{ and }}}} for literal braces"
-        raise typer.BadParameter(message) from error
+        raise Misuse(message) from error
     for _, field, form, conversion in parsed:
         if field not in FIELDS:
-            raise typer.BadParameter(f"{option} {template}: {describe_unknown('field', str(field), FIELDS)}")
+            raise Misuse(f"{option} {template}: {describe_unknown('field', str(field), FIELDS)}")
         if form or conversion:
-            raise typer.BadParameter(f"{option} {template}: write a field as its name alone, as in {{{field}}}")
+            raise Misuse(f"{option} {template}: write a field as its name alone, as in {{{field}}}")

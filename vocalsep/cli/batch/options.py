@@ -10,14 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from vocalsep import library, means, runs
 from vocalsep.audio import bitrates
 from vocalsep.audio.formats import FORMATS, SUFFIXES
 from vocalsep.cli.batch import inputs
 from vocalsep.cli.batch.inputs import PIPE, Song
 from vocalsep.cli.batch.naming import EXTENSIONS, Naming, is_folder, is_template, list_fields
+from vocalsep.cli.common import Misuse
 from vocalsep.errors import ConfigError, ModelError, VocalsepError
 
 if TYPE_CHECKING:
@@ -38,16 +37,16 @@ def choose_places(
         others: Values of the options for outputs that are no recordings, likewise, by stem.
 
     Raises:
-        typer.BadParameter: If the options contradict each other.
+        Misuse: If the options contradict each other.
     """
     places: dict[str, str | None]
     if stem == "accompaniment":
         if output and accompaniment:
-            raise typer.BadParameter("-o and --accompaniment both say where the accompaniment goes; give only one")
+            raise Misuse("-o and --accompaniment both say where the accompaniment goes; give only one")
         places = {"accompaniment": output or accompaniment or None}
     else:
         if stem == "vocals" and accompaniment is not None:
-            raise typer.BadParameter("--stem vocals and --accompaniment cannot be combined; use --stem both")
+            raise Misuse("--stem vocals and --accompaniment cannot be combined; use --stem both")
         places = {"vocals": output or None}
         if stem == "both" or accompaniment is not None:
             places["accompaniment"] = accompaniment or ""
@@ -62,11 +61,11 @@ def check_songs(songs: Sequence[str], output: str | None) -> None:
         output: Value of -o.
 
     Raises:
-        typer.BadParameter: If one is an address, or the last one looks like an output.
+        Misuse: If one is an address, or the last one looks like an output.
     """
     for text in songs:
         if _ADDRESS.match(text) and not os.path.lexists(text):
-            raise typer.BadParameter(
+            raise Misuse(
                 f"{text}: vocalsep reads files, not addresses. Download the song first, for example with yt-dlp -x"
             )
     last = songs[-1] if len(songs) > 1 and output is None else PIPE
@@ -75,40 +74,40 @@ def check_songs(songs: Sequence[str], output: str | None) -> None:
     if len(songs) == 2 or Path(last).suffix.lower() not in SUFFIXES:
         missing, _, similar = inputs.describe_missing(Path(last)).partition(". Did you mean ")
         choice = f"-o {last}, or {similar}" if similar else f"-o {last}?"
-        raise typer.BadParameter(f"{missing}. Did you mean {choice}")
+        raise Misuse(f"{missing}. Did you mean {choice}")
 
 
 def check_model(model: str) -> None:
     """Check that there is a model of this name. Whether it can be loaded shows later.
 
     Raises:
-        typer.BadParameter: If there is none.
+        Misuse: If there is none.
     """
     try:
         is_mean = means.SEPARATOR in model and model not in library.find_models() and not os.path.lexists(model)
         for name in model.split(means.SEPARATOR) if is_mean else [model]:
             library.find_file(name)
     except ModelError as error:
-        raise typer.BadParameter(f"{error}; see 'vocalsep models'") from error
+        raise Misuse(f"{error}; see 'vocalsep models'") from error
 
 
 def parse_bitrate(text: str | None) -> int | None:
     """Parse the value of --bitrate. Return bits per second.
 
     Raises:
-        typer.BadParameter: If it is no bit rate.
+        Misuse: If it is no bit rate.
     """
     try:
         return None if text is None else bitrates.parse(text)
     except ConfigError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise Misuse(str(error)) from error
 
 
 def check_format(naming: Naming) -> None:
     """Check that no output's name contradicts the format that --format asks for.
 
     Raises:
-        typer.BadParameter: If a file name has another extension, a template lacks ``{ext}``, or --format asks for
+        Misuse: If a file name has another extension, a template lacks ``{ext}``, or --format asks for
             anything but wav on standard output.
     """
     for stem, place in naming.places.items():
@@ -117,12 +116,12 @@ def check_format(naming: Naming) -> None:
         option = naming.get_option(stem)
         if is_template(place):
             if "ext" not in list_fields(place):
-                raise typer.BadParameter(f"{option} {place} has no {{ext}} for --format to fill in")
+                raise Misuse(f"{option} {place} has no {{ext}} for --format to fill in")
         elif not naming.many and (place == PIPE or Path(place).suffix):
             extension = "wav" if place == PIPE else Path(place).suffix.lower().removeprefix(".")
             if FORMATS.get(extension) is not FORMATS[naming.extension]:
                 what = f"{option} {place}" + (" (wav)" if place == PIPE else "")
-                raise typer.BadParameter(f"{what} and --format {naming.extension} are different formats; give only one")
+                raise Misuse(f"{what} and --format {naming.extension} are different formats; give only one")
 
 
 def check_pipes(
@@ -139,30 +138,30 @@ def check_pipes(
         bitrate: Bit rate of lossy outputs, bits per second; None if the user chose none.
 
     Raises:
-        typer.BadParameter: If they do not.
+        Misuse: If they do not.
     """
     from_stdin = any(song.path == PIPE for song in songs)
     to_stdout = [stem for stem, place in naming.places.items() if place == PIPE]
     for stem in EXTENSIONS.keys() & to_stdout:
-        raise typer.BadParameter(f"--{stem} needs a file; standard output is for sound")
+        raise Misuse(f"--{stem} needs a file; standard output is for sound")
     if not (from_stdin or to_stdout or raw):
         return
     if naming.many or processes > 1:
-        raise typer.BadParameter("pipes and --raw take one song at a time; give one SONG, and no --from-file or --jobs")
+        raise Misuse("pipes and --raw take one song at a time; give one SONG, and no --from-file or --jobs")
     if from_stdin and naming.places[naming.main] is None:
-        raise typer.BadParameter(f"where should the {naming.main} go? Give -o PATH, or -o - for standard output")
+        raise Misuse(f"where should the {naming.main} go? Give -o PATH, or -o - for standard output")
     if naming.places[naming.main] == PIPE and "" in naming.places.values():
-        raise typer.BadParameter("--accompaniment, --labels and --picture need a path when -o is standard output")
+        raise Misuse("--accompaniment, --labels and --picture need a path when -o is standard output")
     if len(to_stdout) > 1:
-        raise typer.BadParameter("vocals and accompaniment cannot both go to standard output")
+        raise Misuse("vocals and accompaniment cannot both go to standard output")
     if to_stdout and clip == "scale":
-        raise typer.BadParameter("--clip scale needs the whole song first, so it does not work with standard output")
+        raise Misuse("--clip scale needs the whole song first, so it does not work with standard output")
     if to_stdout and bitrate:
-        raise typer.BadParameter("standard output gets wav, which has no bit rate; leave out --bitrate")
+        raise Misuse("standard output gets wav, which has no bit rate; leave out --bitrate")
     if to_stdout and sys.stdout.isatty():
-        raise typer.BadParameter("standard output is a terminal; send the sound to a program or a file")
+        raise Misuse("standard output is a terminal; send the sound to a program or a file")
     if from_stdin and sys.stdin.isatty():
-        raise typer.BadParameter("standard input is a terminal; send a recording to it")
+        raise Misuse("standard input is a terminal; send a recording to it")
 
 
 def name_model(model: str) -> str:
@@ -179,7 +178,7 @@ def parse_weights(text: str | None, models: tuple[str, ...]) -> tuple[float, ...
     """Parse the value of --weights. Return the weights of the models, none if the user gave none.
 
     Raises:
-        typer.BadParameter: If they are not one positive number for each of several models.
+        Misuse: If they are not one positive number for each of several models.
     """
     try:
         weights = tuple(float(number) for number in text.split(",")) if text is not None else ()
@@ -188,7 +187,7 @@ def parse_weights(text: str | None, models: tuple[str, ...]) -> tuple[float, ...
         elif weights:
             raise ConfigError("give several models: -m A -m B")
     except (ConfigError, ValueError) as error:
-        raise typer.BadParameter(f"{'' if text is None else f'--weights {text}: '}{error}") from error
+        raise Misuse(f"{'' if text is None else f'--weights {text}: '}{error}") from error
     return weights
 
 
@@ -202,23 +201,23 @@ def find_swallowed_song(optional: Mapping[str, str | None]) -> tuple[list[str], 
         The song, and the values without it.
 
     Raises:
-        typer.BadParameter: If none of them is a song.
+        Misuse: If none of them is a song.
     """
     for option, value in reversed(list(optional.items())):
         if value and os.path.lexists(value):
             return [value], {**optional, option: ""}
-    raise typer.BadParameter("no songs given. Name files or folders, or list them in a file for --from-file")
+    raise Misuse("no songs given. Name files or folders, or list them in a file for --from-file")
 
 
 def parse_raw(text: str) -> SampleLayout:
     """Parse the value of --raw.
 
     Raises:
-        typer.BadParameter: If it is no layout of samples.
+        Misuse: If it is no layout of samples.
     """
     from vocalsep import audio
 
     try:
         return audio.parse_sample_layout(text)
     except ConfigError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise Misuse(str(error)) from error

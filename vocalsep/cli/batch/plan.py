@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import typer
-
 from vocalsep.audio.formats import check_output
 from vocalsep.cli.batch.inputs import PIPE, Place, Song
 from vocalsep.cli.batch.naming import EXTENSIONS, Naming
+from vocalsep.cli.common import Misuse
 from vocalsep.errors import AudioError, VocalsepError
 
 _IGNORES_CASE = os.name == "nt" or sys.platform == "darwin"  # whether file systems usually treat a and A as the same
@@ -87,7 +86,7 @@ def make(
         bitrate: Bit rate of lossy outputs, bits per second; None if the user chose none.
 
     Raises:
-        typer.BadParameter: If an output cannot have its format, or two outputs of one song would go to one file.
+        Misuse: If an output cannot have its format, or two outputs of one song would go to one file.
     """
     identify = functools.cache(_identify)
     songs = _leave_out_outputs(songs, naming, identify)
@@ -131,7 +130,7 @@ def _tell_apart(songs: list[Song], naming: Naming, identify: _Identify, *, numbe
         if len({identify(path) for path in job.outputs.values()}) < len(job.outputs):
             twice = next(iter(job.outputs.values()))
             hint = "give each output a name of its own, as with -o 'out/{song}.{stem}.{ext}'"
-            raise typer.BadParameter(f"{twice} would be written twice; {hint}")
+            raise Misuse(f"{twice} would be written twice; {hint}")
     if not _find_clashes(jobs, identify):
         return jobs
     # with their extensions, if that is all they differ in
@@ -203,7 +202,7 @@ def _check_formats(job: Job, *, subtype: str | None, bitrate: int | None) -> Non
             if not job.refusal and not path.is_dir():
                 check_output(path, subtype=subtype, bitrate=bitrate)
         except VocalsepError as error:
-            raise typer.BadParameter(str(error)) from error
+            raise Misuse(str(error)) from error
         except OSError:
             pass  # `_check` reports it
 

@@ -25,7 +25,8 @@ def make_optimiser(net: Net, options: FitOptions) -> torch.optim.Optimizer:
         "adam": torch.optim.Adam,
         "rmsprop": torch.optim.RMSprop,
     }
-    return kinds[options.optimiser](groups, lr=options.learning_rate)  # type: ignore[call-arg]
+    fused = {} if options.optimiser == "rmsprop" else {"fused": True}  # the others are twice as fast fused
+    return kinds[options.optimiser](groups, lr=options.learning_rate, **fused)  # type: ignore[call-arg]
 
 
 def compute_learning_rate(options: FitOptions, step: int, progress: float, factor: float = 1.0) -> float:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vocalsep import nets
+from vocalsep.errors import ConfigError
 from vocalsep.training import schedule
 from vocalsep.training.recipes import FitOptions
 from vocalsep.training.schedule import ValidationHistory
@@ -64,6 +65,19 @@ def test_learning_rate_rises_linearly_and_falls_along_a_cosine() -> None:
 
 def test_learning_rate_without_warm_up_starts_at_its_peak() -> None:
     assert schedule.compute_learning_rate(FitOptions(steps=1, learning_rate=1.0, warmup_steps=0), 0, 0.0) == 1.0
+
+
+def test_a_steady_learning_rate_falls_along_a_line_at_the_end() -> None:
+    options = replace(STEPS, schedule="steady", decay=0.25, learning_rate=2.0, warmup_steps=4)
+    assert schedule.compute_learning_rate(options, 1, 0.0) == pytest.approx(1.0)
+    course = [schedule.compute_learning_rate(options, 100, progress) for progress in (0, 0.5, 0.75, 0.875, 1, 1.5)]
+    assert course == pytest.approx([2.0, 2.0, 2.0, 1.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("decay", [0.0, -0.1, 1.1])
+def test_a_decay_out_of_range_is_refused(decay: float) -> None:
+    with pytest.raises(ConfigError, match="decay"):
+        replace(STEPS, decay=decay)
 
 
 def test_with_plateaus_the_learning_rate_ignores_progress() -> None:

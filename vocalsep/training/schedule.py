@@ -30,7 +30,7 @@ def make_optimiser(net: Net, options: FitOptions) -> torch.optim.Optimizer:
 
 
 def compute_learning_rate(options: FitOptions, step: int, progress: float, factor: float = 1.0) -> float:
-    """Return the learning rate of a step: a linear warm-up, times a cosine or the factor left by plateaus.
+    """Return the learning rate of a step: a linear warm-up, times what the schedule leaves of the peak.
 
     Args:
         options: The settings of the loop.
@@ -39,8 +39,9 @@ def compute_learning_rate(options: FitOptions, step: int, progress: float, facto
         factor: `ValidationHistory.factor`; ignored unless the schedule is "plateau".
     """
     rise = min(1.0, (step + 1) / max(1, options.warmup_steps))
-    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, progress))) if options.schedule == "cosine" else factor
-    return options.learning_rate * rise * fall
+    left = 1 - min(1.0, progress)
+    cosine, line = 0.5 * (1 - math.cos(math.pi * left)), min(1.0, left / options.decay)
+    return options.learning_rate * rise * {"cosine": cosine, "steady": line, "plateau": factor}[options.schedule]
 
 
 @dataclass(frozen=True, kw_only=True)

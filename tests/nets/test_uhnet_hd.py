@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -94,6 +95,19 @@ def test_a_lighter_decoder_has_fewer_convolutions() -> None:
     net = build_uhnet(decoder=1)
     assert [len(stage.local) for stage in (*net.encoder, net.bottom)] == [2, 2, 2]
     assert [len(stage.local) for stage in net.decoder] == [1, 1]
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_with_side_the_net_sees_three_channels_and_masks_two(channels: int) -> None:
+    front_end = replace(SMALL, side=True)
+    batch = make_batch(front_end, channels=channels, tones_hz=(500.0, 900.0, 1400.0, 1800.0))
+    net = build_uhnet(side=True, bce=0.3, log_error=0.1)
+    for mask in net.estimate_masks(batch.features):
+        assert mask.shape == (4, 2, 64, 32)
+    assert batch.apply_mask(net(batch.features)).shape == batch.mixture.shape
+    assert all(term.isfinite() for term in net.loss(batch).values())
+    with pytest.raises(ConfigError, match="channels = 2 and side and freqs = 64"):
+        net(batch.features[:, :2])
 
 
 def test_the_order_of_maps_in_memory_does_not_change_the_masks() -> None:
@@ -209,7 +223,7 @@ def test_the_loss_ignores_rows_above_those_that_the_net_sees() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1, 64, 32), (1, 2, 128, 32)])
 def test_features_of_another_front_end_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ConfigError, match="channels = 2 and freqs = 64"):
+    with pytest.raises(ConfigError, match=r"channels = 2 and freqs = 64, not \d planes"):
         build_uhnet()(torch.zeros(shape))
 
 

@@ -36,6 +36,18 @@ def test_the_named_optimiser_holds_every_parameter(name: Any, kind: type) -> Non
         assert {parameter.ndim > 1 for parameter in group["params"]} == {group["weight_decay"] == 0.5}
 
 
+def test_muon_gets_the_hidden_matrices() -> None:
+    net = nets.build("uhnet-hd", {"freqs": 32, "widths": [4, 6], "sub_bands": 2, "voicing": 0.1, "affinity": 0.1})
+    made = schedule.make_optimiser(net, replace(STEPS, optimiser="muon", learning_rate=0.25, weight_decay=0.5))
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    held = [[names.pop(id(parameter)) for parameter in group["params"]] for group in made.param_groups]
+    assert not names
+    assert [group["muon"] for group in made.param_groups] == [True, False, False]
+    assert [group["weight_decay"] for group in made.param_groups] == [0.5, 0.5, 0.0]
+    assert {name.partition(".")[0] for name in held[0]} == {"encoder", "down", "bottom", "up", "decoder"}
+    assert {name.partition(".")[0] for name in held[1]} == {"enter", "recurrent", "leave", "embed", "voicing"}
+
+
 # Learning rate
 
 

@@ -151,7 +151,7 @@ def test_a_net_can_be_trained_after_it_was_used() -> None:
     assert all(parameter.grad is not None for parameter in net.parameters())
 
 
-@pytest.mark.parametrize("optimiser", ["adam", "rmsprop"])
+@pytest.mark.parametrize("optimiser", ["adam", "rmsprop", "muon"])
 def test_other_optimisers_train_too(material: Material, dsd100_root: Path, optimiser: str) -> None:
     made = make_trainer(material, dsd100_root, steps=20, optimiser=optimiser, learning_rate=2e-3)
     losses = [made.update(material.training.draw_batch(step, 2))["loss"] for step in range(20)]

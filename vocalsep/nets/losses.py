@@ -74,7 +74,8 @@ def masked_l1(mask: Mask, mixture: Tensor, reference: Tensor) -> Tensor:
     """
     difference = (mask * mixture).sub_(reference).abs().mean(dim=(0, 2, 3, 4))
     level = mixture.square().mean(dim=(0, 2, 3, 4)).sqrt()
-    return (difference / level.clamp_min(1e-6)).mean()
+    relative: Tensor = difference / level.clamp_min(1e-6)
+    return relative.mean()
 
 
 def masked_log_error(mask: Mask, mixture: Tensor, cross: Tensor, reference: Tensor) -> Tensor:
@@ -90,7 +91,8 @@ def masked_log_error(mask: Mask, mixture: Tensor, cross: Tensor, reference: Tens
     """
     error = (mask * (mask * mixture - 2 * cross)).add_(reference).mean(dim=(1, 2, 3))
     level = mixture.mean(dim=(1, 2, 3)).clamp_min(1e-12)
-    return (error / level + _LOG_FLOOR).log10().mean()
+    relative: Tensor = error / level
+    return (relative + _LOG_FLOOR).log10().mean()
 
 
 def affinity(embedding: Tensor, assignment: Tensor, weight: Tensor | None = None) -> Tensor:

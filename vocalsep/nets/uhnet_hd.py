@@ -42,7 +42,7 @@ from vocalsep.nets import losses
 from vocalsep.nets.base import Batch, Net, disable_autocast
 from vocalsep.shapes import Features, Mask
 
-_CHANNELS = 2  # channels of the features: left and right
+_CHANNELS = 2  # channels of the masks: left and right
 _SOURCES = 2  # vocals, accompaniment
 _FRAME_STEP = 4  # the clustering head embeds every fourth frame
 _VOICED_DB = -25.0  # a frame counts as sung if the voice's share of the energy is above this
@@ -54,6 +54,7 @@ class UHNetHDOptions:
 
     Attributes:
         freqs: Rows of the features, as in the front end.
+        side: Whether the features have a third channel, as with the front end's `side`.
         sub_bands: Number of sub-bands that the rows are cut into. Each becomes a map of its own.
         widths: Feature maps of each level, from full size down. Each level halves rows and frames.
         squeeze: Number of rows per hidden unit in the layers that connect all rows of a map.
@@ -73,6 +74,7 @@ class UHNetHDOptions:
     """
 
     freqs: int = 1024
+    side: bool = False
     sub_bands: int = 8
     widths: tuple[int, ...] = (32, 48, 64, 96, 128)
     squeeze: int = 8
@@ -106,21 +108,25 @@ class UHNetHDOptions:
 class UHNetHD(Net):
     """The full-resolution UH-net.
 
-    It takes two channels. With five levels the number of frames must be a multiple of 16; with n levels, of 2^(n - 1).
+    It takes two channels of a song. With five levels the number of frames must be a multiple of 16; with n levels, of
+    2^(n - 1).
 
     Args:
         options: Shape and losses of the net.
     """
 
     Options = UHNetHDOptions
+    without_muon = frozenset({"enter", "recurrent", "leave", "embed", "voicing"})
     overlap = 0.25
 
     def __init__(self, options: UHNetHDOptions) -> None:
         super().__init__()
         self.options = options
+        self.channels = _CHANNELS + options.side
         maps, widths = _CHANNELS * options.sub_bands, options.widths
         rows = [options.freqs // options.sub_bands // 2**level for level in range(len(widths))]
-        self.enter = _make_block(nn.Conv2d(maps, widths[0], kernel_size=1, bias=False), widths[0])
+        seen = self.channels * options.sub_bands
+        self.enter = _make_block(nn.Conv2d(seen, widths[0], kernel_size=1, bias=False), widths[0])
         self.encoder = nn.ModuleList(_Stage(w, r, options.squeeze) for w, r in zip(widths[:-1], rows, strict=False))
         self.down = nn.ModuleList(
             _make_block(nn.Conv2d(above, below, kernel_size=2, stride=2, bias=False), below)
@@ -143,10 +149,10 @@ class UHNetHD(Net):
             self.voicing = nn.Conv1d(size, 1, kernel_size=1)
 
     def estimate_masks(self, features: Features) -> tuple[Mask, Mask]:
-        """Estimate the masks of vocals and accompaniment, each of the shape of the features.
+        """Estimate the masks of vocals and accompaniment, ``(batch, 2, freq, frame)`` each.
 
         Args:
-            features: ``(batch, 2, freq, frame)``.
+            features: ``(batch, 2, freq, frame)``, or 3 channels with `side`.
 
         Raises:
             ConfigError: If the front end's channels or rows are not those of the net.
@@ -159,10 +165,10 @@ class UHNetHD(Net):
         return vocals, accompaniment
 
     def _run(self, features: Features) -> _Output:
-        if features.shape[1:3] != (_CHANNELS, self.options.freqs):
+        if features.shape[1:3] != (self.channels, self.options.freqs):
             raise ConfigError(
-                f"this UH-net needs a linear front end with channels = {_CHANNELS} and freqs = {self.options.freqs}, "
-                f"not {features.shape[1]} and {features.shape[2]}"
+                f"this UH-net needs a linear front end with channels = {_CHANNELS}{' and side' * self.options.side} "
+                f"and freqs = {self.options.freqs}, not {features.shape[1]} planes of {features.shape[2]} rows"
             )
         maps = self.enter(self._stack(features))
         skips = []
@@ -175,13 +181,13 @@ class UHNetHD(Net):
         for stage, up, skip in zip(reversed(self.decoder), reversed(self.up), reversed(skips), strict=True):
             maps = stage(up(maps) * skip)
         vocals, accompaniment = (
-            mask.reshape(features.shape) for mask in self.leave(maps).float().chunk(_SOURCES, dim=1)
+            mask.reshape(-1, _CHANNELS, *features.shape[2:]) for mask in self.leave(maps).float().chunk(_SOURCES, dim=1)
         )
         return _Output(vocals, accompaniment, maps.float(), voicing)
 
     def _stack(self, features: Features) -> Features:
         """Turn ``(batch, channel, freq, frame)`` into ``(batch, channel * sub-band, freq of sub-band, frame)``."""
-        maps = features.reshape(features.shape[0], _CHANNELS * self.options.sub_bands, -1, features.shape[-1])
+        maps = features.reshape(features.shape[0], self.channels * self.options.sub_bands, -1, features.shape[-1])
         return maps.contiguous(memory_format=self.memory_format)
 
     def forward(self, features: Features) -> Mask:
@@ -211,7 +217,7 @@ class UHNetHD(Net):
                 for mask, stem in zip(estimates, stems, strict=True)
             ]
             terms["log_error"] = options.log_error * torch.stack(distances).mean()
-        vocals, accompaniment = (front_end.group_channels(stem.square().sum(dim=0)) for stem in stems)
+        vocals, accompaniment = (front_end.group_measures(stem.square().sum(dim=0)) for stem in stems)
         if options.bce:
             share, weight = masks.ratio(vocals, accompaniment), losses.magnitude_weight(vocals + accompaniment)
             pairs = zip(both, (share, 1 - share), strict=True)
@@ -292,10 +298,10 @@ class _Stage(nn.Module):
         batch, width, _, frames = maps.shape
         planes = maps.permute(0, 2, 3, 1).flatten(2)
         narrow, widen = (layer.weight.expand(batch, -1, -1) for layer in (self.narrow, self.widen))
-        hidden = torch.bmm(narrow, planes).unflatten(2, (frames, width)).permute(0, 3, 1, 2)
+        hidden = torch.bmm(narrow, planes).view(batch, -1, frames, width).permute(0, 3, 1, 2)
         hidden = torch.relu(self.norm(hidden)).permute(0, 2, 3, 1).flatten(2)
         planes = torch.baddbmm(planes, widen, hidden) + self.widen.bias[:, None]
-        return planes.unflatten(2, (frames, width)).permute(0, 3, 1, 2)
+        return planes.view(batch, -1, frames, width).permute(0, 3, 1, 2)
 
 
 class _Recurrent(nn.Module):

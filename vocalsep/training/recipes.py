@@ -69,7 +69,7 @@ class FitOptions:
         epochs: Length of the training in epochs. In an epoch, the excerpts are as long in total as the training songs.
         init: Name of a model or weights file to start from, of the same net; empty for random weights.
         parts: Names of models or weights files to start parts of the net from, by the name of the part.
-        optimiser: "adamw", "adam" or "rmsprop".
+        optimiser: "adamw", "adam", "rmsprop" or "muon".
         learning_rate: Peak of the learning rate, after the warm-up.
         schedule: "cosine" lowers the learning rate to 0 along a cosine; "steady" keeps it until the end is near, so
             that a run can be made longer at any time; "plateau" lowers it when validation stalls.
@@ -103,7 +103,7 @@ class FitOptions:
     epochs: float = 0.0
     init: str = ""
     parts: dict[str, str] = field(default_factory=dict)
-    optimiser: Literal["adamw", "adam", "rmsprop"] = "adamw"
+    optimiser: Literal["adamw", "adam", "rmsprop", "muon"] = "adamw"
     learning_rate: float = 2e-3
     schedule: Literal["cosine", "steady", "plateau"] = "cosine"
     decay: float = 0.2

@@ -8,25 +8,31 @@ from dataclasses import dataclass, replace
 import torch
 
 from vocalsep.nets import Net
+from vocalsep.training.muon import Muon
 from vocalsep.training.recipes import FitOptions
 
 
 def make_optimiser(net: Net, options: FitOptions) -> torch.optim.Optimizer:
     """Make the optimiser that the options name, with weight decay on matrices and kernels only.
 
-    "adam" and "rmsprop" add the decay to the gradient; "adamw" subtracts it from the weights (Loshchilov and Hutter,
-    "Decoupled weight decay regularization", 2019).
+    "adam" and "rmsprop" add the decay to the gradient; "adamw" and "muon" subtract it from the weights (Loshchilov and
+    Hutter, "Decoupled weight decay regularization", 2019). Muon leaves the net's first and last layers to AdamW.
     """
-    kernels = [parameter for parameter in net.parameters() if parameter.ndim > 1]
-    vectors = [parameter for parameter in net.parameters() if parameter.ndim <= 1]  # biases and norms
+    hidden, kernels, vectors = [], [], []
+    for name, parameter in net.named_parameters():
+        if parameter.ndim <= 1:
+            vectors.append(parameter)  # biases and norms
+        elif options.optimiser == "muon" and name.partition(".")[0] not in net.without_muon:
+            hidden.append(parameter)
+        else:
+            kernels.append(parameter)
     groups = [{"params": kernels, "weight_decay": options.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    kinds: dict[str, type[torch.optim.Optimizer]] = {
-        "adamw": torch.optim.AdamW,
-        "adam": torch.optim.Adam,
-        "rmsprop": torch.optim.RMSprop,
-    }
-    fused = {} if options.optimiser == "rmsprop" else {"fused": True}  # the others are twice as fast fused
-    return kinds[options.optimiser](groups, lr=options.learning_rate, **fused)  # type: ignore[call-arg]
+    if options.optimiser == "muon":
+        return Muon(hidden, groups, options.learning_rate, options.weight_decay)
+    if options.optimiser == "rmsprop":
+        return torch.optim.RMSprop(groups, lr=options.learning_rate)
+    kind = torch.optim.Adam if options.optimiser == "adam" else torch.optim.AdamW
+    return kind(groups, lr=options.learning_rate, fused=True)
 
 
 def compute_learning_rate(options: FitOptions, step: int, progress: float, factor: float = 1.0) -> float:

@@ -18,6 +18,8 @@ Departures, based on later work:
 - Skip connections are multiplied instead of concatenated (Kim, Choi, Chung, Lee and Jung, "KUIELab-MDX-Net", 2021).
 - The net also estimates a mask for the accompaniment. The loss is the L1 distance of both masked spectra from the
   truth, within the rows that the net sees, so that recordings with less bandwidth do no harm.
+- `side` shows it what is not in the middle of the stereo image.
+- `log_error` adds the logarithm of each excerpt's error energy, which is what SDR measures.
 - `bce` adds the paper's cross-entropy, weighted by magnitude. With L1 alone, the mask vanishes where the voice is
   uncertain, as it is above 2 kHz.
 - `affinity` adds a side head for the paper's clustering: in training, the last maps must yield similar embeddings for

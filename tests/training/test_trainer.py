@@ -185,8 +185,9 @@ def test_a_checkpoint_keeps_its_format(material: Material, dsd100_root: Path) ->
     assert state["standing"] == {"best": -math.inf, "stale": 0, "factor": 1.0}
 
 
-def test_a_restored_trainer_continues_bit_for_bit(material: Material, dsd100_root: Path) -> None:
-    made, restored = (make_trainer(material, dsd100_root) for _ in range(2))
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_a_restored_trainer_continues_bit_for_bit(material: Material, dsd100_root: Path, optimiser: str) -> None:
+    made, restored = (make_trainer(material, dsd100_root, optimiser=optimiser) for _ in range(2))
     for step in range(3):
         made.update(material.training.draw_batch(step, 2))
     restored.load_state_dict(copy.deepcopy(made.state_dict()))

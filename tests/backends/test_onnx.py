@@ -7,6 +7,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,11 @@ VARIANTS = [
     ("uhnet-hd", {"freqs": 64, "sub_bands": 4, "widths": [4, 6, 8], "recurrent": 8, "dropout": 0.2}, STEREO),
     ("uhnet-hd", {"freqs": 64, "sub_bands": 2, "widths": [4, 6], "recurrent": 0, "affinity": 0.1}, STEREO),
     ("uhnet-hd", {"freqs": 64, "sub_bands": 2, "widths": [4], "recurrent": 4, "voicing": 1.0, "gate": 0.3}, STEREO),
+    (
+        "uhnet-hd",
+        {"freqs": 64, "side": True, "widths": [4, 6], "decoder": 1, "recurrent": 4},
+        replace(STEREO, side=True),
+    ),
 ]
 
 

@@ -205,7 +205,10 @@ STEREO = Linear(rate=8_000, n_fft=256, hop=64, freqs=50, frames=16)
 MONO = Linear(rate=8_000, n_fft=256, hop=64, freqs=129, frames=16, channels=1)
 
 
-@pytest.mark.parametrize("front_end", [STEREO, MONO], ids=["stereo", "mono"])
+SIDE = Linear(rate=8_000, n_fft=256, hop=64, freqs=50, frames=16, side=True)
+
+
+@pytest.mark.parametrize("front_end", [STEREO, MONO, SIDE], ids=["stereo", "mono", "side"])
 @pytest.mark.parametrize("gain", [1e-4, 0.3, 1e3])
 def test_linear_features_do_not_depend_on_the_level(front_end: Linear, gain: float) -> None:
     samples = noise(2, 2, 1000)
@@ -261,6 +264,33 @@ def test_channels_are_grouped_in_pairs_and_their_masks_ungrouped(channels: int) 
     torch.testing.assert_close(first.flatten(0, 1)[:channels], power[0])
 
 
+@pytest.mark.parametrize("channels", range(1, 6))
+def test_with_side_each_pair_of_channels_gets_a_third_plane(channels: int) -> None:
+    spectrum = stft.forward(noise(3, channels, 15 * SIDE.hop), SIDE.grid)
+    groups = SIDE.group_channels(SIDE.analyse(spectrum))
+    pairs = STEREO.group_channels(STEREO.analyse(spectrum))
+    assert groups.shape == (len(pairs), *SIDE.input_shape)
+    assert torch.equal(groups[:, :2], pairs)
+    assert torch.equal(SIDE.measure(spectrum), STEREO.analyse(spectrum))
+    assert torch.equal(SIDE.group_measures(SIDE.measure(spectrum)), pairs)
+    full = torch.cat([spectrum, spectrum[:, -1:]], dim=1) if channels % 2 else spectrum
+    difference = (full[:, ::2] - full[:, 1::2])[..., :50, :]
+    torch.testing.assert_close(groups[:, 2], difference.abs().square().flatten(0, 1) / 2)
+
+
+def test_sound_from_the_middle_has_no_side() -> None:
+    middle = noise(1, 1, 15 * SIDE.hop)
+    planes = SIDE.analyse(stft.forward(torch.cat([middle, middle], dim=1), SIDE.grid))
+    assert not planes[:, 2].any()
+    mono = SIDE.analyse(stft.forward(middle, SIDE.grid))
+    assert torch.equal(mono, planes)
+
+
+def test_side_of_arrays_is_that_of_tensors() -> None:
+    spectrum = stft.forward(noise(2, 3, 15 * SIDE.hop), SIDE.grid)
+    np.testing.assert_allclose(SIDE.analyse(spectrum.numpy()), SIDE.analyse(spectrum).numpy(), rtol=1e-5, atol=1e-6)
+
+
 def test_a_channel_that_the_net_sees_twice_gets_the_mean_of_its_masks() -> None:
     pair_masks = torch.tensor([0.1, 0.5, 0.2, 0.8]).reshape(2, 2, 1, 1).expand(-1, -1, 50, 16)
     got = STEREO.ungroup_channels(pair_masks, 3)
@@ -310,6 +340,7 @@ def test_on_another_grid_a_mask_keeps_its_place_in_seconds_and_hz() -> None:
         {"freqs": 2050},
         {"frames": 0},
         {"channels": 0},
+        {"channels": 1, "side": True},
         {"compression": -1.0},
         {"exponent": 0.0},
         {"hop": 3000},

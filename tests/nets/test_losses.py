@@ -81,6 +81,43 @@ def test_every_excerpt_counts_the_same_at_any_level() -> None:
     torch.testing.assert_close(together, torch.stack(each).mean())
 
 
+def split_and_mask(mask: Tensor, mixture: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute both losses of a masked mixture from complex spectra."""
+    whole, part = losses.split_parts(mixture), losses.split_parts(reference)
+    powers = (whole.square().sum(0), (whole * part).sum(0), part.square().sum(0))
+    return losses.masked_l1(mask, whole, part), losses.masked_log_error(mask, *powers)
+
+
+def test_losses_of_a_masked_mixture_are_their_definitions() -> None:
+    mixture, reference = (complex_noise(3, 2, 4, 5, seed=seed) for seed in range(2))
+    mask = noise(3, 2, 4, 5, seed=2).sigmoid()
+    l1, log_error = split_and_mask(mask, mixture, reference)
+    torch.testing.assert_close(l1, losses.spectral_l1(mask * mixture, reference, mixture))
+    error, level = ((mask * mixture - reference).abs().square().sum((1, 2, 3)), mixture.abs().square().sum((1, 2, 3)))
+    torch.testing.assert_close(log_error, (error / level + 1e-3).log10().mean())
+
+
+def test_the_log_error_falls_by_a_bel_where_the_error_falls_by_10_db_and_ends_at_30_db() -> None:
+    mixture = complex_noise(2, 2, 4, 5)
+    far, near, exact = (
+        split_and_mask(torch.full(mixture.shape, 0.5 + error), mixture, 0.5 * mixture)[1].item()
+        for error in (0.3, 0.3 / math.sqrt(10), 0.0)
+    )
+    assert far - near == pytest.approx(1, abs=0.05)
+    assert exact == pytest.approx(-3, abs=1e-3)
+
+
+def test_silent_mixtures_leave_losses_of_masks_finite() -> None:
+    silence = torch.zeros(1, 1, 4, 3, dtype=torch.complex64)
+    mask = torch.full((1, 1, 4, 3), 0.5, requires_grad=True)
+    for loss in split_and_mask(mask, silence, silence):
+        mask.grad = None
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert loss.isfinite()
+        assert mask.grad is not None
+        assert mask.grad.isfinite().all()
+
+
 def test_silent_excerpt_leaves_the_loss_finite() -> None:
     silence = torch.zeros(1, 1, 4, 3, dtype=torch.complex64)
     estimate = torch.zeros(1, 1, 4, 3, dtype=torch.complex64, requires_grad=True)
@@ -96,6 +133,7 @@ def test_losses_leave_their_inputs_alone() -> None:
     logits, target = noise(2, 3), noise(2, 3, seed=1).sigmoid()
     before = [tensor.clone() for tensor in (*spectra, logits, target)]
     losses.spectral_l1(*spectra)
+    split_and_mask(noise(2, 1, 4, 3).sigmoid(), *spectra[:2])
     losses.binary_cross_entropy(logits, target)
     for tensor, kept in zip((*spectra, logits, target), before, strict=True):
         assert torch.equal(tensor, kept)

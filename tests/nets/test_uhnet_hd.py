@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from vocalsep import nets, stft
 from vocalsep.errors import ConfigError
 from vocalsep.features import Linear
+from vocalsep.nets import losses
 from vocalsep.nets.uhnet_hd import UHNetHD, UHNetHDOptions
 
 SMALL = Linear(rate=8_000, n_fft=256, hop=64, freqs=64, frames=32)
@@ -67,11 +69,68 @@ def test_the_cross_entropy_covers_both_masks_and_is_weighted_by_the_mixtures_mag
     assert {name: terms[name] for name in plain} == plain
 
 
-@pytest.mark.parametrize("bce", [0.0, 0.3])
-def test_every_parameter_gets_a_gradient(bce: float) -> None:
-    net = build_uhnet(bce=bce)
+def test_both_distances_of_the_masked_spectra_are_those_of_complex_numbers() -> None:
+    net, batch = settle(build_uhnet()), make_panned_batch()
+    estimates = dict(zip(("vocals", "accompaniment"), net.estimate_masks(batch.features), strict=True))
+    terms = net.loss(batch)
+    for name, mask in estimates.items():
+        truth, mixture = (spectrum[..., : SMALL.freqs, :] for spectrum in (getattr(batch, name), batch.mixture))
+        torch.testing.assert_close(terms[name], losses.spectral_l1(mask * mixture, truth, mixture))
+
+
+def test_the_log_error_covers_both_masks() -> None:
+    net, batch = settle(build_uhnet(l1=0, log_error=0.5)), make_panned_batch()
+    mixture = batch.mixture[..., : SMALL.freqs, :]
+    level = mixture.abs().square().sum(dim=(1, 2, 3))
+    distances = []
+    for mask, stem in zip(net.estimate_masks(batch.features), (batch.vocals, batch.accompaniment), strict=True):
+        error = (mask * mixture - stem[..., : SMALL.freqs, :]).abs().square().sum(dim=(1, 2, 3))
+        distances.append((error / level + 1e-3).log10().mean())
+    terms = net.loss(batch)
+    assert set(terms) == {"log_error"}
+    torch.testing.assert_close(terms["log_error"], 0.5 * (distances[0] + distances[1]) / 2, rtol=1e-4, atol=1e-6)
+
+
+def test_a_lighter_decoder_has_fewer_convolutions() -> None:
+    net = build_uhnet(decoder=1)
+    assert [len(stage.local) for stage in (*net.encoder, net.bottom)] == [2, 2, 2]
+    assert [len(stage.local) for stage in net.decoder] == [1, 1]
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_with_side_the_net_sees_three_channels_and_masks_two(channels: int) -> None:
+    front_end = replace(SMALL, side=True)
+    batch = make_batch(front_end, channels=channels, tones_hz=(500.0, 900.0, 1400.0, 1800.0))
+    net = build_uhnet(side=True, bce=0.3, log_error=0.1)
+    for mask in net.estimate_masks(batch.features):
+        assert mask.shape == (4, 2, 64, 32)
+    assert batch.apply_mask(net(batch.features)).shape == batch.mixture.shape
+    assert all(term.isfinite() for term in net.loss(batch).values())
+    with pytest.raises(ConfigError, match="channels = 2 and side and freqs = 64"):
+        net(batch.features[:, :2])
+
+
+def test_the_order_of_maps_in_memory_does_not_change_the_masks() -> None:
+    net, features = settle(build_uhnet()), noise(2, 2, 64, 32).abs()
+    with torch.no_grad():
+        plain = net.to(memory_format=torch.contiguous_format)(features)  # type: ignore[call-overload]
+        last = net.to(memory_format=torch.channels_last)(features.contiguous(memory_format=torch.channels_last))  # type: ignore[call-overload]
+    torch.testing.assert_close(last, plain, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({}, {"vocals", "accompaniment"}),
+        ({"bce": 0.3}, {"vocals", "accompaniment", "bce"}),
+        ({"l1": 0, "log_error": 0.1, "decoder": 1}, {"log_error"}),
+    ],
+    ids=str,
+)
+def test_every_parameter_gets_a_gradient(options: dict[str, Any], names: set[str]) -> None:
+    net = build_uhnet(**options)
     terms = net.loss(make_panned_batch())
-    assert set(terms) == {"vocals", "accompaniment"} | ({"bce"} if bce else set())
+    assert set(terms) == names
     sum(terms.values()).backward()  # type: ignore[union-attr]
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None, name
@@ -164,7 +223,7 @@ def test_the_loss_ignores_rows_above_those_that_the_net_sees() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1, 64, 32), (1, 2, 128, 32)])
 def test_features_of_another_front_end_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ConfigError, match="channels = 2 and freqs = 64"):
+    with pytest.raises(ConfigError, match=r"channels = 2 and freqs = 64, not \d planes"):
         build_uhnet()(torch.zeros(shape))
 
 
@@ -187,6 +246,10 @@ def test_mono_excerpts_are_accepted() -> None:
         {"recurrent": -1},
         {"dropout": 1.0},
         {"dropout": -0.1},
+        {"decoder": 0},
+        {"l1": -1.0},
+        {"l1": 0.0},
+        {"log_error": -0.1},
     ],
     ids=str,
 )

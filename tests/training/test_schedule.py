@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vocalsep import nets
+from vocalsep.errors import ConfigError
 from vocalsep.training import schedule
 from vocalsep.training.recipes import FitOptions
 from vocalsep.training.schedule import ValidationHistory
@@ -33,6 +34,18 @@ def test_the_named_optimiser_holds_every_parameter(name: Any, kind: type) -> Non
     for group in made.param_groups:
         assert group["lr"] == 0.25
         assert {parameter.ndim > 1 for parameter in group["params"]} == {group["weight_decay"] == 0.5}
+
+
+def test_muon_gets_the_hidden_matrices() -> None:
+    net = nets.build("uhnet-hd", {"freqs": 32, "widths": [4, 6], "sub_bands": 2, "voicing": 0.1, "affinity": 0.1})
+    made = schedule.make_optimiser(net, replace(STEPS, optimiser="muon", learning_rate=0.25, weight_decay=0.5))
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    held = [[names.pop(id(parameter)) for parameter in group["params"]] for group in made.param_groups]
+    assert not names
+    assert [group["muon"] for group in made.param_groups] == [True, False, False]
+    assert [group["weight_decay"] for group in made.param_groups] == [0.5, 0.5, 0.0]
+    assert {name.partition(".")[0] for name in held[0]} == {"encoder", "down", "bottom", "up", "decoder"}
+    assert {name.partition(".")[0] for name in held[1]} == {"enter", "recurrent", "leave", "embed", "voicing"}
 
 
 # Learning rate
@@ -64,6 +77,19 @@ def test_learning_rate_rises_linearly_and_falls_along_a_cosine() -> None:
 
 def test_learning_rate_without_warm_up_starts_at_its_peak() -> None:
     assert schedule.compute_learning_rate(FitOptions(steps=1, learning_rate=1.0, warmup_steps=0), 0, 0.0) == 1.0
+
+
+def test_a_steady_learning_rate_falls_along_a_line_at_the_end() -> None:
+    options = replace(STEPS, schedule="steady", decay=0.25, learning_rate=2.0, warmup_steps=4)
+    assert schedule.compute_learning_rate(options, 1, 0.0) == pytest.approx(1.0)
+    course = [schedule.compute_learning_rate(options, 100, progress) for progress in (0, 0.5, 0.75, 0.875, 1, 1.5)]
+    assert course == pytest.approx([2.0, 2.0, 2.0, 1.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("decay", [0.0, -0.1, 1.1])
+def test_a_decay_out_of_range_is_refused(decay: float) -> None:
+    with pytest.raises(ConfigError, match="decay"):
+        replace(STEPS, decay=decay)
 
 
 def test_with_plateaus_the_learning_rate_ignores_progress() -> None:

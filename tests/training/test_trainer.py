@@ -151,7 +151,7 @@ def test_a_net_can_be_trained_after_it_was_used() -> None:
     assert all(parameter.grad is not None for parameter in net.parameters())
 
 
-@pytest.mark.parametrize("optimiser", ["adam", "rmsprop"])
+@pytest.mark.parametrize("optimiser", ["adam", "rmsprop", "muon"])
 def test_other_optimisers_train_too(material: Material, dsd100_root: Path, optimiser: str) -> None:
     made = make_trainer(material, dsd100_root, steps=20, optimiser=optimiser, learning_rate=2e-3)
     losses = [made.update(material.training.draw_batch(step, 2))["loss"] for step in range(20)]
@@ -188,8 +188,9 @@ def test_a_checkpoint_keeps_its_format(material: Material, dsd100_root: Path) ->
     assert state["standing"] == {"best": -math.inf, "stale": 0, "factor": 1.0}
 
 
-def test_a_restored_trainer_continues_bit_for_bit(material: Material, dsd100_root: Path) -> None:
-    made, restored = (make_trainer(material, dsd100_root) for _ in range(2))
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_a_restored_trainer_continues_bit_for_bit(material: Material, dsd100_root: Path, optimiser: str) -> None:
+    made, restored = (make_trainer(material, dsd100_root, optimiser=optimiser) for _ in range(2))
     for step in range(3):
         made.update(material.training.draw_batch(step, 2))
     restored.load_state_dict(copy.deepcopy(made.state_dict()))

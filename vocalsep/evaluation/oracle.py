@@ -43,7 +43,7 @@ def apply_ideal_mask(
     else:
         grid = front_end.grid.at_rate(rate)
         low = [audio.resample(part, rate, front_end.rate) for part in (vocals, accompaniment)]
-        bands = [front_end.analyse(stft.forward(part, front_end.grid)) for part in low]
+        bands = [front_end.measure(stft.forward(part, front_end.grid)) for part in low]
         frames = range(grid.count_frames(mixture.shape[-1]))
         ideal = front_end.project(mask(bands[0], bands[1]), start=0, grid=grid, frames=frames)
     estimate = stft.inverse(masks.apply(ideal, stft.forward(mixture, grid)), grid, mixture.shape[-1])

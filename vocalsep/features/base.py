@@ -72,19 +72,42 @@ class FrontEnd(abc.ABC):
             spectrum: ``(..., channel, freq, frame)`` on `grid`.
 
         Returns:
+            ``(..., plane, row, frame)``, float32, not negative: one plane per channel, or one for all of them.
+            `Linear` can add planes.
+        """
+
+    def measure(self, spectrum: Spectrum) -> AnyArray:
+        """Return the power of each channel in each row: what `analyse` returns, without what only the net sees.
+
+        Args:
+            spectrum: ``(..., channel, freq, frame)`` on `grid`.
+
+        Returns:
             ``(..., channel or 1, row, frame)``, float32, not negative.
         """
+        return self.analyse(spectrum)
 
     def group_channels(self, power: AnyArray) -> AnyArray:
         """Group the channels of a song for a net that takes a fixed number of them.
 
         Args:
-            power: Chunks of the result of `analyse`, ``(batch, channel, row, frame)``.
+            power: Chunks of the result of `analyse`, ``(batch, plane, row, frame)``.
 
         Returns:
             ``(batch * groups, channel of the net, row, frame)``, the groups of one chunk in a row.
         """
         return power
+
+    def group_measures(self, power: AnyArray) -> AnyArray:
+        """Group the channels of a song as the net's masks are grouped.
+
+        Args:
+            power: The result of `measure`, ``(batch, channel, row, frame)``.
+
+        Returns:
+            ``(batch * groups, channel of the mask, row, frame)``.
+        """
+        return self.group_channels(power)
 
     @abc.abstractmethod
     def normalise(self, power: AnyArray, like: AnyArray | None = None) -> Features:

@@ -18,6 +18,8 @@ from vocalsep.features.base import FrontEnd, compute_power, divide_by_mean
 from vocalsep.kinds import array_namespace
 from vocalsep.shapes import AnyArray, Array, Features, Mask, Spectrum
 
+_PAIR = 2  # left and right
+
 
 @dataclass(frozen=True, kw_only=True)
 class Linear(FrontEnd):
@@ -30,6 +32,8 @@ class Linear(FrontEnd):
     Attributes:
         freqs: Number of rows, from 0 Hz up; at most as many as the STFT has.
         channels: Number of channels that the net takes at once.
+        side: Whether the net also sees half the power of the difference between left and right, as a third channel.
+            Sound from the middle of the stereo image vanishes there. Needs two channels.
         compression: How strongly loud bins are compressed; see the module's docstring. 0 means no logarithm.
         exponent: Power to which magnitudes are raised, above 0 and at most 1.
         normalised: Whether magnitudes are relative to the root mean square of their chunk.
@@ -47,6 +51,7 @@ class Linear(FrontEnd):
     freqs: int = 1024
     frames: int = 128
     channels: int = 2
+    side: bool = False
     compression: float = 3.0
     exponent: float = 1.0
     normalised: bool = True
@@ -57,6 +62,8 @@ class Linear(FrontEnd):
             raise ConfigError(f"a linear front end needs freqs from 1 to {self.grid.freqs}, not {self.freqs}")
         if self.frames < 1 or self.channels < 1 or self.compression < 0:
             raise ConfigError("a linear front end needs frames >= 1, channels >= 1 and compression >= 0")
+        if self.side and self.channels != _PAIR:
+            raise ConfigError(f"a linear front end with side needs channels = {_PAIR}, not {self.channels}")
         if not 0 < self.exponent <= 1:
             raise ConfigError(f"a linear front end needs exponent above 0 and at most 1, not {self.exponent}")
 
@@ -68,7 +75,7 @@ class Linear(FrontEnd):
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """See `FrontEnd.input_shape`."""
-        return self.channels, self.freqs, self.frames
+        return self.channels + self.side, self.freqs, self.frames
 
     @property
     def mask_above(self) -> masks.Above:
@@ -76,12 +83,37 @@ class Linear(FrontEnd):
         return self.above
 
     def analyse(self, spectrum: Spectrum) -> AnyArray:
-        """Return the power of the lowest rows, as a mean over channels for a mono net; see `FrontEnd.analyse`."""
+        """Return the result of `measure`; with `side`, planes are left, right, side, left, right, ...
+
+        See `FrontEnd.analyse`.
+        """
+        power = self.measure(spectrum)
+        if not self.side:
+            return power
+        xp = array_namespace(power)
+        left, right = spectrum[..., ::2, : self.freqs, :], spectrum[..., 1::2, : self.freqs, :]
+        side = compute_power(left[..., : right.shape[-3], :, :] - right) / 2
+        if power.shape[-3] % _PAIR:  # the last channel serves as left and right
+            power = xp.concat([power, power[..., -1:, :, :]], axis=-3)
+            side = xp.concat([side, xp.zeros_like(power[..., -1:, :, :])], axis=-3)
+        pairs = power.reshape(*side.shape[:-2], _PAIR, *side.shape[-2:])
+        planes = xp.concat([pairs, xp.expand_dims(side, axis=-3)], axis=-3)
+        return planes.reshape(*side.shape[:-3], -1, *side.shape[-2:])
+
+    def measure(self, spectrum: Spectrum) -> AnyArray:
+        """Return the power of the lowest rows, as a mean over channels for a mono net; see `FrontEnd.measure`."""
         rows = compute_power(spectrum[..., : self.freqs, :])
         return array_namespace(rows).mean(rows, axis=-3, keepdims=True) if self.channels == 1 else rows
 
     def group_channels(self, power: AnyArray) -> AnyArray:
         """Group channels and fill the last group with copies of the last channel; see `FrontEnd.group_channels`."""
+        if self.side:  # `analyse` has filled the last group
+            planes = _PAIR + 1
+            return power.reshape(power.shape[0] * (power.shape[1] // planes), planes, *power.shape[2:])
+        return self.group_measures(power)
+
+    def group_measures(self, power: AnyArray) -> AnyArray:
+        """Group channels and fill the last group with copies of the last channel; see `FrontEnd.group_measures`."""
         missing = -power.shape[1] % self.channels
         if missing:
             xp = array_namespace(power)

@@ -41,7 +41,7 @@ class Batch:
     @functools.cached_property
     def power(self) -> tuple[Tensor, Tensor]:
         """Power of vocals and accompaniment in the front end's rows, each ``(batch, channel or 1, row, frame)``."""
-        return self.front_end.analyse(self.vocals), self.front_end.analyse(self.accompaniment)
+        return self.front_end.measure(self.vocals), self.front_end.measure(self.accompaniment)
 
     def apply_mask(self, mask: Mask) -> Spectrum:
         """Apply a net's mask to the mixture.
@@ -129,6 +129,8 @@ class Net(nn.Module, abc.ABC):
     Options: ClassVar[type[Any]]
     memory_format: ClassVar[torch.memory_format] = torch.channels_last
     """The memory layout of maps and kernels with which this net is fastest."""
+    without_muon: ClassVar[frozenset[str]] = frozenset()
+    """Names of the parts whose matrices the optimiser Muon leaves to AdamW: the first and last layers, for example."""
     chunks: ClassVar[int] = 2
     """Number of chunks of a song that the net runs on at once. More chunks need more memory."""
     overlap: ClassVar[float] = 0.5

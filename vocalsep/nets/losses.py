@@ -8,6 +8,8 @@ from torch.nn import functional as F
 
 from vocalsep.shapes import Mask, Spectrum
 
+_LOG_FLOOR = 1e-3  # share of the mixture's energy below which an error hardly counts any more: 30 dB
+
 
 def binary_cross_entropy(logits: Tensor, target: Mask, weight: Tensor | None = None) -> Tensor:
     """Compute the binary cross-entropy of a mask (UH-net paper, section V.A).
@@ -51,6 +53,46 @@ def spectral_l1(estimate: Spectrum, reference: Spectrum, mixture: Spectrum) -> T
     difference = torch.view_as_real(estimate - reference).abs().mean(dim=(1, 2, 3, 4))
     level = torch.view_as_real(mixture).square().mean(dim=(1, 2, 3, 4)).sqrt()
     return (difference / level.clamp_min(1e-6)).mean()
+
+
+def split_parts(spectrum: Spectrum) -> Tensor:
+    """Return real and imaginary parts one after the other, ``(2, *shape)``, which are faster than complex numbers.
+
+    Args:
+        spectrum: ``(batch, channel, freq, frame)``.
+    """
+    return torch.view_as_real(spectrum).movedim(-1, 0).contiguous()
+
+
+def masked_l1(mask: Mask, mixture: Tensor, reference: Tensor) -> Tensor:
+    """Compute `spectral_l1` of a masked mixture.
+
+    Args:
+        mask: ``(batch, channel, freq, frame)``.
+        mixture: Parts of the mixture's spectrum, as from `split_parts`.
+        reference: Parts of the truth, of the same shape.
+    """
+    difference = (mask * mixture).sub_(reference).abs().mean(dim=(0, 2, 3, 4))
+    level = mixture.square().mean(dim=(0, 2, 3, 4)).sqrt()
+    relative: Tensor = difference / level.clamp_min(1e-6)
+    return relative.mean()
+
+
+def masked_log_error(mask: Mask, mixture: Tensor, cross: Tensor, reference: Tensor) -> Tensor:
+    """Compute the decimal logarithm of the energy of a masked mixture's error, relative to the mixture's energy.
+
+    Apart from sign and constants, it is the mean SDR of the excerpts. All count alike, however large their error is.
+
+    Args:
+        mask: ``(batch, channel, freq, frame)``.
+        mixture: Power of the mixture, of the same shape.
+        cross: Real part of the product of the truth and the conjugate mixture.
+        reference: Power of the truth. The error's power is ``mask^2 mixture - 2 mask cross + reference``.
+    """
+    error = (mask * (mask * mixture - 2 * cross)).add_(reference).mean(dim=(1, 2, 3))
+    level = mixture.mean(dim=(1, 2, 3)).clamp_min(1e-12)
+    relative: Tensor = error / level
+    return (relative + _LOG_FLOOR).log10().mean()
 
 
 def affinity(embedding: Tensor, assignment: Tensor, weight: Tensor | None = None) -> Tensor:

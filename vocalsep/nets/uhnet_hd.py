@@ -18,6 +18,8 @@ Departures, based on later work:
 - Skip connections are multiplied instead of concatenated (Kim, Choi, Chung, Lee and Jung, "KUIELab-MDX-Net", 2021).
 - The net also estimates a mask for the accompaniment. The loss is the L1 distance of both masked spectra from the
   truth, within the rows that the net sees, so that recordings with less bandwidth do no harm.
+- `side` shows it what is not in the middle of the stereo image.
+- `log_error` adds the logarithm of each excerpt's error energy, which is what SDR measures.
 - `bce` adds the paper's cross-entropy, weighted by magnitude. With L1 alone, the mask vanishes where the voice is
   uncertain, as it is above 2 kHz.
 - `affinity` adds a side head for the paper's clustering: in training, the last maps must yield similar embeddings for
@@ -42,7 +44,7 @@ from vocalsep.nets import losses
 from vocalsep.nets.base import Batch, Net, disable_autocast
 from vocalsep.shapes import Features, Mask
 
-_CHANNELS = 2  # channels of the features: left and right
+_CHANNELS = 2  # channels of the masks: left and right
 _SOURCES = 2  # vocals, accompaniment
 _FRAME_STEP = 4  # the clustering head embeds every fourth frame
 _VOICED_DB = -25.0  # a frame counts as sung if the voice's share of the energy is above this
@@ -54,11 +56,15 @@ class UHNetHDOptions:
 
     Attributes:
         freqs: Rows of the features, as in the front end.
+        side: Whether the features have a third channel, as with the front end's `side`.
         sub_bands: Number of sub-bands that the rows are cut into. Each becomes a map of its own.
         widths: Feature maps of each level, from full size down. Each level halves rows and frames.
         squeeze: Number of rows per hidden unit in the layers that connect all rows of a map.
         recurrent: Units of the GRU in each direction; 0 leaves the GRU out.
         dropout: Share of the GRU's input, and of its output, that is dropped in training.
+        decoder: Number of 3x3 convolutions in each stage of the decoder. Those of the encoder have two.
+        l1: Weight of the L1 distances of both masked spectra.
+        log_error: Weight of the logarithm of both masked spectra's error energy, which is what SDR measures.
         bce: Weight of the binary cross-entropy of both masks with the proportion masks, weighted by magnitude.
         affinity: Weight of the affinity loss of the clustering side head; 0 leaves the head out.
         dimensions: Dimensions of that head's embeddings.
@@ -70,11 +76,15 @@ class UHNetHDOptions:
     """
 
     freqs: int = 1024
+    side: bool = False
     sub_bands: int = 8
     widths: tuple[int, ...] = (32, 48, 64, 96, 128)
     squeeze: int = 8
     recurrent: int = 192
     dropout: float = 0.0
+    decoder: int = 2
+    l1: float = 1.0
+    log_error: float = 0.0
     bce: float = 0.0
     affinity: float = 0.0
     dimensions: int = 20
@@ -82,10 +92,12 @@ class UHNetHDOptions:
     gate: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.widths or min(self.freqs, self.sub_bands, self.squeeze, *self.widths) < 1:
-            raise ConfigError("a UH-net needs freqs, sub_bands, widths and squeeze >= 1")
-        if min(self.recurrent, self.bce, self.affinity, self.voicing) < 0 or self.dimensions < 1:
-            raise ConfigError("a UH-net needs recurrent, bce, affinity and voicing >= 0 and dimensions >= 1")
+        if not self.widths or min(self.freqs, self.sub_bands, self.squeeze, self.decoder, *self.widths) < 1:
+            raise ConfigError("a UH-net needs freqs, sub_bands, widths, squeeze and decoder >= 1")
+        if min(self.recurrent, self.l1, self.log_error, self.bce, self.affinity, self.voicing) < 0:
+            raise ConfigError("a UH-net needs recurrent, l1, log_error, bce, affinity and voicing >= 0")
+        if self.dimensions < 1 or not self.l1 + self.log_error + self.bce:
+            raise ConfigError("a UH-net needs dimensions >= 1, and l1, log_error or bce above 0")
         if not 0 <= self.dropout < 1:
             raise ConfigError("a UH-net needs dropout in [0, 1)")
         if not 0 <= self.gate < 1 or (self.gate and not self.voicing):
@@ -98,22 +110,25 @@ class UHNetHDOptions:
 class UHNetHD(Net):
     """The full-resolution UH-net.
 
-    It takes two channels. With five levels the number of frames must be a multiple of 16; with n levels, of 2^(n - 1).
+    It takes two channels of a song. With five levels the number of frames must be a multiple of 16; with n levels, of
+    2^(n - 1).
 
     Args:
         options: Shape and losses of the net.
     """
 
     Options = UHNetHDOptions
-    memory_format = torch.contiguous_format  # a sixth faster in training than with channels last
+    without_muon = frozenset({"enter", "recurrent", "leave", "embed", "voicing"})
     overlap = 0.25
 
     def __init__(self, options: UHNetHDOptions) -> None:
         super().__init__()
         self.options = options
+        self.channels = _CHANNELS + options.side
         maps, widths = _CHANNELS * options.sub_bands, options.widths
         rows = [options.freqs // options.sub_bands // 2**level for level in range(len(widths))]
-        self.enter = _make_block(nn.Conv2d(maps, widths[0], kernel_size=1, bias=False), widths[0])
+        seen = self.channels * options.sub_bands
+        self.enter = _make_block(nn.Conv2d(seen, widths[0], kernel_size=1, bias=False), widths[0])
         self.encoder = nn.ModuleList(_Stage(w, r, options.squeeze) for w, r in zip(widths[:-1], rows, strict=False))
         self.down = nn.ModuleList(
             _make_block(nn.Conv2d(above, below, kernel_size=2, stride=2, bias=False), below)
@@ -126,7 +141,9 @@ class UHNetHD(Net):
             _make_block(nn.ConvTranspose2d(below, above, kernel_size=2, stride=2, bias=False), above)
             for above, below in itertools.pairwise(widths)
         )
-        self.decoder = nn.ModuleList(_Stage(w, r, options.squeeze) for w, r in zip(widths[:-1], rows, strict=False))
+        self.decoder = nn.ModuleList(
+            _Stage(w, r, options.squeeze, options.decoder) for w, r in zip(widths[:-1], rows, strict=False)
+        )
         self.leave = nn.Conv2d(widths[0], _SOURCES * maps, kernel_size=1)
         if options.affinity:
             self.embed = nn.Conv2d(widths[0], options.sub_bands * options.dimensions, kernel_size=1)
@@ -134,10 +151,10 @@ class UHNetHD(Net):
             self.voicing = nn.Conv1d(size, 1, kernel_size=1)
 
     def estimate_masks(self, features: Features) -> tuple[Mask, Mask]:
-        """Estimate the masks of vocals and accompaniment, each of the shape of the features.
+        """Estimate the masks of vocals and accompaniment, ``(batch, 2, freq, frame)`` each.
 
         Args:
-            features: ``(batch, 2, freq, frame)``.
+            features: ``(batch, 2, freq, frame)``, or 3 channels with `side`.
 
         Raises:
             ConfigError: If the front end's channels or rows are not those of the net.
@@ -150,10 +167,10 @@ class UHNetHD(Net):
         return vocals, accompaniment
 
     def _run(self, features: Features) -> _Output:
-        if features.shape[1:3] != (_CHANNELS, self.options.freqs):
+        if features.shape[1:3] != (self.channels, self.options.freqs):
             raise ConfigError(
-                f"this UH-net needs a linear front end with channels = {_CHANNELS} and freqs = {self.options.freqs}, "
-                f"not {features.shape[1]} and {features.shape[2]}"
+                f"this UH-net needs a linear front end with channels = {_CHANNELS}{' and side' * self.options.side} "
+                f"and freqs = {self.options.freqs}, not {features.shape[1]} planes of {features.shape[2]} rows"
             )
         maps = self.enter(self._stack(features))
         skips = []
@@ -166,13 +183,14 @@ class UHNetHD(Net):
         for stage, up, skip in zip(reversed(self.decoder), reversed(self.up), reversed(skips), strict=True):
             maps = stage(up(maps) * skip)
         vocals, accompaniment = (
-            mask.reshape(features.shape) for mask in self.leave(maps).float().chunk(_SOURCES, dim=1)
+            mask.reshape(-1, _CHANNELS, *features.shape[2:]) for mask in self.leave(maps).float().chunk(_SOURCES, dim=1)
         )
         return _Output(vocals, accompaniment, maps.float(), voicing)
 
     def _stack(self, features: Features) -> Features:
         """Turn ``(batch, channel, freq, frame)`` into ``(batch, channel * sub-band, freq of sub-band, frame)``."""
-        return features.reshape(features.shape[0], _CHANNELS * self.options.sub_bands, -1, features.shape[-1])
+        maps = features.reshape(features.shape[0], self.channels * self.options.sub_bands, -1, features.shape[-1])
+        return maps.contiguous(memory_format=self.memory_format)
 
     def forward(self, features: Features) -> Mask:
         """See `Net.forward`. Return the vocals' mask."""
@@ -186,14 +204,22 @@ class UHNetHD(Net):
 
     def _compute_terms(self, output: _Output, batch: Batch) -> dict[str, Tensor]:
         options, front_end = self.options, batch.front_end
-        rows, stems = batch.features.shape[-2], (batch.vocals, batch.accompaniment)
-        both = (output.vocals, output.accompaniment)
-        mixture = batch.mixture[..., :rows, :]
+        rows, both = batch.features.shape[-2], (output.vocals, output.accompaniment)
+        stems = tuple(losses.split_parts(stem[..., :rows, :]) for stem in (batch.vocals, batch.accompaniment))
+        mixture = stems[0] + stems[1]
+        estimates = [front_end.ungroup_channels(torch.sigmoid(logits), mixture.shape[2]) for logits in both]
         terms = {}
-        for name, logits, truth in zip(("vocals", "accompaniment"), both, stems, strict=True):
-            mask = front_end.ungroup_channels(torch.sigmoid(logits), mixture.shape[1])
-            terms[name] = losses.spectral_l1(masks.apply(mask, mixture), truth[..., :rows, :], mixture)
-        vocals, accompaniment = map(front_end.group_channels, batch.power)
+        if options.l1:
+            for name, mask, stem in zip(("vocals", "accompaniment"), estimates, stems, strict=True):
+                terms[name] = options.l1 * losses.masked_l1(mask, mixture, stem)
+        if options.log_error:
+            power = mixture.square().sum(dim=0)
+            distances = [
+                losses.masked_log_error(mask, power, (mixture * stem).sum(dim=0), stem.square().sum(dim=0))
+                for mask, stem in zip(estimates, stems, strict=True)
+            ]
+            terms["log_error"] = options.log_error * torch.stack(distances).mean()
+        vocals, accompaniment = (front_end.group_measures(stem.square().sum(dim=0)) for stem in stems)
         if options.bce:
             share, weight = masks.ratio(vocals, accompaniment), losses.magnitude_weight(vocals + accompaniment)
             pairs = zip(both, (share, 1 - share), strict=True)
@@ -243,18 +269,22 @@ def _make_block(convolution: nn.Module, width: int) -> nn.Sequential:
 
 
 class _Stage(nn.Module):
-    """Two 3x3 convolutions, then a layer over all rows of a map, frame by frame, with a residual connection.
+    """3x3 convolutions, then a layer over all rows of a map, frame by frame, with a residual connection.
 
     Args:
         width: Feature maps, in and out.
         rows: Rows of a map.
         squeeze: Number of rows per hidden unit in the layer over rows.
+        convolutions: Number of convolutions.
     """
 
-    def __init__(self, width: int, rows: int, squeeze: int) -> None:
+    def __init__(self, width: int, rows: int, squeeze: int, convolutions: int = 2) -> None:
         super().__init__()
         self.local = nn.Sequential(
-            *(_make_block(nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False), width) for _ in range(2))
+            *(
+                _make_block(nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False), width)
+                for _ in range(convolutions)
+            )
         )
         narrow = max(1, rows // squeeze)
         self.narrow, self.widen = nn.Linear(rows, narrow, bias=False), nn.Linear(narrow, rows)
@@ -266,12 +296,14 @@ class _Stage(nn.Module):
         if torch.onnx.is_in_onnx_export():  # ONNX Runtime is faster with one matrix for all maps, of any batch size
             hidden = torch.relu(self.norm(torch.matmul(self.narrow.weight, maps)))
             return maps + torch.matmul(self.widen.weight, hidden) + self.widen.bias[:, None]
-        # In torch, a batch of matrices, one per map, is faster than a product over four axes.
-        planes = maps.flatten(0, 1)
-        narrow, widen = (layer.weight.expand(len(planes), -1, -1) for layer in (self.narrow, self.widen))
-        hidden = torch.bmm(narrow, planes).reshape(*maps.shape[:2], -1, maps.shape[-1])
-        hidden = torch.relu(self.norm(hidden))
-        return (torch.baddbmm(planes, widen, hidden.flatten(0, 1)) + self.widen.bias[:, None]).view(maps.shape)
+        # With channels last, each excerpt is a matrix of rows by frames and maps.
+        batch, width, _, frames = maps.shape
+        planes = maps.permute(0, 2, 3, 1).flatten(2)
+        narrow, widen = (layer.weight.expand(batch, -1, -1) for layer in (self.narrow, self.widen))
+        hidden = torch.bmm(narrow, planes).view(batch, -1, frames, width).permute(0, 3, 1, 2)
+        hidden = torch.relu(self.norm(hidden)).permute(0, 2, 3, 1).flatten(2)
+        planes = torch.baddbmm(planes, widen, hidden) + self.widen.bias[:, None]
+        return planes.view(batch, -1, frames, width).permute(0, 3, 1, 2)
 
 
 class _Recurrent(nn.Module):

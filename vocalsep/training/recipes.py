@@ -69,9 +69,11 @@ class FitOptions:
         epochs: Length of the training in epochs. In an epoch, the excerpts are as long in total as the training songs.
         init: Name of a model, weights file or run to start from, of the same net; empty for random weights.
         parts: Names of models, weights files or runs to start parts of the net from, by the name of the part.
-        optimiser: "adamw", "adam" or "rmsprop".
+        optimiser: "adamw", "adam", "rmsprop" or "muon".
         learning_rate: Peak of the learning rate, after the warm-up.
-        schedule: "cosine" lowers the learning rate to 0 along a cosine; "plateau" lowers it when validation stalls.
+        schedule: "cosine" lowers the learning rate to 0 along a cosine; "steady" keeps it until the end is near, so
+            that a run can be made longer at any time; "plateau" lowers it when validation stalls.
+        decay: Share of the training at the end, over which "steady" lowers the learning rate to 0 along a line.
         warmup_steps: Steps over which the learning rate rises from 0.
         plateau_validations: Validations without improvement that make a plateau.
         plateau_factor: Factor on the learning rate at each plateau.
@@ -101,9 +103,10 @@ class FitOptions:
     epochs: float = 0.0
     init: str = ""
     parts: dict[str, str] = field(default_factory=dict)
-    optimiser: Literal["adamw", "adam", "rmsprop"] = "adamw"
+    optimiser: Literal["adamw", "adam", "rmsprop", "muon"] = "adamw"
     learning_rate: float = 2e-3
-    schedule: Literal["cosine", "plateau"] = "cosine"
+    schedule: Literal["cosine", "steady", "plateau"] = "cosine"
+    decay: float = 0.2
     warmup_steps: int = 200
     plateau_validations: int = 3
     plateau_factor: float = 0.5
@@ -130,6 +133,8 @@ class FitOptions:
             raise ConfigError("at most one of training.validate_steps and training.validate_epochs may be above 0")
         if self.validate_excerpts < 1:
             raise ConfigError("training.validate_excerpts must be at least 1")
+        if not 0 < self.decay <= 1:
+            raise ConfigError("training.decay must be above 0 and at most 1")
         if self.plateau_validations < 1 or not 0 < self.plateau_factor < 1:
             raise ConfigError("training needs plateau_validations >= 1 and plateau_factor in (0, 1)")
         for name in (

@@ -8,28 +8,35 @@ from dataclasses import dataclass, replace
 import torch
 
 from vocalsep.nets import Net
+from vocalsep.training.muon import Muon
 from vocalsep.training.recipes import FitOptions
 
 
 def make_optimiser(net: Net, options: FitOptions) -> torch.optim.Optimizer:
     """Make the optimiser that the options name, with weight decay on matrices and kernels only.
 
-    "adam" and "rmsprop" add the decay to the gradient; "adamw" subtracts it from the weights (Loshchilov and Hutter,
-    "Decoupled weight decay regularization", 2019).
+    "adam" and "rmsprop" add the decay to the gradient; "adamw" and "muon" subtract it from the weights (Loshchilov and
+    Hutter, "Decoupled weight decay regularization", 2019). Muon leaves the net's first and last layers to AdamW.
     """
-    kernels = [parameter for parameter in net.parameters() if parameter.ndim > 1]
-    vectors = [parameter for parameter in net.parameters() if parameter.ndim <= 1]  # biases and norms
+    hidden, kernels, vectors = [], [], []
+    for name, parameter in net.named_parameters():
+        if parameter.ndim <= 1:
+            vectors.append(parameter)  # biases and norms
+        elif options.optimiser == "muon" and name.partition(".")[0] not in net.without_muon:
+            hidden.append(parameter)
+        else:
+            kernels.append(parameter)
     groups = [{"params": kernels, "weight_decay": options.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    kinds: dict[str, type[torch.optim.Optimizer]] = {
-        "adamw": torch.optim.AdamW,
-        "adam": torch.optim.Adam,
-        "rmsprop": torch.optim.RMSprop,
-    }
-    return kinds[options.optimiser](groups, lr=options.learning_rate)  # type: ignore[call-arg]
+    if options.optimiser == "muon":
+        return Muon(hidden, groups, options.learning_rate, options.weight_decay)
+    if options.optimiser == "rmsprop":
+        return torch.optim.RMSprop(groups, lr=options.learning_rate)
+    kind = torch.optim.Adam if options.optimiser == "adam" else torch.optim.AdamW
+    return kind(groups, lr=options.learning_rate, fused=True)
 
 
 def compute_learning_rate(options: FitOptions, step: int, progress: float, factor: float = 1.0) -> float:
-    """Return the learning rate of a step: a linear warm-up, times a cosine or the factor left by plateaus.
+    """Return the learning rate of a step: a linear warm-up, times what the schedule leaves of the peak.
 
     Args:
         options: The settings of the loop.
@@ -38,8 +45,9 @@ def compute_learning_rate(options: FitOptions, step: int, progress: float, facto
         factor: `ValidationHistory.factor`; ignored unless the schedule is "plateau".
     """
     rise = min(1.0, (step + 1) / max(1, options.warmup_steps))
-    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, progress))) if options.schedule == "cosine" else factor
-    return options.learning_rate * rise * fall
+    left = 1 - min(1.0, progress)
+    cosine, line = 0.5 * (1 - math.cos(math.pi * left)), min(1.0, left / options.decay)
+    return options.learning_rate * rise * {"cosine": cosine, "steady": line, "plateau": factor}[options.schedule]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,7 @@ from vocalsep.audio import reader, writer
 from vocalsep.backends import onnx
 laps.append(time.process_time())
 model = weights.load(sys.argv[1])
-extraction.Extractor(model, device="cpu", workers=0)._backend._open("forward")
+extraction.Extractor(model, device="cpu", workers=0)._engine._backend._open("forward")
 laps.append(time.process_time())
 print(*laps)
 """

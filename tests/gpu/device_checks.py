@@ -24,7 +24,7 @@ from vocalsep import audio, extraction, training, weights
 from vocalsep.backends import Backend, open_backend, to_numpy
 from vocalsep.extraction.chunks import ChunkStream
 from vocalsep.extraction.inversion import INVERSIONS
-from vocalsep.extraction.streaming import prepare_inputs
+from vocalsep.extraction.masking import prepare_inputs
 from vocalsep.release import DEFAULT_MODEL
 from vocalsep.shapes import Waveform
 

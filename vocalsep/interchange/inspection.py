@@ -6,7 +6,7 @@ graph asks for. So this module reads the file itself, without loading it, and re
 - tensors whose declared size differs from the data that the file holds,
 - data outside the file's own folder, strings, and sparse tensors, which unpack to any size,
 - operators outside the ONNX standard, functions, loops, and random numbers,
-- inputs and outputs that are not float tensors, or larger than any known model's.
+- inputs and outputs that are not float tensors, or far larger than any known model's.
 
 What remains is bounded by the file's size, except for the values that the graph computes. For those,
 `vocalsep.backends.foreign` sets a limit.
@@ -26,7 +26,7 @@ from vocalsep.errors import ModelError
 from vocalsep.interchange.protobuf import Message
 
 MAX_FILE_BYTES = 2**30
-MAX_SIGNAL_BYTES = 2**26  # of one input or output; the largest known model takes 13 MB
+MAX_SIGNAL_BYTES = 2**25  # of one input or output; the largest known model gives 17 MB
 _MAX_DIMS = 8
 _MAX_DEPTH = 8  # of graphs within graphs
 _FLOAT, _STRING, _HALF = 1, 8, 10  # data types

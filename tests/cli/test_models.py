@@ -157,6 +157,16 @@ def test_folders_of_the_environment_are_searched_too(
     assert weights.find_models()["unet"].parent == library.find_models_folder()
 
 
+def test_what_a_foreign_file_says_reaches_no_terminal_as_it_is(tmp_path: Path, own_models: Path) -> None:
+    made = fake_nets.random_unet()
+    weights.save(tmp_path / "evil.safetensors", made.net, made.front_end, {"licence": "\x1b]0;title\x07 none"})
+    assert run("models", "import", tmp_path / "evil.safetensors").exit_code == 0
+    for arguments in (["show", "evil"], []):
+        printed = run("models", *arguments).stdout
+        assert "\\x1b]0;title\\x07 none" in printed
+        assert "\x1b" not in printed
+
+
 def test_a_mean_gets_a_name(model: Path, song: Path, own_models: Path) -> None:
     for name in ("a", "b"):
         run("models", "import", model, "--name", name)

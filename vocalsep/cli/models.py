@@ -99,7 +99,8 @@ def show(name: NameArgument) -> None:
     with exit_on_error():
         from vocalsep import library
 
-        sys.stdout.write(library.read_card(name).text)
+        lines = library.read_card(name).text.split("\n")  # a foreign file may have written them
+        sys.stdout.write("\n".join(map(escape_controls, lines)))
 
 
 @app.command("import")

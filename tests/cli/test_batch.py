@@ -409,7 +409,7 @@ def test_an_output_whose_folder_is_a_file_fails_alone(music: Path, model: Path) 
 
 def test_weights_are_loaded_once_and_only_if_needed(music: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded, load = [], weights.load
-    monkeypatch.setattr(weights, "load", lambda name: loaded.append(name) or load(name))
+    monkeypatch.setattr(weights, "load", lambda name, **_options: loaded.append(name) or load(name))
     run(music / "bad.wav", "-m", model)
     assert not loaded
     run(music, "-m", model)

@@ -98,7 +98,7 @@ def test_damaged_and_missing_models_are_reported(published: Path, no_formats: No
 def test_a_model_that_answers_nan_is_reported(
     published: Path, no_formats: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "load", lambda *_: fake_nets.constant(np.nan))
+    monkeypatch.setattr(weights, "load", lambda *_, **_options: fake_nets.constant(np.nan))
     result = run("--json")
     assert broken(result) == [("models", weights.DEFAULT_MODEL)]
     assert "its vocals contain NaN" in findings(result)["models", weights.DEFAULT_MODEL]["detail"]

@@ -21,7 +21,7 @@ def songs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("song.wav", "album/1.wav"):
         synthetic_songs.write(tmp_path / name, 0.2 * fake_nets.noise(2, 6_000).T, 8_000)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(weights, "load", lambda *_: fake_nets.constant(0.25, fake_nets.SMALL))
+    monkeypatch.setattr(weights, "load", lambda *_, **_options: fake_nets.constant(0.25, fake_nets.SMALL))
     return tmp_path
 
 
@@ -191,7 +191,7 @@ def test_songs_from_lossy_formats_give_16_bit_wav_unless_they_are_too_loud(
     for name, level in (("quiet.mp3", 0.3), ("loud.mp3", 1.3)):
         with audio.Writer(songs / name, rate=8_000, channels=2, subtype="", tags=Tags({"title": ("T",)})) as writer:
             writer.write(level / 0.3 * fake_nets.tone(300, 8_000, 2.0, 2))
-    monkeypatch.setattr(weights, "load", lambda *_: fake_nets.constant(0.9, fake_nets.SMALL))
+    monkeypatch.setattr(weights, "load", lambda *_, **_options: fake_nets.constant(0.9, fake_nets.SMALL))
     result = run("quiet.mp3", "loud.mp3", "--stem", "both", "--json")
     assert result.exit_code == 0, result.output
     assert [soundfile.info(f"quiet.{stem}.wav").subtype for stem in ("vocals", "accompaniment")] == ["PCM_16"] * 2
@@ -251,7 +251,7 @@ def test_random_bytes_are_told_apart_from_other_files(songs: Path) -> None:
 def test_an_instrumental_says_that_nobody_seems_to_sing(songs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for mask, level in ((0.03, 30), (0.001, 60)):
         model = fake_nets.constant(mask, fake_nets.SMALL)
-        monkeypatch.setattr(weights, "load", lambda *_, model=model: model)
+        monkeypatch.setattr(weights, "load", lambda *_, model=model, **_options: model)
         result = run("song.wav", "--overwrite")
         line = f"song.vocals.wav: nobody seems to sing in 0:01; the vocals are {level} dB below the song, "
         assert result.stderr.startswith(line)

@@ -34,7 +34,7 @@ def song(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _half(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every model answer with a mask of 0.5."""
-    monkeypatch.setattr(weights, "load", lambda *_: fake_nets.constant(0.5, fake_nets.SMALL))
+    monkeypatch.setattr(weights, "load", lambda *_, **_options: fake_nets.constant(0.5, fake_nets.SMALL))
 
 
 def process(*arguments: str | Path) -> list[str]:
@@ -132,7 +132,7 @@ def test_a_clustering_net_warns_once_that_it_cannot_cluster_a_pipe(song: Path, m
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = nets.build("hdpcl", {"bands": 16, "units": 8, "layers": 1, "dimensions": 2})
-    monkeypatch.setattr(weights, "load", lambda *_: fake_nets.make_model(net, fake_nets.SMALL))
+    monkeypatch.setattr(weights, "load", lambda *_, **_options: fake_nets.make_model(net, fake_nets.SMALL))
     warning = f"vocalsep: {work.READ_ONCE}\n"
     result = run("-", "-o", "-", "--masks", "clusters", stdin=song.read_bytes())
     assert (result.exit_code, result.stderr) == (0, warning)
@@ -234,7 +234,7 @@ def test_raw_samples_of_a_file_go_beside_it_without_o(song: Path, tmp_path: Path
 
 def test_a_bug_keeps_its_traceback_and_sends_no_sound(song: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = fake_nets.make_model(fake_nets.FailingNet(ZeroDivisionError("a bug"), after=0), fake_nets.SMALL)
-    monkeypatch.setattr(weights, "load", lambda *_: broken)
+    monkeypatch.setattr(weights, "load", lambda *_, **_options: broken)
     result = run("-", "-o", "-", stdin=song.read_bytes())
     assert result.exit_code == 1
     assert result.stderr.startswith("Traceback (most recent call last):\n")

@@ -115,6 +115,20 @@ def test_open_axes_need_sizes(tmp_path: Path) -> None:
     assert (settings.dim_f, settings.dim_t) == (2_048, 256)
 
 
+@pytest.mark.parametrize(
+    ("shapes", "data"),
+    [
+        ((["batch", 4, "rows", "frames"],) * 2, "n_fft=16384,primary_stem=vocals,dim_f=8192,dim_t=8192"),
+        (([1, 2, "n"], [1, 4, 2, "n"]), "samples=4000000"),
+    ],
+)
+def test_sizes_of_open_axes_have_limits(tmp_path: Path, shapes: Any, data: str) -> None:
+    node = helper.make_node("Identity", ["input"], ["output"])
+    path = foreign_graphs.write_model(tmp_path / "m.onnx", [node], shapes)
+    with pytest.raises(ModelError, match="than any known model"):
+        interchange.load(path, data)
+
+
 def test_what_is_missing_is_named_with_the_md5_and_a_way_out(path: Path) -> None:
     with pytest.raises(ModelError) as error:
         interchange.load(path)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vocalsep.errors import ConfigError, ModelError
+from vocalsep.interchange.inspection import MAX_SIGNAL_BYTES
 
 RATE, HOP = 44_100, 1_024
 _TAIL = 10_000 * 1_024  # bytes at the end of a file that its MD5 covers
@@ -58,6 +59,8 @@ class Settings:
             raise ConfigError(f"dim_f = {self.dim_f}: an FFT of {self.n_fft} has 1 to {self.n_fft // 2 + 1} rows")
         if not self.n_fft < HOP * (self.dim_t - 1) <= HOP * _LARGEST:
             raise ConfigError(f"dim_t = {self.dim_t}: expected more frames than one window has, and at most {_LARGEST}")
+        if 4 * 4 * self.dim_f * self.dim_t > MAX_SIGNAL_BYTES:
+            raise ConfigError(f"dim_f = {self.dim_f}, dim_t = {self.dim_t}: far larger than any known model")
         if not 0.1 <= self.compensate <= 10:
             raise ConfigError(f"compensate = {self.compensate}: expected a gain from 0.1 to 10")
 

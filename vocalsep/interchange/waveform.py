@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vocalsep.errors import ConfigError
+from vocalsep.interchange.inspection import MAX_SIGNAL_BYTES
 
 STEMS = {
     4: ("drums", "bass", "other", "vocals"),
@@ -44,6 +45,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not 4 <= self.samples <= _MAX_SAMPLES:
             raise ConfigError(f"samples = {self.samples}: expected 4 to {_MAX_SAMPLES}")
+        if 4 * 2 * self.samples * len(self.stems) > MAX_SIGNAL_BYTES:
+            raise ConfigError(f"{len(self.stems)} stems of {self.samples} samples: far more than any known model has")
         if self.rate not in _RATES:
             raise ConfigError(f"rate = {self.rate}: expected {_RATES[0]} to {_RATES[-1]} Hz")
         if self.stems.count("vocals") != 1:

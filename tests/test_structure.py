@@ -27,7 +27,7 @@ LAYERS = (
     {"metrics"},  # public names
     {"vocalsep"},  # the lazy public names
     {"cli"},
-    {"__main__"},
+    {"__main__", "yt_dlp_plugins"},
 )
 
 

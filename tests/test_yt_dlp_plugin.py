@@ -17,7 +17,7 @@ import soundfile
 import synthetic_songs
 from command_line import SOURCE, make_environment
 
-PLUGIN = SOURCE / "yt_dlp_plugins" / "postprocessor" / "vocalsep.py"
+PLUGIN = SOURCE / "vocalsep" / "yt_dlp_plugins" / "postprocessor" / "vocalsep.py"
 
 
 class PostProcessor:
@@ -65,7 +65,8 @@ def song(tmp_path: Path) -> Path:
 
 def test_the_wheel_holds_it_where_yt_dlp_looks() -> None:
     settings = tomllib.loads((SOURCE / "pyproject.toml").read_text(encoding="utf-8"))
-    assert "yt_dlp_plugins" in settings["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    wheel = settings["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["force-include"]["vocalsep/yt_dlp_plugins"] == "yt_dlp_plugins"
     assert not list(PLUGIN.parents[1].rglob("__init__.py"))  # the folder is shared by all plug-ins
 
 
@@ -91,7 +92,7 @@ def test_yt_dlp_finds_it_and_runs_it(song: Path, model: Path) -> None:
     pytest.importorskip("yt_dlp")
     options = f"Vocalsep:when=after_move;karaoke=yes;format=flac;model={model}"
     command = ["-m", "yt_dlp", "--enable-file-urls", "--use-postprocessor", options, "-o", "%(title)s.%(ext)s"]
-    environment = make_environment() | {"PYTHONPATH": os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])}
+    environment = make_environment() | {"PYTHONPATH": os.pathsep.join([str(SOURCE), str(SOURCE / "vocalsep"), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(
         [sys.executable, *command, song.as_uri()],
         cwd=song.parent,

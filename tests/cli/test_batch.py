@@ -305,6 +305,7 @@ def test_a_line_says_how_much_is_sung_how_loudly_and_how_fast_it_went() -> None:
         "vocals": "a.wav",
         "accompaniment": None,
         "labels": None,
+        "picture": None,
         "audio_seconds": 242.1,
         "taken_seconds": 5.26,
         "times_real_time": 46.02,

@@ -77,7 +77,7 @@ def test_a_song_that_is_missing_is_a_song_and_a_word_that_is_nothing_no_command(
     assert "No such command 'alb', and no file or folder of that name." in read_misuse(run("alb"))
     assert "No such command 'separate', and no file" in read_misuse(run("separate", "song.wav"))
     assert "Did you mean 'vocalsep SONG'?" in read_misuse(run("separate", "-p", "spleeter:2stems", "song.wav"))
-    assert "Did you mean 'extract'?" in read_misuse(run("extrct", "song.wav"))
+    assert "Did you mean 'extract'" in read_misuse(run("extrct", "song.wav"))
 
 
 @pytest.mark.parametrize("first", [[], ["extract"]])

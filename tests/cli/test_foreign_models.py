@@ -79,7 +79,7 @@ def test_parameters_of_a_model_can_be_given(song: Path, tmp_path: Path) -> None:
     refused = run("extract", song, "-m", path)
     assert "n_fft and primary_stem are not known" in read_error(refused)
     for given in (data, "n_fft=4096,primary_stem=vocals"):
-        result = run("extract", song, "-m", path, "--model-data", given, "--overwrite")
+        result = run("extract", song, "-m", path, "--model-data", given, "--overwrite", "-q")
         assert (result.exit_code, result.stderr) == (0, "")
 
 

@@ -29,7 +29,7 @@ from vocalsep import audio, extraction, masks, stft, weights
 from vocalsep.audio import reader
 from vocalsep.backends.graphs import INPUT, OUTPUTS
 from vocalsep.backends.onnx import OnnxBackend, make_session_options
-from vocalsep.extraction import chunks, streaming, voice
+from vocalsep.extraction import chunks, masking, voice
 from vocalsep.extraction.checks import OutputCheck
 from vocalsep.features import FRONT_ENDS, FrontEnd
 from vocalsep.release import DEFAULT_MODEL
@@ -58,7 +58,7 @@ STEPS: dict[str, list[Any]] = {  # the calls of these functions count as the ste
     "features": [getattr(kind, name) for kind in FRONT_ENDS.values() for name in ("analyse", "normalise")],
     "cutting and joining chunks": [chunks.join, chunks.Stitcher.push],
     "masks": [FrontEnd.project, masks.apply, masks.split_mixture],
-    "voice detector and checks": [streaming._sum_power, voice.VoiceDetector.push, OutputCheck.push],
+    "voice detector and checks": [masking._sum_power, voice.VoiceDetector.push, OutputCheck.push],
     "reading and writing": [reader._SndfileDecoder.read_blocks, audio.Outputs.write],
 }
 

@@ -85,7 +85,7 @@ import sys
 from vocalsep.cli import app
 from vocalsep.evaluation import estimators, report, runs, songs, summary
 from vocalsep.datasets import cache, check, layouts, screening, splits
-for command in ("models", "extract --help", "doctor"):
+for command in ("models", "extract --help"):
     app(command.split(), standalone_mode=False)
 assert "torch" not in sys.modules
 """

@@ -92,7 +92,8 @@ def test_yt_dlp_finds_it_and_runs_it(song: Path, model: Path) -> None:
     pytest.importorskip("yt_dlp")
     options = f"Vocalsep:when=after_move;karaoke=yes;format=flac;model={model}"
     command = ["-m", "yt_dlp", "--enable-file-urls", "--use-postprocessor", options, "-o", "%(title)s.%(ext)s"]
-    environment = make_environment() | {"PYTHONPATH": os.pathsep.join([str(SOURCE), str(SOURCE / "vocalsep"), os.environ.get("PYTHONPATH", "")])}
+    folders = [str(SOURCE), str(PLUGIN.parents[2]), os.environ.get("PYTHONPATH", "")]
+    environment = make_environment() | {"PYTHONPATH": os.pathsep.join(folders)}
     done = subprocess.run(
         [sys.executable, *command, song.as_uri()],
         cwd=song.parent,

@@ -53,7 +53,6 @@ def test_a_folder_stands_for_a_file_in_it(song: Path, tmp_path: Path) -> None:
         (5, [True], "the song must be a path or an open binary file, not int"),
         (io.BytesIO(), [5], "the place for the vocals must be a path or an open binary file, not int"),
     ],
-    ids=str,
 )
 def test_other_types_are_type_errors(given: Any, places: list[Any], message: str) -> None:
     with pytest.raises(TypeError, match=message):

@@ -125,7 +125,6 @@ def test_the_order_of_maps_in_memory_does_not_change_the_masks() -> None:
         ({"bce": 0.3}, {"vocals", "accompaniment", "bce"}),
         ({"l1": 0, "log_error": 0.1, "decoder": 1}, {"log_error"}),
     ],
-    ids=str,
 )
 def test_every_parameter_gets_a_gradient(options: dict[str, Any], names: set[str]) -> None:
     net = build_uhnet(**options)

@@ -30,16 +30,16 @@ def export(
         Program,
         typer.Option(
             "--for",
-            help="Format: onnx is the net, from features to mask, and a JSON file about all that surrounds it; mdx is "
-            "for UVR and audio-separator; sherpa-onnx is for sherpa-onnx.",
+            help="Format: onnx is the net, from features to mask, and a JSON file with everything else that a "
+            "program needs to know; mdx is for UVR and audio-separator; sherpa-onnx is for sherpa-onnx.",
         ),
     ] = "onnx",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of the same name.")] = False,
 ) -> None:
     """Write a model for another program, as ONNX.
 
-    The licence of the weights applies there, too. The names of the files go
-    to stdout.
+    The licence of the weights also applies in the other program.
+    vocalsep prints the names of the files.
     """
     with exit_on_error():
         if not all(map(importlib.util.find_spec, ("torch", "onnx"))):

@@ -48,7 +48,7 @@ def extract(
     stem: Annotated[
         Stem | None,
         typer.Option(
-            help="What to write: the vocals, the accompaniment alone, or both. -o names the first of them.",
+            help="What to write: the vocals, the accompaniment alone, or both. With both, -o names the vocals.",
             show_default="vocals",
             rich_help_panel=_OUTPUTS,
         ),
@@ -110,8 +110,8 @@ def extract(
         str | None,
         typer.Option(
             metavar="RATE",
-            help="Bit rate of mp3, m4a, opus and ogg outputs, as in 320k. Constant in mp3, about that much in the "
-            "others.",
+            help="Bit rate of mp3, m4a, opus and ogg outputs, as in 320k. mp3 uses a constant bit rate; the others "
+            "reach it on average.",
             show_default="200 to 300k for stereo",
             rich_help_panel=_OUTPUTS,
         ),
@@ -166,9 +166,9 @@ def extract(
         str | None,
         typer.Option(
             metavar="DATA",
-            help="What a model of another program does not say about itself: UVR's mdx_model_data.json, a TOML file, "
-            "or values, as in n_fft=6144,primary_stem=vocals.",
-            show_default="looked up beside the model, and where UVR and audio-separator keep it",
+            help="Parameters that the file of another program's model does not contain: UVR's mdx_model_data.json, a "
+            "TOML file, or values, as in n_fft=6144,primary_stem=vocals.",
+            show_default="searched for beside the model and in the folders of UVR and audio-separator",
             rich_help_panel=_SOUND,
         ),
     ] = None,
@@ -176,7 +176,7 @@ def extract(
         bool,
         typer.Option(
             "--as-original",
-            help="Cut songs for models of other programs as those programs do, to compare the two.",
+            help="Cut songs exactly as the model's original program does, for comparisons.",
             rich_help_panel=_SOUND,
         ),
     ] = False,

@@ -29,7 +29,7 @@ To use a model: vocalsep extract SONG -m NAME. To read its card: vocalsep models
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print a JSON object per model.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.", autocompletion=complete_models)]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace a model of yours that has this name.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace your own model of this name.")]
 
 
 @app.callback()
@@ -121,7 +121,7 @@ def import_model(
         str | None,
         typer.Option(
             metavar="DATA",
-            help="What a model of another program does not say about itself, as for 'vocalsep extract'.",
+            help="Parameters that the file of another program's model does not contain, as for 'vocalsep extract'.",
             show_default=False,
         ),
     ] = None,
@@ -129,8 +129,8 @@ def import_model(
 ) -> None:
     """Copy a model into your folder of models, under a name.
 
-    It is then used by that name, as the models that come with vocalsep are.
-    Nothing is downloaded, and the file itself stays as it is.
+    You can then use it by that name, like the models that come with vocalsep.
+    vocalsep downloads nothing and leaves the file unchanged.
     """
     if len(source) > 2 or (len(source) == 2 and source[0] != _SPLEETER):
         raise typer.BadParameter("expected one file, or 'spleeter PATH'")
@@ -203,8 +203,8 @@ def combine(
 ) -> None:
     """Give the mean of several models a name.
 
-    The mean is a small file in your folder of models. It is then used by
-    that name, as the models that come with vocalsep are.
+    The mean is a small file in your folder of models. You can then use it
+    by that name, like the models that come with vocalsep.
     """
     from vocalsep import library, means, weights
     from vocalsep.errors import ConfigError
@@ -224,7 +224,7 @@ def combine(
 
 @app.command("remove")
 def remove(name: NameArgument) -> None:
-    """Remove a model of yours, with its card."""
+    """Remove one of your own models and its card."""
     with exit_on_error():
         from vocalsep import library
 

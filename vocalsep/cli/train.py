@@ -82,7 +82,7 @@ def train(
         typer.Option(
             min=0.01,
             metavar="N",
-            help="Stop after about N minutes, with validations. With --resume, N includes earlier sessions.",
+            help="Stop after about N minutes, including validations. With --resume, N includes earlier sessions.",
             show_default="from the recipe",
             rich_help_panel=_RUN,
         ),

@@ -50,12 +50,21 @@ def read_error(result: Result) -> str:
     return lines[0].removeprefix("vocalsep: ")
 
 
-def read_misuse(result: Result) -> str:
+class WrappedText(str):
+    """A text that was wrapped anywhere, even inside long paths. ``in`` therefore ignores white space."""
+
+    __slots__ = ()
+
+    def __contains__(self, part: str) -> bool:
+        return "".join(part.split()) in "".join(self.split())
+
+
+def read_misuse(result: Result) -> WrappedText:
     """Return the error message for wrong usage, without its frame and line breaks."""
     assert result.exit_code == 2, result.output
     assert isinstance(result.exception, SystemExit)
     assert result.stdout == ""
-    return " ".join(result.stderr.replace("│", " ").split())
+    return WrappedText(" ".join(result.stderr.replace("│", " ").split()))
 
 
 def list_files(folder: Path) -> list[str]:

@@ -156,12 +156,11 @@ def test_a_file_cut_off_anywhere_is_refused(content: bytes, damaged: Path, data:
 
 
 @settings(deadline=None, max_examples=60)
-@given(data=st.data())
+@given(place=st.integers(0, 2**20), value=st.integers(0, 255))
 def test_a_damaged_byte_in_the_header_is_refused_or_harmless(
-    content: bytes, damaged: Path, data: st.DataObject
+    content: bytes, damaged: Path, place: int, value: int
 ) -> None:
-    size = 8 + int.from_bytes(content[:8], "little")
-    place, value = data.draw(st.integers(0, size - 1)), data.draw(st.integers(0, 255))
+    place %= 8 + int.from_bytes(content[:8], "little")
     damaged.write_bytes(content[:place] + bytes([value]) + content[place + 1 :])
     try:
         model = weights.load(str(damaged))

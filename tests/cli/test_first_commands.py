@@ -113,7 +113,7 @@ def test_a_missing_second_song_comes_with_a_similar_name(songs: Path) -> None:
         (["song.wav", "--single_stem=Vocals"], "Use --stem vocals or --stem accompaniment"),
         (["song.wav", "--output_format=MP3"], "Use --format"),
         (["song.wav", "-d", "cuda"], "Use --device"),
-        (["song.wav", "--shifts=10"], "every model has one quality"),
+        (["song.wav", "--shifts=10"], "vocalsep has no quality settings"),
         (["--list_models"], "Use the command 'vocalsep models'"),
         (["song.wav", "--karaokee"], "--karaoke"),
         (["song.wav", "--karaoke", "--stem", "both"], "--instrumental and --stem both cannot be combined"),

@@ -13,7 +13,6 @@ This module loads no library that takes time, so that the command line can check
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -35,7 +34,6 @@ SUFFIXES = (SUFFIX, ".onnx", ".toml")
 """Extensions of models. Where a folder has several files of one name, the first extension counts."""
 
 _NAME = re.compile(r"[\w][\w. -]*")
-_MAX_HEADER_BYTES = 2**24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +220,7 @@ def _read_facts(path: Path, suffix: str) -> dict[str, str]:
             return {"What": f"the mean of {' and '.join(parts)}"}
     if suffix != SUFFIX:
         return {"What": "a model of another program"}
-    metadata = _read_metadata(path)
+    metadata = runs.read_metadata(path)
     data = metadata.get("data", "")
     return {
         "What": f"{metadata.get('net', 'a net')}, from {metadata.get('source') or 'vocalsep train'}",
@@ -233,16 +231,6 @@ def _read_facts(path: Path, suffix: str) -> dict[str, str]:
 
 def _flatten(value: Any) -> str:
     return " ".join(str(value).split())
-
-
-def _read_metadata(path: Path) -> dict[str, Any]:
-    """Read the metadata at the start of a weights file, without its tensors. Return nothing if it is damaged."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError), path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(min(size, _MAX_HEADER_BYTES)))
-        metadata = json.loads(header["__metadata__"]["vocalsep"])
-        return metadata if isinstance(metadata, dict) else {}
-    return {}
 
 
 def check_name(name: str, *, overwrite: bool = False) -> Path:

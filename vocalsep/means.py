@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from vocalsep import config, files
+from vocalsep import config, files, library
 from vocalsep.errors import ConfigError, ModelError
 
 SUFFIX = ".toml"
-_FILES = (".safetensors", ".onnx", SUFFIX)  # suffixes of all files that can be loaded as models
 SEPARATOR = "+"
 _MOST = 32  # models of a mean
 
@@ -183,7 +182,7 @@ def load(name: str, load_model: Callable[[str], Any]) -> Mean:
 def label(name: str) -> str:
     """Return what to call a model that `weights.load` would load: its name, or that of its file; joined if several."""
     parts = [name] if Path(name).is_file() else name.split(SEPARATOR)
-    return SEPARATOR.join(Path(part).stem if part.endswith(_FILES) else part for part in parts)
+    return SEPARATOR.join(Path(part).stem if part.endswith(library.SUFFIXES) else part for part in parts)
 
 
 def _find_beside(name: str, path: Path) -> str:

@@ -6,6 +6,7 @@ run tells them apart.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 from vocalsep.errors import ModelError
 
 SUFFIX = ".safetensors"  # of weights files
+_MAX_HEADER_BYTES = 2**24
+
 CHECKPOINT, RECIPE, TRACKS = "checkpoint.pt", "recipe.toml", "tracks.json"
 
 
@@ -56,11 +59,19 @@ def name_model(path: Path, metadata: Mapping[str, Any]) -> str:
 def read_name(path: Path) -> str:
     """Return the name of the model in a weights file, from the file's header alone.
 
-    A file that cannot be read gets the name of the file; loading it says what is wrong. This imports no library.
+    A file that cannot be read gets the name of the file; loading it says what is wrong.
     """
-    try:
-        with path.open("rb") as file:
-            length = min(int.from_bytes(file.read(8), "little"), path.stat().st_size)
-            return name_model(path, json.loads(json.loads(file.read(length))["__metadata__"]["vocalsep"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return path.stem
+    return name_model(path, read_metadata(path))
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Read the metadata at the start of a weights file, without its tensors. Return nothing if it is damaged.
+
+    This imports no library, so that the command line can read names and facts at once.
+    """
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError), path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(min(size, _MAX_HEADER_BYTES)))
+        metadata = json.loads(header["__metadata__"]["vocalsep"])
+        return metadata if isinstance(metadata, dict) else {}
+    return {}

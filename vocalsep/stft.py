@@ -170,6 +170,7 @@ def transform_frames(frames: AnyArray, grid: Grid) -> AnyArray:
         ``(..., frame, freq)``, complex. The frames of spectra come last instead.
     """
     window = get_constant(frames, _make_forward_window, grid)
+    # numpy computes in double precision, at twice the time, unless the transform is normalised.
     return array_namespace(frames).fft.rfft(frames * window, norm="forward")
 
 
@@ -232,9 +233,7 @@ class Analysis:
             shape = (*held.shape[:-1], grid.freqs, 0)
             return xp.zeros(shape, dtype=xp.complex64, device=get_device(held))
         frames = slide(held, grid.n_fft, grid.hop)  # (..., channel, frame, n_fft)
-        # numpy computes in double precision, at twice the time, unless the transform is normalised.
-        spectrum = transform_frames(frames, grid)
-        return xp.matrix_transpose(spectrum)
+        return xp.matrix_transpose(transform_frames(frames, grid))
 
 
 class Synthesis:

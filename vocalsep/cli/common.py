@@ -44,6 +44,11 @@ class Misuse(typer.BadParameter):
         return str(self.message)
 
 
+def get_bar_console() -> Console:
+    """Return the console for progress bars. It draws them even if stderr is no terminal, because the user asked."""
+    return stderr if stderr.is_terminal else Console(stderr=True, force_terminal=True, emoji=False)
+
+
 def widen_for_tables(console: Console) -> Console:
     """Return a console that is wide enough for tables.
 

@@ -1,4 +1,4 @@
-"""Hints for people who type what other separators understand: Demucs, Spleeter, audio-separator and their kin."""
+"""Hints for people who type what other separators understand, such as Demucs, Spleeter and audio-separator."""
 
 from __future__ import annotations
 

@@ -8,10 +8,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import typer
-from rich.console import Console
 
 from vocalsep import files
-from vocalsep.cli.common import escape_controls, stderr
+from vocalsep.cli.common import escape_controls, get_bar_console, stderr
 from vocalsep.errors import VocalsepError
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class Bar(Lines):
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
-        self._console = stderr if stderr.is_terminal else Console(stderr=True, force_terminal=True, emoji=False)
+        self._console = get_bar_console()
         # stdout is not redirected: it may be a file, and results belong there
         self._progress = Progress(
             *columns,

@@ -27,6 +27,8 @@ PIECE = 32
 """Frames that are transformed and masked at a time on a CPU: few enough to stay in a core's cache. It divides the hop
 between chunks of all shipped models, so pieces rarely have to be joined or cut."""
 
+_TINY = np.float32(1e-12)  # far below any weight other than 0
+
 
 class PieceStream:
     """Streaming STFT that returns a song's spectrum in pieces of a fixed length. Only the last may have another.
@@ -65,9 +67,6 @@ class PieceStream:
 
     def _take(self, end: int) -> Waveform:
         return self._place(self._samples.pop(end - self._samples.start))
-
-
-_TINY = np.float32(1e-12)  # far below any weight other than 0
 
 
 class ChunkStream:
@@ -165,7 +164,7 @@ class Stitcher:
 
     def __init__(self, frames: int, hop: int) -> None:
         self.hop = hop
-        self._window: Array = np.square(np.sin(np.pi * (np.arange(frames) + 0.5) / frames)).astype(np.float32)
+        self._window = make_window(frames)
         self._rest: Any = None  # weighted frames of the chunks so far that the next chunk overlaps
         self._rest_weight = np.zeros(frames - hop, dtype=np.float32)
 
@@ -201,6 +200,12 @@ class Stitcher:
             raise ValueError("no chunks were pushed")
         weight = np.maximum(self._rest_weight, _TINY)
         return self._rest / array_namespace(self._rest).asarray(weight, device=get_device(self._rest))
+
+
+def make_window(frames: int) -> Array:
+    """Return the weights of the module's docstring, ``(frames,)``, float32."""
+    window: Array = np.square(np.sin(np.pi * (np.arange(frames) + 0.5) / frames)).astype(np.float32)
+    return window
 
 
 class Buffer:

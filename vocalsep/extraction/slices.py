@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from vocalsep.extraction.chunks import Buffer, Stitcher
+from vocalsep.extraction.chunks import Buffer, Stitcher, make_window
 from vocalsep.extraction.estimators import Lookahead
 from vocalsep.shapes import AnyArray, Array
 
@@ -43,7 +43,7 @@ class Cutting:
         """Return the weights of a slice of which only the first `length` positions count, ``(size,)``, float32."""
         window = np.zeros(self.size, np.float32)
         if self.window == "sine":
-            window[:] = np.square(np.sin(np.pi * (np.arange(self.size) + 0.5) / self.size))
+            window[:] = make_window(self.size)
         elif self.window == "triangle":
             half = self.size // 2
             window[:half] = np.arange(1, half + 1) / (self.size - half)
@@ -115,7 +115,7 @@ class Slices:
         while self._next + cutting.size <= held.total:
             self._submit(self._next, cutting.size)
             self._next += cutting.step
-            held.pop(max(0, self._next - cutting.size - held.start))  # a last slice may begin this much earlier
+            held.drop(max(0, self._next - cutting.size - held.start))  # a last slice may begin this much earlier
         for start in cutting.list_last(self._next, held.total) if last else ():
             length = min(cutting.size, held.total - start)
             self._last.append(cutting.make_window(length))

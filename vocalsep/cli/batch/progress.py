@@ -14,13 +14,11 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from rich.console import Console
-
 from vocalsep import files
 from vocalsep.cli.batch.inputs import PIPE
 from vocalsep.cli.batch.plan import Job
 from vocalsep.cli.batch.work import Event, Finished, Progressed, Started, Warned
-from vocalsep.cli.common import escape_controls, report_error, report_warning, stderr
+from vocalsep.cli.common import escape_controls, get_bar_console, report_error, report_warning, stderr
 from vocalsep.errors import AudioError, VocalsepError
 
 _NO_VOICE = "voice was found"  # in the warnings of `extraction.checks` about songs without a voice
@@ -171,7 +169,7 @@ class ProgressBars(Reporter):
             TaskProgressColumn(),
             TimeRemainingColumn(compact=True),
         )
-        console = stderr if stderr.is_terminal else Console(stderr=True, force_terminal=True, emoji=False)
+        console = get_bar_console()
         # stdout is not redirected: it may be a file, and results belong there
         self._progress = Progress(
             *columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False

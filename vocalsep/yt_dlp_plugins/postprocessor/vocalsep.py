@@ -62,5 +62,5 @@ def _join_message(text: str) -> str:
     """Return an error message of vocalsep in one line: without its frame, and without its usage."""
     frame = "│╭╮╰╯─"
     lines = [line.strip(frame + " ").removeprefix("vocalsep: ") for line in text.splitlines()]
-    told = [line for line in lines if line and not line.startswith(("Usage: ", "Try '", "Error"))]
-    return "vocalsep: " + " ".join(" ".join(told).split())
+    messages = [line for line in lines if line and not line.startswith(("Usage: ", "Try '", "Error"))]
+    return "vocalsep: " + " ".join(" ".join(messages).split())

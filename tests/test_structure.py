@@ -17,7 +17,7 @@ LAYERS = (
     {"kinds"},
     {"config"},
     {"audio", "stft", "masks"},
-    {"features"},
+    {"features", "listening"},
     {"nets"},
     {"backends"},
     {"interchange", "means"},

@@ -60,7 +60,10 @@ EVENTS = {
         "a song is `done` (with the `report` above), `skipped` or `failed` (with `error`; bugs have a `traceback`)",
     ),
     "error": (("message",), "an error that is not about one song, such as a missing model"),
-    "end": (("done", "skipped", "failed", "taken_seconds"), "last, with the number of songs; missing after a signal"),
+    "end": (
+        ("done", "skipped", "failed", "taken_seconds", "page"),
+        "last, with the number of songs, and the path of the listening page if there is one; missing after a signal",
+    ),
 }
 TRAIN_EVENTS = {
     "message": (("message",), "a line that people would see"),
@@ -132,7 +135,8 @@ def describe_json() -> list[str]:
         "## JSON\n",
         "Later versions may add fields: ignore those that you do not know.\n",
         "### extract --json\n",
-        "stdout gets one object per song, in the order of the songs. If sound goes to stdout, they go to stderr.\n",
+        "stdout gets one object per song, in the order of the songs. If sound goes to stdout, they go to stderr.",
+        "`--page` adds a last object with the path of the `page`.\n",
         make_table(("field", "meaning"), list_codes(REPORT)),
         "### extract --progress json\n",
         "stderr gets one object per event, and nothing else. The field `event` names it. With `--jobs`, the events",

@@ -108,6 +108,20 @@ def whole(music: Path) -> list[Path]:
     return found
 
 
+def test_a_stopped_call_leaves_no_page_and_none_of_its_parts(
+    music: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = music.parent / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    with at_work(model, "--page", "--jobs", "2") as running:
+        assert list(folder.glob("vocalsep-*"))
+        os.kill(running.pid, signal.SIGINT)
+        assert running.wait(60) == 130
+    assert not list(folder.glob("vocalsep-*"))
+    assert not (music.parent / "out" / "songs.html").exists()
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("jobs", ["1", "2"])
 @pytest.mark.parametrize("to_all", [False, True], ids=["to one", "to all"])

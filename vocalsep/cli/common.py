@@ -21,7 +21,10 @@ from vocalsep.errors import VocalsepError
 TABLE_WIDTH = 120  # of a table in a file or pipe, in characters
 
 _STDERR = 2  # file descriptor
-_OPTIONAL_VALUES = ("--accompaniment", "--labels", "--picture")
+_OPTIONAL_VALUES = ("--accompaniment", "--labels", "--picture", "--page")
+
+ARGUMENTS = "vocalsep.arguments"
+"""Where the context keeps the arguments as the user wrote them."""
 
 stderr = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 stdout = Console(highlight=False, soft_wrap=True, emoji=False)
@@ -64,6 +67,7 @@ class OptionalValueCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Give each bare option an empty value, then parse as usual."""
+        ctx.meta[ARGUMENTS] = [ctx.info_name, *args]
         filled = list(args)
         for index, argument in enumerate(args):
             follower = args[index + 1] if index + 1 < len(args) else "--"

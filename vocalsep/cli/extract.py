@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vocalsep.cli.common import DEVICE_HELP, Device, Inversion, MasksFrom, Misuse, complete_models, stderr
+from vocalsep.cli.common import ARGUMENTS, DEVICE_HELP, Device, Inversion, MasksFrom, Misuse, complete_models, stderr
 from vocalsep.cores import count_cores
 from vocalsep.errors import AudioError, VocalsepError
 from vocalsep.release import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from vocalsep.cli.batch import plan, work
+    from vocalsep.cli.batch import plan
     from vocalsep.cli.batch import progress as reporting
 
 OutputFormat = Literal["wav", "flac", "aiff", "ogg", "opus", "mp3", "m4a"]
@@ -26,6 +26,7 @@ _OUTPUTS, _SOUND, _MANY, _REPORT = "Outputs", "Model and sound", "Many songs", "
 
 
 def extract(
+    context: typer.Context,
     songs: Annotated[
         list[str] | None,
         typer.Argument(
@@ -83,6 +84,16 @@ def extract(
             metavar="[PATH]",
             help="Also draw a picture (PNG): spectrograms of song, vocals and accompaniment, and where someone sings. "
             "PATH works as in -o PATH. Without PATH, the file goes beside the vocals.",
+            show_default=False,
+            rich_help_panel=_OUTPUTS,
+        ),
+    ] = None,
+    page: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[PATH]",
+            help="Also write a web page to listen to all songs and their parts, as one HTML file that works offline. "
+            "Without PATH, it goes beside the vocals.",
             show_default=False,
             rich_help_panel=_OUTPUTS,
         ),
@@ -273,15 +284,18 @@ def extract(
     The vocals keep the song's sample rate, channels, length, level and tags.
     vocalsep does not replace existing files unless you add --overwrite.
     """
-    from vocalsep.cli.batch import inputs, naming, options, plan, work
+    from vocalsep.cli.batch import inputs, naming, options, pages, plan, processes, work
     from vocalsep.cli.batch import progress as reporting
 
     songs = songs or []
-    optional = {"accompaniment": accompaniment, naming.LABELS: labels, naming.PICTURE: picture}
+    optional = {"accompaniment": accompaniment, naming.LABELS: labels, naming.PICTURE: picture, "page": page}
     if not songs and from_file is None:
         songs, optional = options.find_swallowed_song(optional)
+    page = optional.pop("page")
     if overwrite and skip_existing:
         raise Misuse("--overwrite and --skip-existing cannot be combined")
+    if page is not None and skip_existing:
+        raise Misuse("--page needs all songs, so it cannot be combined with --skip-existing")
     if quiet and progress in ("bar", "json"):
         raise Misuse(f"--quiet and --progress {progress} cannot be combined")
     if instrumental and stem not in (None, "accompaniment"):
@@ -321,6 +335,7 @@ def extract(
     options.check_pipes(found, names, raw=raw is not None, clip=clip, processes=jobs, bitrate=bits_per_second)
     existing = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
     todo = plan.make(found, names, existing=existing, number=number, subtype=subtype, bitrate=bits_per_second)
+    page_path = None if page is None else pages.choose_path(page, todo)
     settings = work.Settings(
         models=models,
         shares=options.parse_weights(weights, models),
@@ -344,8 +359,13 @@ def extract(
             reporter.report_error(problem)
         if dry_run:
             reporting.report_plan(todo, reporter, as_json=as_json)
+            if page_path:
+                reporter.report_page(page_path)
+        elif page_path:
+            opened = pages.open_page(page_path, context.meta[ARGUMENTS], overwrite=overwrite)
+            pages.run_plan(opened, todo, settings, jobs, reporter)
         else:
-            _run(todo, settings, jobs, reporter)
+            processes.run_plan(todo, settings, jobs, reporter)
     if reporter.failed:
         raise typer.Exit(1)
 
@@ -358,17 +378,3 @@ def _choose_reporter(progress: Progress, jobs: list[plan.Job]) -> type[reporting
         return reporting.JsonLines
     automatic = stderr.is_terminal and not any(job.uses_pipe for job in jobs)
     return reporting.ProgressBars if progress == "bar" or automatic else reporting.Reporter
-
-
-def _run(jobs: list[plan.Job], settings: work.Settings, at_a_time: int, reporter: reporting.Reporter) -> None:
-    """Report the jobs that the plan refuses or skips, then run the others."""
-    from vocalsep.cli.batch import processes, work
-
-    for index, job in enumerate(jobs):
-        if not job.is_pending:
-            reporter(work.Finished(index=index, error=job.refusal))
-    pending = [(index, job) for index, job in enumerate(jobs) if job.is_pending]
-    try:
-        processes.run(pending, settings, at_a_time, reporter)
-    except work.SetupError as error:
-        reporter.report_error(error)

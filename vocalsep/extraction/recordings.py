@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from vocalsep import audio, files
+from vocalsep import audio, files, listening
 from vocalsep.errors import AudioError, ConfigError
 from vocalsep.extraction.checks import OutputCheck
 from vocalsep.extraction.clustering import Clusters
@@ -85,6 +85,7 @@ def extract(
     labels: Path | str | bool | None = None,
     picture: Path | str | bool | None = None,
     raw: audio.SampleLayout | None = None,
+    bundle: Path | None = None,
 ) -> Report:
     """Extract the vocals of a recording into a file with the same rate, channels, length and sample format.
 
@@ -115,6 +116,7 @@ def extract(
         labels: Where to write the segments with a voice as an Audacity label track.
         picture: Where to draw spectrograms of song, vocals and accompaniment, and the segments with a voice, as PNG.
         raw: Layout of the song's samples if it has no header. Then open outputs get no header either.
+        bundle: Where to write what the player needs; see `listening`.
 
     Raises:
         AudioError: If the song cannot be read or an output cannot be written.
@@ -159,6 +161,7 @@ def extract(
             raw=raw is not None,
         )
         stack.enter_context(written)
+        heard = None if bundle is None else _open_bundle(stack, bundle, reader)
         low_delay = not all(isinstance(place, Path) for place in (source, *outputs))  # what has arrived must not wait
         separator = extractor.start(reader.rate, reader.channels, clusters, low_delay=low_delay)
         check = OutputCheck(extractor.model.name, name)
@@ -169,10 +172,14 @@ def extract(
             written.write([getattr(parts, part) for part in stems])
             if overview:
                 overview.push(parts)
+            if heard:
+                heard.write(parts)
         check.finish()
         if overview and drawing:
             about = {"name": Path(name).name, "model": extractor.model.name}
             overview.finish().draw(drawing, voice=separator.voice, **about)
+        if heard:
+            heard.finish(voice=separator.voice)
         if label_track:
             lines = (f"{start:.6f}\t{end:.6f}\tvoice\n" for start, end in separator.voice)
             label_track.write_text("".join(lines), encoding="utf-8")
@@ -207,6 +214,13 @@ def _open_file(stack: contextlib.ExitStack, path: Path) -> Path:
         return stack.enter_context(files.write_atomically(path))
     except OSError as error:
         raise AudioError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def _open_bundle(
+    stack: contextlib.ExitStack, path: Path, reader: audio.Reader | audio.Stream
+) -> listening.BundleWriter:
+    bundle = listening.BundleWriter(path, Parts._fields, rate=reader.rate, channels=reader.channels)
+    return stack.enter_context(bundle)
 
 
 def _cluster(

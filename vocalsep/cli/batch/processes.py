@@ -18,10 +18,23 @@ from multiprocessing import connection
 from vocalsep import files
 from vocalsep.cli import signals
 from vocalsep.cli.batch.plan import Job
+from vocalsep.cli.batch.progress import Reporter
 from vocalsep.cli.batch.work import Event, Finished, OnEvent, Settings, SetupError, Worker
 from vocalsep.cli.common import silence_c_libraries
 
 _GRACE_SECONDS = 0.8  # for a stopped process to remove its unfinished files
+
+
+def run_plan(jobs: Sequence[Job], settings: Settings, processes: int, reporter: Reporter) -> None:
+    """Report the jobs that the plan refuses or skips, then run the others; see `run`."""
+    for index, job in enumerate(jobs):
+        if not job.is_pending:
+            reporter(Finished(index=index, error=job.refusal))
+    pending = [(index, job) for index, job in enumerate(jobs) if job.is_pending]
+    try:
+        run(pending, settings, processes, reporter)
+    except SetupError as error:
+        reporter.report_error(error)
 
 
 def run(jobs: Sequence[tuple[int, Job]], settings: Settings, processes: int, on_event: OnEvent) -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
@@ -55,6 +56,7 @@ class Reporter:
         self._printed = 0  # jobs at the start of the plan whose results, if any, are printed
         self._start_time = time.perf_counter()
         self.failed = False
+        self.page: Path | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -138,6 +140,19 @@ class Reporter:
         for event in self._finished.values():
             counts[name_outcome(event)] += 1
         return counts
+
+    @property
+    def reports(self) -> dict[int, dict[str, Any]]:
+        """Reports of the songs that are done, by their positions in the plan."""
+        return {index: event.report for index, event in self._finished.items() if event.report}
+
+    def report_page(self, path: Path) -> None:
+        """Report that the listening page is written."""
+        self.page = path
+        stream = self._choose_stream()
+        if stream:
+            stream.write(format_line({"page": str(path)}) if self._as_json else f"{path}\n")
+            stream.flush()
 
     def _print_results(self) -> None:
         while self._printed in self._finished:
@@ -255,7 +270,8 @@ class JsonLines(Reporter):
     def end(self) -> None:
         """Write the number of songs for each outcome."""
         taken = round(time.perf_counter() - self._start_time, 3)
-        self._write("end", **self.count_outcomes(), taken_seconds=taken)
+        page: dict[str, Any] = {"page": str(self.page)} if self.page else {}
+        self._write("end", **self.count_outcomes(), taken_seconds=taken, **page)
 
     def _choose_stream(self) -> TextIO | None:
         """Return where results go. On stderr, they would repeat the "done" events."""

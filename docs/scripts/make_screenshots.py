@@ -1,0 +1,61 @@
+"""Take the pictures of the listening page in the README: a desktop in light colours, and a phone in dark ones.
+
+    python docs/scripts/make_screenshots.py [--out docs/pictures]
+
+Needs Playwright and Chromium; see docs/CONTRIBUTING.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+SONG = ROOT / "docs" / "demo" / "orphanage.ogg"
+DESKTOP = {"viewport": {"width": 1180, "height": 780}, "color_scheme": "light"}
+PHONE = {
+    "viewport": {"width": 390, "height": 780},
+    "color_scheme": "dark",
+    "device_scale_factor": 2,
+    "is_mobile": True,
+    "has_touch": True,
+}
+
+
+def take(browser: Browser, page_file: Path, path: Path, script: str, options: dict[str, object]) -> None:
+    """Open the page, run a script in it, and save what it shows as WebP."""
+    page = browser.new_context(**options).new_page()
+    page.goto(page_file.as_uri())
+    page.wait_for_function("() => player.view?.overviews.length === 2")
+    page.evaluate(script)
+    page.wait_for_timeout(1_000)
+    Image.open(io.BytesIO(page.screenshot())).convert("RGB").save(path, quality=82, method=6)
+    page.context.close()
+
+
+def main() -> None:
+    """Take the pictures."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures")
+    out = parser.parse_args().out
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        song = Path(shutil.copy(SONG, folder))
+        command = [sys.executable, "-m", "vocalsep", "extract", song.name, "--page"]
+        subprocess.run(command, check=True, cwd=folder)
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page_file = song.with_suffix(".html")
+        take(browser, page_file, out / "page.webp", "player.seek(9.9), player.setLoop(8, 12)", DESKTOP)
+        take(browser, page_file, out / "page-phone.webp", "player.seek(7)", PHONE)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

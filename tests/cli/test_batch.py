@@ -22,7 +22,7 @@ from command_line import SOURCE, make_environment, read_misuse, read_objects, ru
 
 from vocalsep import extraction, weights
 from vocalsep.cli.batch import progress
-from vocalsep.cli.extract import OutputFormat
+from vocalsep.cli.parameters import OutputFormat
 
 run = functools.partial(command_line.run, "extract")
 

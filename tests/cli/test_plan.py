@@ -15,7 +15,7 @@ from vocalsep.audio.formats import FORMATS, SUBTYPES
 from vocalsep.cli.batch import options, plan
 from vocalsep.cli.batch.inputs import Song
 from vocalsep.cli.batch.naming import FIELDS, PRESETS, Naming
-from vocalsep.cli.extract import Clip, OutputFormat, Preset, Subtype
+from vocalsep.cli.parameters import Clip, OutputFormat, Preset, Subtype
 from vocalsep.errors import AudioError
 
 NAMES = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=8) | st.sampled_from(

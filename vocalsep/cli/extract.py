@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
 import typer
 
-from vocalsep.cli.common import ARGUMENTS, DEVICE_HELP, Device, Inversion, MasksFrom, Misuse, complete_models, stderr
+from vocalsep.cli import parameters
+from vocalsep.cli.common import ARGUMENTS, Misuse, stderr
 from vocalsep.cores import count_cores
 from vocalsep.errors import AudioError, VocalsepError
 from vocalsep.release import DEFAULT_MODEL
@@ -15,269 +16,42 @@ if TYPE_CHECKING:
     from vocalsep.cli.batch import plan
     from vocalsep.cli.batch import progress as reporting
 
-OutputFormat = Literal["wav", "flac", "aiff", "ogg", "opus", "mp3", "m4a"]
-Subtype = Literal["pcm16", "pcm24", "pcm32", "float"]
-Stem = Literal["vocals", "accompaniment", "both"]
-Preset = Literal["ultrastar"]
-Clip = Literal["clamp", "scale", "error"]
-Progress = Literal["auto", "bar", "json", "none"]
-
-_OUTPUTS, _SOUND, _MANY, _REPORT = "Outputs", "Model and sound", "Many songs", "Progress and results"
-
 
 def extract(
     context: typer.Context,
-    songs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="SONG",
-            help="Audio or video files, folders, or patterns such as '*.flac'. Use - for standard input.",
-        ),
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="PATH",
-            help="Output file for one song, folder for several, or a template with the fields {stem}, {song}, "
-            "{folder}, {model}, {ext} and {source} (the song's own extension). Use - for standard output.",
-            show_default="SONG.vocals.wav beside each song",
-            rich_help_panel=_OUTPUTS,
-        ),
-    ] = None,
-    stem: Annotated[
-        Stem | None,
-        typer.Option(
-            help="What to write: the vocals, the accompaniment alone, or both. With both, -o names the vocals.",
-            show_default="vocals",
-            rich_help_panel=_OUTPUTS,
-        ),
-    ] = None,
-    instrumental: Annotated[
-        bool,
-        typer.Option("--instrumental", "--karaoke", help="Same as --stem accompaniment.", rich_help_panel=_OUTPUTS),
-    ] = False,
-    accompaniment: Annotated[
-        str | None,
-        typer.Option(
-            metavar="[PATH]",
-            help="Also write the accompaniment, as --stem both does. PATH works as in -o PATH. Without PATH, the file "
-            "goes beside the vocals.",
-            show_default=False,
-            rich_help_panel=_OUTPUTS,
-        ),
-    ] = None,
-    labels: Annotated[
-        str | None,
-        typer.Option(
-            metavar="[PATH]",
-            help="Also write an Audacity label track that marks where someone sings. PATH works as in -o PATH. "
-            "Without PATH, the file goes beside the vocals.",
-            show_default=False,
-            rich_help_panel=_OUTPUTS,
-        ),
-    ] = None,
-    picture: Annotated[
-        str | None,
-        typer.Option(
-            metavar="[PATH]",
-            help="Also draw a picture (PNG): spectrograms of song, vocals and accompaniment, and where someone sings. "
-            "PATH works as in -o PATH. Without PATH, the file goes beside the vocals.",
-            show_default=False,
-            rich_help_panel=_OUTPUTS,
-        ),
-    ] = None,
-    page: Annotated[
-        str | None,
-        typer.Option(
-            metavar="[PATH]",
-            help="Also write a web page to listen to all songs and their parts, as one HTML file that works offline. "
-            "Without PATH, it goes beside the vocals.",
-            show_default=False,
-            rich_help_panel=_OUTPUTS,
-        ),
-    ] = None,
-    output_format: Annotated[
-        OutputFormat | None,
-        typer.Option(
-            "--format",
-            metavar="FORMAT",
-            help="Output format when -o gives no file extension: wav, flac, aiff, ogg, opus, mp3 or m4a.",
-            show_default="wav",
-            rich_help_panel=_OUTPUTS,
-        ),
-    ] = None,
-    subtype: Annotated[
-        Subtype | None,
-        typer.Option(
-            metavar="TYPE",
-            help="Sample format of the outputs: pcm16, pcm24, pcm32 or float.",
-            show_default="as in the song; 16 bits for songs from mp3 and other lossy formats",
-            rich_help_panel=_OUTPUTS,
-        ),
-    ] = None,
-    bitrate: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RATE",
-            help="Bit rate of mp3, m4a, opus and ogg outputs, as in 320k. mp3 uses a constant bit rate; the others "
-            "reach it on average.",
-            show_default="200 to 300k for stereo",
-            rich_help_panel=_OUTPUTS,
-        ),
-    ] = None,
-    preset: Annotated[
-        Preset | None,
-        typer.Option(
-            help="Names and format that other programs expect. ultrastar writes 'SONG [VOC].mp3' and "
-            "'SONG [INSTR].mp3'.",
-            show_default=False,
-            rich_help_panel=_OUTPUTS,
-        ),
-    ] = None,
-    clip: Annotated[
-        Clip,
-        typer.Option(
-            help="What to do when an output exceeds full scale: clamp the samples, scale the whole song, or fail with "
-            "an error.",
-            rich_help_panel=_OUTPUTS,
-        ),
-    ] = "clamp",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Overwrite existing outputs.", rich_help_panel=_OUTPUTS)
-    ] = False,
-    skip_existing: Annotated[
-        bool,
-        typer.Option("--skip-existing", help="Skip songs whose outputs all exist.", rich_help_panel=_OUTPUTS),
-    ] = False,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-m",
-            "--model",
-            metavar="MODEL",
-            autocompletion=complete_models,
-            help="Model name (see 'vocalsep models'), weights file, folder of a training run, or model of another "
-            "program (.onnx). If you give several, vocalsep averages their vocals.",
-            show_default=DEFAULT_MODEL,
-            rich_help_panel=_SOUND,
-        ),
-    ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NUMBERS",
-            help="Weights of several models, in the order of -m, as in 0.4,0.6.",
-            show_default="equal",
-            rich_help_panel=_SOUND,
-        ),
-    ] = None,
-    model_data: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DATA",
-            help="Parameters that the file of another program's model does not contain: UVR's mdx_model_data.json, a "
-            "TOML file, or values, as in n_fft=6144,primary_stem=vocals.",
-            show_default="searched for beside the model and in the folders of UVR and audio-separator",
-            rich_help_panel=_SOUND,
-        ),
-    ] = None,
-    as_original: Annotated[
-        bool,
-        typer.Option(
-            "--as-original",
-            help="Cut songs exactly as the model's original program does, for comparisons.",
-            rich_help_panel=_SOUND,
-        ),
-    ] = False,
-    inversion: Annotated[
-        Inversion,
-        typer.Option(
-            metavar="METHOD",
-            help="How to turn the masked spectrogram back into audio. phase keeps the song's phase; griffin-lim "
-            "estimates the phase from scratch; griffin-lim-phase starts the estimate from the song's phase.",
-            rich_help_panel=_SOUND,
-        ),
-    ] = "phase",
-    masks: Annotated[
-        MasksFrom,
-        typer.Option(
-            help="Where dpcl and hdpcl models take their masks from: the net's output, or clusters found in the song. "
-            "auto uses whichever the model was made for.",
-            rich_help_panel=_SOUND,
-        ),
-    ] = "auto",
-    gate: Annotated[
-        bool,
-        typer.Option("--gate/--no-gate", help="Fade the vocals out where nobody sings.", rich_help_panel=_SOUND),
-    ] = False,
-    raw: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LAYOUT",
-            help="Read SONG as samples without a header. LAYOUT is rate,channels,format, as in 44100,2,s16le; formats "
-            "are u8, s16le, s24le, s32le, f32le and f64le. Output to stdout has no header either.",
-            show_default=False,
-            rich_help_panel=_SOUND,
-        ),
-    ] = None,
-    device: Annotated[Device, typer.Option(help=DEVICE_HELP, rich_help_panel=_SOUND)] = "auto",
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Threads per song.",
-            show_default="all cores, divided among the jobs",
-            rich_help_panel=_SOUND,
-        ),
-    ] = None,
-    recursive: Annotated[
-        bool, typer.Option("-r", "--recursive", help="Also search subfolders.", rich_help_panel=_MANY)
-    ] = False,
-    from_file: Annotated[
-        str | None,
-        typer.Option(
-            "--from-file",
-            metavar="FILE",
-            help="Also process the songs and folders listed in FILE, one per line. Use - to read the list from "
-            "standard input.",
-            rich_help_panel=_MANY,
-        ),
-    ] = None,
-    number: Annotated[
-        bool,
-        typer.Option(
-            "--number",
-            help="Number songs that would otherwise get the same output name: a, a-2, a-3.",
-            rich_help_panel=_MANY,
-        ),
-    ] = False,
-    jobs: Annotated[
-        int,
-        typer.Option(
-            min=1, metavar="N", help="Songs to process at a time, each in its own process.", rich_help_panel=_MANY
-        ),
-    ] = 1,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be done, without doing it.", rich_help_panel=_MANY)
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per song.", rich_help_panel=_REPORT)
-    ] = False,
-    progress: Annotated[
-        Progress,
-        typer.Option(
-            help="Progress display on stderr: bars, JSON with one object per line, or none. auto draws bars on a "
-            "terminal.",
-            rich_help_panel=_REPORT,
-        ),
-    ] = "auto",
-    quiet: Annotated[
-        bool,
-        typer.Option("-q", "--quiet", help="Print only results, warnings and errors.", rich_help_panel=_REPORT),
-    ] = False,
+    songs: parameters.SongsArgument = None,
+    output: parameters.OutputOption = None,
+    stem: parameters.StemOption = None,
+    instrumental: parameters.InstrumentalOption = False,
+    accompaniment: parameters.AccompanimentOption = None,
+    labels: parameters.LabelsOption = None,
+    picture: parameters.PictureOption = None,
+    page: parameters.PageOption = None,
+    output_format: parameters.OutputFormatOption = None,
+    subtype: parameters.SubtypeOption = None,
+    bitrate: parameters.BitrateOption = None,
+    preset: parameters.PresetOption = None,
+    clip: parameters.ClipOption = "clamp",
+    overwrite: parameters.OverwriteOption = False,
+    skip_existing: parameters.SkipExistingOption = False,
+    model: parameters.ModelOption = None,
+    weights: parameters.WeightsOption = None,
+    model_data: parameters.ModelDataOption = None,
+    as_original: parameters.AsOriginalOption = False,
+    inversion: parameters.InversionOption = "phase",
+    masks: parameters.MasksOption = "auto",
+    gate: parameters.GateOption = False,
+    raw: parameters.RawOption = None,
+    device: parameters.DeviceOption = "auto",
+    threads: parameters.ThreadsOption = None,
+    recursive: parameters.RecursiveOption = False,
+    from_file: parameters.FromFileOption = None,
+    number: parameters.NumberOption = False,
+    jobs: parameters.JobsOption = 1,
+    dry_run: parameters.DryRunOption = False,
+    as_json: parameters.AsJsonOption = False,
+    progress: parameters.ProgressOption = "auto",
+    quiet: parameters.QuietOption = False,
 ) -> None:
     """Extract the vocals of one or more songs.
 
@@ -370,7 +144,7 @@ def extract(
         raise typer.Exit(1)
 
 
-def _choose_reporter(progress: Progress, jobs: list[plan.Job]) -> type[reporting.Reporter]:
+def _choose_reporter(progress: parameters.Progress, jobs: list[plan.Job]) -> type[reporting.Reporter]:
     """Return the reporter that --progress asks for. In a pipeline, auto leaves the terminal to the other programs."""
     from vocalsep.cli.batch import progress as reporting
 

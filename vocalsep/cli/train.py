@@ -12,7 +12,7 @@ import typer
 
 from vocalsep.cli import signals, training_display
 from vocalsep.cli.common import DEVICE_HELP, ROOT_HELP, Device, complete_presets, exit_on_error
-from vocalsep.cli.extract import Progress
+from vocalsep.cli.parameters import Progress
 from vocalsep.errors import ConfigError
 
 Material = Literal["dsd100", "mir1k", "stems", "teacher"]

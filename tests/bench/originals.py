@@ -28,10 +28,11 @@ from vocalsep.shapes import Waveform
 
 RATE = 44_100
 TORCH = "torch>=2.6,<2.14"
-PROGRAMS = {
-    "mdx": ("mdx.py", ["audio-separator[cpu]==0.47.1", TORCH]),
-    "demucs": ("demucs_net.py", ["demucs==4.1.0", TORCH, "onnx", "soundfile"]),
+PROGRAMS = {  # the script that makes a model, the one that separates a song with it, and what both need
+    "mdx": (["mdx.py"], ["separate.py", "audio-separator"], ["audio-separator[cpu]==0.47.1", TORCH]),
+    "demucs": (["demucs_net.py", "make"], ["demucs_net.py", "separate"], ["demucs==4.1.0", TORCH, "onnx", "soundfile"]),
 }
+FRAMES = 256  # that the MDX-Net model takes at a time
 
 
 def prepare(folder: Path, packages: list[str]) -> Path:
@@ -63,14 +64,14 @@ def main() -> None:
     print("| model | as the original | vocalsep's own cutting | vocals relative to the song |")
     print("|---|---|---|---|")
     for name in options.only:
-        script, packages = PROGRAMS[name]
+        make, separate, packages = PROGRAMS[name]
         python, path = prepare(folder / name, packages), folder / "models" / name / f"{name}.onnx"
-        program = Path(__file__).parent / "originals" / script
         path.parent.mkdir(parents=True, exist_ok=True)
         song = path.with_name("song.wav")
         soundfile.write(song, mixture.T, RATE, subtype="FLOAT")
-        for arguments in (["make", path, song], ["separate", path, song, path.parent]):
-            subprocess.run([python, program, *arguments], check=True)
+        for (script, *words), places in ((make, [path, song]), (separate, [path, song, path.parent, str(FRAMES)])):
+            program = Path(__file__).parent / "originals" / script
+            subprocess.run([python, program, *words, *places], check=True)
         expected = soundfile.read(path.with_name("vocals.wav"), dtype="float32", always_2d=True)[0].T
         model = weights.load(str(path))
         found = [Extractor(model, as_original=original)(mixture, RATE).vocals for original in (True, False)]

@@ -33,7 +33,7 @@ from vocalsep.extraction import Extractor
 from vocalsep.interchange import export
 from vocalsep.shapes import Waveform
 
-PROGRAM = Path(__file__).parent / "originals" / "exported.py"
+PROGRAM = Path(__file__).parent / "originals" / "separate.py"
 PACKAGES = {
     "audio-separator": ["audio-separator[cpu]==0.47.1", TORCH],
     "sherpa-onnx": ["sherpa-onnx==2.0.1", "numpy", "soundfile"],

@@ -2,7 +2,7 @@
 
     python demucs_net.py make MODEL.onnx SONG.wav [full]
                             an HTDemucs with random weights, smaller than the published ones without "full"
-    python demucs_net.py separate MODEL.onnx SONG.wav OUT_DIR
+    python demucs_net.py separate MODEL.onnx SONG.wav OUT_DIR FRAMES
 
 ONNX has no complex numbers, so the graph gets an STFT and its inverse made of convolutions.
 """
@@ -120,4 +120,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "make":
         make(Path(sys.argv[2]), full_size=sys.argv[4:] == ["full"])
     else:
-        separate(*map(Path, sys.argv[3:]))
+        separate(*map(Path, sys.argv[3:5]))

@@ -1,8 +1,8 @@
-"""Run by `tests/bench/originals.py` in an environment with audio-separator: make an MDX-Net model, and separate a song.
+"""Run by `tests/bench/originals.py` in an environment with audio-separator: make an MDX-Net model.
 
-    python mdx.py make MODEL.onnx SONG.wav
-                            a TFC-TDF net of UVR's shape with random weights, and the JSON files beside it
-    python mdx.py separate MODEL.onnx SONG.wav OUT_DIR
+    python mdx.py MODEL.onnx SONG.wav
+
+It is a TFC-TDF net of UVR's shape with random weights, and the JSON file beside it has the parameters.
 
 The net follows W. Choi, M. Kim, J. Chung and S. Jung, "LaSAFT", 2021, and M. Kim et al., "KUIELab-MDX-Net", 2021.
 """
@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import soundfile
 import torch
@@ -99,13 +97,7 @@ def make(path: Path, song: Path, growth: int = 8, depth: int = 3) -> None:
         "primary_stem": "Vocals",
     }
     known = {hashlib.md5(content[-10_000 * 1_024 :]).hexdigest(): entry}
-    kinds = ("vr", "mdx", "demucs", "mdx23c", "roformer")
-    lists = {f"{kind}_download{vip}_list": {} for kind in kinds for vip in ("", "_vip")}
-    lists["mdx_download_list"] = {"Test": path.name}
-    for name, values in (
-        ("mdx_model_data.json", known), ("vr_model_data.json", {}), ("download_checks.json", lists),
-    ):  # fmt: skip
-        (path.parent / name).write_text(json.dumps(values))
+    (path.parent / "mdx_model_data.json").write_text(json.dumps(known))
 
 
 def transform(song: Tensor) -> Tensor:
@@ -114,22 +106,5 @@ def transform(song: Tensor) -> Tensor:
     return torch.view_as_real(spectrum)[:, :ROWS, :FRAMES].permute(0, 3, 1, 2).reshape(1, 4, ROWS, FRAMES)
 
 
-def separate(path: Path, song: Path, out: Path) -> None:
-    # It converts models of other chunk sizes, needs torchvision, and is not used for models of the default size.
-    sys.modules["onnx2torch"] = ModuleType("onnx2torch")
-    from audio_separator.separator import Separator
-
-    parameters = {"hop_length": 1024, "segment_size": FRAMES, "overlap": 0.25, "batch_size": 1, "enable_denoise": False}
-    separator = Separator(
-        log_level=logging.WARNING, model_file_dir=str(path.parent), output_dir=str(out), output_format="WAV",
-        normalization_threshold=1.0, output_single_stem="Vocals", use_soundfile=True, mdx_params=parameters,
-    )  # fmt: skip
-    separator.load_model(model_filename=path.name)
-    separator.separate(str(song), {"Vocals": "vocals"})
-
-
 if __name__ == "__main__":
-    if sys.argv[1] == "make":
-        make(*map(Path, sys.argv[2:]))
-    else:
-        separate(*map(Path, sys.argv[2:]))
+    make(*map(Path, sys.argv[1:]))

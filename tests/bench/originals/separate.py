@@ -1,7 +1,9 @@
-"""Run by `tests/bench/programs.py` in environments with other programs: separate a song with a model of vocalsep's.
+"""Run by the benchmarks beside this folder, in environments with other programs: separate a song with a model.
 
-python exported.py audio-separator MODEL.onnx SONG.wav OUT_DIR FRAMES
-python exported.py sherpa-onnx MODEL.onnx SONG.wav OUT_DIR FRAMES
+    python separate.py audio-separator MODEL.onnx SONG.wav OUT_DIR FRAMES
+    python separate.py sherpa-onnx MODEL.onnx SONG.wav OUT_DIR FRAMES
+
+FRAMES is the number of STFT frames that the model takes at a time.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import tomli_w
 
-from vocalsep.errors import ConfigError, describe_unknown
+from vocalsep.errors import ConfigError, describe_error, describe_unknown
 
 T = TypeVar("T")
 
@@ -126,7 +126,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{path}: cannot read this TOML file ({error.strerror})") from error
+        raise ConfigError(f"{path}: cannot read this TOML file ({describe_error(error)})") from error
     except ValueError as error:
         raise ConfigError(f"{path}: not a valid TOML file ({error})") from error
 

@@ -30,6 +30,22 @@ class DatasetError(VocalsepError):
     """A data set is missing or incomplete, or does not have the expected layout."""
 
 
+_PLAIN = {
+    "System error": "the operating system reports an error",  # libsndfile has lost the reason
+    "Bad file descriptor": "it is closed",
+}
+"""What errors of the system mean."""
+
+
+def describe_error(error: BaseException) -> str:
+    """Return what another library's error says, on one line and without the library's prefix. It is never empty."""
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    found = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
+    text = " ".join(str(found).split()).rstrip(".") or type(error).__name__
+    return _PLAIN.get(text, text)
+
+
 def describe_unknown(what: str, name: str, known: Iterable[str]) -> str:
     """Write the message for an unknown name, with the nearest known name as a suggestion.
 

@@ -14,12 +14,15 @@ from pathlib import Path
 
 import platformdirs
 
+from vocalsep.text import escape_json
+
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _SUFFIX = ".part"
+_unfinished: set[Path] = set()  # temporary files that this process is writing
 
 
 def walk(
@@ -72,6 +75,7 @@ def write_atomically(path: Path) -> Iterator[Path]:
     """
     remove_leftovers(path)
     handle, temporary = _create_temporary(path)
+    _unfinished.add(temporary)
     try:
         yield temporary
         umask = os.umask(0)
@@ -82,8 +86,16 @@ def write_atomically(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
         raise
     finally:
+        _unfinished.discard(temporary)
         if handle is not None:
             os.close(handle)  # this also releases the lock
+
+
+def remove_unfinished() -> None:
+    """Delete the temporary files that this process is writing. Call this only where the process ends at once."""
+    for temporary in tuple(_unfinished):
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def remove_leftovers(path: Path) -> None:
@@ -162,12 +174,12 @@ def dump_json(value: object, *, indent: int | None = None) -> str:
     """Format a value as JSON, without a final newline.
 
     Letters outside ASCII stay as they are, unless the value holds a file name that is not valid Unicode: then all
-    of them are escaped.
+    of them are escaped. Control characters are always escaped, so that the text is safe to show.
 
     Raises:
         ValueError: If the value holds NaN or infinity.
     """
-    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    text = escape_json(json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False))
     with contextlib.suppress(UnicodeEncodeError):
         text.encode()
         return text

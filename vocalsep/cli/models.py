@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 import sys
 from pathlib import Path
@@ -11,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vocalsep.cli.common import complete_models, escape_controls, exit_on_error, stderr, stdout, widen_for_tables
+from vocalsep.cli import streams
+from vocalsep.cli.common import complete_models, exit_on_error, print_note, stdout, widen_for_tables
 from vocalsep.errors import ModelError
+from vocalsep.text import escape
 
 if TYPE_CHECKING:
     from vocalsep.library import ModelInfo
@@ -56,7 +57,7 @@ def _list(*, as_json: bool) -> None:
         listed = library.list_models()
         if as_json:
             for model in listed:
-                sys.stdout.write(json.dumps(dataclasses.asdict(model), ensure_ascii=False) + "\n")
+                streams.write_object(sys.stdout, dataclasses.asdict(model))
             return
         _print_table(listed)
 
@@ -75,7 +76,7 @@ def _print_table(listed: list[ModelInfo]) -> None:
             f"{model.size_mb:.1f}",
             model.licence.partition(",")[0],
         )
-        rows.append(tuple(escape_controls(cell.replace("`", "")) for cell in row))  # type: ignore[arg-type]
+        rows.append(tuple(escape(cell.replace("`", "")) for cell in row))  # type: ignore[arg-type]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     others = sum(widths) - widths[1] + 2 * (len(widths) - 1)
     widths[1] = min(widths[1], max(_MIN_WIDTH, widen_for_tables(stdout).width - others))
@@ -100,7 +101,7 @@ def show(name: NameArgument) -> None:
         from vocalsep import library
 
         lines = library.read_card(name).text.split("\n")  # a foreign file may have written them
-        sys.stdout.write("\n".join(map(escape_controls, lines)))
+        sys.stdout.write("\n".join(map(escape, lines)))
 
 
 @app.command("import")
@@ -141,7 +142,7 @@ def import_model(
             raise ModelError("spleeter: name the folder or archive of its 2-stem model, as in 'spleeter 2stems.tar.gz'")
         else:
             path = _import_file(source[0], name, model_data, overwrite=overwrite)
-        stderr.print(f"{escape_controls(path.stem)}: imported to {escape_controls(str(path))}", markup=False)
+        print_note(f"{path.stem}: imported to {path}")
 
 
 def _import_spleeter(source: Path, name: str, *, overwrite: bool) -> Path:
@@ -219,7 +220,7 @@ def combine(
         for part in settings.models:
             weights.load(part)
         path = _write_mean(name, settings, overwrite=overwrite)
-        stderr.print(f"{escape_controls(name)}: written to {escape_controls(str(path))}", markup=False)
+        print_note(f"{name}: written to {path}")
 
 
 @app.command("remove")
@@ -228,4 +229,4 @@ def remove(name: NameArgument) -> None:
     with exit_on_error():
         from vocalsep import library
 
-        stderr.print(f"removed {escape_controls(str(library.remove(name)))}", markup=False)
+        print_note(f"removed {library.remove(name)}")

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 from vocalsep import files
 from vocalsep.datasets import splits
 from vocalsep.datasets.tracks import Problem, Track
-from vocalsep.errors import ConfigError, DatasetError, VocalsepError
+from vocalsep.errors import ConfigError, DatasetError, VocalsepError, describe_error
 from vocalsep.evaluation.estimators import Estimator, find_unmatched_files
 from vocalsep.evaluation.scores import TARGETS, Scorer
 from vocalsep.evaluation.songs import Setup, load
@@ -106,7 +106,7 @@ def evaluate(
                 count += 1
                 progress(count, len(tracks))
     except OSError as error:
-        raise DatasetError(f"{error.filename or out}: {error.strerror}") from error
+        raise DatasetError(f"{error.filename or out}: {describe_error(error)}") from error
     return [done[key] for key in fingerprints if key in done], problems
 
 

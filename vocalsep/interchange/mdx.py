@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from vocalsep.errors import ConfigError, ModelError
+from vocalsep.errors import ConfigError, ModelError, describe_error
 from vocalsep.interchange.inspection import MAX_SIGNAL_BYTES
 
 RATE, HOP = 44_100, 1_024
@@ -177,6 +177,5 @@ def read_json(path: Path) -> dict[str, Any]:
         if not isinstance(content, dict):
             raise ValueError("it is not a table")
     except (OSError, ValueError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise ModelError(f"{path}: not a JSON file of MDX parameters ({reason})") from error
+        raise ModelError(f"{path}: not a JSON file of MDX parameters ({describe_error(error)})") from error
     return content

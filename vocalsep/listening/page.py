@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vocalsep import files
-from vocalsep.errors import AudioError
+from vocalsep.errors import AudioError, describe_error
 
 _STATIC = resources.files("vocalsep.listening") / "static"
 
@@ -60,7 +60,7 @@ def write_page(path: Path, songs: Sequence[Song]) -> None:
             for text in _generate(songs):
                 file.write(text.encode("utf-8", "backslashreplace"))
     except OSError as error:
-        raise AudioError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise AudioError(f"{path}: cannot be written ({describe_error(error)})") from error
 
 
 def _generate(songs: Sequence[Song]) -> Iterator[str]:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from vocalsep import config, files, weights
-from vocalsep.errors import ConfigError
+from vocalsep.errors import ConfigError, describe_error
 from vocalsep.release import __version__
 from vocalsep.runs import CHECKPOINT, RECIPE, TRACKS
 from vocalsep.training import cost, guards
@@ -148,7 +148,7 @@ def _write_setup(run: Path, trainer: Trainer) -> None:
         files.write_text(run / RECIPE, config.dump_toml(config.to_dict(trainer.recipe)))
         files.write_text(run / TRACKS, files.dump_json(dict(trainer.material.names), indent=1))
     except OSError as error:
-        raise ConfigError(f"{run}: cannot be written ({error.strerror})") from error
+        raise ConfigError(f"{run}: cannot be written ({describe_error(error)})") from error
 
 
 def _train(

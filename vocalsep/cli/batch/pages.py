@@ -18,7 +18,7 @@ from vocalsep.cli.batch.plan import Job
 from vocalsep.cli.batch.progress import Reporter
 from vocalsep.cli.batch.work import Settings, place_bundle
 from vocalsep.cli.common import Misuse
-from vocalsep.errors import AudioError
+from vocalsep.errors import AudioError, describe_error
 from vocalsep.release import __version__
 
 _EXTENSIONS = (".html", ".htm")
@@ -70,7 +70,7 @@ class OpenPage:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise AudioError(f"{self.path}: cannot be written ({error.strerror})") from error
+            raise AudioError(f"{self.path}: cannot be written ({describe_error(error)})") from error
         listening.write_page(self.path, songs)
         return True
 

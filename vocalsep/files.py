@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
@@ -23,6 +24,16 @@ except ImportError:  # Windows
 
 _SUFFIX = ".part"
 _unfinished: set[Path] = set()  # temporary files that this process is writing
+
+
+def is_folder(path: str | Path) -> bool:
+    """Return whether a path is a folder. Unlike `Path.is_dir`, this takes any name, even one that no file can have."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def is_file(path: str | Path) -> bool:
+    """Return whether a path is a regular file, whatever its name."""
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def walk(
@@ -184,6 +195,18 @@ def dump_json(value: object, *, indent: int | None = None) -> str:
         text.encode()
         return text
     return json.dumps(value, indent=indent, allow_nan=False)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON that may come from anywhere.
+
+    Raises:
+        ValueError: If it is not JSON, or its values lie in each other deeper than anything that vocalsep reads.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("its values are nested too deeply") from error
 
 
 def hash_file(path: Path) -> str:

@@ -135,10 +135,10 @@ def find_file(name: str | Path, folder: Path | None = None) -> Path:
     if str(name) in known:
         return known[str(name)]
     if path.suffix in SUFFIXES and path.suffix != SUFFIX:
-        if not path.is_file():
+        if not files.is_file(path):
             raise ModelError(f"{path}: no such model")
         return path
-    if path.suffix == SUFFIX or path.is_dir() or len(path.parts) > 1:
+    if path.suffix == SUFFIX or files.is_folder(path) or len(path.parts) > 1:
         return runs.find_weights(path)
     raise ModelError(describe_unknown("model", str(name), known))
 

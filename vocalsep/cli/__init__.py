@@ -20,7 +20,7 @@ import typer
 from vocalsep.cli import data, doctor, evaluate, export, extract, models, signals, streams, train
 from vocalsep.cli.common import OptionalValueCommand, report_error, stdout
 from vocalsep.cli.group import SongsFirstGroup
-from vocalsep.errors import VocalsepError
+from vocalsep.errors import VocalsepError, describe_error, is_about_memory
 from vocalsep.release import __version__
 
 _SONGS, _RESEARCH = "Separate songs", "Train and evaluate"
@@ -63,27 +63,25 @@ def main() -> None:
 
 
 def _run() -> Any:
-    """Run the command that the arguments name. Return its exit status."""
+    """Run the command that the arguments name. Return its exit status.
+
+    What the operating system refuses is no bug, wherever it comes up: a full disk, a name that is too long, memory.
+    """
     status: Any = 0
     try:
         app()
     except SystemExit as end:
         status = end.code
-    except (MemoryError, ImportError, OSError, RuntimeError) as error:
-        if not _is_about_memory(error):
+    except (OSError, MemoryError, ImportError, RuntimeError) as error:
+        if not (isinstance(error, OSError) or is_about_memory(error)):
             raise
-        report_error(VocalsepError("there is not enough memory; close other programs, or allow vocalsep more of it"))
+        place = getattr(error, "filename", None)
+        report_error(VocalsepError(f"{place}: {describe_error(error)}" if place else describe_error(error)))
         status = 1
     unwritten = streams.finish()
     if unwritten:
         report_error(VocalsepError(f"standard output: cannot be written ({unwritten})"))
     return status or int(bool(unwritten))
-
-
-def _is_about_memory(error: BaseException) -> bool:
-    """Return whether an error means that memory has run out, even if it says so in other words."""
-    words = ("failed to map segment", "cannot allocate memory", "unable to allocate", "can't start new thread")
-    return isinstance(error, MemoryError) or any(each in str(error).lower() for each in words)
 
 
 def _print_version(wanted: bool) -> None:

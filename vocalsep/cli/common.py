@@ -14,7 +14,7 @@ from rich.console import Console
 from typer.core import TyperCommand
 
 from vocalsep.cli import hints
-from vocalsep.errors import VocalsepError, describe_error
+from vocalsep.errors import VocalsepError
 from vocalsep.text import escape
 
 TABLE_WIDTH = 120  # of a table in a file or pipe, in characters
@@ -109,20 +109,11 @@ def complete_presets(incomplete: str) -> list[str]:
 
 @contextmanager
 def exit_on_error() -> Iterator[None]:
-    """Report an expected error in one line on stderr and exit with status 1.
-
-    What the operating system refuses is expected too: a full disk, a name that is too long, memory that is not there.
-    """
+    """Report an expected error in one line on stderr and exit with status 1."""
     try:
         yield
     except VocalsepError as error:
         report_error(error)
-        raise typer.Exit(1) from error
-    except (OSError, MemoryError) as error:
-        if isinstance(error, BrokenPipeError):
-            raise  # the reader of the sound has gone
-        place = getattr(error, "filename", None)
-        report_error(VocalsepError(f"{place}: {describe_error(error)}" if place else describe_error(error)))
         raise typer.Exit(1) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vocalsep import files
 from vocalsep.cli import streams
 from vocalsep.cli.common import complete_models, exit_on_error, print_note, stdout, widen_for_tables
 from vocalsep.errors import ModelError
@@ -138,7 +140,7 @@ def import_model(
     with exit_on_error():
         if len(source) == 2:
             path = _import_spleeter(Path(source[1]), name or _SPLEETER, overwrite=overwrite)
-        elif source[0] == _SPLEETER and not Path(source[0]).exists():
+        elif source[0] == _SPLEETER and not os.path.lexists(source[0]):
             raise ModelError("spleeter: name the folder or archive of its 2-stem model, as in 'spleeter 2stems.tar.gz'")
         else:
             path = _import_file(source[0], name, model_data, overwrite=overwrite)
@@ -155,7 +157,7 @@ def _import_spleeter(source: Path, name: str, *, overwrite: bool) -> Path:
 
 
 def _import_file(source: str, name: str, data: str | None, *, overwrite: bool) -> Path:
-    from vocalsep import config, files, interchange, library, means, weights
+    from vocalsep import config, interchange, library, means, weights
 
     path = library.find_file(source)
     loaded = weights.load(path, data=data)  # refuses what is damaged, unsafe, or does not fit
@@ -178,7 +180,7 @@ def _import_file(source: str, name: str, data: str | None, *, overwrite: bool) -
 
 def _make_absolute(path: str, name: str) -> str:
     """Return the full path of a model's file; a name is returned as it is."""
-    return str(Path(path).resolve()) if Path(path).is_file() else name
+    return str(Path(path).resolve()) if files.is_file(path) else name
 
 
 def _write_mean(name: str, settings: Settings, *, overwrite: bool) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import json
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -41,7 +40,7 @@ class Song:
     def describe(self) -> dict[str, Any]:
         """Return the ``song.json`` of the bundle, with the attributes of this object added."""
         with zipfile.ZipFile(self.bundle) as bundle:
-            stored: dict[str, Any] = json.loads(bundle.read("song.json"))
+            stored: dict[str, Any] = files.parse_json(bundle.read("song.json"))
         return stored | {"summary": self.summary, "facts": list(self.facts), "command": self.command}
 
 

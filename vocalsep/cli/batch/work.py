@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from vocalsep.cli import streams
 from vocalsep.cli.batch import inputs
 from vocalsep.cli.batch.plan import Job
-from vocalsep.errors import AudioError, VocalsepError, describe_error
+from vocalsep.errors import AudioError, VocalsepError, describe_error, is_about_memory
 
 if TYPE_CHECKING:
     from vocalsep.audio import SampleLayout
@@ -165,7 +165,9 @@ class Worker:
         except OSError as failure:
             error = f"{failure.filename or job.label}: {describe_error(failure)}"
         except Exception as bug:
-            error, trace = f"{job.label}: {type(bug).__name__}: {bug}", traceback.format_exc()
+            error, trace = f"{job.label}: {describe_error(bug)}", ""
+            if not is_about_memory(bug):
+                error, trace = f"{job.label}: {type(bug).__name__}: {bug}", traceback.format_exc()
         self._check_signals()
         self._on_event(Finished(index=index, report=report, error=error, trace=trace))
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import tomli_w
 
-from vocalsep.errors import ConfigError, describe_unknown
+from vocalsep.errors import ConfigError, describe_error, describe_unknown
 
 T = TypeVar("T")
 
@@ -126,9 +126,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{path}: cannot read this TOML file ({error.strerror})") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: not a valid TOML file ({error})") from error
+        raise ConfigError(f"{path}: cannot read this TOML file ({describe_error(error)})") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not a valid TOML file ({describe_error(error)})") from error
 
 
 def dump_toml(values: Mapping[str, Any]) -> str:
@@ -157,7 +157,7 @@ def override(values: Mapping[str, Any], settings: Iterable[str]) -> dict[str, An
             raise ConfigError(f"override {setting!r}: expected key=value, for example training.batch_size=8")
         try:
             value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             value = text.strip()
         table = merged
         for name in tables:

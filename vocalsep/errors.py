@@ -30,6 +30,28 @@ class DatasetError(VocalsepError):
     """A data set is missing or incomplete, or does not have the expected layout."""
 
 
+_PLAIN = {
+    "System error": "the operating system reports an error",  # libsndfile has lost the reason
+    "Bad file descriptor": "it is closed",
+}
+"""What errors of the system mean."""
+
+
+def describe_error(error: BaseException) -> str:
+    """Return what another library's error says, on one line and without the library's prefix. It is never empty."""
+    if is_about_memory(error):
+        return "there is not enough memory"
+    found = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
+    text = " ".join(str(found).split()).rstrip(".") or type(error).__name__
+    return _PLAIN.get(text, text)
+
+
+def is_about_memory(error: BaseException) -> bool:
+    """Return whether an error means that memory has run out, even if it says so in other words."""
+    words = ("failed to map segment", "annot allocate memory", "nable to allocate", "can't start new thread")
+    return isinstance(error, MemoryError) or any(each in str(error) for each in words)
+
+
 def describe_unknown(what: str, name: str, known: Iterable[str]) -> str:
     """Write the message for an unknown name, with the nearest known name as a suggestion.
 

@@ -11,8 +11,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import platformdirs
+
+from vocalsep.text import escape_json
 
 try:
     import fcntl
@@ -20,6 +23,17 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _SUFFIX = ".part"
+_unfinished: set[Path] = set()  # temporary files that this process is writing
+
+
+def is_folder(path: str | Path) -> bool:
+    """Return whether a path is a folder. Unlike `Path.is_dir`, this takes any name, even one that no file can have."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def is_file(path: str | Path) -> bool:
+    """Return whether a path is a regular file, whatever its name."""
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def walk(
@@ -72,6 +86,7 @@ def write_atomically(path: Path) -> Iterator[Path]:
     """
     remove_leftovers(path)
     handle, temporary = _create_temporary(path)
+    _unfinished.add(temporary)
     try:
         yield temporary
         umask = os.umask(0)
@@ -82,8 +97,16 @@ def write_atomically(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
         raise
     finally:
+        _unfinished.discard(temporary)
         if handle is not None:
             os.close(handle)  # this also releases the lock
+
+
+def remove_unfinished() -> None:
+    """Delete the temporary files that this process is writing. Call this only where the process ends at once."""
+    for temporary in tuple(_unfinished):
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def remove_leftovers(path: Path) -> None:
@@ -162,16 +185,28 @@ def dump_json(value: object, *, indent: int | None = None) -> str:
     """Format a value as JSON, without a final newline.
 
     Letters outside ASCII stay as they are, unless the value holds a file name that is not valid Unicode: then all
-    of them are escaped.
+    of them are escaped. Control characters are always escaped, so that the text is safe to show.
 
     Raises:
         ValueError: If the value holds NaN or infinity.
     """
-    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    text = escape_json(json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False))
     with contextlib.suppress(UnicodeEncodeError):
         text.encode()
         return text
     return json.dumps(value, indent=indent, allow_nan=False)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON that may come from anywhere.
+
+    Raises:
+        ValueError: If it is not JSON, or its values lie in each other deeper than anything that vocalsep reads.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("its values are nested too deeply") from error
 
 
 def hash_file(path: Path) -> str:

@@ -25,7 +25,7 @@ from typing import Any
 import platformdirs
 
 from vocalsep import files, runs
-from vocalsep.errors import ModelError, describe_unknown
+from vocalsep.errors import ModelError, describe_error, describe_unknown
 from vocalsep.files import hash_file
 from vocalsep.release import DEFAULT_MODEL
 from vocalsep.runs import SUFFIX as SUFFIX
@@ -135,10 +135,10 @@ def find_file(name: str | Path, folder: Path | None = None) -> Path:
     if str(name) in known:
         return known[str(name)]
     if path.suffix in SUFFIXES and path.suffix != SUFFIX:
-        if not path.is_file():
+        if not files.is_file(path):
             raise ModelError(f"{path}: no such model")
         return path
-    if path.suffix == SUFFIX or path.is_dir() or len(path.parts) > 1:
+    if path.suffix == SUFFIX or files.is_folder(path) or len(path.parts) > 1:
         return runs.find_weights(path)
     raise ModelError(describe_unknown("model", str(name), known))
 
@@ -281,7 +281,7 @@ def add(name: str, suffix: str, write: Callable[[Path], object], card: str = "",
                 path.with_name(name + other).unlink(missing_ok=True)
         files.write_text(path.with_name(f"{name}.md"), text)
     except OSError as error:
-        raise ModelError(f"{path}: cannot write it ({error.strerror or error})") from error
+        raise ModelError(f"{path}: cannot write it ({describe_error(error)})") from error
     return path
 
 
@@ -306,5 +306,5 @@ def remove(name: str) -> Path:
         for suffix in (*SUFFIXES, ".md"):
             path.with_name(name + suffix).unlink(missing_ok=True)
     except OSError as error:
-        raise ModelError(f"{path}: cannot remove it ({error.strerror or error})") from error
+        raise ModelError(f"{path}: cannot remove it ({describe_error(error)})") from error
     return path

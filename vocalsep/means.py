@@ -181,11 +181,11 @@ def load(name: str, load_model: Callable[[str], Any]) -> Mean:
 
 def label(name: str) -> str:
     """Return what to call a model that `weights.load` would load: its name, or that of its file; joined if several."""
-    parts = [name] if Path(name).is_file() else name.split(SEPARATOR)
+    parts = [name] if files.is_file(name) else name.split(SEPARATOR)
     return SEPARATOR.join(Path(part).stem if part.endswith(library.SUFFIXES) else part for part in parts)
 
 
 def _find_beside(name: str, path: Path) -> str:
     """Return the path of a model file beside a mean's own file, or the name itself if there is none."""
     beside = path.parent / name
-    return str(beside) if Path(name).suffix and beside.is_file() else name
+    return str(beside) if Path(name).suffix and files.is_file(beside) else name

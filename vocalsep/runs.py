@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,10 @@ def find_weights(run: Path) -> Path:
         ModelError: If there is no such folder or file, or the folder has no weights file or more than one.
     """
     if run.suffix == SUFFIX:
-        if run.is_file():
+        if os.path.isfile(run):  # noqa: PTH113 - takes names that are too long
             return run
         raise ModelError(f"{run}: no such weights file")
-    if not run.is_dir():
+    if not os.path.isdir(run):  # noqa: PTH112 - likewise
         raise ModelError(f"{run}: no such run or weights file")
     found = sorted(run.glob(f"*{SUFFIX}"))
     if len(found) == 1:
@@ -69,7 +70,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
     This imports no library, so that the command line can read names and facts at once.
     """
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError), path.open("rb") as file:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError), path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(min(size, _MAX_HEADER_BYTES)))
         metadata = json.loads(header["__metadata__"]["vocalsep"])

@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -124,7 +125,7 @@ def load(name: str | Path = DEFAULT_MODEL, folder: Path | None = None, *, data: 
     """
     known = find_models(folder)
     load_part = functools.partial(load, folder=folder, data=data)
-    if means.SEPARATOR in str(name) and str(name) not in known and not Path(name).exists():
+    if means.SEPARATOR in str(name) and str(name) not in known and not os.path.lexists(name):
         return means.load(str(name), load_part)
     path = find_file(name, folder)
     if has_name := str(name) in known:
@@ -150,7 +151,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
     """Read and verify a weights file. Return its metadata and its tensors, as stored."""
     try:
         with safe_open(path, framework="np") as file:
-            metadata = json.loads((file.metadata() or {})["vocalsep"])
+            metadata = files.parse_json((file.metadata() or {})["vocalsep"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
         if not isinstance(metadata, dict):
             raise ValueError("the metadata is not a table")

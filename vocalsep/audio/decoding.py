@@ -18,7 +18,7 @@ from av.audio.stream import AudioStream
 from av.error import FFmpegError
 from av.stream import Disposition, Stream
 
-from vocalsep.errors import AudioError
+from vocalsep.errors import AudioError, describe_error
 from vocalsep.shapes import Waveform
 
 _ERRORS = (FFmpegError, OSError, ValueError, IndexError, UnicodeError, MemoryError)
@@ -161,8 +161,7 @@ class FFmpegDecoder:
                 samples = _to_floats(frame)
                 frame = next(self._frames, None)
             except _ERRORS as error:
-                message = " ".join(str(getattr(error, "strerror", None) or error).split())
-                raise AudioError(f"{self._path}: cannot be read to the end ({message})") from error
+                raise AudioError(f"{self._path}: cannot be read to the end ({describe_error(error)})") from error
             yield samples
 
     def _states_length(self) -> bool:

@@ -14,10 +14,10 @@ import numpy as np
 
 from vocalsep.audio.formats import BITS, check_output, interleave, is_lossless
 from vocalsep.audio.pipes import PipeWriter
-from vocalsep.audio.reader import BLOCK_SECONDS, describe_error
+from vocalsep.audio.reader import BLOCK_SECONDS
 from vocalsep.audio.tags import Tags
 from vocalsep.audio.writer import Writer, count_out_of_range
-from vocalsep.errors import AudioError
+from vocalsep.errors import AudioError, describe_error
 from vocalsep.shapes import Waveform
 
 _BY_PEAK = "16-bit or float"

@@ -17,10 +17,10 @@ from typing import BinaryIO, Self
 
 from vocalsep.audio import wav
 from vocalsep.audio.formats import Format
-from vocalsep.audio.reader import RATES, Reader, choose_block_size, describe_error
+from vocalsep.audio.reader import RATES, Reader, choose_block_size
 from vocalsep.audio.wav import SampleLayout, UnsupportedWavError
 from vocalsep.audio.writer import CLIPPING, count_clipped, fit_to_subtype
-from vocalsep.errors import AudioError, ConfigError, describe_unknown
+from vocalsep.errors import AudioError, ConfigError, describe_error, describe_unknown
 from vocalsep.shapes import Waveform
 
 PIPE_BLOCK_SECONDS = 0.5

@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 
 from vocalsep.audio.formats import reorder_to_wav
-from vocalsep.errors import AudioError
+from vocalsep.errors import AudioError, describe_error
 from vocalsep.shapes import Waveform
 
 BLOCK_SECONDS = 4.0
@@ -212,12 +212,6 @@ def _open_with_ffmpeg(path: Path, why: str) -> Decoder:
     from vocalsep.audio import decoding  # loads FFmpeg, which most songs do not need
 
     return decoding.FFmpegDecoder(path, why)
-
-
-def describe_error(error: BaseException) -> str:
-    """Return a library's error message on one line, without the library's prefix."""
-    text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
-    return " ".join(str(text).split()).rstrip(".")
 
 
 def read(path: Path) -> tuple[Waveform, int]:

@@ -13,10 +13,10 @@ import soundfile
 from vocalsep import files
 from vocalsep.audio import bitrates
 from vocalsep.audio.formats import BITS, Format, check_output, count_bytes, interleave, reorder_from_wav
-from vocalsep.audio.reader import describe_error, encode_path
+from vocalsep.audio.reader import encode_path
 from vocalsep.audio.resampling import Resampler
 from vocalsep.audio.tags import Tags, write_tags
-from vocalsep.errors import AudioError, ConfigError, describe_unknown
+from vocalsep.errors import AudioError, ConfigError, describe_error, describe_unknown
 from vocalsep.shapes import AnyArray, Waveform
 
 CLIPPING = ("error", "clamp", "scale")

@@ -106,7 +106,7 @@ def read_cache(key: str) -> tuple[dict[str, Graph], RunSettings] | None:
         key: SHA-256 of the weights file.
     """
     try:
-        return decode(json.loads(_find_cached(key).read_text(encoding="utf-8")))
+        return decode(files.parse_json(_find_cached(key).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, ModelError):
         return None
 

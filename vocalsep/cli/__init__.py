@@ -7,10 +7,9 @@ rest is still done) and 2 for misuse. Commands import libraries only when they r
 from __future__ import annotations
 
 import gc
-import io
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 # Imports make a few hundred thousand objects, and none is garbage. By default, Python looks for garbage after every 700
 # of them, which takes a tenth of a second in total.
@@ -18,9 +17,10 @@ gc.set_threshold(100_000)
 
 import typer
 
-from vocalsep.cli import data, doctor, evaluate, export, extract, models, signals, train
-from vocalsep.cli.common import OptionalValueCommand, stdout
+from vocalsep.cli import data, doctor, evaluate, export, extract, models, signals, streams, train
+from vocalsep.cli.common import OptionalValueCommand, report_error, stdout
 from vocalsep.cli.group import SongsFirstGroup
+from vocalsep.errors import VocalsepError, describe_error, is_about_memory
 from vocalsep.release import __version__
 
 _SONGS, _RESEARCH = "Separate songs", "Train and evaluate"
@@ -57,10 +57,31 @@ app.add_typer(data.app, name="data", rich_help_panel=_RESEARCH)
 
 def main() -> None:
     """Run the command ``vocalsep``."""
-    signals.exit_on_terminate()
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # file names that are not valid text pass through unchanged
-    app()
+    streams.guard()
+    with signals.end_on_signal():
+        sys.exit(_run())
+
+
+def _run() -> Any:
+    """Run the command that the arguments name. Return its exit status.
+
+    What the operating system refuses is no bug, wherever it comes up: a full disk, a name that is too long, memory.
+    """
+    status: Any = 0
+    try:
+        app()
+    except SystemExit as end:
+        status = end.code
+    except (OSError, MemoryError, ImportError, RuntimeError) as error:
+        if not (isinstance(error, OSError) or is_about_memory(error)):
+            raise
+        place = getattr(error, "filename", None)
+        report_error(VocalsepError(f"{place}: {describe_error(error)}" if place else describe_error(error)))
+        status = 1
+    unwritten = streams.finish()
+    if unwritten:
+        report_error(VocalsepError(f"standard output: cannot be written ({unwritten})"))
+    return status or int(bool(unwritten))
 
 
 def _print_version(wanted: bool) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.resources
-import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,10 +15,10 @@ from typer.core import TyperCommand
 
 from vocalsep.cli import hints
 from vocalsep.errors import VocalsepError
+from vocalsep.text import escape
 
 TABLE_WIDTH = 120  # of a table in a file or pipe, in characters
 
-_STDERR = 2  # file descriptor
 _OPTIONAL_VALUES = ("--accompaniment", "--labels", "--picture", "--page")
 
 ARGUMENTS = "vocalsep.arguments"
@@ -119,45 +117,21 @@ def exit_on_error() -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
-@contextmanager
-def silence_c_libraries() -> Iterator[None]:
-    """Discard what C libraries print on stderr. Python code still writes there.
-
-    libmpg123, for one, prints its own complaints about damaged files.
-    """
-    before = sys.stderr
-    try:
-        is_stderr = before.fileno() == _STDERR
-    except (OSError, ValueError):  # a replacement, for example in a test
-        is_stderr = False
-    if not is_stderr:
-        yield
-        return
-    before.flush()
-    saved = os.dup(_STDERR)
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, _STDERR)
-    os.close(null)
-    with open(saved, "w", buffering=1, encoding=before.encoding, errors=before.errors, closefd=False) as for_python:
-        sys.stderr = for_python
-        try:
-            yield
-        finally:
-            sys.stderr = before
-            os.dup2(saved, _STDERR)
-            os.close(saved)
-
-
 def report_error(error: VocalsepError) -> None:
     """Print an error to stderr, in one line."""
-    stderr.print(f"vocalsep: {escape_controls(str(error))}", style="red", markup=False)
+    stderr.print(f"vocalsep: {escape(error)}", style="red", markup=False)
 
 
 def report_warning(text: str) -> None:
     """Print a warning to stderr, in one line."""
-    stderr.print(f"vocalsep: {escape_controls(text)}", style="yellow", markup=False)
+    stderr.print(f"vocalsep: {escape(text)}", style="yellow", markup=False)
 
 
-def escape_controls(text: str) -> str:
-    """Escape control characters, because file names may contain line breaks and worse."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: found.group().encode("unicode_escape").decode(), text)
+def print_line(text: object) -> None:
+    """Print a text to stdout, in one line whatever it holds."""
+    sys.stdout.write(f"{escape(text)}\n")
+
+
+def print_note(text: object) -> None:
+    """Print a text to stderr, in one line whatever it holds. Rich would print it twice if Ctrl-C came in the middle."""
+    sys.stderr.write(f"{escape(text)}\n")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vocalsep import files
+from vocalsep.cli import streams
 from vocalsep.cli.common import Dataset, RootOption, exit_on_error, stderr, stdout, widen_for_tables
+from vocalsep.text import escape
 
 if TYPE_CHECKING:
     from vocalsep.datasets.check import DatasetCheck
@@ -45,7 +46,7 @@ def check_data(
                 progress=lambda _, done, count: bar.update(task, completed=done, total=count),
             )
         if as_json:
-            sys.stdout.write(files.dump_json(found.to_dict()) + "\n")
+            streams.write_object(sys.stdout, found.to_dict())
         else:
             _print_check(found)
         if found.problems:
@@ -71,4 +72,4 @@ def _print_check(found: DatasetCheck) -> None:
     widen_for_tables(stdout).print(table)
     notes = [f"note: {note}" for note in found.notes]
     problems = [f"problem: {problem}" for problem in found.problems] or ["no problems"]
-    stdout.print("\n".join(["", *notes, *problems]), markup=False)
+    stdout.print("\n".join(["", *map(escape, notes), *map(escape, problems)]), markup=False)

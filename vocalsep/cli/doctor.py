@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from vocalsep import files
+from vocalsep.cli import streams
 from vocalsep.cli.common import stderr, stdout, widen_for_tables
 from vocalsep.cores import count_cores
 from vocalsep.errors import AudioError, ModelError
 from vocalsep.release import __version__
+from vocalsep.text import escape
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -90,7 +91,7 @@ def doctor(
     ok = all(finding.ok for finding in findings)
     if as_json:
         result = {"ok": ok, "findings": [dataclasses.asdict(finding) for finding in findings]}
-        sys.stdout.write(files.dump_json(result) + "\n")
+        streams.write_object(sys.stdout, result)
     else:
         _print_findings(findings)
     if not ok:
@@ -350,7 +351,8 @@ def _print_findings(findings: list[Finding]) -> None:
     group = ""
     for finding in findings:
         state = Text("ok", "green") if finding.ok else Text("broken", "bold red")
-        table.add_row(finding.group if finding.group != group else "", Text(finding.name), state, Text(finding.detail))
+        name, detail = (Text(escape(text)) for text in (finding.name, finding.detail))
+        table.add_row(finding.group if finding.group != group else "", name, state, detail)
         group = finding.group
     widen_for_tables(stdout).print(table)
     failed = sum(not finding.ok for finding in findings)

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from vocalsep import files
-from vocalsep.cli import signals
+from vocalsep.cli import signals, streams
 from vocalsep.cli.common import (
     ROOT_HELP,
     Dataset,
@@ -23,14 +22,16 @@ from vocalsep.cli.common import (
     complete_models,
     exit_on_error,
     make_choice_parser,
+    print_line,
     report_error,
     stderr,
     stdout,
     widen_for_tables,
 )
 from vocalsep.cores import count_cores
-from vocalsep.errors import DatasetError
+from vocalsep.errors import DatasetError, describe_error
 from vocalsep.release import DEFAULT_MODEL, __version__
+from vocalsep.text import escape
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -155,13 +156,13 @@ def evaluate(
         try:
             report.write_files(folder, setup, lines, found, about)
         except OSError as error:
-            raise DatasetError(f"{error.filename or folder}: {error.strerror}") from error
+            raise DatasetError(f"{error.filename or folder}: {describe_error(error)}") from error
     if as_json:
-        sys.stdout.write(files.dump_json(about) + "\n")
+        streams.write_object(sys.stdout, about)
     else:
         for table in report.make_tables(found):
             _print_table(table)
-        sys.stdout.write(f"{folder}\n")
+        print_line(folder)
     for problem in problems:
         report_error(DatasetError(str(problem)))
     if problems:
@@ -176,7 +177,7 @@ def _print_table(table: Table) -> None:
     for index, head in enumerate(table.head):
         grid.add_column(head, justify="right" if index else "left")
     for row in table.rows:
-        grid.add_row(*map(Text, row))
+        grid.add_row(*map(Text, map(escape, row)))
     console = widen_for_tables(stdout)
     console.print(table.title, style="italic", soft_wrap=True)
     console.print(grid)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from vocalsep.cli.common import complete_models, escape_controls, exit_on_error, stdout
+from vocalsep.cli.common import complete_models, exit_on_error, print_line
 from vocalsep.errors import ModelError
 
 Program = Literal["onnx", "mdx", "sherpa-onnx"]
@@ -51,4 +51,4 @@ def export(
         if not isinstance(loaded, weights.Model):
             raise ModelError(f"model {loaded.name}: only models of vocalsep's own nets can be exported")
         for path in exporting.write(loaded, output, program, overwrite=overwrite):
-            stdout.print(escape_controls(str(path)), markup=False)
+            print_line(path)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from vocalsep.cli import hints
+from vocalsep.text import escape
 
 _DEFAULT = "extract"
 _UsageError: type[Any] = typer.BadParameter.__bases__[0]  # Typer does not export it
@@ -21,6 +24,15 @@ class SongsFirstGroup(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Insert the command ``extract`` where it is meant, then parse as usual."""
+        with _escape_errors():
+            return self._parse(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        with _escape_errors():
+            return super().invoke(ctx)
+
+    def _parse(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, [_DEFAULT, *args] if args and self._means_extract(ctx, args[0]) else args)
 
     def _means_extract(self, ctx: Any, first: str) -> bool:
@@ -51,6 +63,16 @@ class SongsFirstGroup(TyperGroup):
         params = super().get_params(ctx)
         _hide_types(params)
         return params
+
+
+@contextlib.contextmanager
+def _escape_errors() -> Iterator[None]:
+    """Escape what the user or the file system has put into the message of a usage error."""
+    try:
+        yield
+    except _UsageError as error:
+        error.message = escape(error.message)
+        raise
 
 
 def looks_like_song(text: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vocalsep.cli.common import complete_models, escape_controls, exit_on_error, stderr, stdout, widen_for_tables
+from vocalsep import files
+from vocalsep.cli import streams
+from vocalsep.cli.common import complete_models, exit_on_error, print_note, stdout, widen_for_tables
 from vocalsep.errors import ModelError
+from vocalsep.text import escape
 
 if TYPE_CHECKING:
     from vocalsep.library import ModelInfo
@@ -56,7 +59,7 @@ def _list(*, as_json: bool) -> None:
         listed = library.list_models()
         if as_json:
             for model in listed:
-                sys.stdout.write(json.dumps(dataclasses.asdict(model), ensure_ascii=False) + "\n")
+                streams.write_object(sys.stdout, dataclasses.asdict(model))
             return
         _print_table(listed)
 
@@ -75,7 +78,7 @@ def _print_table(listed: list[ModelInfo]) -> None:
             f"{model.size_mb:.1f}",
             model.licence.partition(",")[0],
         )
-        rows.append(tuple(escape_controls(cell.replace("`", "")) for cell in row))  # type: ignore[arg-type]
+        rows.append(tuple(escape(cell.replace("`", "")) for cell in row))  # type: ignore[arg-type]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     others = sum(widths) - widths[1] + 2 * (len(widths) - 1)
     widths[1] = min(widths[1], max(_MIN_WIDTH, widen_for_tables(stdout).width - others))
@@ -100,7 +103,7 @@ def show(name: NameArgument) -> None:
         from vocalsep import library
 
         lines = library.read_card(name).text.split("\n")  # a foreign file may have written them
-        sys.stdout.write("\n".join(map(escape_controls, lines)))
+        sys.stdout.write("\n".join(map(escape, lines)))
 
 
 @app.command("import")
@@ -137,11 +140,11 @@ def import_model(
     with exit_on_error():
         if len(source) == 2:
             path = _import_spleeter(Path(source[1]), name or _SPLEETER, overwrite=overwrite)
-        elif source[0] == _SPLEETER and not Path(source[0]).exists():
+        elif source[0] == _SPLEETER and not os.path.lexists(source[0]):
             raise ModelError("spleeter: name the folder or archive of its 2-stem model, as in 'spleeter 2stems.tar.gz'")
         else:
             path = _import_file(source[0], name, model_data, overwrite=overwrite)
-        stderr.print(f"{escape_controls(path.stem)}: imported to {escape_controls(str(path))}", markup=False)
+        print_note(f"{path.stem}: imported to {path}")
 
 
 def _import_spleeter(source: Path, name: str, *, overwrite: bool) -> Path:
@@ -154,7 +157,7 @@ def _import_spleeter(source: Path, name: str, *, overwrite: bool) -> Path:
 
 
 def _import_file(source: str, name: str, data: str | None, *, overwrite: bool) -> Path:
-    from vocalsep import config, files, interchange, library, means, weights
+    from vocalsep import config, interchange, library, means, weights
 
     path = library.find_file(source)
     loaded = weights.load(path, data=data)  # refuses what is damaged, unsafe, or does not fit
@@ -177,7 +180,7 @@ def _import_file(source: str, name: str, data: str | None, *, overwrite: bool) -
 
 def _make_absolute(path: str, name: str) -> str:
     """Return the full path of a model's file; a name is returned as it is."""
-    return str(Path(path).resolve()) if Path(path).is_file() else name
+    return str(Path(path).resolve()) if files.is_file(path) else name
 
 
 def _write_mean(name: str, settings: Settings, *, overwrite: bool) -> Path:
@@ -219,7 +222,7 @@ def combine(
         for part in settings.models:
             weights.load(part)
         path = _write_mean(name, settings, overwrite=overwrite)
-        stderr.print(f"{escape_controls(name)}: written to {escape_controls(str(path))}", markup=False)
+        print_note(f"{name}: written to {path}")
 
 
 @app.command("remove")
@@ -228,4 +231,4 @@ def remove(name: NameArgument) -> None:
     with exit_on_error():
         from vocalsep import library
 
-        stderr.print(f"removed {escape_controls(str(library.remove(name)))}", markup=False)
+        print_note(f"removed {library.remove(name)}")

@@ -1,27 +1,97 @@
-"""Handle Ctrl-C and SIGTERM for all commands: each stops the work and leaves no unfinished files behind.
+"""Handle Ctrl-C and SIGTERM for all commands: each ends within two seconds, and leaves no unfinished files behind.
 
 Python runs a signal handler in the main thread, between two bytecodes. An exception that a handler raises can be lost
 there: numpy turns it into an ImportError while it loads, and a callback from C or an object's clean-up swallows it.
-`raise_on_signal` therefore remembers the signal and can raise its exception again.
+`raise_on_signal` therefore remembers the signal and can raise its exception again. `end_on_signal` remembers it for the
+whole command: whatever error comes of it, none is shown. A handler does not run while the main thread is busy in a C
+library. So a thread waits for signals, too, and ends a process that has not ended by itself.
 """
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from types import FrameType
 from typing import Any
 
+from vocalsep import files
+
 _Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 _TO_STATUS = 128  # what a shell adds to the number of the signal that ended a process
 
 
-def exit_on_terminate() -> None:
-    """Make SIGTERM raise SystemExit, so that unfinished files are removed. The exit status is 143."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(_TO_STATUS + number))
+_GRACE_SECONDS = 1.5  # for a command to stop by itself
+_received: list[int] = []  # signals that end this process
+
+
+@contextmanager
+def end_on_signal() -> Iterator[None]:
+    """End the command with status 130 on Ctrl-C and 143 on SIGTERM, without a traceback and within two seconds.
+
+    Put everything that the command does into the ``with`` block.
+    """
+
+    def raise_remembered(number: int, frame: FrameType | None) -> None:
+        del frame
+        _received.append(number)
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(_TO_STATUS + number)
+
+    numbers = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) != signal.SIG_IGN]  # nohup
+    for number in numbers:
+        signal.signal(number, raise_remembered)
+    _watch()
+    with _drop_unraisable(_received):
+        try:
+            yield
+        except BaseException:
+            if not _received:
+                raise
+        finally:
+            for number in numbers:
+                signal.signal(number, signal.SIG_DFL)  # what follows has nothing to lose
+    if _received:
+        sys.exit(_TO_STATUS + _received[0])
+
+
+def _watch() -> None:
+    """Start a thread that ends this process if a signal has come and the process has not ended by itself."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+
+    def end() -> None:
+        number = 0
+        while number not in (signal.SIGINT, signal.SIGTERM):
+            number = os.read(reader, 1)[0]
+        time.sleep(_GRACE_SECONDS)
+        for child in multiprocessing.active_children():
+            child.kill()
+        files.remove_unfinished()
+        os._exit(_TO_STATUS + number)
+
+    threading.Thread(target=end, daemon=True).start()
+
+
+@contextmanager
+def _drop_unraisable(received: Sequence[int]) -> Iterator[None]:
+    """Keep Python from printing the exceptions of a signal where it has to drop them, if one has been received."""
+
+    def report_unraisable(dropped: sys.UnraisableHookArgs) -> None:
+        if not (received and isinstance(dropped.exc_value, KeyboardInterrupt | SystemExit)):
+            previous_hook(dropped)
+
+    previous_hook, sys.unraisablehook = sys.unraisablehook, report_unraisable
+    try:
+        yield
+    finally:
+        sys.unraisablehook = previous_hook
 
 
 @contextmanager
@@ -46,19 +116,15 @@ def raise_on_signal(*numbers: signal.Signals) -> Iterator[Callable[[], None]]:
     def handle(number: int, frame: FrameType | None) -> None:
         del frame
         received.append(number)
+        _received.append(number)
         check()
 
-    def report_unraisable(dropped: sys.UnraisableHookArgs) -> None:
-        if not (received and isinstance(dropped.exc_value, KeyboardInterrupt | SystemExit)):
-            previous_hook(dropped)
-
-    previous_hook, sys.unraisablehook = sys.unraisablehook, report_unraisable
     previous = {number: signal.signal(number, handle) for number in numbers}
-    try:
-        yield check
-    finally:
-        _restore(previous)
-        sys.unraisablehook = previous_hook
+    with _drop_unraisable(received):
+        try:
+            yield check
+        finally:
+            _restore(previous)
 
 
 @contextmanager

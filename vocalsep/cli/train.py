@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from vocalsep.cli import signals, training_display
-from vocalsep.cli.common import DEVICE_HELP, ROOT_HELP, Device, complete_presets, exit_on_error
+from vocalsep.cli.common import DEVICE_HELP, ROOT_HELP, Device, complete_presets, exit_on_error, print_line
 from vocalsep.cli.parameters import Progress
 from vocalsep.errors import ConfigError
 
@@ -180,4 +179,4 @@ def train(
     if was_stopped:
         raise typer.Exit(130)
     if leads:
-        sys.stdout.write(f"{path}\n")
+        print_line(path)

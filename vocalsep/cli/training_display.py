@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
-from vocalsep import files
-from vocalsep.cli.common import escape_controls, get_bar_console, stderr
+from vocalsep.cli import streams
+from vocalsep.cli.common import get_bar_console, stderr
 from vocalsep.errors import VocalsepError
+from vocalsep.text import escape
 
 if TYPE_CHECKING:
     from vocalsep.training import Status
@@ -43,7 +44,7 @@ class Lines(Silent):
 
     def report(self, line: str) -> None:
         """Print a line."""
-        stderr.print(escape_controls(line), markup=False)
+        stderr.print(escape(line), markup=False)
 
 
 class Bar(Lines):
@@ -75,7 +76,7 @@ class Bar(Lines):
 
     def report(self, line: str) -> None:
         """Print a line above the bar."""
-        self._console.print(escape_controls(line), markup=False, highlight=False, soft_wrap=True)
+        self._console.print(escape(line), markup=False, highlight=False, soft_wrap=True)
 
     def show_step(self, status: Status) -> None:
         """Move the bar."""
@@ -117,8 +118,7 @@ class JsonLines(Silent):
         self._write("end", weights=str(weights), stopped=was_stopped)
 
     def _write(self, name: str, **values: Any) -> None:
-        sys.stderr.write(files.dump_json({"event": name} | values) + "\n")
-        sys.stderr.flush()
+        streams.write_object(sys.stderr, {"event": name} | values)
 
 
 def choose(progress: str) -> Silent:

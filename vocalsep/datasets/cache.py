@@ -10,7 +10,7 @@ import numpy as np
 
 from vocalsep import files
 from vocalsep.datasets.tracks import Track
-from vocalsep.errors import DatasetError
+from vocalsep.errors import DatasetError, describe_error
 from vocalsep.files import find_cache_folder
 from vocalsep.shapes import Array
 
@@ -44,7 +44,7 @@ def decode(track: Track, rate: int, channels: int, folder: Path | None = None) -
     try:
         stamps = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in track.paths]
     except OSError as error:
-        raise DatasetError(f"track {track.name!r}: {error.filename}: {error.strerror}") from error
+        raise DatasetError(f"track {track.name!r}: {error.filename}: {describe_error(error)}") from error
     content = repr((stamps, track.vocals, track.accompaniment, rate, channels))
     key = hashlib.sha256(content.encode()).hexdigest()[:24]
     names = [name for name in ("vocals", "accompaniment") if getattr(track, name)]
@@ -56,7 +56,7 @@ def decode(track: Track, rate: int, channels: int, folder: Path | None = None) -
                 with files.write_atomically(paths[name]) as temporary, temporary.open("wb") as file:
                     np.save(file, stem.astype(np.float16))
         except OSError as error:
-            raise DatasetError(f"{folder}: cannot be written ({error.strerror})") from error
+            raise DatasetError(f"{folder}: cannot be written ({describe_error(error)})") from error
     try:
         stems = {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
     except (ValueError, EOFError, OSError) as error:

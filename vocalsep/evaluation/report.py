@@ -16,6 +16,7 @@ from vocalsep.evaluation.runs import Line
 from vocalsep.evaluation.scores import SCORES, TARGETS
 from vocalsep.evaluation.songs import Setup
 from vocalsep.evaluation.summary import Statistics, Summary, to_dict
+from vocalsep.text import escape
 
 _PLOTTED_DB = 60.0  # scores beyond this come from rounding errors, and would squeeze the rest of the plot
 
@@ -115,7 +116,7 @@ def format_markdown(setup: Setup, tables: Iterable[Table], tracks: int) -> str:
 
 
 def _format_row(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    return "| " + " | ".join(escape(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
 def _describe_setup(setup: Setup) -> str:
@@ -130,8 +131,8 @@ def format_csv(lines: Iterable[Line]) -> str:
     writer.writerow(["track", "song", "seconds", "row", "target", *SCORES])
     for line in lines:
         for target in TARGETS:
-            about = [line[key] for key in ("track", "song", "seconds", "row")]
-            writer.writerow([*about, target, *(line[target][name] for name in SCORES)])
+            track, song, row = (escape(line[key]) for key in ("track", "song", "row"))
+            writer.writerow([track, song, line["seconds"], row, target, *(line[target][name] for name in SCORES)])
     return text.getvalue()
 
 

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 from vocalsep import files
 from vocalsep.datasets import splits
 from vocalsep.datasets.tracks import Problem, Track
-from vocalsep.errors import ConfigError, DatasetError, VocalsepError
+from vocalsep.errors import ConfigError, DatasetError, VocalsepError, describe_error
 from vocalsep.evaluation.estimators import Estimator, find_unmatched_files
 from vocalsep.evaluation.scores import TARGETS, Scorer
 from vocalsep.evaluation.songs import Setup, load
@@ -106,7 +106,7 @@ def evaluate(
                 count += 1
                 progress(count, len(tracks))
     except OSError as error:
-        raise DatasetError(f"{error.filename or out}: {error.strerror}") from error
+        raise DatasetError(f"{error.filename or out}: {describe_error(error)}") from error
     return [done[key] for key in fingerprints if key in done], problems
 
 
@@ -188,7 +188,9 @@ def _open_run(setup: Setup, out: Path) -> dict[tuple[str, str], Line]:
     path = out / "setup.json"
     if path.exists():
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
+            stored = files.parse_json(path.read_text(encoding="utf-8"))
+            if not isinstance(stored, dict):
+                raise ValueError("it is not a table")
         except ValueError as error:
             raise ConfigError(f"{path}: not the setup of a run; choose another --out") from error
         changed = [key for key, value in about.items() if stored.get(key) != value]
@@ -216,7 +218,7 @@ def _read_lines(path: Path) -> dict[tuple[str, str], Line]:
     lines = {}
     for number, part in enumerate(complete.decode("utf-8", errors="replace").split("\n")[:-1], start=1):
         try:
-            line = json.loads(part)
+            line = files.parse_json(part)
             _ = [line[key] for key in ("fingerprint", "seconds", *TARGETS)]
             lines[line["row"], line["track"]] = line
         except (ValueError, KeyError, TypeError) as error:

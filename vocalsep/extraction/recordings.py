@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vocalsep import audio, files, listening
-from vocalsep.errors import AudioError, ConfigError
+from vocalsep.errors import AudioError, ConfigError, describe_error
 from vocalsep.extraction.checks import OutputCheck
 from vocalsep.extraction.clustering import Clusters
 from vocalsep.extraction.extractor import Extractor
@@ -213,7 +213,7 @@ def _open_file(stack: contextlib.ExitStack, path: Path) -> Path:
     try:
         return stack.enter_context(files.write_atomically(path))
     except OSError as error:
-        raise AudioError(f"{path}: cannot be written ({error.strerror})") from error
+        raise AudioError(f"{path}: cannot be written ({describe_error(error)})") from error
 
 
 def _open_bundle(

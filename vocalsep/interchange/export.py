@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from vocalsep import backends, config, files
 from vocalsep.backends import export
 from vocalsep.backends.graphs import INPUT, OUTPUTS, Graph, RunSettings
-from vocalsep.errors import ModelError
+from vocalsep.errors import ModelError, describe_error
 from vocalsep.features import FrontEnd, Linear
 from vocalsep.interchange import mdx
 from vocalsep.nets import Net
@@ -96,7 +96,7 @@ def write(model: Exportable, folder: Path, kind: Kind, *, overwrite: bool = Fals
             known[mdx.compute_md5(path)] = describe_for_mdx(_require_linear(model))
             files.write_text(beside, json.dumps(known, indent=2) + "\n")
     except OSError as error:
-        raise ModelError(f"{folder}: cannot write to it ({error.strerror or error})") from error
+        raise ModelError(f"{folder}: cannot write to it ({describe_error(error)})") from error
     return [path] if kind == "sherpa-onnx" else [path, beside]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vocalsep import config
+from vocalsep import config, files
 from vocalsep.errors import ConfigError, ModelError
 from vocalsep.interchange import mdx, waveform
 from vocalsep.interchange.inspection import Inspected, inspect
@@ -66,7 +67,7 @@ def load(path: Path, data: str | None = None) -> ForeignModel:
         ModelError: If there is no such file, it is damaged or unsafe to run (see `interchange.inspection`), it is not
             of a known kind, or parameters are missing.
     """
-    if not path.is_file():
+    if not files.is_file(path):
         raise ModelError(f"{path}: no such model")
     graph = inspect(path)
     shape = graph.input.shape
@@ -154,7 +155,7 @@ def _read_data(data: str | None, md5: str | None) -> dict[str, Any]:
     """Read the parameters that the caller gives."""
     if not data:
         return {}
-    if "=" in data and not Path(data).exists():
+    if "=" in data and not os.path.lexists(data):
         return dict(_read_field(field) for field in re.split(r",(?![^\[]*\])", data))
     if Path(data).suffix.lower() == ".toml":
         return config.read_toml(Path(data))

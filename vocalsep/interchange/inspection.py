@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vocalsep.errors import ModelError
+from vocalsep.errors import ModelError, describe_error
 from vocalsep.interchange.protobuf import Message
 
 MAX_FILE_BYTES = 2**30
@@ -88,7 +88,7 @@ def inspect(path: Path) -> Inspected:
     except _Refusal as refusal:
         raise ModelError(f"{path}: vocalsep does not run this model: it {refusal}") from refusal
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
+        raise ModelError(f"{path}: cannot be read ({describe_error(error)})") from error
     except ValueError as error:  # also: an empty file cannot be mapped
         raise ModelError(f"{path}: is damaged, or not an ONNX model ({error})") from error
 
@@ -215,7 +215,7 @@ def _measure_external(tensor: Message, folder: Path) -> int:
         offset, size = int(entries.get("offset") or 0), path.stat().st_size
         length = int(entries["length"]) if "length" in entries else size - offset
     except OSError as error:
-        raise _Refusal(f"takes data from {location!r}, which cannot be read ({error.strerror})") from error
+        raise _Refusal(f"takes data from {location!r}, which cannot be read ({describe_error(error)})") from error
     if offset < 0 or length < 0 or offset + length > size or size > MAX_FILE_BYTES:
         raise _Refusal(f"takes {length} bytes from {location!r}, which has {size}")
     return length

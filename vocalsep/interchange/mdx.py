@@ -11,7 +11,6 @@ Source: M. Kim, W. Choi, J. Chung, D. Lee and S. Jung, "KUIELab-MDX-Net", 2021.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from vocalsep.errors import ConfigError, ModelError
+from vocalsep import files
+from vocalsep.errors import ConfigError, ModelError, describe_error
 from vocalsep.interchange.inspection import MAX_SIGNAL_BYTES
 
 RATE, HOP = 44_100, 1_024
@@ -173,10 +173,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MAX_JSON_BYTES:
             raise ValueError("it is too large")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = files.parse_json(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError("it is not a table")
-    except (OSError, ValueError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise ModelError(f"{path}: not a JSON file of MDX parameters ({reason})") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: not a JSON file of MDX parameters ({describe_error(error)})") from error
     return content

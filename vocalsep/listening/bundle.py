@@ -23,7 +23,7 @@ from typing import Any, Self
 import numpy as np
 
 from vocalsep import audio, files
-from vocalsep.errors import AudioError
+from vocalsep.errors import AudioError, describe_error
 from vocalsep.listening import drawing
 from vocalsep.shapes import Array, Waveform
 
@@ -157,7 +157,7 @@ class BundleWriter:
             raise self._wrap(error) from error
 
     def _wrap(self, error: OSError) -> AudioError:
-        return AudioError(f"{self._path}: cannot be written ({error.strerror or error})")
+        return AudioError(f"{self._path}: cannot be written ({describe_error(error)})")
 
     def __enter__(self) -> Self:
         return self

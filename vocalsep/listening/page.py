@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import json
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vocalsep import files
-from vocalsep.errors import AudioError
+from vocalsep.errors import AudioError, describe_error
 
 _STATIC = resources.files("vocalsep.listening") / "static"
 
@@ -41,7 +40,7 @@ class Song:
     def describe(self) -> dict[str, Any]:
         """Return the ``song.json`` of the bundle, with the attributes of this object added."""
         with zipfile.ZipFile(self.bundle) as bundle:
-            stored: dict[str, Any] = json.loads(bundle.read("song.json"))
+            stored: dict[str, Any] = files.parse_json(bundle.read("song.json"))
         return stored | {"summary": self.summary, "facts": list(self.facts), "command": self.command}
 
 
@@ -60,7 +59,7 @@ def write_page(path: Path, songs: Sequence[Song]) -> None:
             for text in _generate(songs):
                 file.write(text.encode("utf-8", "backslashreplace"))
     except OSError as error:
-        raise AudioError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise AudioError(f"{path}: cannot be written ({describe_error(error)})") from error
 
 
 def _generate(songs: Sequence[Song]) -> Iterator[str]:

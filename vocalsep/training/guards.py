@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from vocalsep import nets, weights
+from vocalsep import files, nets, weights
 from vocalsep.datasets import splits
 from vocalsep.datasets.splits import Heard, join_names
-from vocalsep.errors import ConfigError, ModelError
+from vocalsep.errors import ConfigError, ModelError, describe_error
 from vocalsep.training.material import Material
 from vocalsep.training.recipes import Recipe
 from vocalsep.training.record import require_tensorboard
@@ -112,7 +111,19 @@ def check_same_recordings(tracks: Path, material: Material) -> None:
 
 def _read_tracks(tracks: Path) -> dict[str, Any]:
     try:
-        known: dict[str, Any] = json.loads(tracks.read_text(encoding="utf-8"))
+        known = files.parse_json(tracks.read_text(encoding="utf-8"))
+        if not isinstance(known, dict) or not isinstance(known.get("before", {}), dict):
+            raise ValueError("it is not a list of recordings")
+        for part in ("training", "validation"):
+            _check_names(known.get(part, []))
+        for names in known.get("before", {}).values():
+            _check_names(names)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{tracks}: cannot be read, so the run cannot be resumed ({error})") from error
+        reason = describe_error(error)
+        raise ConfigError(f"{tracks}: cannot be read, so the run cannot be resumed ({reason})") from error
     return known
+
+
+def _check_names(names: object) -> None:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("it is not a list of recordings")

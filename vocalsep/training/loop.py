@@ -20,10 +20,10 @@ from typing import Any
 import torch
 
 from vocalsep import config, files, weights
-from vocalsep.errors import ConfigError
+from vocalsep.errors import ConfigError, VocalsepError, describe_error
 from vocalsep.release import __version__
 from vocalsep.runs import CHECKPOINT, RECIPE, TRACKS
-from vocalsep.training import cost, guards
+from vocalsep.training import checkpoints, cost, guards
 from vocalsep.training.excerpts.sampler import ExcerptBatch
 from vocalsep.training.material import Material, open_material
 from vocalsep.training.recipes import Recipe
@@ -82,7 +82,7 @@ def fit(
         ConfigError: If `resume` is off and the folder holds a run, or `resume` is on and it holds none; if settings
             contradict each other or do not fit the recordings; if the recordings have changed since the run began.
         DatasetError: If recordings are missing or cannot be read.
-        VocalsepError: If the loss stops being finite.
+        VocalsepError: If the loss stops being finite, or the folder cannot be written any more.
     """
     _check_folder(run, resume=resume)
     with join_team(device) as team:
@@ -103,8 +103,18 @@ def fit(
             )
             prepared = team.broadcast(time.perf_counter() - started)
             trainer.seconds, trainer.validated = trainer.seconds + prepared, trainer.validated + prepared
-            _train(trainer, run, report, on_step, should_stop)
+            try:
+                _train(trainer, run, report, on_step, should_stop)
+            except OSError as error:
+                raise VocalsepError(_explain_stop(run, error)) from error
     return _weights_path(run, recipe)
+
+
+def _explain_stop(run: Path, error: OSError) -> str:
+    """Say why a run cannot go on, and what to do. What it has saved so far is whole."""
+    resume = f"then continue with: vocalsep train --resume {run}"
+    remedy = resume if (run / CHECKPOINT).exists() else "then start it again; it has no checkpoint yet"
+    return f"{error.filename or run}: {describe_error(error)}; the training has stopped. Make space, {remedy}"
 
 
 def _check_folder(run: Path, *, resume: bool) -> None:
@@ -136,7 +146,7 @@ def _set_up(
         report("measuring which precision is fastest on this device")
     trainer = Trainer(cost.choose_precision(recipe, material, team), material, team)
     if resume:
-        trainer.load_state_dict(torch.load(run / CHECKPOINT, map_location=team.device, weights_only=True))
+        trainer.load_state_dict(checkpoints.read(run / CHECKPOINT, trainer))
     else:
         trainer.load_initial_weights()
     return trainer
@@ -148,7 +158,7 @@ def _write_setup(run: Path, trainer: Trainer) -> None:
         files.write_text(run / RECIPE, config.dump_toml(config.to_dict(trainer.recipe)))
         files.write_text(run / TRACKS, files.dump_json(dict(trainer.material.names), indent=1))
     except OSError as error:
-        raise ConfigError(f"{run}: cannot be written ({error.strerror})") from error
+        raise ConfigError(f"{run}: cannot be written ({describe_error(error)})") from error
 
 
 def _train(
@@ -201,8 +211,7 @@ def _train(
                 if validating or ended or trainer.seconds - saved >= 60 * options.checkpoint_minutes:
                     saved = trainer.seconds
                     record.flush()
-                    with files.write_atomically(run / CHECKPOINT) as temporary:
-                        torch.save(trainer.state_dict(), temporary)
+                    checkpoints.write(run / CHECKPOINT, trainer)
             if stopping and not done:
                 report(f"stopped after step {trainer.step}; continue with: vocalsep train --resume {run}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from array import array
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vocalsep import files, plots
-from vocalsep.errors import ConfigError
+from vocalsep.errors import ConfigError, describe_error
 
 LOG, CURVES, BOARD = "log.jsonl", "curves.png", "tensorboard"
 
@@ -29,10 +30,8 @@ class Record:
     def __init__(self, run: Path, step: int, *, tensorboard: bool = False) -> None:
         self._run = run
         self._curves: dict[str, tuple[array[float], array[float]]] = {}
-        _truncate(run / LOG, step)
-        if (run / LOG).exists():
-            for line in (run / LOG).read_text(encoding="utf-8").splitlines():
-                self._extend_curves(json.loads(line))
+        for entry in _truncate(run / LOG, step):
+            self._extend_curves(entry)
         self._board = require_tensorboard()(str(run / BOARD), purge_step=step) if tensorboard else None
         self._log = (run / LOG).open("a", encoding="utf-8")
 
@@ -57,7 +56,8 @@ class Record:
 
     def close(self) -> None:
         """Close the log and the event files."""
-        self._log.close()
+        with contextlib.suppress(OSError):  # of a full disk; what is in it by now has been flushed
+            self._log.close()
         if self._board is not None:
             self._board.close()
 
@@ -69,18 +69,43 @@ class Record:
                 values.append(value)
 
 
-def _truncate(log: Path, step: int) -> None:
-    """Remove the lines of steps after the checkpoint, and a last line cut short by a crash."""
-    if not log.exists():
-        return
-    kept = []
-    for line in log.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] < step:
-                kept.append(line + "\n")
-        except (ValueError, KeyError):
-            continue
-    files.write_text(log, "".join(kept))
+def read_log(log: Path) -> list[dict[str, Any]]:
+    """Read the log of a run. A last line that a crash or a full disk cut short is left out.
+
+    Raises:
+        ConfigError: If the log cannot be read, or a line is not a step.
+    """
+    try:
+        lines = log.read_bytes().split(b"\n") if log.exists() else []
+    except OSError as error:
+        raise ConfigError(f"{log}: cannot be read ({describe_error(error)})") from error
+    entries = []
+    for number, line in enumerate(lines[:-1], start=1):
+        entry = _parse_entry(line)
+        if entry is None:
+            raise ConfigError(f"{log}: line {number} is not a step of the run; repair it, or remove the file")
+        entries.append(entry)
+    last = _parse_entry(lines[-1]) if lines else None
+    return entries + ([last] if last else [])
+
+
+def _parse_entry(line: bytes) -> dict[str, Any] | None:
+    """Return a step: its number, and other numbers by name. Return None if a line is anything else."""
+    try:
+        entry = files.parse_json(line.decode("utf-8"))
+    except ValueError:
+        return None
+    if not isinstance(entry, dict) or type(entry.get("step")) is not int or entry["step"] < 0:
+        return None
+    return entry if all(type(value) in (int, float) for value in entry.values()) else None
+
+
+def _truncate(log: Path, step: int) -> list[dict[str, Any]]:
+    """Remove the lines of steps after the checkpoint. Return those that stay."""
+    kept = [entry for entry in read_log(log) if entry["step"] < step]
+    if log.exists():
+        files.write_text(log, "".join(json.dumps(entry) + "\n" for entry in kept))
+    return kept
 
 
 def require_tensorboard() -> Any:

@@ -17,7 +17,7 @@ from typing import Final, Literal
 from vocalsep import files
 from vocalsep.audio.formats import SUFFIXES, VIDEO_SUFFIXES
 from vocalsep.audio.signature import is_signed
-from vocalsep.errors import AudioError, VocalsepError
+from vocalsep.errors import AudioError, VocalsepError, describe_error
 
 PIPE: Final = "-"
 Place = Path | Literal["-"]
@@ -118,8 +118,7 @@ def read_list(name: str) -> list[str]:
     try:
         content = sys.stdin.buffer.read() if name == PIPE else Path(name).read_bytes()
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", error)
-        raise AudioError(f"{name}: cannot be read as a list of songs ({reason})") from error
+        raise AudioError(f"{name}: cannot be read as a list of songs ({describe_error(error)})") from error
     lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     return [os.fsdecode(line) for line in (line.rstrip(b"\r") for line in lines) if line]
 
@@ -184,7 +183,7 @@ def _search(root: Path, problems: list[VocalsepError], *, recursive: bool) -> li
     before, outputs = len(problems), 0
 
     def record(error: OSError) -> None:
-        problems.append(AudioError(f"{error.filename}: cannot be listed ({error.strerror})"))
+        problems.append(AudioError(f"{error.filename}: cannot be listed ({describe_error(error)})"))
 
     for folder, names in files.walk(root, recursive=recursive, onerror=record):
         below = folder.relative_to(root)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from vocalsep import files
 from vocalsep.cli.batch.inputs import PIPE, Place, Song
 from vocalsep.cli.common import Misuse
 from vocalsep.errors import AudioError, describe_unknown
@@ -77,7 +78,7 @@ class Naming:
                 check_template(place, option)
                 if self.many and not list_fields(place) & _VARYING:
                     raise Misuse(f"{option} {place}: gives all songs the same name; add {{song}}")
-            elif self.many and Path(place).is_file():
+            elif self.many and files.is_file(place):
                 raise Misuse(f"{option} {place} is a file; several songs need a folder")
             elif stem == PICTURE and not (self.many or is_folder(place) or place.lower().endswith(".png")):
                 raise Misuse(f"--picture {place}: write {place}/ for a folder, or a name that ends in .png")
@@ -135,7 +136,7 @@ class Naming:
 
 def is_folder(place: str) -> bool:
     """Return whether a place is a folder, or is written like one."""
-    return Path(place).is_dir() or place.endswith(("/", os.sep))
+    return files.is_folder(place) or place.endswith(("/", os.sep))
 
 
 def is_template(place: str) -> bool:

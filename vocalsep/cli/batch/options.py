@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vocalsep import library, means, runs
+from vocalsep import files, library, means, runs
 from vocalsep.audio import bitrates
 from vocalsep.audio.formats import FORMATS, SUFFIXES
 from vocalsep.cli.batch import inputs
@@ -166,7 +166,7 @@ def check_pipes(
 
 def name_model(model: str) -> str:
     """Return the name that ``{model}`` stands for in templates. That of a run is in its weights."""
-    if not (model.endswith(runs.SUFFIX) or Path(model).is_dir()):
+    if not (model.endswith(runs.SUFFIX) or files.is_folder(model)):
         return means.label(model)
     try:
         return runs.read_name(runs.find_weights(Path(model)))

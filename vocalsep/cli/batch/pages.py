@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vocalsep import files
 from vocalsep.cli.batch import processes as running
 from vocalsep.cli.batch.inputs import PIPE
 from vocalsep.cli.batch.plan import Job
 from vocalsep.cli.batch.progress import Reporter
 from vocalsep.cli.batch.work import Settings, place_bundle
 from vocalsep.cli.common import Misuse
-from vocalsep.errors import AudioError
+from vocalsep.errors import AudioError, describe_error
 from vocalsep.release import __version__
 
 _EXTENSIONS = (".html", ".htm")
@@ -70,7 +71,7 @@ class OpenPage:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise AudioError(f"{self.path}: cannot be written ({error.strerror})") from error
+            raise AudioError(f"{self.path}: cannot be written ({describe_error(error)})") from error
         listening.write_page(self.path, songs)
         return True
 
@@ -87,10 +88,10 @@ def open_page(path: Path, arguments: Sequence[str], *, overwrite: bool) -> Itera
     Raises:
         AudioError: If a file is there already, or the folder is not writable.
     """
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:
         raise AudioError(f"{path}: already exists; choose another page, or add --overwrite")
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+    folder = next(parent for parent in path.absolute().parents if files.is_folder(parent))
+    if not os.access(folder, os.W_OK):
         raise AudioError(f"{path}: cannot be written (no permission to write to {folder})")
     with tempfile.TemporaryDirectory(prefix="vocalsep-", ignore_cleanup_errors=True) as bundles:
         yield OpenPage(path=path, bundles=Path(bundles), arguments=arguments)
@@ -136,7 +137,7 @@ def choose_path(place: str, jobs: Sequence[Job]) -> Path:
     if "{" in place or "}" in place:
         raise Misuse(f"--page {place}: all songs go on one page, so its name has no fields in braces")
     path = Path(place)
-    if place and not (path.is_dir() or place.endswith(("/", os.sep))):
+    if place and not (files.is_folder(path) or place.endswith(("/", os.sep))):
         if path.suffix.lower() not in _EXTENSIONS:
             hint = "the name of a page ends in .html. To use the default name, put --page last"
             raise Misuse(f"--page {place}: {hint}")

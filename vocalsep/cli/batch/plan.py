@@ -14,7 +14,7 @@ from vocalsep.audio.formats import check_output
 from vocalsep.cli.batch.inputs import PIPE, Place, Song
 from vocalsep.cli.batch.naming import EXTENSIONS, Naming
 from vocalsep.cli.common import Misuse
-from vocalsep.errors import AudioError, VocalsepError
+from vocalsep.errors import AudioError, VocalsepError, describe_error
 
 _IGNORES_CASE = os.name == "nt" or sys.platform == "darwin"  # whether file systems usually treat a and A as the same
 _Identify = Callable[[Place], str]
@@ -221,7 +221,7 @@ def _check(job: Job, own: list[Path], *, existing: str) -> Job:
     except VocalsepError as error:
         return dataclasses.replace(job, refusal=str(error))
     except OSError as error:  # the name is too long, or the folder is not accessible
-        return dataclasses.replace(job, refusal=f"{error.filename}: cannot be written ({error.strerror})")
+        return dataclasses.replace(job, refusal=f"{error.filename}: cannot be written ({describe_error(error)})")
     if there and existing == "refuse":
         choice = "choose another output, or add --overwrite or --skip-existing"
         return dataclasses.replace(job, refusal=f"{there[0]}: already exists; {choice}")

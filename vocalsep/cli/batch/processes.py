@@ -16,11 +16,10 @@ from collections.abc import Callable, Sequence
 from multiprocessing import connection
 
 from vocalsep import files
-from vocalsep.cli import signals
+from vocalsep.cli import signals, streams
 from vocalsep.cli.batch.plan import Job
 from vocalsep.cli.batch.progress import Reporter
 from vocalsep.cli.batch.work import Event, Finished, OnEvent, Settings, SetupError, Worker
-from vocalsep.cli.common import silence_c_libraries
 
 _GRACE_SECONDS = 0.8  # for a stopped process to remove its unfinished files
 
@@ -56,7 +55,7 @@ def run(jobs: Sequence[tuple[int, Job]], settings: Settings, processes: int, on_
             _run_in_parallel(jobs, settings, processes, on_event, check_signals)
             return
         worker = Worker(settings, on_event, check_signals)
-        with silence_c_libraries():
+        with streams.silence_c_libraries():
             for index, job in jobs:
                 worker.do(index, job)
 
@@ -147,8 +146,9 @@ def _stop(workers: list[_WorkerProcess]) -> None:
 def _serve(pipe: connection.Connection, settings: Settings) -> None:
     """Process the jobs that arrive through a pipe, until no more come: the main function of a worker process."""
     signals.ignore_interrupts()
+    streams.guard()
     try:
-        with silence_c_libraries(), signals.raise_on_signal(signal.SIGTERM) as check_signals:
+        with streams.silence_c_libraries(), signals.raise_on_signal(signal.SIGTERM) as check_signals:
             worker = Worker(settings, pipe.send, check_signals)
             while True:
                 worker.do(*pipe.recv())

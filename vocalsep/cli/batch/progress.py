@@ -6,7 +6,6 @@ events as JSON; docs/cli.md lists the fields, and scripts depend on them.
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,11 +15,13 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from vocalsep import files
+from vocalsep.cli import streams
 from vocalsep.cli.batch.inputs import PIPE
 from vocalsep.cli.batch.plan import Job
 from vocalsep.cli.batch.work import Event, Finished, Progressed, Started, Warned
-from vocalsep.cli.common import escape_controls, get_bar_console, report_error, report_warning, stderr
+from vocalsep.cli.common import get_bar_console, print_line, print_note, report_error, report_warning, stderr
 from vocalsep.errors import AudioError, VocalsepError
+from vocalsep.text import escape
 
 _NO_VOICE = "voice was found"  # in the warnings of `extraction.checks` about songs without a voice
 _STEMS = ("vocals", "accompaniment", "labels", "picture")  # fields of a report that name files
@@ -103,12 +104,12 @@ class Reporter:
     def on_finished(self, event: Finished) -> None:
         """Report the outcome of a song, except for its results."""
         if event.trace:
-            sys.stderr.write(event.trace)
+            sys.stderr.write("".join(f"{escape(line)}\n" for line in event.trace.splitlines()))
         if event.error:
             report_error(AudioError(event.error))
         described = event.report is not None and self._talkative and not self._as_json
         if event.report and described:
-            _tell(describe_song(event.report))
+            print_note(describe_song(event.report))
         for text in list_warnings(event.report) if event.report else ():
             if not (described and _NO_VOICE in text):  # the line has just said so
                 report_warning(text)
@@ -117,7 +118,7 @@ class Reporter:
         """Report that the call is over."""
         if self._talkative and len(self.jobs) > 1:
             taken = time.perf_counter() - self._start_time
-            _tell(describe_call(self.count_outcomes(), self._finished.values(), taken))
+            print_note(describe_call(self.count_outcomes(), self._finished.values(), taken))
 
     def stop(self) -> None:
         """Report that a signal stops the call, and how to go on."""
@@ -151,7 +152,7 @@ class Reporter:
         self.page = path
         stream = self._choose_stream()
         if stream:
-            stream.write(format_line({"page": str(path)}) if self._as_json else f"{path}\n")
+            stream.write(format_line({"page": str(path)}) if self._as_json else f"{escape(path)}\n")
             stream.flush()
 
     def _print_results(self) -> None:
@@ -164,7 +165,7 @@ class Reporter:
                 stream.flush()
 
     def _choose_stream(self) -> TextIO | None:
-        """Return where results go. Ask each time, because `silence_c_libraries` replaces sys.stderr."""
+        """Return where results go."""
         if self._talkative and not self._as_json and stderr.is_terminal and sys.stdout.isatty():
             return None  # people have just read the names on the same screen
         if not self._sound_on_stdout:
@@ -204,7 +205,7 @@ class ProgressBars(Reporter):
         """Draw a bar."""
         job = self.jobs[event.index]
         name = job.label if job.song == PIPE else job.song.name
-        self._bars[event.index] = self._progress.add_task(escape_controls(name), total=event.seconds)
+        self._bars[event.index] = self._progress.add_task(escape(name), total=event.seconds)
 
     def on_progressed(self, event: Progressed) -> None:
         """Move the bar of a song."""
@@ -279,14 +280,7 @@ class JsonLines(Reporter):
 
     def _write(self, name: str, index: int | None = None, **values: Any) -> None:
         about = {} if index is None else {"song": str(self.jobs[index].song), "index": index + 1}
-        with contextlib.suppress(OSError):  # the work goes on if nobody reads stderr
-            sys.stderr.write(format_line({"event": name} | about | values))
-            sys.stderr.flush()
-
-
-def _tell(text: str) -> None:
-    """Print a line on stderr. Rich would print it twice if Ctrl-C arrived in the middle."""
-    sys.stderr.write(f"{escape_controls(text)}\n")
+        streams.write_object(sys.stderr, {"event": name} | about | values)
 
 
 def report_plan(jobs: Sequence[Job], reporter: Reporter, *, as_json: bool) -> None:
@@ -298,7 +292,7 @@ def report_plan(jobs: Sequence[Job], reporter: Reporter, *, as_json: bool) -> No
         elif as_json:
             sys.stdout.write(format_line({"input": str(job.song), "outputs": outputs, "skipped": job.skipped}))
         elif job.is_pending:
-            sys.stdout.write(f"{job.song} -> {', '.join(outputs.values())}\n")
+            print_line(f"{job.song} -> {', '.join(outputs.values())}")
 
 
 def name_outcome(event: Finished) -> str:
@@ -336,7 +330,7 @@ def format_result(report: dict[str, Any], *, as_json: bool) -> str:
     """Return what stdout gets for a song that is done: its report as JSON, or the paths of the written files."""
     if as_json:
         return format_line(group_outputs(report))
-    return "".join(f"{report[stem]}\n" for stem in _STEMS if report[stem])
+    return "".join(f"{escape(report[stem])}\n" for stem in _STEMS if report[stem])
 
 
 def describe_song(report: dict[str, Any]) -> str:

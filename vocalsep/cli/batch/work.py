@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vocalsep.cli import streams
 from vocalsep.cli.batch import inputs
 from vocalsep.cli.batch.plan import Job
-from vocalsep.errors import AudioError, VocalsepError
+from vocalsep.errors import AudioError, VocalsepError, describe_error, is_about_memory
 
 if TYPE_CHECKING:
     from vocalsep.audio import SampleLayout
@@ -162,9 +163,11 @@ class Worker:
         except VocalsepError as failure:
             error = str(failure)
         except OSError as failure:
-            error = f"{failure.filename or job.label}: {failure.strerror or failure}"
+            error = f"{failure.filename or job.label}: {describe_error(failure)}"
         except Exception as bug:
-            error, trace = f"{job.label}: {type(bug).__name__}: {bug}", traceback.format_exc()
+            error, trace = f"{job.label}: {describe_error(bug)}", ""
+            if not is_about_memory(bug):
+                error, trace = f"{job.label}: {type(bug).__name__}: {bug}", traceback.format_exc()
         self._check_signals()
         self._on_event(Finished(index=index, report=report, error=error, trace=trace))
 
@@ -186,7 +189,9 @@ class Worker:
 
         for path in job.files:
             path.parent.mkdir(parents=True, exist_ok=True)
-        outputs = {stem: path if isinstance(path, Path) else sys.stdout.buffer for stem, path in job.outputs.items()}
+        outputs = {
+            stem: path if isinstance(path, Path) else streams.open_sound_output() for stem, path in job.outputs.items()
+        }
         report = extraction.extract(
             job.song if isinstance(job.song, Path) else sys.stdin.buffer,
             outputs.get("vocals"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from vocalsep import audio, files
-from vocalsep.errors import DatasetError
+from vocalsep.errors import DatasetError, describe_error
 
 
 def is_recording(path: Path) -> bool:
@@ -52,7 +52,7 @@ def find_recordings(root: Path) -> list[Path]:
 
 
 def _raise_listing_error(error: OSError) -> NoReturn:
-    raise DatasetError(f"{error.filename}: cannot be listed ({error.strerror})") from error
+    raise DatasetError(f"{error.filename}: cannot be listed ({describe_error(error)})") from error
 
 
 def group_by_stem(paths: Iterable[Path]) -> dict[str, list[Path]]:

@@ -30,6 +30,10 @@ class DatasetError(VocalsepError):
     """A data set is missing or incomplete, or does not have the expected layout."""
 
 
+class ManifestError(VocalsepError):
+    """A manifest cannot be read, written or merged."""
+
+
 def describe_unknown(what: str, name: str, known: Iterable[str]) -> str:
     """Write the message for an unknown name, with the nearest known name as a suggestion.
 

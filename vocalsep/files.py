@@ -86,6 +86,27 @@ def write_atomically(path: Path) -> Iterator[Path]:
             os.close(handle)  # this also releases the lock
 
 
+@contextmanager
+def lock(handle: int) -> Iterator[None]:
+    """Wait for the lock of an open file and hold it until the ``with`` block ends.
+
+    Windows and some file systems have no such locks: there, nothing is locked.
+
+    Args:
+        handle: Descriptor of the file.
+    """
+    locked = False
+    if fcntl is not None:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            locked = True
+    try:
+        yield
+    finally:
+        if locked:
+            fcntl.flock(handle, fcntl.LOCK_UN)
+
+
 def remove_leftovers(path: Path) -> None:
     """Delete the temporary files of `path` that killed processes left behind.
 

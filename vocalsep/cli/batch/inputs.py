@@ -36,17 +36,26 @@ class Song:
         folder: For a song found in a folder: its subfolder, relative to that folder. Empty for all others.
         named: Whether the call names the song itself, rather than a folder or pattern.
         alias: The name that outputs are derived from; empty for the file's name without its extension.
+        found_in_folder: Whether it was found in a folder that the call names.
     """
 
     path: Place
     folder: str = ""
     named: bool = True
     alias: str = ""
+    found_in_folder: bool = False
 
     @property
     def name(self) -> str:
         """The name that outputs are derived from."""
         return self.alias or (self.path.stem if isinstance(self.path, Path) else "stdin")
+
+    @property
+    def relative(self) -> str:
+        """The path relative to the folder that was searched, or the path as given. The same on all machines."""
+        if not self.found_in_folder:
+            return self.path.as_posix() if isinstance(self.path, Path) else self.name
+        return f"{self.folder}/{self.full_name}" if self.folder else self.full_name
 
     @property
     def full_name(self) -> str:
@@ -193,7 +202,7 @@ def _search(root: Path, problems: list[VocalsepError], *, recursive: bool) -> li
         known = _list_song_names(recordings)
         paths = [folder / name for name in recordings if not is_output(folder / name, known)]
         outputs += len(recordings) - len(paths)
-        songs += [Song(path=path, folder=relative, named=False) for path in paths]
+        songs += [Song(path=path, folder=relative, named=False, found_in_folder=True) for path in paths]
     if not songs and outputs and len(problems) == before:
         raise AudioError(f"{root}: holds only {_OWN}")
     if not songs and len(problems) == before:

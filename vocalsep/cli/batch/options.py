@@ -103,6 +103,24 @@ def parse_bitrate(text: str | None) -> int | None:
         raise Misuse(str(error)) from error
 
 
+def parse_shard(text: str | None) -> tuple[int, int]:
+    """Parse the value of --shard. Return the part, counted from 0, and the number of parts.
+
+    Parts may be counted from 1 to N or from 0 to N-1: part N is part 0.
+
+    Raises:
+        Misuse: If it is no part.
+    """
+    if text is None:
+        return 0, 1
+    part, _, parts = text.partition("/")
+    if not all(number.isascii() and number.isdigit() for number in (part, parts)) or int(parts) < 1:
+        raise Misuse(f"--shard {text}: expected I/N, as in 3/8 for the third of eight parts")
+    if int(part) > int(parts):
+        raise Misuse(f"--shard {text}: there are only {parts} parts; I counts from 1 to {parts}, or from 0")
+    return int(part) % int(parts), int(parts)
+
+
 def check_format(naming: Naming) -> None:
     """Check that no output's name contradicts the format that --format asks for.
 
@@ -147,7 +165,7 @@ def check_pipes(
     if not (from_stdin or to_stdout or raw):
         return
     if naming.many or processes > 1:
-        raise Misuse("pipes and --raw take one song at a time; give one SONG, and no --from-file or --jobs")
+        raise Misuse("pipes and --raw take one song at a time; give one SONG, and no --from-file, --jobs or --shard")
     if from_stdin and naming.places[naming.main] is None:
         raise Misuse(f"where should the {naming.main} go? Give -o PATH, or -o - for standard output")
     if naming.places[naming.main] == PIPE and "" in naming.places.values():

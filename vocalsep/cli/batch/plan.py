@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,14 +29,17 @@ class Job:
     Attributes:
         song: The recording.
         outputs: Where each output goes, by stem.
+        id: What a manifest calls the song: its path relative to the folder that was searched, or as given.
         refusal: Why vocalsep refuses the job; empty if it accepts the job.
-        skipped: Whether vocalsep skips the job because all its outputs exist.
+        skipped: Why vocalsep skips the job: "exists" if all its outputs exist, "failed" if it failed in an earlier
+            call; empty if vocalsep does not skip it.
     """
 
     song: Place
     outputs: dict[str, Place]
+    id: str = ""
     refusal: str = ""
-    skipped: bool = False
+    skipped: str = ""
 
     @property
     def label(self) -> str:
@@ -70,6 +75,8 @@ def make(
     number: bool = False,
     subtype: str | None = None,
     bitrate: int | None = None,
+    shard: tuple[int, int] = (0, 1),
+    failed: Collection[str] = (),
 ) -> list[Job]:
     """Make the plan: one job for each song.
 
@@ -84,6 +91,9 @@ def make(
             refuse them.
         subtype: Sample format of the outputs, a key of `audio.SUBTYPES`; None if the user chose none.
         bitrate: Bit rate of lossy outputs, bits per second; None if the user chose none.
+        shard: Which part of the songs to plan, counted from 0, and the number of parts; see `choose_shard`. Outputs
+            have the same names as in the plan for all songs.
+        failed: Ids of songs to skip because they failed in an earlier call.
 
     Raises:
         Misuse: If an output cannot have its format, or two outputs of one song would go to one file.
@@ -91,14 +101,42 @@ def make(
     identify = functools.cache(_identify)
     songs = _leave_out_outputs(songs, naming, identify)
     jobs = _tell_apart(list(songs), naming, identify, number=number)
+    jobs = [dataclasses.replace(job, id=name) for job, name in zip(jobs, _choose_ids(songs), strict=True)]
     for job in jobs:
         _check_formats(job, subtype=subtype, bitrate=bitrate)
     inputs = {identify(song.path) for song in songs}
     checked = []
-    for job in jobs:
-        own = [path for path in job.files if identify(path) in inputs]
-        checked.append(_check(job, own, existing=existing))
+    part, parts = shard
+    for song, job in zip(songs, jobs, strict=True):
+        if choose_shard(song.relative, parts) == part:
+            own = [path for path in job.files if identify(path) in inputs]
+            done = _check(job, own, existing=existing)
+            checked.append(
+                dataclasses.replace(done, skipped="failed") if done.is_pending and done.id in failed else done
+            )
     return checked
+
+
+def choose_shard(relative: str, parts: int) -> int:
+    """Return which of several parts a song belongs to, counted from 0: the same on all machines, in every version.
+
+    Args:
+        relative: Path of the song; see `inputs.Song.relative`.
+        parts: The number of parts.
+    """
+    digest = hashlib.blake2b(os.fsencode(relative), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % parts
+
+
+def _choose_ids(songs: Sequence[Song]) -> list[str]:
+    """Return an id for each song: its relative path, or its path as given if another song has that relative path."""
+    ids = [song.relative for song in songs]
+    while len(set(ids)) < len(ids):
+        counts = Counter(ids)
+        before, ids = ids, [str(song.path) if counts[name] > 1 else name for song, name in zip(songs, ids, strict=True)]
+        if ids == before:
+            break  # one file under two names
+    return ids
 
 
 def _plan_job(song: Song, naming: Naming) -> Job:
@@ -217,15 +255,25 @@ def _check(job: Job, own: list[Path], *, existing: str) -> Job:
                 raise AudioError(f"{path}: is a folder; expected a file to write")
             if path in own:
                 raise AudioError(f"{path}: is one of the input songs; choose another output")
-        there = [path for path in job.files if path.exists()]
+        return check_existing(job, existing)
     except VocalsepError as error:
         return dataclasses.replace(job, refusal=str(error))
     except OSError as error:  # the name is too long, or the folder is not accessible
         return dataclasses.replace(job, refusal=f"{error.filename}: cannot be written ({error.strerror})")
+
+
+def check_existing(job: Job, existing: str) -> Job:
+    """Return a job that is refused or skipped if outputs of it exist; see `make`.
+
+    Raises:
+        OSError: If a folder is not accessible.
+    """
+    there = [path for path in job.files if path.exists()]
     if there and existing == "refuse":
         choice = "choose another output, or add --overwrite or --skip-existing"
         return dataclasses.replace(job, refusal=f"{there[0]}: already exists; {choice}")
-    return dataclasses.replace(job, skipped=existing == "skip" and len(there) == len(job.outputs))
+    complete = len(there) == len(job.outputs)
+    return dataclasses.replace(job, skipped="exists") if existing == "skip" and complete else job
 
 
 def _identify(path: Place) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vocalsep.cli.batch import inputs
+from vocalsep import claims, files
+from vocalsep.claims import Claim
+from vocalsep.cli.batch import inputs, plan
 from vocalsep.cli.batch.plan import Job
 from vocalsep.errors import AudioError, VocalsepError
 
@@ -73,12 +76,17 @@ class Finished:
         report: The fields of its `extraction.Report`, if it is done.
         error: What went wrong, if it failed; one line.
         trace: The traceback, if the error is a bug.
+        skipped: Why it was skipped: "exists" if its outputs exist, "failed" if it failed in an earlier call, "claimed"
+            if another call is working on it.
+        input_sha256: SHA-256 of the song's file, if the settings ask for it and the song could be read.
     """
 
     index: int
     report: dict[str, Any] | None = None
     error: str = ""
     trace: str = ""
+    skipped: str = ""
+    input_sha256: str | None = None
 
 
 Event = Started | Progressed | Warned | Finished
@@ -105,6 +113,8 @@ class Settings:
         threads: Threads of each process. The vocals do not depend on their number.
         mute: Whether to suppress the warnings of Python libraries.
         bundles: Folder for what the listening page needs of each song; None without such a page.
+        existing: What to do about outputs that exist when the song's turn comes: "refuse", "overwrite" or "skip".
+        hash_inputs: Whether to compute the SHA-256 of each song.
     """
 
     models: tuple[str, ...]
@@ -122,10 +132,16 @@ class Settings:
     threads: int = 1
     mute: bool = False
     bundles: Path | None = None
+    existing: str = "overwrite"
+    hash_inputs: bool = False
 
 
 class SetupError(VocalsepError):
     """No song can be processed at all: the model or the device is missing."""
+
+
+class _Skip(Exception):  # noqa: N818 - it is no error
+    """A song is skipped. The argument says why; see `Finished`."""
 
 
 class Worker:
@@ -154,9 +170,12 @@ class Worker:
             SetupError: If the model cannot be loaded.
             BrokenPipeError: If the program that reads standard output has ended.
         """
-        report, error, trace = None, "", ""
+        report, error, trace, skipped = None, "", "", ""
+        self._digest: str | None = None
         try:
             report = self._extract(index, job)
+        except _Skip as reason:
+            skipped = str(reason)
         except (SetupError, BrokenPipeError):
             raise
         except VocalsepError as failure:
@@ -166,26 +185,35 @@ class Worker:
         except Exception as bug:
             error, trace = f"{job.label}: {type(bug).__name__}: {bug}", traceback.format_exc()
         self._check_signals()
-        self._on_event(Finished(index=index, report=report, error=error, trace=trace))
+        self._on_event(
+            Finished(index=index, report=report, error=error, trace=trace, skipped=skipped, input_sha256=self._digest)
+        )
 
     def _extract(self, index: int, job: Job) -> dict[str, Any]:
-        from vocalsep import extraction
-
         settings = self._settings
         self._on_event(Started(index=index, seconds=_check_song(job, settings)))
         extractor = self._load()
         if extractor.uses_clusters and (job.song == inputs.PIPE or settings.raw):
             self._on_event(Warned(index=index, message=READ_ONCE))
-        done = 0.0
+        for path in job.files:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with _claim(job, settings.existing) as held:
+            if settings.hash_inputs and isinstance(job.song, Path):
+                self._digest = files.hash_file(job.song)
+            return self._separate(index, job, extractor, held)
+
+    def _separate(self, index: int, job: Job, extractor: Extractor, held: Claim) -> dict[str, Any]:
+        from vocalsep import extraction
+
+        settings, done = self._settings, 0.0
 
         def progress(seconds: float) -> None:
             nonlocal done
             done += seconds
+            held.renew()
             self._check_signals()
             self._on_event(Progressed(index=index, seconds=done))
 
-        for path in job.files:
-            path.parent.mkdir(parents=True, exist_ok=True)
         outputs = {stem: path if isinstance(path, Path) else sys.stdout.buffer for stem, path in job.outputs.items()}
         report = extraction.extract(
             job.song if isinstance(job.song, Path) else sys.stdin.buffer,
@@ -210,6 +238,30 @@ class Worker:
             except VocalsepError as error:
                 raise SetupError(str(error)) from error
         return self._loaded
+
+
+@contextlib.contextmanager
+def _claim(job: Job, existing: str) -> Iterator[Claim]:
+    """Keep other calls away from the outputs of a job, and check once more whether they exist.
+
+    Raises:
+        _Skip: If they do, or another call is working on them.
+        AudioError: If they exist and may not be replaced, or cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            held = stack.enter_context(claims.claim(job.files))
+        except OSError as error:
+            path = next(path for path in job.files if path.parent == Path(error.filename).parent)
+            raise AudioError(f"{path}: cannot be written ({error.strerror})") from error
+        if held is None:
+            raise _Skip("claimed")
+        checked = plan.check_existing(job, existing)
+        if checked.refusal:
+            raise AudioError(checked.refusal)
+        if checked.skipped:
+            raise _Skip(checked.skipped)
+        yield held
 
 
 def load_extractor(settings: Settings) -> Extractor:

@@ -18,17 +18,21 @@ import secrets
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from vocalsep import files
+from vocalsep.errors import AudioError
+from vocalsep.remote import Remote
+
+File = Path | Remote
 
 EXPIRY_SECONDS: Final = 900
 """A claim from another machine counts for this long after it was last renewed."""
 
-RENEWAL_SECONDS: Final = 30
+RENEWAL_SECONDS: Final = 60
 """Time between renewals of a claim."""
 
 
@@ -36,7 +40,7 @@ class Claim:
     """The claims that this process holds for the files of one job."""
 
     def __init__(self) -> None:
-        self._paths: list[Path] = []
+        self._paths: list[File] = []
         self._content = json.dumps(_identify_process() | {"claim": secrets.token_hex(8)}).encode()
         self._renewed = time.monotonic()
 
@@ -45,37 +49,41 @@ class Claim:
         if time.monotonic() - self._renewed >= RENEWAL_SECONDS:
             self._renewed = time.monotonic()
             for path in self._paths:
-                with contextlib.suppress(OSError):
-                    os.utime(path)
+                with contextlib.suppress(OSError, AudioError):
+                    path.write(self._content) if isinstance(path, Remote) else os.utime(path)
 
-    def _take(self, path: Path) -> bool:
+    def _take(self, path: File) -> bool:
         self._paths.append(path)  # first, because a signal may arrive after it is created
-        return _create(path, self._content)
+        return _create_remote(path, self._content) if isinstance(path, Remote) else _create(path, self._content)
 
     def _release(self) -> None:
         for path in self._paths:
-            with contextlib.suppress(OSError):
-                if path.read_bytes() == self._content:  # another process may hold it, or have taken it over
+            with contextlib.suppress(OSError, AudioError):  # another process may hold it, or have taken it over
+                if isinstance(path, Remote):
+                    if path.read()[0] == self._content:
+                        path.delete()
+                elif path.read_bytes() == self._content:
                     path.unlink()
         self._paths = []
 
 
 @contextmanager
-def claim(paths: Sequence[Path]) -> Iterator[Claim | None]:
+def claim(paths: Sequence[File]) -> Iterator[Claim | None]:
     """Claim files until the ``with`` block ends.
 
     Args:
-        paths: The files to make. Their folders must exist.
+        paths: The files to make. Those on this machine need a folder that exists.
 
     Yields:
         The claim, or None if another process has claimed one of the files.
 
     Raises:
+        AudioError: If a remote folder cannot be written to.
         OSError: If a folder cannot be written to.
     """
     held = Claim()
     try:
-        taken = all(held._take(path) for path in sorted({_name_claim(path) for path in paths}))
+        taken = all(held._take(path) for path in sorted({_name_claim(path) for path in paths}, key=str))
         if not taken:
             held._release()
         yield held if taken else None
@@ -83,18 +91,21 @@ def claim(paths: Sequence[Path]) -> Iterator[Claim | None]:
         held._release()
 
 
-def remove_dead(paths: Sequence[Path]) -> None:
+def remove_dead(paths: Sequence[File]) -> None:
     """Delete the claims of processes that have ended.
 
     Args:
         paths: The files that they claimed.
     """
     for path in map(_name_claim, paths):
-        with contextlib.suppress(OSError):
-            _remove_if_dead(path)
+        with contextlib.suppress(OSError, AudioError):
+            if isinstance(path, Remote):
+                _remove_remote_if_dead(path)
+            else:
+                _remove_if_dead(path)
 
 
-def _name_claim(path: Path) -> Path:
+def _name_claim(path: File) -> File:
     """Return the claim of a file: a name of fixed length, since the file's own may be as long as names can be."""
     digest = hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()
     return path.with_name(f".vocalsep-{digest}.claim")
@@ -134,7 +145,7 @@ def _remove_if_dead(path: Path) -> bool:
         with files.lock(handle):
             if not os.fstat(handle).st_nlink:
                 return True  # the other process deleted it
-            if _is_alive(handle, path):
+            if _is_alive(os.read(handle, 2**16), lambda: _read_clock(path.parent) - os.fstat(handle).st_mtime):
                 return False
             if os.name != "nt":  # Windows cannot delete an open file
                 path.unlink()
@@ -145,10 +156,41 @@ def _remove_if_dead(path: Path) -> bool:
     return True
 
 
-def _is_alive(handle: int, path: Path) -> bool:
-    """Return whether the owner of a claim may still be at work."""
+def _create_remote(path: Remote, content: bytes) -> bool:
+    """Like `_create`. Services that cannot create a file atomically have no claims."""
     try:
-        owner = json.loads(os.read(handle, 2**16))
+        while not path.create(content):
+            if not _remove_remote_if_dead(path):
+                return False
+    except AudioError as error:
+        if isinstance(error.__cause__, NotImplementedError | TypeError | ValueError):
+            return True
+        raise
+    return True
+
+
+def _remove_remote_if_dead(path: Remote) -> bool:
+    """Delete a claim whose owner has ended. Return whether it is gone."""
+    try:
+        content, age = path.read()
+        if _is_alive(content, lambda: age):
+            return False
+        path.delete()
+    except AudioError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+    return True
+
+
+def _is_alive(content: bytes, get_age: Callable[[], float]) -> bool:
+    """Return whether the owner of a claim may still be at work.
+
+    Args:
+        content: The claim.
+        get_age: Returns how many seconds ago it was renewed.
+    """
+    try:
+        owner = json.loads(content)
         machine, number, started = owner["machine"], int(owner["pid"]), owner["started"]
     except (ValueError, TypeError, KeyError):  # its owner was killed, or has not yet written it
         machine, number, started = "", 0, None
@@ -157,7 +199,7 @@ def _is_alive(handle: int, path: Path) -> bool:
             return bool(_read_start(number) == started)
         if _has_ended(number):
             return False
-    return _read_clock(path.parent) - os.fstat(handle).st_mtime < EXPIRY_SECONDS
+    return get_age() < EXPIRY_SECONDS
 
 
 def _has_ended(number: int) -> bool:

@@ -347,7 +347,13 @@ def test_progress_as_json_keeps_its_contract(music: Path, model: Path, tmp_path:
     for each in events:
         assert each["event"] in ("error", "warning", "done") or set(each) == EVENTS[each["event"]]
     done = {each["song"]: each for each in events if each["event"] == "done"}
-    assert done["music/a.wav"] == {"event": "done", "song": "music/a.wav", "index": 1, "outcome": "skipped"}
+    assert done["music/a.wav"] == {
+        "event": "done",
+        "song": "music/a.wav",
+        "index": 1,
+        "outcome": "skipped",
+        "reason": "exists",
+    }
     assert done["music/bad.wav"]["outcome"] == "failed"
     assert done["music/bad.wav"]["error"].startswith("music/bad.wav: not an audio file")
     reports = [done[f"music/{name}"]["report"] for name in ("b.flac", "long.wav", "loud.wav")]

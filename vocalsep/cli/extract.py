@@ -113,6 +113,7 @@ def extract(
     )
     if output_format:
         options.check_format(names)
+    options.check_remote_places(names)
     options.check_pipes(found, names, raw=raw is not None, clip=clip, processes=jobs, bitrate=bits_per_second)
     existing = "overwrite" if overwrite else "skip" if skip_existing or manifest is not None else "refuse"
     settings = work.Settings(

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vocalsep.audio.formats import check_output
-from vocalsep.cli.batch.inputs import PIPE, Place, Song
+from vocalsep.cli.batch.inputs import PIPE, File, Place, Song
 from vocalsep.cli.batch.naming import EXTENSIONS, Naming
 from vocalsep.cli.common import Misuse
 from vocalsep.errors import AudioError, VocalsepError
+from vocalsep.remote import Remote
 
 _IGNORES_CASE = os.name == "nt" or sys.platform == "darwin"  # whether file systems usually treat a and A as the same
 _Identify = Callable[[Place], str]
@@ -48,13 +49,29 @@ class Job:
 
     @property
     def files(self) -> list[Path]:
-        """The outputs that are files."""
+        """The outputs that are files on this machine."""
         return [path for path in self.outputs.values() if isinstance(path, Path)]
 
     @property
-    def recordings(self) -> list[Path]:
+    def remote_files(self) -> list[Remote]:
+        """The outputs that are remote files."""
+        return [path for path in self.outputs.values() if isinstance(path, Remote)]
+
+    @property
+    def all_files(self) -> list[File]:
+        """The outputs that are files, here or elsewhere."""
+        return [path for path in self.outputs.values() if not isinstance(path, str)]
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the song or an output is a remote file."""
+        return isinstance(self.song, Remote) or bool(self.remote_files)
+
+    @property
+    def recordings(self) -> list[File]:
         """The outputs that are files with sound in them."""
-        return [path for stem, path in self.outputs.items() if isinstance(path, Path) and stem not in EXTENSIONS]
+        files = [(stem, path) for stem, path in self.outputs.items() if not isinstance(path, str)]
+        return [path for stem, path in files if stem not in EXTENSIONS]
 
     @property
     def uses_pipe(self) -> bool:
@@ -109,7 +126,7 @@ def make(
     part, parts = shard
     for song, job in zip(songs, jobs, strict=True):
         if choose_shard(song.relative, parts) == part:
-            own = [path for path in job.files if identify(path) in inputs]
+            own = [path for path in job.all_files if identify(path) in inputs]
             done = _check(job, own, existing=existing)
             checked.append(
                 dataclasses.replace(done, skipped="failed") if done.is_pending and done.id in failed else done
@@ -245,7 +262,7 @@ def _check_formats(job: Job, *, subtype: str | None, bitrate: int | None) -> Non
             pass  # `_check` reports it
 
 
-def _check(job: Job, own: list[Path], *, existing: str) -> Job:
+def _check(job: Job, own: list[File], *, existing: str) -> Job:
     """Return a job with its refusal, if any. `own` lists the outputs of the job that are also songs of the call."""
     if job.refusal:
         return job
@@ -253,8 +270,8 @@ def _check(job: Job, own: list[Path], *, existing: str) -> Job:
         for path in job.files:
             if path.is_dir():
                 raise AudioError(f"{path}: is a folder; expected a file to write")
-            if path in own:
-                raise AudioError(f"{path}: is one of the input songs; choose another output")
+        if own:
+            raise AudioError(f"{own[0]}: is one of the input songs; choose another output")
         return check_existing(job, existing)
     except VocalsepError as error:
         return dataclasses.replace(job, refusal=str(error))
@@ -262,13 +279,22 @@ def _check(job: Job, own: list[Path], *, existing: str) -> Job:
         return dataclasses.replace(job, refusal=f"{error.filename}: cannot be written ({error.strerror})")
 
 
-def check_existing(job: Job, existing: str) -> Job:
-    """Return a job that is refused or skipped if outputs of it exist; see `make`.
+def check_existing(job: Job, existing: str, *, now: bool = False) -> Job:
+    """Return a job that is refused or skipped if outputs of it exist.
+
+    Args:
+        job: The job.
+        existing: See `make`.
+        now: Whether to ask for each remote output again, rather than to list each remote folder once.
 
     Raises:
+        AudioError: If a remote folder is not accessible.
         OSError: If a folder is not accessible.
     """
-    there = [path for path in job.files if path.exists()]
+    if existing == "overwrite":
+        return job
+    there: list[File] = [path for path in job.files if path.exists()]
+    there += [path for path in job.remote_files if (path.exists() if now else path.was_listed())]
     if there and existing == "refuse":
         choice = "choose another output, or add --overwrite or --skip-existing"
         return dataclasses.replace(job, refusal=f"{there[0]}: already exists; {choice}")
@@ -278,7 +304,7 @@ def check_existing(job: Job, existing: str) -> Job:
 
 def _identify(path: Place) -> str:
     """Return the same text for all spellings of a path."""
-    if path == PIPE:
-        return PIPE
+    if not isinstance(path, Path):
+        return str(path)
     real = os.path.realpath(path)
     return real.casefold() if _IGNORES_CASE else real

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from multiprocessing import connection
 
-from vocalsep import claims, files
+from vocalsep import claims, files, remote
 from vocalsep.cli import signals
 from vocalsep.cli.batch.plan import Job
 from vocalsep.cli.batch.progress import Reporter
@@ -127,9 +127,13 @@ class _WorkerProcess:
 
     def clean_up(self) -> None:
         """Remove what the process left behind when it was killed."""
-        for path in self.job.files if self.job else ():
+        if not self.job:
+            return
+        for path in self.job.files:
             files.remove_leftovers(path)
-            claims.remove_dead([path])
+        claims.remove_dead(self.job.all_files)
+        if self.job.is_remote:
+            remote.remove_abandoned()
 
     def close(self) -> None:
         """Let the process end, because there are no more jobs."""

@@ -17,6 +17,7 @@ from vocalsep.claims import Claim
 from vocalsep.cli.batch import inputs, plan
 from vocalsep.cli.batch.plan import Job
 from vocalsep.errors import AudioError, VocalsepError
+from vocalsep.remote import Remote, Workspace
 
 if TYPE_CHECKING:
     from vocalsep.audio import SampleLayout
@@ -190,17 +191,43 @@ class Worker:
         )
 
     def _extract(self, index: int, job: Job) -> dict[str, Any]:
+        if not job.is_remote:
+            return self._extract_here(index, job, job)
+        _check_existing(job, self._settings.existing)
+        with Workspace(self._check_signals) as workspace:
+            here = _move_here(job, workspace)
+            places = {str(here.song): str(job.song)}
+            places |= {str(here.outputs[stem]): str(path) for stem, path in job.outputs.items()}
+            try:
+                report = self._extract_here(index, here, job, workspace)
+            except VocalsepError as error:
+                raise type(error)(_rename(str(error), places)) from error
+            return {key: _rename(value, places) for key, value in report.items()}
+
+    def _extract_here(self, index: int, here: Job, job: Job, workspace: Workspace | None = None) -> dict[str, Any]:
+        """Process a song.
+
+        Args:
+            index: Its position in the plan.
+            here: The job with temporary files in place of remote ones.
+            job: The job itself.
+            workspace: Where the temporary files are.
+        """
         settings = self._settings
-        self._on_event(Started(index=index, seconds=_check_song(job, settings)))
+        self._on_event(Started(index=index, seconds=_check_song(here, settings)))
         extractor = self._load()
         if extractor.uses_clusters and (job.song == inputs.PIPE or settings.raw):
             self._on_event(Warned(index=index, message=READ_ONCE))
-        for path in job.files:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        for file in here.files:
+            file.parent.mkdir(parents=True, exist_ok=True)
         with _claim(job, settings.existing) as held:
-            if settings.hash_inputs and isinstance(job.song, Path):
-                self._digest = files.hash_file(job.song)
-            return self._separate(index, job, extractor, held)
+            if settings.hash_inputs and isinstance(here.song, Path):
+                self._digest = files.hash_file(here.song)
+            report = self._separate(index, here, extractor, held)
+            for stem, path in job.outputs.items():
+                if workspace and isinstance(path, Remote):
+                    workspace.upload(Path(str(here.outputs[stem])), path)
+            return report
 
     def _separate(self, index: int, job: Job, extractor: Extractor, held: Claim) -> dict[str, Any]:
         from vocalsep import extraction
@@ -224,8 +251,8 @@ class Worker:
             subtype=settings.subtype,
             bitrate=settings.bitrate,
             clip=settings.clip,
-            labels=job.outputs.get("labels"),
-            picture=job.outputs.get("picture"),
+            labels=_get_path(job, "labels"),
+            picture=_get_path(job, "picture"),
             raw=settings.raw,
             bundle=settings.bundles and place_bundle(settings.bundles, index),
         )
@@ -240,6 +267,11 @@ class Worker:
         return self._loaded
 
 
+def _get_path(job: Job, stem: str) -> Path | None:
+    path = job.outputs.get(stem)
+    return path if isinstance(path, Path) else None
+
+
 @contextlib.contextmanager
 def _claim(job: Job, existing: str) -> Iterator[Claim]:
     """Keep other calls away from the outputs of a job, and check once more whether they exist.
@@ -250,18 +282,47 @@ def _claim(job: Job, existing: str) -> Iterator[Claim]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            held = stack.enter_context(claims.claim(job.files))
+            held = stack.enter_context(claims.claim(job.all_files))
         except OSError as error:
             path = next(path for path in job.files if path.parent == Path(error.filename).parent)
             raise AudioError(f"{path}: cannot be written ({error.strerror})") from error
         if held is None:
             raise _Skip("claimed")
-        checked = plan.check_existing(job, existing)
-        if checked.refusal:
-            raise AudioError(checked.refusal)
-        if checked.skipped:
-            raise _Skip(checked.skipped)
+        _check_existing(job, existing)
         yield held
+
+
+def _check_existing(job: Job, existing: str) -> None:
+    """Check whether the outputs of a job exist now.
+
+    Raises:
+        _Skip: If they do, and the job is to be skipped.
+        AudioError: If one does, and may not be replaced.
+    """
+    checked = plan.check_existing(job, existing, now=True)
+    if checked.refusal:
+        raise AudioError(checked.refusal)
+    if checked.skipped:
+        raise _Skip(checked.skipped)
+
+
+def _move_here(job: Job, workspace: Workspace) -> Job:
+    """Download a remote song. Return the job with temporary files in place of remote ones."""
+    song = workspace.download(job.song) if isinstance(job.song, Remote) else job.song
+    outputs: dict[str, inputs.Place] = {
+        stem: workspace.place(path) if isinstance(path, Remote) else path for stem, path in job.outputs.items()
+    }
+    return dataclasses.replace(job, song=song, outputs=outputs)
+
+
+def _rename(value: Any, places: dict[str, str]) -> Any:
+    """Replace names of temporary files by those of the remote files, in texts and lists of texts."""
+    if isinstance(value, str):
+        for here, there in places.items():
+            value = value.replace(here, there)
+    elif isinstance(value, tuple):
+        return tuple(_rename(each, places) for each in value)
+    return value
 
 
 def load_extractor(settings: Settings) -> Extractor:

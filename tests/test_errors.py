@@ -18,5 +18,5 @@ def test_an_unknown_name_is_described_with_the_nearest_name_or_all(name: str, kn
 
 
 def test_every_error_is_a_vocalsep_error() -> None:
-    for kind in (errors.AudioError, errors.ConfigError, errors.ModelError, errors.DatasetError):
+    for kind in (errors.AudioError, errors.ConfigError, errors.ModelError, errors.DatasetError, errors.ManifestError):
         assert issubclass(kind, errors.VocalsepError)

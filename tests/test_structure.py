@@ -12,7 +12,7 @@ PACKAGE = Path(vocalsep.__file__).parent
 LAYERS = (
     {"errors", "release", "cores"},
     {"shapes", "files", "runs"},
-    {"library"},
+    {"library", "claims", "manifests", "remote"},
     {"plots"},
     {"kinds"},
     {"config"},

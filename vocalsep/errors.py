@@ -30,6 +30,10 @@ class DatasetError(VocalsepError):
     """A data set is missing or incomplete, or does not have the expected layout."""
 
 
+class ManifestError(VocalsepError):
+    """A manifest cannot be read, written or merged."""
+
+
 _PLAIN = {
     "System error": "the operating system reports an error",  # libsndfile has lost the reason
     "Bad file descriptor": "it is closed",

@@ -109,6 +109,44 @@ def remove_unfinished() -> None:
             temporary.unlink()
 
 
+@contextmanager
+def lock(handle: int) -> Iterator[None]:
+    """Wait for the lock of an open file and hold it until the ``with`` block ends.
+
+    Windows and some file systems have no such locks: there, nothing is locked.
+
+    Args:
+        handle: Descriptor of the file.
+    """
+    locked = False
+    if fcntl is not None:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            locked = True
+    try:
+        yield
+    finally:
+        if locked:
+            fcntl.flock(handle, fcntl.LOCK_UN)
+
+
+@contextmanager
+def try_lock(path: Path) -> Iterator[None]:
+    """Hold the lock of a file until the ``with`` block ends.
+
+    Raises:
+        OSError: If the file does not exist, another process has locked it, or the system has no locks.
+    """
+    if fcntl is None:
+        raise OSError("this system has no locks")
+    handle = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
 def remove_leftovers(path: Path) -> None:
     """Delete the temporary files of `path` that killed processes left behind.
 
@@ -118,22 +156,11 @@ def remove_leftovers(path: Path) -> None:
     Args:
         path: The file that the temporary files were written for.
     """
-    if fcntl is None:
-        return
     pattern = re.compile(re.escape(_make_prefix(path)) + "[a-z0-9_]{8}" + re.escape(_SUFFIX))
     with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
         for name in [entry.name for entry in entries if pattern.fullmatch(entry.name)]:
-            with contextlib.suppress(OSError):
-                _delete_if_abandoned(path.with_name(name))
-
-
-def _delete_if_abandoned(temporary: Path) -> None:
-    handle = os.open(temporary, os.O_RDWR)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        temporary.unlink()
-    finally:
-        os.close(handle)
+            with contextlib.suppress(OSError), try_lock(path.with_name(name)):
+                path.with_name(name).unlink()
 
 
 def _create_temporary(path: Path) -> tuple[int | None, Path]:

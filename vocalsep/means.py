@@ -8,7 +8,9 @@ A mean is written as the names of its models, ``A+B``, or as a TOML file with th
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,6 +185,46 @@ def label(name: str) -> str:
     """Return what to call a model that `weights.load` would load: its name, or that of its file; joined if several."""
     parts = [name] if files.is_file(name) else name.split(SEPARATOR)
     return SEPARATOR.join(Path(part).stem if part.endswith(library.SUFFIXES) else part for part in parts)
+
+
+def hash_models(models: Sequence[str], weights: Sequence[float] = ()) -> str:
+    """Return the SHA-256 of what `weights.load` would load, without loading it.
+
+    That of one file is that of its bytes. That of a mean is the SHA-256 of a text with a line for each of its files:
+    its share of the mean, a space, and its SHA-256.
+
+    Args:
+        models: Names or files; their vocals are averaged if there are several.
+        weights: See `Settings`.
+
+    Raises:
+        ModelError: If a model does not exist, or the file of a mean cannot be read.
+    """
+    try:
+        shares = normalise(weights, len(models))
+        found = [part for name, share in zip(models, shares, strict=True) for part in _list_files(name, share)]
+        digests = [(share, files.hash_file(path)) for path, share in found]
+    except (ConfigError, RecursionError) as error:
+        raise ModelError(f"{SEPARATOR.join(models)}: not a mean of models ({error})") from error
+    except OSError as error:
+        raise ModelError(f"{error.filename}: cannot be read ({error.strerror or error})") from error
+    if len(digests) == 1:
+        return digests[0][1]
+    return hashlib.sha256("".join(f"{share!r} {digest}\n" for share, digest in digests).encode()).hexdigest()
+
+
+def _list_files(name: str, share: float) -> list[tuple[Path, float]]:
+    """Return the files of a model, each with its share of the mean."""
+    if SEPARATOR in name and name not in library.find_models() and not os.path.lexists(name):
+        parts, weights = name.split(SEPARATOR), normalise((), name.count(SEPARATOR) + 1)
+    else:
+        path = library.find_file(name)
+        if path.suffix != SUFFIX:
+            return [(path, share)]
+        settings = read(path)
+        parts = [_find_beside(part, path) for part in settings.models]
+        weights = normalise(settings.weights, len(parts))
+    return [found for part, weight in zip(parts, weights, strict=True) for found in _list_files(part, share * weight)]
 
 
 def _find_beside(name: str, path: Path) -> str:

@@ -21,7 +21,7 @@ import synthetic_songs
 from command_line import SOURCE, make_environment, read_misuse, read_objects, run_python
 
 from vocalsep import extraction, weights
-from vocalsep.cli.batch import progress
+from vocalsep.cli.batch import describing
 from vocalsep.cli.parameters import OutputFormat
 
 run = functools.partial(command_line.run, "extract")
@@ -314,9 +314,9 @@ def test_a_line_says_how_much_is_sung_how_loudly_and_how_fast_it_went() -> None:
     }
 
     def describe(**changes: Any) -> str:
-        return progress.describe_song(report | changes).removeprefix("a.wav: ").removesuffix("(46x real time)")
+        return describing.describe_song(report | changes).removeprefix("a.wav: ").removesuffix("(46x real time)")
 
-    assert progress.describe_song(report) == (
+    assert describing.describe_song(report) == (
         "a.wav: voice in 87 % of 4:02, 9 dB below the song, 5.3 s (46x real time)"
     )
     assert describe(voice_share=0.0, taken_seconds=12.4) == (
@@ -327,7 +327,7 @@ def test_a_line_says_how_much_is_sung_how_loudly_and_how_fast_it_went() -> None:
     assert describe(vocals_db=0.2).startswith("voice in 87 % of 4:02, as loud as the song, ")
     assert describe(vocals_db=2.2).startswith("voice in 87 % of 4:02, 2 dB above the song, ")
     assert describe(vocals_db=None).startswith("voice in 87 % of 4:02, 5.3 s")
-    both = progress.describe_song(report | {"accompaniment": "b.wav", "times_real_time": 3.21})
+    both = describing.describe_song(report | {"accompaniment": "b.wav", "times_real_time": 3.21})
     assert both.startswith("a.wav, b.wav: ")
     assert both.endswith("(3.2x real time)")
 
@@ -347,7 +347,13 @@ def test_progress_as_json_keeps_its_contract(music: Path, model: Path, tmp_path:
     for each in events:
         assert each["event"] in ("error", "warning", "done") or set(each) == EVENTS[each["event"]]
     done = {each["song"]: each for each in events if each["event"] == "done"}
-    assert done["music/a.wav"] == {"event": "done", "song": "music/a.wav", "index": 1, "outcome": "skipped"}
+    assert done["music/a.wav"] == {
+        "event": "done",
+        "song": "music/a.wav",
+        "index": 1,
+        "outcome": "skipped",
+        "reason": "exists",
+    }
     assert done["music/bad.wav"]["outcome"] == "failed"
     assert done["music/bad.wav"]["error"].startswith("music/bad.wav: not an audio file")
     reports = [done[f"music/{name}"]["report"] for name in ("b.flac", "long.wav", "loud.wav")]

@@ -200,7 +200,7 @@ def test_existing_outputs_are_refused_skipped_or_overwritten(tmp_path: Path) -> 
     def check(existing: str) -> tuple[str, bool]:
         (job,) = plan.make([song], both, existing=existing)
         assert job.is_pending == (not job.refusal and not job.skipped)
-        return job.refusal.partition(": ")[2], job.skipped
+        return job.refusal.partition(": ")[2], bool(job.skipped)
 
     assert [check(existing) for existing in ("refuse", "skip", "overwrite")] == [("", False)] * 3
     (tmp_path / "x.vocals.wav").touch()

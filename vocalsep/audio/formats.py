@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vocalsep.audio import bitrates
 from vocalsep.errors import AudioError, ConfigError, describe_unknown
+from vocalsep.remote import Remote
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -118,7 +119,7 @@ def find_subtype(name: str) -> str:
 
 
 def check_output(
-    path: Path,
+    path: Path | Remote,
     *,
     rate: int | None = None,
     channels: int | None = None,

@@ -48,6 +48,9 @@ def extract(
     from_file: parameters.FromFileOption = None,
     number: parameters.NumberOption = False,
     jobs: parameters.JobsOption = 1,
+    shard: parameters.ShardOption = None,
+    manifest: parameters.ManifestOption = None,
+    retry_failed: parameters.RetryFailedOption = False,
     dry_run: parameters.DryRunOption = False,
     as_json: parameters.AsJsonOption = False,
     progress: parameters.ProgressOption = "auto",
@@ -58,7 +61,7 @@ def extract(
     The vocals keep the song's sample rate, channels, length, level and tags.
     vocalsep does not replace existing files unless you add --overwrite.
     """
-    from vocalsep.cli.batch import inputs, naming, options, pages, plan, processes, work
+    from vocalsep.cli.batch import inputs, naming, options, pages, plan, processes, recording, work
     from vocalsep.cli.batch import progress as reporting
 
     songs = songs or []
@@ -68,8 +71,11 @@ def extract(
     page = optional.pop("page")
     if overwrite and skip_existing:
         raise Misuse("--overwrite and --skip-existing cannot be combined")
-    if page is not None and skip_existing:
-        raise Misuse("--page needs all songs, so it cannot be combined with --skip-existing")
+    if page is not None and (skip_existing or (manifest is not None and not overwrite)):
+        other = "--skip-existing" if skip_existing else "--manifest, unless you add --overwrite"
+        raise Misuse(f"--page needs all songs, so it cannot be combined with {other}")
+    if retry_failed and manifest is None:
+        raise Misuse("--retry-failed needs --manifest FILE, which says what failed")
     if quiet and progress in ("bar", "json"):
         raise Misuse(f"--quiet and --progress {progress} cannot be combined")
     if instrumental and stem not in (None, "accompaniment"):
@@ -87,6 +93,7 @@ def extract(
         others=optional,
     )
     bits_per_second = options.parse_bitrate(bitrate)
+    part = options.parse_shard(shard)
     layout = None if raw is None else options.parse_raw(raw)
     listed: list[str] = []
     problems: list[VocalsepError] = []
@@ -101,15 +108,14 @@ def extract(
         places=places,
         extension=output_format or chosen.extension,
         model="+".join(map(options.name_model, models)),
-        many=len(found) > 1 or from_file is not None or not all(song.named for song in found),
+        many=len(found) > 1 or not (from_file is shard is None) or not all(song.named for song in found),
         names=chosen.names,
     )
     if output_format:
         options.check_format(names)
+    options.check_remote_places(names)
     options.check_pipes(found, names, raw=raw is not None, clip=clip, processes=jobs, bitrate=bits_per_second)
-    existing = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
-    todo = plan.make(found, names, existing=existing, number=number, subtype=subtype, bitrate=bits_per_second)
-    page_path = None if page is None else pages.choose_path(page, todo)
+    existing = "overwrite" if overwrite else "skip" if skip_existing or manifest is not None else "refuse"
     settings = work.Settings(
         models=models,
         shares=options.parse_weights(weights, models),
@@ -125,10 +131,25 @@ def extract(
         raw=layout,
         threads=threads or max(1, count_cores() // jobs),
         mute=progress == "json",
+        existing=existing,
+        hash_inputs=manifest is not None,
     )
+    recorder = recording.Recorder(manifest, names.model, settings, dry_run=dry_run)
+    todo = plan.make(
+        found,
+        names,
+        existing=existing,
+        number=number,
+        subtype=subtype,
+        bitrate=bits_per_second,
+        shard=part,
+        failed=() if retry_failed else recorder.failed,
+    )
+    page_path = None if page is None else pages.choose_path(page, todo)
     verbose = progress != "none" and not quiet and not dry_run
     kind = _choose_reporter(progress, todo) if verbose or progress == "json" else reporting.Reporter
-    with kind(todo, names.model, as_json=as_json, talkative=verbose, overwrite=overwrite) as reporter:
+    with recorder, kind(todo, names.model, as_json=as_json, talkative=verbose, overwrite=overwrite) as reporter:
+        recorder.watch(reporter, todo)
         for problem in problems + unfound:
             reporter.report_error(problem)
         if dry_run:

@@ -250,6 +250,27 @@ JobsOption = Annotated[
         min=1, metavar="N", help="Songs to process at a time, each in its own process.", rich_help_panel=_MANY
     ),
 ]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="I/N",
+        help="Process only part I of N, for example on one of N machines. I counts from 1 to N or from 0 to N-1.",
+        rich_help_panel=_MANY,
+    ),
+]
+ManifestOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Append one JSON line per song to FILE: what was done, with which model, and what went wrong. Repeat the "
+        "command to resume: songs whose outputs exist and songs that failed are skipped.",
+        rich_help_panel=_MANY,
+    ),
+]
+RetryFailedOption = Annotated[
+    bool,
+    typer.Option("--retry-failed", help="With --manifest: try the failed songs again.", rich_help_panel=_MANY),
+]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Print what would be done, without doing it.", rich_help_panel=_MANY)
 ]

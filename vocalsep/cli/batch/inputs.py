@@ -14,13 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from vocalsep import files
+from vocalsep import files, remote
 from vocalsep.audio.formats import SUFFIXES, VIDEO_SUFFIXES
 from vocalsep.audio.signature import is_signed
 from vocalsep.errors import AudioError, VocalsepError, describe_error
+from vocalsep.remote import Remote
 
 PIPE: Final = "-"
-Place = Path | Literal["-"]
+File = Path | Remote
+"""A file on this machine or elsewhere."""
+
+Place = File | Literal["-"]
 """A file, or `PIPE`: standard input for a song, standard output for an output."""
 
 _OWN = "outputs of vocalsep; to separate them again, name the files themselves"
@@ -36,27 +40,36 @@ class Song:
         folder: For a song found in a folder: its subfolder, relative to that folder. Empty for all others.
         named: Whether the call names the song itself, rather than a folder or pattern.
         alias: The name that outputs are derived from; empty for the file's name without its extension.
+        found_in_folder: Whether it was found in a folder that the call names.
     """
 
     path: Place
     folder: str = ""
     named: bool = True
     alias: str = ""
+    found_in_folder: bool = False
 
     @property
     def name(self) -> str:
         """The name that outputs are derived from."""
-        return self.alias or (self.path.stem if isinstance(self.path, Path) else "stdin")
+        return self.alias or ("stdin" if isinstance(self.path, str) else self.path.stem)
+
+    @property
+    def relative(self) -> str:
+        """The path relative to the folder that was searched, or the path as given. The same on all machines."""
+        if not self.found_in_folder:
+            return self.path if isinstance(self.path, str) else self.path.as_posix()
+        return f"{self.folder}/{self.full_name}" if self.folder else self.full_name
 
     @property
     def full_name(self) -> str:
         """The name with the file's extension."""
-        return self.path.name if isinstance(self.path, Path) else self.name
+        return self.name if isinstance(self.path, str) else self.path.name
 
     @property
     def source(self) -> str:
         """The file's extension, without the dot."""
-        return self.path.suffix.removeprefix(".") if isinstance(self.path, Path) else ""
+        return "" if isinstance(self.path, str) else self.path.suffix.removeprefix(".")
 
 
 def find(
@@ -85,7 +98,7 @@ def find(
             problems.append(error)
             continue
         for song in found:
-            key = os.path.realpath(song.path) if isinstance(song.path, Path) else PIPE
+            key = os.path.realpath(song.path) if isinstance(song.path, Path) else str(song.path)
             first = songs.setdefault(key, song)
             if song.named and not first.named:
                 songs[key] = dataclasses.replace(first, named=True)
@@ -94,11 +107,11 @@ def find(
 
 def leave_out_videos(songs: Sequence[Song]) -> list[Song]:
     """Leave out videos that were found beside a recording of the same name. UltraStar keeps both in a song's folder."""
-    recordings = {os.path.splitext(song.path)[0] for song in songs if not _is_video(song)}  # noqa: PTH122
+    recordings = {os.path.splitext(str(song.path))[0] for song in songs if not _is_video(song)}  # noqa: PTH122
     return [
         song
         for song in songs
-        if song.named or not _is_video(song) or os.path.splitext(song.path)[0] not in recordings  # noqa: PTH122
+        if song.named or not _is_video(song) or os.path.splitext(str(song.path))[0] not in recordings  # noqa: PTH122
     ]
 
 
@@ -123,8 +136,10 @@ def read_list(name: str) -> list[str]:
     return [os.fsdecode(line) for line in (line.rstrip(b"\r") for line in lines) if line]
 
 
-def describe_missing(path: Path) -> str:
+def describe_missing(path: File) -> str:
     """Return an error message for a song that does not exist, with the most similar name in its folder."""
+    if isinstance(path, Remote):
+        return f"{path}: no such file"
     try:
         names = [name for name in os.listdir(path.parent) if Path(name).suffix.lower() in SUFFIXES]  # noqa: PTH208
     except OSError:
@@ -138,6 +153,8 @@ def _expand(text: str, problems: list[VocalsepError], *, literal: bool, recursiv
         return [Song(path=PIPE)]
     if not text or "\0" in text:
         raise AudioError(f"{text!r}: not a file name")
+    if remote.is_address(text):
+        return _expand_address(Remote(text), literal=literal, recursive=recursive)
     if _is_folder(text):
         return _search(Path(text), problems, recursive=recursive)
     if literal or os.path.lexists(text) or not glob.has_magic(text):
@@ -157,6 +174,41 @@ def _expand(text: str, problems: list[VocalsepError], *, literal: bool, recursiv
     return songs
 
 
+def _expand_address(address: Remote, *, literal: bool, recursive: bool) -> list[Song]:
+    """Return the songs of an address. One with the extension of a recording is that of a file."""
+    if not literal and any(letter in address.address for letter in ("*[" if address.is_web else "*?[")):
+        matches = remote.find_matches(address)
+        names = _list_song_names(path.name for path in matches)
+        songs = [Song(path=path, named=False) for path in matches if not _has_output_name(path.name, names)]
+        if not songs:
+            raise AudioError(f"{address}: " + (f"matches only {_OWN}" if matches else "no file matches this pattern"))
+        return songs
+    is_file = address.suffix.lower() in SUFFIXES or (address.is_web and not address.address.endswith("/"))
+    found = None if is_file else remote.find_files(address, recursive=recursive)
+    if found is None:
+        return [Song(path=address)]
+    known: dict[str, list[str]] = {}
+    for folder, path in found:
+        known.setdefault(folder, []).append(path.name)
+    outputs = {folder: _list_song_names(names) for folder, names in known.items()}
+    songs = [
+        Song(path=path, folder=folder, named=False, found_in_folder=True)
+        for folder, path in found
+        if path.suffix.lower() in SUFFIXES
+        and not path.name.startswith(".")
+        and not _has_output_name(path.name, outputs[folder])
+    ]
+    if not songs:
+        hint = " or its subfolders" if recursive else "; add -r to search its subfolders too"
+        raise AudioError(f"{address}: no recordings in this folder{hint}")
+    return songs
+
+
+def _has_output_name(name: str, songs: Collection[str]) -> bool:
+    found = _OUTPUT.fullmatch(name)
+    return bool(found and found[1] in songs)
+
+
 def is_output(path: Path, songs: Collection[str]) -> bool:
     """Return whether a recording is an output of vocalsep: by its name, if its song is there too, or by its tags.
 
@@ -164,8 +216,7 @@ def is_output(path: Path, songs: Collection[str]) -> bool:
         path: The recording.
         songs: Names of the recordings in its folder, with and without their extensions.
     """
-    found = _OUTPUT.fullmatch(path.name)
-    return bool(found and found[1] in songs) or is_signed(path)
+    return _has_output_name(path.name, songs) or is_signed(path)
 
 
 def _list_song_names(names: Iterable[str]) -> set[str]:
@@ -192,7 +243,7 @@ def _search(root: Path, problems: list[VocalsepError], *, recursive: bool) -> li
         known = _list_song_names(recordings)
         paths = [folder / name for name in recordings if not is_output(folder / name, known)]
         outputs += len(recordings) - len(paths)
-        songs += [Song(path=path, folder=relative, named=False) for path in paths]
+        songs += [Song(path=path, folder=relative, named=False, found_in_folder=True) for path in paths]
     if not songs and outputs and len(problems) == before:
         raise AudioError(f"{root}: holds only {_OWN}")
     if not songs and len(problems) == before:

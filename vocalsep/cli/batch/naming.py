@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from vocalsep import files
-from vocalsep.cli.batch.inputs import PIPE, Place, Song
+from vocalsep.cli.batch.inputs import PIPE, File, Place, Song
 from vocalsep.cli.common import Misuse
 from vocalsep.errors import AudioError, describe_unknown
+from vocalsep.remote import Remote, is_address
 
 FIELDS = ("stem", "song", "folder", "model", "ext", "source")
 """Fields that a template for output names may contain."""
@@ -109,34 +110,39 @@ class Naming:
         name = self.names.get(stem, _DEFAULT_NAME).format(**self._list_values(song, stem))
         if place == "":
             place, first = self.places[self.main], outputs[self.main]
-            if place is not None and "stem" not in list_fields(place) and isinstance(first, Path):
+            if place is not None and "stem" not in list_fields(place) and not isinstance(first, str):
                 return first.with_name(name)
         if place is None:
-            return song.path.with_name(name) if isinstance(song.path, Path) else Path(name)
+            if isinstance(song.path, str) or (isinstance(song.path, Remote) and song.path.is_web):
+                return Path(name)  # nothing can be written there
+            return song.path.with_name(name)
         if is_template(place):
             return self._fill_template(song, stem, place)
-        return Path(place) / name if self.many or is_folder(place) else Path(place)
+        path = Remote(place) if is_address(place) else Path(place)
+        return path / name if self.many or is_folder(place) else path
 
     def _list_values(self, song: Song, stem: str) -> dict[str, str]:
         extension = EXTENSIONS.get(stem, self.extension)
         values = (stem, song.name, song.folder, self.model, extension, song.source)
         return dict(zip(FIELDS, values, strict=True))
 
-    def _fill_template(self, song: Song, stem: str, template: str) -> Path:
+    def _fill_template(self, song: Song, stem: str, template: str) -> File:
         """Fill a template part by part, so that no song's name can lead into another folder."""
         fields = self._list_values(song, stem)
         parts = []
-        for part in Path(template).parts:
+        scheme, _, rest = template.partition("://") if is_address(template) else ("", "", template)
+        for part in Path(rest).parts:
             filled = part.format(**fields)
             if filled != part and {".", ".."} & set(filled.split("/")):
                 raise AudioError(f"{song.path}: its name would move {template} to another folder; rename the song")
             parts.append(filled)
-        return Path(*filter(None, parts))
+        path = Path(*filter(None, parts))
+        return Remote(f"{scheme}://{path.as_posix()}") if scheme else path
 
 
 def is_folder(place: str) -> bool:
     """Return whether a place is a folder, or is written like one."""
-    return files.is_folder(place) or place.endswith(("/", os.sep))
+    return place.endswith(("/", os.sep)) or (not is_address(place) and files.is_folder(place))
 
 
 def is_template(place: str) -> bool:

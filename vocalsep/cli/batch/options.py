@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vocalsep import files, library, means, runs
+from vocalsep import files, library, means, remote, runs
 from vocalsep.audio import bitrates
 from vocalsep.audio.formats import FORMATS, SUFFIXES
 from vocalsep.cli.batch import inputs
 from vocalsep.cli.batch.inputs import PIPE, Song
 from vocalsep.cli.batch.naming import EXTENSIONS, Naming, is_folder, is_template, list_fields
 from vocalsep.cli.common import Misuse
-from vocalsep.errors import ConfigError, ModelError, VocalsepError
+from vocalsep.errors import AudioError, ConfigError, ModelError, VocalsepError
 
 if TYPE_CHECKING:
     from vocalsep.audio import SampleLayout
-
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://|www\.", re.IGNORECASE)
 
 
 def choose_places(
@@ -61,15 +58,13 @@ def check_songs(songs: Sequence[str], output: str | None) -> None:
         output: Value of -o.
 
     Raises:
-        Misuse: If one is an address, or the last one looks like an output.
+        Misuse: If one is an address without a scheme, or the last one looks like an output.
     """
     for text in songs:
-        if _ADDRESS.match(text) and not os.path.lexists(text):
-            raise Misuse(
-                f"{text}: vocalsep reads files, not addresses. Download the song first, for example with yt-dlp -x"
-            )
+        if text.lower().startswith("www.") and not os.path.lexists(text):
+            raise Misuse(f"{text}: no such file. Did you mean https://{text}?")
     last = songs[-1] if len(songs) > 1 and output is None else PIPE
-    if last == PIPE or os.path.lexists(last) or glob.has_magic(last):
+    if last == PIPE or os.path.lexists(last) or glob.has_magic(last) or remote.is_address(last):
         return
     if len(songs) == 2 or Path(last).suffix.lower() not in SUFFIXES:
         missing, _, similar = inputs.describe_missing(Path(last)).partition(". Did you mean ")
@@ -101,6 +96,38 @@ def parse_bitrate(text: str | None) -> int | None:
         return None if text is None else bitrates.parse(text)
     except ConfigError as error:
         raise Misuse(str(error)) from error
+
+
+def check_remote_places(naming: Naming) -> None:
+    """Check that remote outputs can be written, as far as that shows without writing.
+
+    Raises:
+        Misuse: If fsspec or a package for the service is missing, the bucket does not exist, or credentials are wrong.
+    """
+    for stem, place in naming.places.items():
+        if place and remote.is_address(place):
+            try:
+                remote.check_writable(remote.Remote(place))
+            except AudioError as error:
+                raise Misuse(f"{naming.get_option(stem)} {error}") from error
+
+
+def parse_shard(text: str | None) -> tuple[int, int]:
+    """Parse the value of --shard. Return the part, counted from 0, and the number of parts.
+
+    Parts may be counted from 1 to N or from 0 to N-1: part N is part 0.
+
+    Raises:
+        Misuse: If it is no part.
+    """
+    if text is None:
+        return 0, 1
+    part, _, parts = text.partition("/")
+    if not all(number.isascii() and number.isdigit() for number in (part, parts)) or int(parts) < 1:
+        raise Misuse(f"--shard {text}: expected I/N, as in 3/8 for the third of eight parts")
+    if int(part) > int(parts):
+        raise Misuse(f"--shard {text}: there are only {parts} parts; I counts from 1 to {parts}, or from 0")
+    return int(part) % int(parts), int(parts)
 
 
 def check_format(naming: Naming) -> None:
@@ -147,7 +174,7 @@ def check_pipes(
     if not (from_stdin or to_stdout or raw):
         return
     if naming.many or processes > 1:
-        raise Misuse("pipes and --raw take one song at a time; give one SONG, and no --from-file or --jobs")
+        raise Misuse("pipes and --raw take one song at a time; give one SONG, and no --from-file, --jobs or --shard")
     if from_stdin and naming.places[naming.main] is None:
         raise Misuse(f"where should the {naming.main} go? Give -o PATH, or -o - for standard output")
     if naming.places[naming.main] == PIPE and "" in naming.places.values():

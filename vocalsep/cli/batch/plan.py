@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vocalsep.audio.formats import check_output
-from vocalsep.cli.batch.inputs import PIPE, Place, Song
+from vocalsep.cli.batch.inputs import PIPE, File, Place, Song
 from vocalsep.cli.batch.naming import EXTENSIONS, Naming
 from vocalsep.cli.common import Misuse
 from vocalsep.errors import AudioError, VocalsepError, describe_error
+from vocalsep.remote import Remote
 
 _IGNORES_CASE = os.name == "nt" or sys.platform == "darwin"  # whether file systems usually treat a and A as the same
 _Identify = Callable[[Place], str]
@@ -27,14 +30,17 @@ class Job:
     Attributes:
         song: The recording.
         outputs: Where each output goes, by stem.
+        id: What a manifest calls the song: its path relative to the folder that was searched, or as given.
         refusal: Why vocalsep refuses the job; empty if it accepts the job.
-        skipped: Whether vocalsep skips the job because all its outputs exist.
+        skipped: Why vocalsep skips the job: "exists" if all its outputs exist, "failed" if it failed in an earlier
+            call; empty if vocalsep does not skip it.
     """
 
     song: Place
     outputs: dict[str, Place]
+    id: str = ""
     refusal: str = ""
-    skipped: bool = False
+    skipped: str = ""
 
     @property
     def label(self) -> str:
@@ -43,13 +49,29 @@ class Job:
 
     @property
     def files(self) -> list[Path]:
-        """The outputs that are files."""
+        """The outputs that are files on this machine."""
         return [path for path in self.outputs.values() if isinstance(path, Path)]
 
     @property
-    def recordings(self) -> list[Path]:
+    def remote_files(self) -> list[Remote]:
+        """The outputs that are remote files."""
+        return [path for path in self.outputs.values() if isinstance(path, Remote)]
+
+    @property
+    def all_files(self) -> list[File]:
+        """The outputs that are files, here or elsewhere."""
+        return [path for path in self.outputs.values() if not isinstance(path, str)]
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the song or an output is a remote file."""
+        return isinstance(self.song, Remote) or bool(self.remote_files)
+
+    @property
+    def recordings(self) -> list[File]:
         """The outputs that are files with sound in them."""
-        return [path for stem, path in self.outputs.items() if isinstance(path, Path) and stem not in EXTENSIONS]
+        files = [(stem, path) for stem, path in self.outputs.items() if not isinstance(path, str)]
+        return [path for stem, path in files if stem not in EXTENSIONS]
 
     @property
     def uses_pipe(self) -> bool:
@@ -70,6 +92,8 @@ def make(
     number: bool = False,
     subtype: str | None = None,
     bitrate: int | None = None,
+    shard: tuple[int, int] = (0, 1),
+    failed: Collection[str] = (),
 ) -> list[Job]:
     """Make the plan: one job for each song.
 
@@ -84,6 +108,9 @@ def make(
             refuse them.
         subtype: Sample format of the outputs, a key of `audio.SUBTYPES`; None if the user chose none.
         bitrate: Bit rate of lossy outputs, bits per second; None if the user chose none.
+        shard: Which part of the songs to plan, counted from 0, and the number of parts; see `choose_shard`. Outputs
+            have the same names as in the plan for all songs.
+        failed: Ids of songs to skip because they failed in an earlier call.
 
     Raises:
         Misuse: If an output cannot have its format, or two outputs of one song would go to one file.
@@ -91,14 +118,42 @@ def make(
     identify = functools.cache(_identify)
     songs = _leave_out_outputs(songs, naming, identify)
     jobs = _tell_apart(list(songs), naming, identify, number=number)
+    jobs = [dataclasses.replace(job, id=name) for job, name in zip(jobs, _choose_ids(songs), strict=True)]
     for job in jobs:
         _check_formats(job, subtype=subtype, bitrate=bitrate)
     inputs = {identify(song.path) for song in songs}
     checked = []
-    for job in jobs:
-        own = [path for path in job.files if identify(path) in inputs]
-        checked.append(_check(job, own, existing=existing))
+    part, parts = shard
+    for song, job in zip(songs, jobs, strict=True):
+        if choose_shard(song.relative, parts) == part:
+            own = [path for path in job.all_files if identify(path) in inputs]
+            done = _check(job, own, existing=existing)
+            checked.append(
+                dataclasses.replace(done, skipped="failed") if done.is_pending and done.id in failed else done
+            )
     return checked
+
+
+def choose_shard(relative: str, parts: int) -> int:
+    """Return which of several parts a song belongs to, counted from 0: the same on all machines, in every version.
+
+    Args:
+        relative: Path of the song; see `inputs.Song.relative`.
+        parts: The number of parts.
+    """
+    digest = hashlib.blake2b(os.fsencode(relative), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % parts
+
+
+def _choose_ids(songs: Sequence[Song]) -> list[str]:
+    """Return an id for each song: its relative path, or its path as given if another song has that relative path."""
+    ids = [song.relative for song in songs]
+    while len(set(ids)) < len(ids):
+        counts = Counter(ids)
+        before, ids = ids, [str(song.path) if counts[name] > 1 else name for song, name in zip(songs, ids, strict=True)]
+        if ids == before:
+            break  # one file under two names
+    return ids
 
 
 def _plan_job(song: Song, naming: Naming) -> Job:
@@ -207,7 +262,7 @@ def _check_formats(job: Job, *, subtype: str | None, bitrate: int | None) -> Non
             pass  # `_check` reports it
 
 
-def _check(job: Job, own: list[Path], *, existing: str) -> Job:
+def _check(job: Job, own: list[File], *, existing: str) -> Job:
     """Return a job with its refusal, if any. `own` lists the outputs of the job that are also songs of the call."""
     if job.refusal:
         return job
@@ -215,22 +270,41 @@ def _check(job: Job, own: list[Path], *, existing: str) -> Job:
         for path in job.files:
             if path.is_dir():
                 raise AudioError(f"{path}: is a folder; expected a file to write")
-            if path in own:
-                raise AudioError(f"{path}: is one of the input songs; choose another output")
-        there = [path for path in job.files if path.exists()]
+        if own:
+            raise AudioError(f"{own[0]}: is one of the input songs; choose another output")
+        return check_existing(job, existing)
     except VocalsepError as error:
         return dataclasses.replace(job, refusal=str(error))
     except OSError as error:  # the name is too long, or the folder is not accessible
         return dataclasses.replace(job, refusal=f"{error.filename}: cannot be written ({describe_error(error)})")
+
+
+def check_existing(job: Job, existing: str, *, now: bool = False) -> Job:
+    """Return a job that is refused or skipped if outputs of it exist.
+
+    Args:
+        job: The job.
+        existing: See `make`.
+        now: Whether to ask for each remote output again, rather than to list each remote folder once.
+
+    Raises:
+        AudioError: If a remote folder is not accessible.
+        OSError: If a folder is not accessible.
+    """
+    if existing == "overwrite":
+        return job
+    there: list[File] = [path for path in job.files if path.exists()]
+    there += [path for path in job.remote_files if (path.exists() if now else path.was_listed())]
     if there and existing == "refuse":
         choice = "choose another output, or add --overwrite or --skip-existing"
         return dataclasses.replace(job, refusal=f"{there[0]}: already exists; {choice}")
-    return dataclasses.replace(job, skipped=existing == "skip" and len(there) == len(job.outputs))
+    complete = len(there) == len(job.outputs)
+    return dataclasses.replace(job, skipped="exists") if existing == "skip" and complete else job
 
 
 def _identify(path: Place) -> str:
     """Return the same text for all spellings of a path."""
-    if path == PIPE:
-        return PIPE
+    if not isinstance(path, Path):
+        return str(path)
     real = os.path.realpath(path)
     return real.casefold() if _IGNORES_CASE else real

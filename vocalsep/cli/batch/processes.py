@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from multiprocessing import connection
 
-from vocalsep import files
+from vocalsep import claims, files, remote
 from vocalsep.cli import signals, streams
 from vocalsep.cli.batch.plan import Job
 from vocalsep.cli.batch.progress import Reporter
@@ -28,7 +28,7 @@ def run_plan(jobs: Sequence[Job], settings: Settings, processes: int, reporter: 
     """Report the jobs that the plan refuses or skips, then run the others; see `run`."""
     for index, job in enumerate(jobs):
         if not job.is_pending:
-            reporter(Finished(index=index, error=job.refusal))
+            reporter(Finished(index=index, error=job.refusal, skipped=job.skipped))
     pending = [(index, job) for index, job in enumerate(jobs) if job.is_pending]
     try:
         run(pending, settings, processes, reporter)
@@ -119,9 +119,20 @@ class _WorkerProcess:
             self.alive = False
             self.process.join()
             assert self.job is not None
+            self.clean_up()
             how = f"its worker process ended with status {self.process.exitcode}"
             return Finished(index=self._index, error=f"{self.job.label}: {how}; is there enough memory?")
         return event
+
+    def clean_up(self) -> None:
+        """Remove what the process left behind when it was killed."""
+        if not self.job:
+            return
+        for path in self.job.files:
+            files.remove_leftovers(path)
+        claims.remove_dead(self.job.all_files)
+        if self.job.is_remote:
+            remote.remove_abandoned()
 
     def close(self) -> None:
         """Let the process end, because there are no more jobs."""
@@ -139,8 +150,7 @@ def _stop(workers: list[_WorkerProcess]) -> None:
         if worker.process.is_alive():
             worker.process.kill()
             worker.process.join()
-        for path in worker.job.files if worker.job else ():
-            files.remove_leftovers(path)
+        worker.clean_up()
 
 
 def _serve(pipe: connection.Connection, settings: Settings) -> None:

@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from vocalsep import files
 from vocalsep.cli import streams
+from vocalsep.cli.batch.describing import (
+    describe_call,
+    describe_song,
+    format_line,
+    format_result,
+    group_outputs,
+    list_warnings,
+    name_outcome,
+)
 from vocalsep.cli.batch.inputs import PIPE
 from vocalsep.cli.batch.plan import Job
 from vocalsep.cli.batch.work import Event, Finished, Progressed, Started, Warned
@@ -24,7 +32,6 @@ from vocalsep.errors import AudioError, VocalsepError
 from vocalsep.text import escape
 
 _NO_VOICE = "voice was found"  # in the warnings of `extraction.checks` about songs without a voice
-_STEMS = ("vocals", "accompaniment", "labels", "picture")  # fields of a report that name files
 
 
 class Reporter:
@@ -56,6 +63,7 @@ class Reporter:
         self._finished: dict[int, Finished] = {}
         self._printed = 0  # jobs at the start of the plan whose results, if any, are printed
         self._start_time = time.perf_counter()
+        self._recorder: Callable[[Finished], None] | None = None
         self.failed = False
         self.page: Path | None = None
 
@@ -83,8 +91,20 @@ class Reporter:
             self._finished[event.index] = event
             self.failed = self.failed or bool(event.error)
             with self.hide_bars():
+                self._record(event)
                 self._print_results()  # first, because a reader of the event may stop the call
                 self.on_finished(event)
+
+    def record_with(self, recorder: Callable[[Finished], None]) -> None:
+        """Call a function with the outcome of each song. An error of it is reported, and the work goes on."""
+        self._recorder = recorder
+
+    def _record(self, event: Finished) -> None:
+        try:
+            if self._recorder:
+                self._recorder(event)
+        except VocalsepError as error:
+            self.report_error(error)
 
     def report_error(self, error: VocalsepError) -> None:
         """Report an error that concerns the call rather than one song."""
@@ -110,6 +130,8 @@ class Reporter:
         described = event.report is not None and self._talkative and not self._as_json
         if event.report and described:
             print_note(describe_song(event.report))
+        if event.skipped == "claimed" and self._talkative:
+            print_note(f"{self.jobs[event.index].label}: skipped; another call is working on it")
         for text in list_warnings(event.report) if event.report else ():
             if not (described and _NO_VOICE in text):  # the line has just said so
                 report_warning(text)
@@ -119,6 +141,9 @@ class Reporter:
         if self._talkative and len(self.jobs) > 1:
             taken = time.perf_counter() - self._start_time
             print_note(describe_call(self.count_outcomes(), self._finished.values(), taken))
+        failed = sum(event.skipped == "failed" for event in self._finished.values())
+        if failed and self._talkative:
+            print_note(f"{failed} of the skipped songs failed before; to try them again, add --retry-failed")
 
     def stop(self) -> None:
         """Report that a signal stops the call, and how to go on."""
@@ -263,6 +288,8 @@ class JsonLines(Reporter):
         more: dict[str, Any] = {"report": group_outputs(event.report)} if event.report else {}
         if event.error:
             more = {"error": event.error} | ({"traceback": event.trace} if event.trace else {})
+        elif event.skipped:
+            more = {"reason": event.skipped}
         self._write("done", event.index, outcome=name_outcome(event), **more)
 
     def stop(self) -> None:
@@ -290,93 +317,6 @@ def report_plan(jobs: Sequence[Job], reporter: Reporter, *, as_json: bool) -> No
         if job.refusal:
             reporter(Finished(index=index, error=job.refusal))
         elif as_json:
-            sys.stdout.write(format_line({"input": str(job.song), "outputs": outputs, "skipped": job.skipped}))
+            sys.stdout.write(format_line({"input": str(job.song), "outputs": outputs, "skipped": bool(job.skipped)}))
         elif job.is_pending:
             print_line(f"{job.song} -> {', '.join(outputs.values())}")
-
-
-def name_outcome(event: Finished) -> str:
-    """Return the outcome of a song: "done", "skipped" or "failed"."""
-    if event.report:
-        return "done"
-    return "failed" if event.error else "skipped"
-
-
-def list_warnings(report: dict[str, Any]) -> list[str]:
-    """Return the warnings about a song that is done."""
-    found = list(report["warnings"])
-    song, clipped, gain_db = (report[key] for key in ("input", "clipped_samples", "gain_db"))
-    if clipped:
-        remedy = "--clip scale or --subtype float avoids this"
-        found.append(f"{song}: {clipped} samples exceeded full scale and were clamped; {remedy}")
-    if gain_db:
-        found.append(f"{song}: the outputs are scaled by {gain_db} dB to stay within full scale")
-    return found
-
-
-def group_outputs(report: dict[str, Any]) -> dict[str, Any]:
-    """Return a report with its outputs in one field, by stem."""
-    values = dict(report)
-    outputs = {stem: values.pop(stem) for stem in _STEMS}
-    return values | {"outputs": {stem: path for stem, path in outputs.items() if path}}
-
-
-def format_line(values: dict[str, Any]) -> str:
-    """Return a JSON object as one line."""
-    return files.dump_json(values) + "\n"
-
-
-def format_result(report: dict[str, Any], *, as_json: bool) -> str:
-    """Return what stdout gets for a song that is done: its report as JSON, or the paths of the written files."""
-    if as_json:
-        return format_line(group_outputs(report))
-    return "".join(f"{escape(report[stem])}\n" for stem in _STEMS if report[stem])
-
-
-def describe_song(report: dict[str, Any]) -> str:
-    """Return what people want to know about a song that is done: its files, the voice in it, and the time it took."""
-    names = ", ".join(report[stem] for stem in _STEMS if report[stem])
-    return f"{names}: {describe_voice(report)}, {_format_speed(report['taken_seconds'], report['times_real_time'])}"
-
-
-def describe_voice(report: dict[str, Any]) -> str:
-    """Return how much of a song is sung, and how loudly."""
-    share, level, length = report["voice_share"], report["vocals_db"], _format_time(report["audio_seconds"])
-    if not share:
-        faint = "" if level is None else f"; the vocals are {-level:.0f} dB below the song"
-        return f"nobody seems to sing in {length}{faint}"
-    sung = f"voice in {max(1, round(100 * share))} % of {length}"
-    if level is None:
-        return sung
-    if abs(level) < 0.5:
-        return f"{sung}, as loud as the song"
-    return f"{sung}, {abs(level):.0f} dB {'below' if level < 0 else 'above'} the song"
-
-
-def describe_call(counts: Mapping[str, int], events: Iterable[Finished], taken_seconds: float) -> str:
-    """Return how a call with several songs ended.
-
-    Args:
-        counts: Number of songs for each outcome.
-        events: The outcomes.
-        taken_seconds: Time that the whole call took.
-    """
-    seconds = sum(event.report["audio_seconds"] for event in events if event.report)
-    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
-    text = f"{sum(counts.values())} songs: {outcomes}"
-    if not seconds:
-        return text
-    return f"{text}; {_format_time(seconds)} in {_format_speed(taken_seconds, seconds / taken_seconds)}"
-
-
-def _format_time(seconds: float) -> str:
-    """Return a length as 4:02 or 1:02:03."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def _format_speed(seconds: float, ratio: float) -> str:
-    """Return a time and its ratio to real time, with decimals where they matter."""
-    shown, times = (f"{value:.{0 if value >= 10 else 1}f}" for value in (seconds, ratio))
-    return f"{shown} s ({times}x real time)"

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vocalsep import claims, files
+from vocalsep.claims import Claim
 from vocalsep.cli import streams
-from vocalsep.cli.batch import inputs
+from vocalsep.cli.batch import inputs, plan
 from vocalsep.cli.batch.plan import Job
 from vocalsep.errors import AudioError, VocalsepError, describe_error, is_about_memory
+from vocalsep.remote import Remote, Workspace
 
 if TYPE_CHECKING:
     from vocalsep.audio import SampleLayout
@@ -74,12 +78,17 @@ class Finished:
         report: The fields of its `extraction.Report`, if it is done.
         error: What went wrong, if it failed; one line.
         trace: The traceback, if the error is a bug.
+        skipped: Why it was skipped: "exists" if its outputs exist, "failed" if it failed in an earlier call, "claimed"
+            if another call is working on it.
+        input_sha256: SHA-256 of the song's file, if the settings ask for it and the song could be read.
     """
 
     index: int
     report: dict[str, Any] | None = None
     error: str = ""
     trace: str = ""
+    skipped: str = ""
+    input_sha256: str | None = None
 
 
 Event = Started | Progressed | Warned | Finished
@@ -106,6 +115,8 @@ class Settings:
         threads: Threads of each process. The vocals do not depend on their number.
         mute: Whether to suppress the warnings of Python libraries.
         bundles: Folder for what the listening page needs of each song; None without such a page.
+        existing: What to do about outputs that exist when the song's turn comes: "refuse", "overwrite" or "skip".
+        hash_inputs: Whether to compute the SHA-256 of each song.
     """
 
     models: tuple[str, ...]
@@ -123,10 +134,16 @@ class Settings:
     threads: int = 1
     mute: bool = False
     bundles: Path | None = None
+    existing: str = "overwrite"
+    hash_inputs: bool = False
 
 
 class SetupError(VocalsepError):
     """No song can be processed at all: the model or the device is missing."""
+
+
+class _Skip(Exception):  # noqa: N818 - it is no error
+    """A song is skipped. The argument says why; see `Finished`."""
 
 
 class Worker:
@@ -155,9 +172,12 @@ class Worker:
             SetupError: If the model cannot be loaded.
             BrokenPipeError: If the program that reads standard output has ended.
         """
-        report, error, trace = None, "", ""
+        report, error, trace, skipped = None, "", "", ""
+        self._digest: str | None = None
         try:
             report = self._extract(index, job)
+        except _Skip as reason:
+            skipped = str(reason)
         except (SetupError, BrokenPipeError):
             raise
         except VocalsepError as failure:
@@ -169,26 +189,61 @@ class Worker:
             if not is_about_memory(bug):
                 error, trace = f"{job.label}: {type(bug).__name__}: {bug}", traceback.format_exc()
         self._check_signals()
-        self._on_event(Finished(index=index, report=report, error=error, trace=trace))
+        self._on_event(
+            Finished(index=index, report=report, error=error, trace=trace, skipped=skipped, input_sha256=self._digest)
+        )
 
     def _extract(self, index: int, job: Job) -> dict[str, Any]:
-        from vocalsep import extraction
+        if not job.is_remote:
+            return self._extract_here(index, job, job)
+        _check_existing(job, self._settings.existing)
+        with Workspace(self._check_signals) as workspace:
+            here = _move_here(job, workspace)
+            places = {str(here.song): str(job.song)}
+            places |= {str(here.outputs[stem]): str(path) for stem, path in job.outputs.items()}
+            try:
+                report = self._extract_here(index, here, job, workspace)
+            except VocalsepError as error:
+                raise type(error)(_rename(str(error), places)) from error
+            return {key: _rename(value, places) for key, value in report.items()}
 
+    def _extract_here(self, index: int, here: Job, job: Job, workspace: Workspace | None = None) -> dict[str, Any]:
+        """Process a song.
+
+        Args:
+            index: Its position in the plan.
+            here: The job with temporary files in place of remote ones.
+            job: The job itself.
+            workspace: Where the temporary files are.
+        """
         settings = self._settings
-        self._on_event(Started(index=index, seconds=_check_song(job, settings)))
+        self._on_event(Started(index=index, seconds=_check_song(here, settings)))
         extractor = self._load()
         if extractor.uses_clusters and (job.song == inputs.PIPE or settings.raw):
             self._on_event(Warned(index=index, message=READ_ONCE))
-        done = 0.0
+        for file in here.files:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        with _claim(job, settings.existing) as held:
+            if settings.hash_inputs and isinstance(here.song, Path):
+                self._digest = files.hash_file(here.song)
+            report = self._separate(index, here, extractor, held)
+            for stem, path in job.outputs.items():
+                if workspace and isinstance(path, Remote):
+                    workspace.upload(Path(str(here.outputs[stem])), path)
+            return report
+
+    def _separate(self, index: int, job: Job, extractor: Extractor, held: Claim) -> dict[str, Any]:
+        from vocalsep import extraction
+
+        settings, done = self._settings, 0.0
 
         def progress(seconds: float) -> None:
             nonlocal done
             done += seconds
+            held.renew()
             self._check_signals()
             self._on_event(Progressed(index=index, seconds=done))
 
-        for path in job.files:
-            path.parent.mkdir(parents=True, exist_ok=True)
         outputs = {
             stem: path if isinstance(path, Path) else streams.open_sound_output() for stem, path in job.outputs.items()
         }
@@ -201,8 +256,8 @@ class Worker:
             subtype=settings.subtype,
             bitrate=settings.bitrate,
             clip=settings.clip,
-            labels=job.outputs.get("labels"),
-            picture=job.outputs.get("picture"),
+            labels=_get_path(job, "labels"),
+            picture=_get_path(job, "picture"),
             raw=settings.raw,
             bundle=settings.bundles and place_bundle(settings.bundles, index),
         )
@@ -215,6 +270,64 @@ class Worker:
             except VocalsepError as error:
                 raise SetupError(str(error)) from error
         return self._loaded
+
+
+def _get_path(job: Job, stem: str) -> Path | None:
+    path = job.outputs.get(stem)
+    return path if isinstance(path, Path) else None
+
+
+@contextlib.contextmanager
+def _claim(job: Job, existing: str) -> Iterator[Claim]:
+    """Keep other calls away from the outputs of a job, and check once more whether they exist.
+
+    Raises:
+        _Skip: If they do, or another call is working on them.
+        AudioError: If they exist and may not be replaced, or cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            held = stack.enter_context(claims.claim(job.all_files))
+        except OSError as error:
+            path = next(path for path in job.files if path.parent == Path(error.filename).parent)
+            raise AudioError(f"{path}: cannot be written ({error.strerror})") from error
+        if held is None:
+            raise _Skip("claimed")
+        _check_existing(job, existing)
+        yield held
+
+
+def _check_existing(job: Job, existing: str) -> None:
+    """Check whether the outputs of a job exist now.
+
+    Raises:
+        _Skip: If they do, and the job is to be skipped.
+        AudioError: If one does, and may not be replaced.
+    """
+    checked = plan.check_existing(job, existing, now=True)
+    if checked.refusal:
+        raise AudioError(checked.refusal)
+    if checked.skipped:
+        raise _Skip(checked.skipped)
+
+
+def _move_here(job: Job, workspace: Workspace) -> Job:
+    """Download a remote song. Return the job with temporary files in place of remote ones."""
+    song = workspace.download(job.song) if isinstance(job.song, Remote) else job.song
+    outputs: dict[str, inputs.Place] = {
+        stem: workspace.place(path) if isinstance(path, Remote) else path for stem, path in job.outputs.items()
+    }
+    return dataclasses.replace(job, song=song, outputs=outputs)
+
+
+def _rename(value: Any, places: dict[str, str]) -> Any:
+    """Replace names of temporary files by those of the remote files, in texts and lists of texts."""
+    if isinstance(value, str):
+        for here, there in places.items():
+            value = value.replace(here, there)
+    elif isinstance(value, tuple):
+        return tuple(_rename(each, places) for each in value)
+    return value
 
 
 def load_extractor(settings: Settings) -> Extractor:

@@ -1,0 +1,102 @@
+"""Record the outcomes of a call in a manifest, and find out from it what earlier calls did."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from vocalsep import manifests, means
+from vocalsep.cli.batch.inputs import PIPE
+from vocalsep.cli.batch.plan import Job
+from vocalsep.cli.batch.progress import Reporter
+from vocalsep.cli.batch.work import Finished, Settings
+from vocalsep.cli.common import Misuse
+from vocalsep.errors import VocalsepError
+
+_NO_OPTIONS: Final = {"models", "threads", "mute", "bundles", "existing", "hash_inputs"}  # they change no output
+
+
+class Recorder:
+    """Writes a record for each outcome. A context manager, which closes the manifest.
+
+    Args:
+        path: The manifest; None to record nothing.
+        model: Name of the model.
+        settings: What is computed.
+        dry_run: Whether to read the manifest only.
+
+    Raises:
+        Misuse: If the manifest cannot be used.
+    """
+
+    def __init__(self, path: str | None, model: str, settings: Settings, *, dry_run: bool = False) -> None:
+        self._writer: manifests.Writer | None = None
+        self._known: dict[str, manifests.Record] = {}
+        self._jobs: Sequence[Job] = ()
+        if path is None:
+            return
+        if path == PIPE:
+            raise Misuse("--manifest needs a file; standard output is for results")
+        try:
+            digest = means.hash_models(settings.models, settings.shares)
+            if not dry_run:
+                call = manifests.Call(model=model, model_sha256=digest, options=describe_options(settings))
+                self._writer = manifests.Writer(Path(path), call)
+                self._known = self._writer.known
+            elif Path(path).exists():
+                self._known = manifests.read(Path(path))
+                manifests.check_model(Path(path), self._known.values(), (model, digest))
+        except VocalsepError as error:
+            raise Misuse(f"--manifest {error}") from error
+
+    @property
+    def failed(self) -> set[str]:
+        """Ids of the songs that failed in earlier calls."""
+        return {name for name, record in self._known.items() if record.status == "failed"}
+
+    def watch(self, reporter: Reporter, jobs: Sequence[Job]) -> None:
+        """Record what a reporter is told.
+
+        Args:
+            reporter: The reporter.
+            jobs: The plan of the call.
+        """
+        self._jobs = jobs
+        if self._writer:
+            reporter.record_with(self._record)
+
+    def _record(self, event: Finished) -> None:
+        job = self._jobs[event.index]
+        known = self._known.get(job.id)
+        if not self._writer or event.skipped == "failed":
+            return
+        if event.skipped and known and known.status != "failed":
+            return  # the manifest has it already
+        record = self._writer.call.record(
+            job.id,
+            song=str(job.song),
+            report=event.report,
+            input_sha256=event.input_sha256,
+            error=event.error,
+            reason=event.skipped,
+            outputs={stem: str(path) for stem, path in job.outputs.items()} if event.skipped == "exists" else None,
+        )
+        self._writer.add(record)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer:
+            self._writer.__exit__(kind, error, trace)
+
+
+def describe_options(settings: Settings) -> dict[str, Any]:
+    """Return the settings that decide the outputs, except for the models, and without those that are off."""
+    values = {"weights" if key == "shares" else key: value for key, value in dataclasses.asdict(settings).items()}
+    return {key: value for key, value in values.items() if key not in _NO_OPTIONS and value not in (None, False, ())}

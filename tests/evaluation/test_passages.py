@@ -154,7 +154,7 @@ def test_what_is_kept_is_the_sound_of_the_passages(tmp_path: Path, channels: int
     expected = song.references[1, :, 80_000:160_000] * 0.5
     found = audio.resample(read_stem(path, "error/0.opus", tmp_path)[:, :480_000], 48_000, 8_000)
     assert found.shape == (channels, 80_000)
-    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.9
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.8
     song_about = passages.read_about(store.locate_song("one"))
     assert song_about["grid"]["samples"] == len(chosen) * 480_000
     assert len(song_about["waveform"]["mixture"]) == 800
@@ -197,3 +197,13 @@ def test_a_silent_reference_has_no_scores_and_plain_json(tmp_path: Path) -> None
 def test_the_parts_of_songs_with_the_same_start_are_kept_apart(tmp_path: Path) -> None:
     names = {Store(tmp_path, track).locate_song("f") for track in ("a", "b", "caf\udce9")}
     assert len(names) == 3
+
+
+def test_noise_where_nobody_sings_is_not_the_worst_passage(tmp_path: Path) -> None:
+    song, store = make_song(30.0), Store(tmp_path, "song")
+    song.vocals[:, 12 * 8_000 :] *= 1e-4
+    collect(store, song, {"one": song.vocals + song.references[1] * 0.3})
+    chosen = store.read_passages("one")
+    assert chosen is not None
+    assert all(passage.start < 8 * 8_000 for passage in chosen)
+    assert passages.read_about(store.locate_estimate("one", chosen))["frames"][12:] == [None] * 18

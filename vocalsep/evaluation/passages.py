@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy import fft
 
 from vocalsep import audio, files, listening
@@ -37,8 +38,12 @@ SECONDS = PIECE // RATE
 _FORM = 1  # of what is kept
 _POINTS = 800  # of the waveform of a whole song
 _LIMIT_DB = 60.0  # of framewise scores: beyond it, there is no error, or nothing else
+_QUIET_DB = 50.0
 _AUDIBLE_DB = 30.0  # nobody hears how far a score is beyond this
 _LARGEST_GAIN_DB = 24.0  # what is still softer would be noise
+
+# Bits per second of mono and of stereo. There are many passages, and errors need no high fidelity.
+_BITRATES, _ERROR_BITRATES = (48_000, 72_000), (32_000, 40_000)
 
 # The K-weighting of ITU-R BS.1770-4 at 48 kHz: a shelf for the head, and a high-pass.
 _K_WEIGHTING = np.array(
@@ -71,7 +76,7 @@ def choose(sdr: Floats, estimate: Waveform, rate: int) -> list[Passage]:
     in which fewer than half of the frames have an SDR are left out, unless that leaves none.
 
     Args:
-        sdr: Framewise SDR of the vocals, dB; NaN where a signal is silent; from `metrics.framewise_sdr`.
+        sdr: SDR of the vocals in each frame, dB; NaN where nobody sings.
         estimate: The estimated vocals, ``(channel, time)``.
         rate: Their sample rate, Hz.
 
@@ -172,6 +177,7 @@ class Collector:
     def __init__(self, store: Store, song: Song, ceiling: Callable[[], Waveform]) -> None:
         self._store, self._song, self._ceiling = store, song, ceiling
         self._passages: list[Passage] | None = None
+        self._sung = _find_sung_frames(song)
 
     def needs(self, fingerprint: str) -> bool:
         """Return whether an estimate has to be added. Ask for each estimate in order, before you add it."""
@@ -181,7 +187,7 @@ class Collector:
 
     def add(self, fingerprint: str, vocals: Waveform) -> None:
         """Add an estimate of the vocals, ``(channel, time)``. The first one chooses the passages."""
-        sdr = metrics.framewise_sdr(self._song.vocals, vocals, self._song.rate, window_seconds=WINDOW_SECONDS)
+        sdr = self._measure(vocals)
         if self._passages is None:
             self._passages = choose(sdr, vocals, self._song.rate)
             self._write_song(self._store.locate_song(fingerprint))
@@ -197,10 +203,6 @@ class Collector:
     def _write_song(self, path: Path) -> None:
         assert self._passages is not None
         song, mixture = self._song, self._song.mixture
-        floor, ceiling = (
-            metrics.framewise_sdr(song.vocals, made, song.rate, window_seconds=WINDOW_SECONDS)
-            for made in (mixture, self._ceiling())
-        )
         _write(
             path,
             {
@@ -211,9 +213,15 @@ class Collector:
             songRate=song.rate,
             seconds=round(song.seconds, 3),
             frameSeconds=min(WINDOW_SECONDS, song.seconds),
-            frames={"floor": _to_list(floor), "ceiling": _to_list(ceiling)},
+            frames={"floor": _to_list(self._measure(mixture)), "ceiling": _to_list(self._measure(self._ceiling()))},
             waveform={"mixture": _find_peaks(mixture), "reference": _find_peaks(song.vocals)},
         )
+
+    def _measure(self, vocals: Waveform) -> Floats:
+        """Return the SDR of each frame, dB; NaN where nobody sings."""
+        song = self._song
+        sdr = metrics.framewise_sdr(song.vocals, vocals, song.rate, window_seconds=WINDOW_SECONDS)
+        return np.where(self._sung, sdr, np.nan)
 
     def _cut(self, samples: Waveform, passage: Passage) -> Array:
         """Return a passage at 48 kHz, with short fades, because another passage follows it in the bundle."""
@@ -229,6 +237,18 @@ class Collector:
 
 Levels = dict[str, list[float | None]]
 """``loudness`` and ``peak`` of a stem in each passage, dB; None where it is silent."""
+
+
+def _find_sung_frames(song: Song) -> npt.NDArray[np.bool_]:
+    """Return in which frames the reference is not 50 dB softer than in its loudest one, ``(frame,)``.
+
+    Elsewhere, stems of recordings hold noise instead of silence, and an estimate that leaves out this noise would be
+    the worst of all.
+    """
+    frame = min(round(WINDOW_SECONDS * song.rate), song.vocals.shape[-1])
+    count = song.vocals.shape[-1] // frame
+    power = np.square(song.vocals[:, : count * frame], dtype=np.float64).reshape(-1, count, frame).sum(axis=(0, 2))
+    return power >= power.max() * 10 ** (-_QUIET_DB / 10)
 
 
 def match_levels(reference: Levels, sources: Sequence[Levels]) -> list[list[float]]:
@@ -266,10 +286,11 @@ def _write(path: Path, stems: dict[str, list[Array]], **about: Any) -> None:
         }
         for name, parts in stems.items()
     }
-    first = next(iter(stems.values()))
+    channels = len(next(iter(stems.values()))[0])
+    bitrates = [(_ERROR_BITRATES if name == "error" else _BITRATES)[min(channels, 2) - 1] for name in stems]
     with (
         files.write_atomically(path) as temporary,
-        listening.BundleWriter(temporary, list(stems), rate=RATE, channels=len(first[0])) as writer,
+        listening.BundleWriter(temporary, list(stems), rate=RATE, channels=channels, bitrates=bitrates) as writer,
     ):
         for parts in zip(*stems.values(), strict=True):
             writer.write(parts)

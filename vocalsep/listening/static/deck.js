@@ -180,9 +180,9 @@ class Deck {
     for (const { element, shown } of this.lanes.values()) {
       const { sdr, kind } = this.song.sources[shown];
       const gain = this.findGain(shown);
-      const numbers = [`${gain > 0 ? "+" : ""}${formatNumber(gain, 1)} dB`];
-      if (kind === "estimate") numbers.unshift(`SDR ${formatScore(sdr[this.passage])}`);
-      element.querySelector(".numbers").textContent = numbers.join(" · ");
+      const numbers = [`Gain ${gain > 0 ? "+" : ""}${formatNumber(gain, 1)} dB`];
+      if (kind === "estimate") numbers.unshift(`SDR ${formatScore(sdr[this.passage])} dB`);
+      element.querySelector(".numbers").replaceChildren(...numbers.map((text) => make("span", { textContent: text })));
     }
     const silent = this.song.silent[this.passage];
     $("levels").textContent = silent

@@ -46,6 +46,7 @@ class Scores {
   drawDistribution() {
     const { rows, songs } = this.run;
     const medians = [];
+    const hidden = [];
     const strips = rows.flatMap(({ name, kind }, row) => {
       const known = this.order.map((song) => ({ song, value: this.get(song, row) })).filter(({ value }) => value !== null);
       const drawn = known.filter(({ value }) => Math.abs(value) < PLOTTED_DB);
@@ -67,8 +68,8 @@ class Scores {
       if (median !== null && Math.abs(median) < PLOTTED_DB)
         strip.append(svg("line", { class: "median", x1: this.place(median), x2: this.place(median), y1: "12%", y2: "88%" }));
       strip.style.setProperty("--hue", `var(${this.colours[row]})`);
-      const beyond = known.length - drawn.length;
-      const text = formatScore(median) + (beyond ? ` (${beyond} beyond ${PLOTTED_DB} dB)` : "");
+      if (known.length > drawn.length) hidden.push(`${known.length - drawn.length} of ${name}`);
+      const text = formatScore(median);
       return [make("span", { className: "who", textContent: name, title: name, dir: "auto" }), strip, make("span", { className: "value", textContent: text })];
     });
     const axis = make("div", { className: "ticks" });
@@ -78,6 +79,7 @@ class Scores {
       axis.append(label);
     }
     $("distribution").replaceChildren(...strips, make("span"), axis, make("span"));
+    $("hidden").textContent = hidden.length ? ` Not drawn, because beyond ${PLOTTED_DB} dB: ${hidden.join(", ")}.` : "";
     $("distribution").setAttribute("aria-label", `Distribution over ${songs.length} songs. Medians in dB: ${medians.join("; ")}`);
   }
 

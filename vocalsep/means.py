@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vocalsep import config, files, library
-from vocalsep.errors import ConfigError, ModelError
+from vocalsep.errors import ConfigError, ModelError, describe_error
 
 SUFFIX = ".toml"
 SEPARATOR = "+"
@@ -207,7 +207,7 @@ def hash_models(models: Sequence[str], weights: Sequence[float] = ()) -> str:
     except (ConfigError, RecursionError) as error:
         raise ModelError(f"{SEPARATOR.join(models)}: not a mean of models ({error})") from error
     except OSError as error:
-        raise ModelError(f"{error.filename}: cannot be read ({error.strerror or error})") from error
+        raise ModelError(f"{error.filename}: cannot be read ({describe_error(error)})") from error
     if len(digests) == 1:
         return digests[0][1]
     return hashlib.sha256("".join(f"{share!r} {digest}\n" for share, digest in digests).encode()).hexdigest()

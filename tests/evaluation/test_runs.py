@@ -50,7 +50,7 @@ def record_jobs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
     score_track = runs.score_track
 
     def score_and_record(job: runs.Job) -> runs.JobResult:
-        scored.append((job.track.name, [estimator.name for estimator, _ in job.estimators]))
+        scored.append((job.track.name, [task.estimator.name for task in job.tasks if not task.scored]))
         return score_track(job)
 
     monkeypatch.setattr(runs, "score_track", score_and_record)

@@ -18,7 +18,7 @@ gc.set_threshold(100_000)
 import typer
 
 from vocalsep.cli import data, doctor, evaluate, export, extract, manifest, models, signals, streams, train
-from vocalsep.cli.common import OptionalValueCommand, report_error, stdout
+from vocalsep.cli.common import ExtractCommand, OptionalValueCommand, report_error, stdout
 from vocalsep.cli.group import SongsFirstGroup
 from vocalsep.errors import VocalsepError, describe_error, is_about_memory
 from vocalsep.release import __version__
@@ -46,13 +46,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a bug keeps its plain traceback
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(cls=OptionalValueCommand, rich_help_panel=_SONGS)(extract.extract)
+app.command(cls=ExtractCommand, rich_help_panel=_SONGS)(extract.extract)
 app.add_typer(models.app, name="models", rich_help_panel=_SONGS)
 app.add_typer(manifest.app, name="manifest", rich_help_panel=_SONGS)
 app.command(rich_help_panel=_SONGS)(export.export)
 app.command(rich_help_panel=_SONGS)(doctor.doctor)
 app.command(rich_help_panel=_RESEARCH)(train.train)
-app.command("eval", rich_help_panel=_RESEARCH)(evaluate.evaluate)
+app.command("eval", cls=OptionalValueCommand, rich_help_panel=_RESEARCH)(evaluate.evaluate)
 app.add_typer(data.app, name="data", rich_help_panel=_RESEARCH)
 
 

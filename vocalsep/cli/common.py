@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperCommand
 
+from vocalsep import files
 from vocalsep.cli import hints
 from vocalsep.errors import VocalsepError
 from vocalsep.text import escape
@@ -20,6 +22,7 @@ from vocalsep.text import escape
 TABLE_WIDTH = 120  # of a table in a file or pipe, in characters
 
 _OPTIONAL_VALUES = ("--accompaniment", "--labels", "--picture", "--page")
+_PAGES = (".html", ".htm")
 
 ARGUMENTS = "vocalsep.arguments"
 """Where the context keeps the arguments as the user wrote them."""
@@ -71,11 +74,40 @@ class OptionalValueCommand(TyperCommand):
             follower = args[index + 1] if index + 1 < len(args) else "--"
             if argument in _OPTIONAL_VALUES and follower.startswith("-") and follower != "-":
                 filled[index] = f"{argument}="
+        return super().parse_args(ctx, filled)
+
+
+class ExtractCommand(OptionalValueCommand):
+    """The command that separates songs. It knows what options are called elsewhere."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse, and add a hint to the error about an unknown option."""
         try:
-            return super().parse_args(ctx, filled)
+            return super().parse_args(ctx, args)
         except Exception as error:
             hints.explain_option(error)
             raise
+
+
+def parse_page(place: str) -> Path | None:
+    """Return the page that an option names; None if it names a folder, or nothing.
+
+    Args:
+        place: A file, a folder, or an empty string.
+
+    Raises:
+        Misuse: If a page cannot have this name.
+    """
+    if place == "-":
+        raise Misuse("--page needs a file; it cannot go to standard output")
+    if "{" in place or "}" in place:
+        raise Misuse(f"--page {place}: all songs go on one page, so its name has no fields in braces")
+    path = Path(place)
+    if not place or files.is_folder(path) or place.endswith(("/", os.sep)):
+        return None
+    if path.suffix.lower() not in _PAGES:
+        raise Misuse(f"--page {place}: the name of a page ends in .html. To use the default name, put --page last")
+    return path
 
 
 def make_choice_parser(choices: Any) -> Callable[[str], str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shlex
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import typer
 
 from vocalsep.cli import signals, streams
 from vocalsep.cli.common import (
+    ARGUMENTS,
     ROOT_HELP,
     Dataset,
     Inversion,
@@ -22,6 +24,7 @@ from vocalsep.cli.common import (
     complete_models,
     exit_on_error,
     make_choice_parser,
+    parse_page,
     print_line,
     report_error,
     stderr,
@@ -43,6 +46,7 @@ _DATA, _SCORED, _RUN = "Recordings", "What to score", "Run and results"
 
 
 def evaluate(
+    context: typer.Context,
     dataset: Annotated[Dataset, typer.Option(help="Data set to score on.", rich_help_panel=_DATA)],
     root: Annotated[Path | None, typer.Option(metavar="DIR", help=ROOT_HELP, rich_help_panel=_DATA)] = None,
     split: Annotated[
@@ -121,6 +125,16 @@ def evaluate(
             rich_help_panel=_RUN,
         ),
     ] = None,
+    page: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[PATH]",
+            help="Also write a web page with sortable scores, three passages of each song to listen to, and blind "
+            "tests, as one HTML file that works offline. Without PATH, it goes into the --out folder.",
+            show_default=False,
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -138,9 +152,11 @@ def evaluate(
     as upper bounds. They are also saved in the --out folder, with plots and the
     scores of every track. If you stop a run, the same command continues it.
     """
+    named = parse_page(page or "")
     with exit_on_error():
         from vocalsep.datasets import layouts
         from vocalsep.evaluation import estimators, report, runs, songs, summary
+        from vocalsep.evaluation import page as pages
 
         setup = songs.set_up(dataset, layouts.find_root(dataset, root), split, snr)
         chosen = models or ([] if estimates else [DEFAULT_MODEL])
@@ -149,20 +165,39 @@ def evaluate(
         )
         level = f"{setup.snr_db:+g}dB" if setup.snr_db else ""
         folder = out or Path("scores") / f"{setup.dataset}-{setup.split}{level}"
+        target = None if page is None else named or (Path(page) if page else folder) / "page.html"
+        passages = folder / "passages" if target else None
+        if target:
+            pages.check_page(target)
         with _show_progress(quiet=quiet) as progress, _start_workers(jobs or count_cores()) as executor:
-            lines, problems = runs.evaluate(setup, compared, folder, limit=limit, executor=executor, progress=progress)
+            lines, problems = runs.evaluate(
+                setup, compared, folder, limit=limit, passages=passages, executor=executor, progress=progress
+            )
         found = summary.summarise(lines, [estimator.name for estimator in compared])
         about = report.make_json(setup, found, problems, __version__)
         try:
             report.write_files(folder, setup, lines, found, about)
         except OSError as error:
             raise DatasetError(f"{error.filename or folder}: {describe_error(error)}") from error
+        if target and passages and lines:
+            run = pages.Run(
+                setup=setup,
+                estimators=compared,
+                lines=lines,
+                summary=found,
+                passages=passages,
+                version=__version__,
+                command=shlex.join(["vocalsep", *context.meta[ARGUMENTS]]),
+            )
+            pages.write_page(target, run)
     if as_json:
         streams.write_object(sys.stdout, about)
     else:
         for table in report.make_tables(found):
             _print_table(table)
         print_line(folder)
+        if target and lines:
+            print_line(f"{target} ({target.stat().st_size / 1e6:.1f} MB)")
     for problem in problems:
         report_error(DatasetError(str(problem)))
     if problems:

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from vocalsep.cli.common import escape_controls, exit_on_error, report_error, stdout
+from vocalsep.cli.common import exit_on_error, report_error, stdout
 from vocalsep.errors import ManifestError
+from vocalsep.text import escape
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -75,9 +76,9 @@ def summary(
         ("warnings", f"{found['warnings']} songs"),
     ]
     for name, value in rows:
-        stdout.print(f"{name:12}{escape_controls(value)}", markup=False)
+        stdout.print(f"{name:12}{escape(value)}", markup=False)
     errors = list(found["errors"].items())
     for song, error in errors[:_ERRORS_SHOWN]:
-        stdout.print(f"failed: {escape_controls(f'{song}: {error}')}", markup=False)
+        stdout.print(f"failed: {escape(f'{song}: {error}')}", markup=False)
     if len(errors) > _ERRORS_SHOWN:
         stdout.print(f"... and {len(errors) - _ERRORS_SHOWN} more; --json lists them all", markup=False)

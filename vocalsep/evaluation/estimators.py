@@ -47,6 +47,11 @@ class Estimator:
     gate: bool = False
     folder: Path | None = None
 
+    @property
+    def is_compared(self) -> bool:
+        """Whether this is a model or a folder, not a bound."""
+        return self.kind in ("model", "estimates")
+
     def compute_fingerprint(self, track: Track) -> str:
         """Return a hash that changes when the files of a track change, or when its estimate may change.
 
@@ -144,6 +149,11 @@ def list_estimators(
         if names.count(name) > 1:
             raise ConfigError(f"two rows would be called {name!r}; give the weights files or folders different names")
     return estimators
+
+
+def apply_ceiling(track: str, song: Song) -> Waveform:
+    """Return the vocals of the highest upper bound: the ideal ratio mask on the song's own STFT, ``(channel, time)``."""
+    return Estimator(name="IRM, linear", kind="irm").estimate(track, song).vocals
 
 
 def find_unmatched_files(folder: Path, tracks: Iterable[str]) -> list[str]:

@@ -18,7 +18,8 @@ from vocalsep import files
 from vocalsep.datasets import splits
 from vocalsep.datasets.tracks import Problem, Track
 from vocalsep.errors import ConfigError, DatasetError, VocalsepError, describe_error
-from vocalsep.evaluation.estimators import Estimator, find_unmatched_files
+from vocalsep.evaluation.estimators import Estimator, apply_ceiling, find_unmatched_files
+from vocalsep.evaluation.passages import Collector, Store
 from vocalsep.evaluation.scores import TARGETS, Scorer
 from vocalsep.evaluation.songs import Setup, load
 
@@ -32,12 +33,22 @@ Line = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class Task:
+    """What to do with one estimator on one track."""
+
+    estimator: Estimator
+    fingerprint: str
+    scored: bool  # whether its scores are known already
+
+
+@dataclass(frozen=True)
 class Job:
-    """One track, and the estimators to score on it."""
+    """One track, and its tasks in the order of estimators."""
 
     track: Track
-    estimators: tuple[tuple[Estimator, str], ...]  # with their fingerprints
+    tasks: tuple[Task, ...]
     setup: Setup
+    passages: Path | None = None  # folder for passages of the estimates that are compared; None to cut none
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,7 @@ def evaluate(
     out: Path,
     *,
     limit: int | None = None,
+    passages: Path | None = None,
     executor: Executor | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> tuple[list[Line], list[Problem]]:
@@ -64,6 +76,8 @@ def evaluate(
         estimators: What to score.
         out: Folder of the run; created if necessary.
         limit: Score only the first N tracks.
+        passages: Folder in which passages are kept that a page plays; see `passages`. Estimates whose scores are
+            known are made again if their passages are missing.
         executor: Scores several tracks at once; by default they are scored here, one by one.
         progress: Called with the number of tracks done and the total number.
 
@@ -93,9 +107,13 @@ def evaluate(
         }
         jobs = []
         for track in tracks:
-            left = [e for e in estimators if (e.name, track.name) in fingerprints.keys() - done.keys()]
-            if left:
-                jobs.append(Job(track, tuple((e, fingerprints[e.name, track.name]) for e in left), setup))
+            keys = [(estimator, (estimator.name, track.name)) for estimator in estimators]
+            tasks = tuple(Task(e, fingerprints[key], key in done) for e, key in keys if key in fingerprints)
+            compared = [task.fingerprint for task in tasks if task.estimator.is_compared]
+            if not all(task.scored for task in tasks) or not (
+                passages is None or Store(passages, track.name).is_complete(compared)
+            ):
+                jobs.append(Job(track, tasks, setup, passages))
         count = len(tracks) - len(jobs)
         progress(count, len(tracks))
         with (out / "tracks.jsonl").open("a", encoding="utf-8") as log:
@@ -149,29 +167,31 @@ def _run_jobs(jobs: Iterable[Job], executor: Executor | None) -> Iterator[JobRes
 
 
 def score_track(job: Job) -> JobResult:
-    """Score the estimators of one job. Problems are returned, not raised."""
+    """Do the tasks of one job. Problems are returned, not raised."""
     track, lines, problems = job.track, [], []
     try:
         song = load(track, job.setup)
-        scorer = Scorer(song)
+        scorer = None if all(task.scored for task in job.tasks) else Scorer(song)
     except VocalsepError as error:
         return JobResult((), (Problem(track.name, str(error)),))
-    for estimator, fingerprint in job.estimators:
+    collector = None
+    if job.passages:
+        collector = Collector(Store(job.passages, track.name), song, lambda: apply_ceiling(track.name, song))
+    for task in job.tasks:
+        estimator, fingerprint = task.estimator, task.fingerprint
+        heard = collector is not None and estimator.is_compared and collector.needs(fingerprint)
+        if task.scored and not heard:
+            continue
         try:
-            scores = scorer(estimator.estimate(track.name, song))
+            parts = estimator.estimate(track.name, song)
+            if scorer and not task.scored:
+                about = {"track": track.name, "song": track.song or track.name, "row": estimator.name}
+                seconds = round(song.seconds, 4)
+                lines.append({**about, "fingerprint": fingerprint, "seconds": seconds, **scorer(parts)})
+            if collector and heard:
+                collector.add(fingerprint, parts.vocals)
         except VocalsepError as error:
             problems.append(Problem(f"{track.name}, {estimator.name}", str(error)))
-            continue
-        lines.append(
-            {
-                "track": track.name,
-                "song": track.song or track.name,
-                "row": estimator.name,
-                "fingerprint": fingerprint,
-                "seconds": round(song.seconds, 4),
-                **scores,
-            }
-        )
     return JobResult(tuple(lines), tuple(problems))
 
 

@@ -54,13 +54,17 @@ class BundleWriter:
         stems: Names of the stems, in the order in which the player shows them.
         rate: The song's sample rate in Hz.
         channels: The song's number of channels. More than two are mixed down to two.
+        bitrates: Bits per second of each stem. The default depends on the channels.
 
     Raises:
         AudioError: If the file cannot be written.
     """
 
-    def __init__(self, path: Path, stems: Sequence[str], *, rate: int, channels: int) -> None:
+    def __init__(
+        self, path: Path, stems: Sequence[str], *, rate: int, channels: int, bitrates: Sequence[int] | None = None
+    ) -> None:
         self._path, self._stems, self._channels = path, tuple(stems), min(channels, 2)
+        self._bitrates = bitrates or [_BITRATES[self._channels]] * len(stems)
         self._downmix = None if channels <= 2 else _make_downmix(channels)
         self._highest_hz = min(drawing.HIGHEST_HZ, rate / 2)
         self._resamplers = [audio.Resampler(rate, drawing.RATE, self._channels) for _ in stems]
@@ -101,16 +105,16 @@ class BundleWriter:
             padded = np.pad(held, ((0, 0), (0, max(0, BEFORE + count + margin - held.shape[-1]))))
             picture = drawing.draw(padded[:, BEFORE - margin : BEFORE + count + margin], count, self._highest_hz)
             self._overviews[number].push(picture)
-            self._add(f"{stem}/{self._pieces}.opus", self._encode(sound))
+            self._add(f"{stem}/{self._pieces}.opus", self._encode(sound, self._bitrates[number]))
             self._add(f"{stem}/{self._pieces}.view", drawing.pack(picture))
             self._held[number] = [held[:, count:].copy()]
         self._pieces += 1
 
-    def _encode(self, sound: Array) -> bytes:
+    def _encode(self, sound: Array, bitrate: int) -> bytes:
         from vocalsep.audio.encoding import encode_opus  # loads FFmpeg
 
         try:
-            return encode_opus(sound, drawing.RATE, _BITRATES[self._channels])
+            return encode_opus(sound, drawing.RATE, bitrate)
         except OSError as error:
             raise self._wrap(error) from error
 

@@ -7,7 +7,7 @@ import hashlib
 import html
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -54,9 +54,22 @@ def write_page(path: Path, songs: Sequence[Song]) -> None:
     Raises:
         AudioError: If the page cannot be written.
     """
+    write_texts(path, _generate(songs))
+
+
+def write_texts(path: Path, texts: Iterable[str]) -> None:
+    """Write the parts of a page one by one.
+
+    Args:
+        path: The file to write or replace. Its folder must exist.
+        texts: The parts.
+
+    Raises:
+        AudioError: If the page cannot be written.
+    """
     try:
         with files.write_atomically(path) as temporary, temporary.open("wb") as file:
-            for text in _generate(songs):
+            for text in texts:
                 file.write(text.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise AudioError(f"{path}: cannot be written ({describe_error(error)})") from error
@@ -68,19 +81,31 @@ def _generate(songs: Sequence[Song]) -> Iterator[str]:
         {"id": str(number), "name": song.name, "seconds": about["grid"]["samples"] / about["grid"]["rate"]}
         for number, (song, about) in enumerate(zip(songs, described, strict=True))
     ]
-    page = _inline((_STATIC / "player.html").read_text(encoding="utf-8"))
-    start, stop = page.index("<script>"), page.index("</body>")
-    title = html.escape(songs[0].name if len(songs) == 1 else f"{len(songs)} songs")
-    yield page[:start].replace("<title>vocalsep</title>", f"<title>{title} · vocalsep</title>")
-    yield f'<script type="application/json" id="embedded">{_escape_json(listed)}</script>\n'
-    yield page[start:stop]
+    head, body, end = read_template("player.html", songs[0].name if len(songs) == 1 else f"{len(songs)} songs")
+    yield f"{head}{embed_json('embedded', listed)}{body}"
     for number, (song, about) in enumerate(zip(songs, described, strict=True)):
-        yield _embed_bytes(f"{number}/song.json", _escape_json(about).encode())
+        yield embed_bytes(f"{number}/song.json", files.dump_json(about).encode())
         with zipfile.ZipFile(song.bundle) as bundle:
             for name in sorted(bundle.namelist(), key=lambda name: "/overview." not in name):  # needed first
                 if name != "song.json":
-                    yield _embed_bytes(f"{number}/{name}", bundle.read(name))
-    yield page[stop:]
+                    yield embed_bytes(f"{number}/{name}", bundle.read(name))
+    yield end
+
+
+def read_template(name: str, title: str) -> tuple[str, str, str]:
+    """Read a page, with its style sheets and scripts inside, and a policy that forbids everything else.
+
+    Args:
+        name: A file in ``static``.
+        title: What the window is called, before the name of vocalsep.
+
+    Returns:
+        The page in three parts. Values for its scripts go after the first part, and hidden bytes after the second.
+    """
+    page = _inline((_STATIC / name).read_text(encoding="utf-8"))
+    page = page.replace("<title>vocalsep</title>", f"<title>{html.escape(title)} · vocalsep</title>")
+    start, stop = page.index("<script>"), page.index("</body>")
+    return page[:start], page[start:stop], page[stop:]
 
 
 def _inline(page: str) -> str:
@@ -103,11 +128,13 @@ def _inline(page: str) -> str:
     return page.replace(charset, f'{charset}\n<meta http-equiv="Content-Security-Policy" content="{policy}">')
 
 
-def _escape_json(value: object) -> str:
-    """Return JSON that cannot end a script element."""
-    return files.dump_json(value).replace("<", "\\u003c")
+def embed_json(name: str, value: object) -> str:
+    """Return an element that holds a value for scripts, and that no text in the value can end."""
+    text = files.dump_json(value).replace("<", "\\u003c")
+    return f'<script type="application/json" id="{name}">{text}</script>\n'
 
 
-def _embed_bytes(name: str, content: bytes) -> str:
+def embed_bytes(name: str, content: bytes) -> str:
+    """Return a hidden element that holds bytes."""
     # Browsers read long texts in other elements faster than in scripts.
     return f'<div hidden id="{name}">{base64.b64encode(content).decode()}</div>\n'

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from vocalsep import files
-from vocalsep.errors import ManifestError
+from vocalsep.errors import ManifestError, describe_error
 from vocalsep.manifests.records import Call, Record, check_model, collect
 
 _SYNC_SECONDS: Final = 1.0
@@ -163,4 +163,4 @@ def write(path: Path, records: Iterable[Record]) -> None:
 
 def describe_failure(path: Path, verb: str, error: OSError) -> ManifestError:
     """Return the error for a manifest that cannot be written or read."""
-    return ManifestError(f"{path}: cannot be {verb} as a manifest ({error.strerror or error})")
+    return ManifestError(f"{path}: cannot be {verb} as a manifest ({describe_error(error)})")

@@ -18,11 +18,10 @@ from vocalsep.cli.batch.inputs import PIPE
 from vocalsep.cli.batch.plan import Job
 from vocalsep.cli.batch.progress import Reporter
 from vocalsep.cli.batch.work import Settings, place_bundle
-from vocalsep.cli.common import Misuse
+from vocalsep.cli.common import Misuse, parse_page
 from vocalsep.errors import AudioError, describe_error
 from vocalsep.release import __version__
 
-_EXTENSIONS = (".html", ".htm")
 _MANY = "songs.html"  # the name of a page with several songs
 
 
@@ -132,20 +131,13 @@ def choose_path(place: str, jobs: Sequence[Job]) -> Path:
     Raises:
         Misuse: If the page cannot be at this place.
     """
-    if place == PIPE:
-        raise Misuse("--page needs a file; standard output is for sound")
-    if "{" in place or "}" in place:
-        raise Misuse(f"--page {place}: all songs go on one page, so its name has no fields in braces")
-    path = Path(place)
-    if place and not (files.is_folder(path) or place.endswith(("/", os.sep))):
-        if path.suffix.lower() not in _EXTENSIONS:
-            hint = "the name of a page ends in .html. To use the default name, put --page last"
-            raise Misuse(f"--page {place}: {hint}")
-        return path
+    page = parse_page(place)
+    if page:
+        return page
     outputs = [output for job in jobs for output in job.files]
     if not place and not outputs:
         raise Misuse("--page needs a path when there is no output file that it could go beside")
-    folder = path if place else _find_common_folder(outputs)
+    folder = Path(place) if place else _find_common_folder(outputs)
     only = jobs[0].song if len(jobs) == 1 else PIPE
     return folder / (f"{only.stem}.html" if isinstance(only, Path) else _MANY)
 

@@ -290,7 +290,7 @@ def _claim(job: Job, existing: str) -> Iterator[Claim]:
             held = stack.enter_context(claims.claim(job.all_files))
         except OSError as error:
             path = next(path for path in job.files if path.parent == Path(error.filename).parent)
-            raise AudioError(f"{path}: cannot be written ({error.strerror})") from error
+            raise AudioError(f"{path}: cannot be written ({describe_error(error)})") from error
         if held is None:
             raise _Skip("claimed")
         _check_existing(job, existing)

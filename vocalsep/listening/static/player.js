@@ -4,7 +4,6 @@
 
    A source has `songs`, a list of {id, name, seconds}, and `load(id, name)`, which returns a part of a song's bundle. */
 
-const $ = (id) => document.getElementById(id);
 const DRAG_PIXELS = 5; // a shorter movement is a click
 
 class Player {
@@ -436,35 +435,15 @@ class Player {
   }
 }
 
-/* The bundles that a page holds itself, in hidden elements. */
+/* The bundles that a page holds itself. */
 class EmbeddedSource {
   constructor() {
     this.songs = JSON.parse($("embedded").textContent);
   }
 
-  async load(id, name) {
-    const find = () => $(`${id}/${name}`);
-    // While the page loads, an element is complete when something follows it.
-    while (!find()?.nextSibling && document.readyState === "loading") await new Promise((done) => setTimeout(done, 50));
-    const text = find().textContent;
-    return (Uint8Array.fromBase64?.(text) ?? Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))).buffer;
+  load(id, name) {
+    return loadEmbedded(id, name);
   }
-}
-
-function make(tag, properties, ...children) {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children);
-  return element;
-}
-
-/* Return where a pointer is, as a share of an element's width. */
-function locate(element, event) {
-  const { left, width } = element.getBoundingClientRect();
-  return Math.min(Math.max((event.clientX - left) / width, 0), 1);
-}
-
-function formatLevel(gain) {
-  return gain < 0.001 ? "silent" : `${(20 * Math.log10(gain)).toFixed(1)} dB`;
 }
 
 if ($("embedded")) window.player = new Player(new EmbeddedSource());

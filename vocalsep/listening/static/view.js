@@ -10,7 +10,8 @@ const LONGEST_FINE_SECONDS = 400; // of which the pictures of all pieces are sho
 const SHORTEST_SECONDS = 0.5; // of the lanes
 
 class View {
-  /* elements: {overview, ruler, lanes: [canvas per stem]}; onchange: called after each change of the visible range. */
+  /* elements: {ruler, lanes: [canvas per stem]}, and overview, if there is one; a song may name the colours of its
+     stems, as they are called in the style sheet. onchange: called after each change of the visible range. */
   constructor(song, load, elements, onchange) {
     this.song = song;
     this.grid = song.grid;
@@ -18,12 +19,13 @@ class View {
     this.elements = elements;
     this.onchange = onchange;
     this.seconds = song.grid.samples / song.grid.rate;
+    this.origin = 0; // what the ruler adds, in seconds
     this.from = 0; // the visible range, in seconds
     this.to = this.seconds;
     this.overviews = [];
     this.pictures = new Map();
     this.observer = new ResizeObserver(() => this.redraw());
-    this.observer.observe(elements.overview);
+    this.observer.observe(elements.overview ?? elements.ruler);
     elements.lanes.forEach((canvas) => this.observer.observe(canvas));
   }
 
@@ -75,7 +77,8 @@ class View {
     this.paper = readColour("--lane");
     const ink = readColour("--bright");
     this.muted = `rgb(${readColour("--muted").join(" ")})`;
-    this.colours = this.song.stems.map((_, index) => readColour(`--stem-${index % 6}`));
+    const names = this.song.colours ?? this.song.stems.map((_, index) => `--stem-${index % 6}`);
+    this.colours = names.map(readColour);
     this.palettes = this.colours.map((hue) => makePalette(this.paper, hue, ink));
     this.pictures.forEach((picture) => (picture.image = null));
     this.overviews.forEach((picture) => (picture.image = null));
@@ -93,14 +96,18 @@ class View {
 
   draw() {
     const { overview, ruler, lanes } = this.elements;
-    const context = fit(overview);
+    if (overview) this.drawOverview(overview);
+    lanes.forEach((canvas, index) => this.drawLane(canvas, index));
+    this.drawRuler(ruler);
+  }
+
+  drawOverview(canvas) {
+    const context = fit(canvas);
     if (!context) return;
-    const { clientWidth: width, clientHeight: height } = overview;
+    const { clientWidth: width, clientHeight: height } = canvas;
     // The quieter stems last, so that the louder ones do not hide them.
     for (let index = this.overviews.length - 1; index >= 0; index--)
       this.drawWaveform(context, index, 0, this.seconds, width, height, false);
-    lanes.forEach((canvas, index) => this.drawLane(canvas, index));
-    this.drawRuler(ruler);
   }
 
   drawLane(canvas, index) {
@@ -216,7 +223,7 @@ class View {
       context.globalAlpha = 0.6;
       context.fillRect(x - 0.5, height - 5, 1, 5);
       context.globalAlpha = 1;
-      const text = formatTime(number * step, step < 1 ? 1 : 0);
+      const text = formatTime(this.origin + number * step, step < 1 ? 1 : 0);
       const half = context.measureText(text).width / 2;
       context.fillText(text, Math.min(Math.max(x - half, 0), width - 2 * half), 1);
     }

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from vocalsep import backends
+from vocalsep import backends, latency
 from vocalsep.errors import ConfigError, describe_unknown
 from vocalsep.extraction import clustering
 from vocalsep.extraction.averaging import MeanEstimator
@@ -19,6 +19,7 @@ from vocalsep.extraction.estimators import Estimator, Lookahead, PaddedEstimator
 from vocalsep.extraction.foreign import ForeignEstimator
 from vocalsep.extraction.inversion import INVERSIONS
 from vocalsep.extraction.masking import MaskEstimator, get_batch_size, get_piece_size, prepare_inputs
+from vocalsep.extraction.sliding import SlidingEstimator, choose_pace
 from vocalsep.interchange import ForeignModel, waveform
 from vocalsep.kinds import silence_non_finite
 from vocalsep.means import Mean
@@ -41,12 +42,20 @@ class Options:
     inversion: str = "phase"
     masks_from: str = "auto"
     as_original: bool = False
+    latency_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if self.inversion not in INVERSIONS:
             raise ConfigError(describe_unknown("inversion", self.inversion, INVERSIONS))
         if self.masks_from not in MASK_SOURCES:
             raise ConfigError(describe_unknown("source of masks", self.masks_from, MASK_SOURCES))
+        if self.latency_seconds is not None:
+            latency.check(self.latency_seconds)
+            if self.inversion != "phase" or self.masks_from == "clusters" or self.as_original:
+                raise ConfigError(
+                    "a latency needs the song's phase and the net's own masks, so it cannot be combined with "
+                    "Griffin-Lim, clusters or as_original"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +112,11 @@ def _refuse_clusters(name: str, options: Options) -> None:
         raise ConfigError(f"model {name} does not cluster; use the net's own masks")
 
 
+def _refuse_latency(name: str, options: Options) -> None:
+    if options.latency_seconds is not None:
+        raise ConfigError(f"{name}: a latency needs one model of vocalsep, not a mean or a model of another program")
+
+
 class MaskEngine:
     """Runs one of our own models.
 
@@ -118,7 +132,9 @@ class MaskEngine:
         if not model.run.embeds:
             _refuse_clusters(model.name, options)
         wanted = options.masks_from
-        self.uses_clusters = wanted == "clusters" or (wanted == "auto" and model.run.clusters_by_default)
+        self._latency_seconds = options.latency_seconds
+        by_default = model.run.clusters_by_default and options.latency_seconds is None
+        self.uses_clusters = wanted == "clusters" or (wanted == "auto" and by_default)
         self._model, self._inversion = model, options.inversion
         self._lead = model.run.original_lead if options.as_original else None
         self._backend = backends.open_backend(model, options.device)
@@ -127,6 +143,10 @@ class MaskEngine:
     def start(self, song: Start) -> Estimator:
         """See `Engine.start`."""
         model, lead = self._model, self._lead
+        if self._latency_seconds is not None:
+            pace = choose_pace(model.front_end, song.rate, self._latency_seconds)
+            steps: Lookahead[Waveform] = Lookahead(song.workers, low_delay=song.low_delay)
+            return SlidingEstimator(model, self._backend, pace, song.channels, ahead=steps)
         if lead is not None:
             model = replace(model, run=replace(model.run, overlap=0.0))
         estimator = MaskEstimator(
@@ -182,6 +202,7 @@ class ForeignEngine:
 
     def __init__(self, model: ForeignModel, options: Options) -> None:
         _refuse_clusters(model.name, options)
+        _refuse_latency(model.name, options)
         if options.device == "cuda":
             raise ConfigError(f"model {model.name}: models of other programs run on the CPU; use --device cpu")
         from vocalsep.backends.foreign import ForeignGraph  # takes time to import
@@ -219,6 +240,7 @@ class MeanEngine:
 
     def __init__(self, mean: Mean, options: Options) -> None:
         _refuse_clusters(mean.name, options)
+        _refuse_latency(mean.name, options)
         own = Options(
             device=options.device, inversion=options.inversion, masks_from="net", as_original=options.as_original
         )

@@ -17,6 +17,7 @@ from vocalsep.extraction.arrays import ArraySong, Samples
 from vocalsep.extraction.checks import OutputCheck
 from vocalsep.extraction.clustering import Clusters
 from vocalsep.extraction.engines import Options, Start, open_engine
+from vocalsep.extraction.sliding import Pace, choose_pace
 from vocalsep.extraction.streaming import Parts, StreamingSeparator
 from vocalsep.kinds import MAX_CHANNELS, to_array
 from vocalsep.release import DEFAULT_MODEL
@@ -96,10 +97,13 @@ class Extractor:
             workers.
         gate: Whether the vocals fade out where nobody sings.
         as_original: Whether models of other programs cut songs as those programs do, to compare the two.
+        latency: Seconds that the vocals may be behind the song, 0.1 to 3, for models of our own; see `sliding`. None
+            takes as long as the best vocals need, some 3 s.
 
     Attributes:
         model: The model, or the mean of models.
         device: The device that was chosen, "cpu" or "cuda".
+        latency: See above.
         uses_clusters: Whether songs must be clustered first, which takes an extra pass over each song.
 
     Raises:
@@ -119,6 +123,7 @@ class Extractor:
         gate: bool = False,
         workers: int | None = None,
         as_original: bool = False,
+        latency: float | None = None,
     ) -> None:
         if workers is None:
             workers = count_cores()
@@ -126,11 +131,19 @@ class Extractor:
             raise TypeError(f"workers must be a whole number or None, not {type(workers).__name__}")
         if workers < 0:
             raise ConfigError(f"{workers} workers; expected at least 0")
-        options = Options(device=device, inversion=inversion, masks_from=masks_from, as_original=as_original)
+        options = Options(
+            device=device,
+            inversion=inversion,
+            masks_from=masks_from,
+            as_original=as_original,
+            latency_seconds=latency,
+        )
+        if gate and latency is not None:
+            raise ConfigError("the gate looks a second ahead, so it cannot be combined with a latency")
         given = model if isinstance(model, Sequence) and not isinstance(model, str) else [model]
         models = [one if isinstance(one, AnyModel) else weights.load(one) for one in given]
         self.model = means.combine(models, shares)
-        self.inversion, self.gate = inversion, gate
+        self.inversion, self.gate, self.latency = inversion, gate, latency
         self._engine = open_engine(self.model, options)
         self.device, self.uses_clusters = self._engine.device, self._engine.uses_clusters
         self._workers = ThreadPoolExecutor(workers) if workers and self.device == "cpu" else None
@@ -215,6 +228,17 @@ class Extractor:
         """
         song = Start(rate=rate, channels=channels, clusters=clusters, workers=self._workers, low_delay=low_delay)
         return StreamingSeparator(self._engine.start(song), rate, channels, gate=self.gate)
+
+    def find_pace(self, rate: int) -> Pace | None:
+        """Return how the window slides over songs of this sample rate in Hz; None without a latency.
+
+        Raises:
+            ConfigError: If the latency is too short for this model's frames.
+        """
+        if self.latency is None:
+            return None
+        assert isinstance(self.model, weights.Model)  # engines refuse a latency for all others
+        return choose_pace(self.model.front_end, rate, self.latency)
 
     def cluster(self, blocks: Iterable[Waveform], rate: int, channels: int) -> Clusters | None:
         """Find a song's clusters. Memory use does not grow with the song.

@@ -101,6 +101,7 @@ class Settings:
         bitrate: Bit rate of lossy outputs, bits per second; None if the user chose none.
         clip: What to do with samples beyond full scale.
         gate: Whether to fade the vocals out where there is no voice.
+        latency: Seconds that the vocals may be behind the song; None for the best quality.
         raw: Layout of the song's samples, if it has no header.
         threads: Threads of each process. The vocals do not depend on their number.
         mute: Whether to suppress the warnings of Python libraries.
@@ -118,6 +119,7 @@ class Settings:
     bitrate: int | None = None
     clip: str = "clamp"
     gate: bool = False
+    latency: float | None = None
     raw: SampleLayout | None = None
     threads: int = 1
     mute: bool = False
@@ -229,6 +231,7 @@ def load_extractor(settings: Settings) -> Extractor:
         gate=settings.gate,
         workers=settings.threads,
         as_original=settings.as_original,
+        latency=settings.latency,
     )
 
 

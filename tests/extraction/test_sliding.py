@@ -198,7 +198,7 @@ def test_what_needs_more_of_the_song_is_refused(options: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("latency", [0.05, 3.5, float("nan")])
 def test_latencies_out_of_range_are_refused(latency: float) -> None:
-    with pytest.raises(ConfigError, match=r"expected 0.1 to 3 s"):
+    with pytest.raises(ConfigError, match=r"expected 0.1 to 3 seconds"):
         Extractor(fake_nets.constant(1.0), latency=latency)
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from vocalsep import backends, latency
+from vocalsep import backends
 from vocalsep.errors import ConfigError, describe_unknown
 from vocalsep.extraction import clustering
 from vocalsep.extraction.averaging import MeanEstimator
@@ -19,7 +19,7 @@ from vocalsep.extraction.estimators import Estimator, Lookahead, PaddedEstimator
 from vocalsep.extraction.foreign import ForeignEstimator
 from vocalsep.extraction.inversion import INVERSIONS
 from vocalsep.extraction.masking import MaskEstimator, get_batch_size, get_piece_size, prepare_inputs
-from vocalsep.extraction.sliding import SlidingEstimator, choose_pace
+from vocalsep.extraction.sliding import Pace, SlidingEstimator
 from vocalsep.interchange import ForeignModel, waveform
 from vocalsep.kinds import silence_non_finite
 from vocalsep.means import Mean
@@ -34,6 +34,13 @@ MASK_SOURCES = ("auto", "net", "clusters")
 class Options:
     """How models are run; see `Extractor`.
 
+    Attributes:
+        device: See `Extractor`, as for the next three.
+        inversion: How to turn the masked spectrogram back into sound.
+        masks_from: Where masks come from.
+        as_original: Whether songs are cut as other programs do.
+        follows: Whether songs are followed closely; see `sliding`.
+
     Raises:
         ConfigError: If a value is unknown.
     """
@@ -42,20 +49,18 @@ class Options:
     inversion: str = "phase"
     masks_from: str = "auto"
     as_original: bool = False
-    latency_seconds: float | None = None
+    follows: bool = False
 
     def __post_init__(self) -> None:
         if self.inversion not in INVERSIONS:
             raise ConfigError(describe_unknown("inversion", self.inversion, INVERSIONS))
         if self.masks_from not in MASK_SOURCES:
             raise ConfigError(describe_unknown("source of masks", self.masks_from, MASK_SOURCES))
-        if self.latency_seconds is not None:
-            latency.check(self.latency_seconds)
-            if self.inversion != "phase" or self.masks_from == "clusters" or self.as_original:
-                raise ConfigError(
-                    "a latency needs the song's phase and the net's own masks, so it cannot be combined with "
-                    "Griffin-Lim, clusters or as_original"
-                )
+        if self.follows and (self.inversion != "phase" or self.masks_from == "clusters" or self.as_original):
+            raise ConfigError(
+                "a latency needs the song's phase and the net's own masks, so it cannot be combined with Griffin-Lim, "
+                "clusters or as_original"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +73,7 @@ class Start:
         clusters: Its clusters, if it was clustered.
         workers: Threads in which nets run, if there are any.
         low_delay: Whether the caller waits for them.
+        pace: How to follow the song; None to separate it as well as possible.
     """
 
     rate: int
@@ -75,6 +81,7 @@ class Start:
     clusters: Clusters | None = None
     workers: Executor | None = None
     low_delay: bool = False
+    pace: Pace | None = None
 
 
 class Engine(Protocol):
@@ -113,7 +120,7 @@ def _refuse_clusters(name: str, options: Options) -> None:
 
 
 def _refuse_latency(name: str, options: Options) -> None:
-    if options.latency_seconds is not None:
+    if options.follows:
         raise ConfigError(f"{name}: a latency needs one model of vocalsep, not a mean or a model of another program")
 
 
@@ -132,8 +139,7 @@ class MaskEngine:
         if not model.run.embeds:
             _refuse_clusters(model.name, options)
         wanted = options.masks_from
-        self._latency_seconds = options.latency_seconds
-        by_default = model.run.clusters_by_default and options.latency_seconds is None
+        by_default = model.run.clusters_by_default and not options.follows
         self.uses_clusters = wanted == "clusters" or (wanted == "auto" and by_default)
         self._model, self._inversion = model, options.inversion
         self._lead = model.run.original_lead if options.as_original else None
@@ -143,10 +149,9 @@ class MaskEngine:
     def start(self, song: Start) -> Estimator:
         """See `Engine.start`."""
         model, lead = self._model, self._lead
-        if self._latency_seconds is not None:
-            pace = choose_pace(model.front_end, song.rate, self._latency_seconds)
+        if song.pace:
             steps: Lookahead[Waveform] = Lookahead(song.workers, low_delay=song.low_delay)
-            return SlidingEstimator(model, self._backend, pace, song.channels, ahead=steps)
+            return SlidingEstimator(model, self._backend, song.pace, song.channels, ahead=steps)
         if lead is not None:
             model = replace(model, run=replace(model.run, overlap=0.0))
         estimator = MaskEstimator(

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vocalsep import audio, latency, masks, stft
+from vocalsep import audio, masks, stft
 from vocalsep.backends import Backend, to_numpy
 from vocalsep.errors import ConfigError
 from vocalsep.extraction.chunks import Buffer, join
@@ -29,6 +29,7 @@ from vocalsep.extraction.masking import estimate_masks
 from vocalsep.extraction.voice import VoiceDetector
 from vocalsep.features import FrontEnd
 from vocalsep.kinds import array_namespace, copy_frame_by_frame, get_device, silence_non_finite
+from vocalsep.latency import LATENCIES, check
 from vocalsep.shapes import AnyArray, Mask, Spectrum, Waveform
 from vocalsep.stft import Analysis, Grid
 from vocalsep.weights import Model
@@ -36,6 +37,7 @@ from vocalsep.weights import Model
 _STEP_SHARE = 1 / 3  # of the latency
 _MIN_STEP_SECONDS = 0.03  # smaller ones gain little, and the net runs once per step
 _COMPUTE_SHARE = 0.75  # of a step, in which the net has to answer
+_MARGIN = 1.2  # times the measured seconds that a step needs, because machines have other work
 _MAX_FUTURE, _MAX_STEP = 0.5, 0.25  # of a chunk: more future is worth nothing, since the past becomes too short
 
 
@@ -87,7 +89,7 @@ def choose_pace(front_end: FrontEnd, rate: int, latency_seconds: float) -> Pace:
     Raises:
         ConfigError: If the latency is out of range, or too short for the frames of this model.
     """
-    latency.check(latency_seconds)
+    check(latency_seconds)
     grid = front_end.grid.at_rate(rate)
     chunk_seconds = front_end.chunk_samples / front_end.rate
     if (front_end.n_fft / 2 + front_end.hop) / front_end.rate > (1 - _MAX_FUTURE - _MAX_STEP) * chunk_seconds:
@@ -99,6 +101,23 @@ def choose_pace(front_end: FrontEnd, rate: int, latency_seconds: float) -> Pace:
     if left < 0:
         raise ConfigError(f"a latency of {latency_seconds:g} s is too short for this model's frames")
     return Pace(grid=grid, step=step, future=int(min(left, _MAX_FUTURE * chunk_seconds) * rate))
+
+
+def choose_latency(front_end: FrontEnd, rate: int, taken_seconds: float) -> float:
+    """Return the shortest of `LATENCIES` that a machine can hold, or the longest if it can hold none.
+
+    Args:
+        front_end: The net's front end.
+        rate: The song's sample rate in Hz.
+        taken_seconds: Seconds that the machine takes to compute a step.
+    """
+    for seconds in LATENCIES:
+        try:
+            if _MARGIN * taken_seconds <= choose_pace(front_end, rate, seconds).compute_seconds:
+                return seconds
+        except ConfigError:  # too short for this model
+            continue
+    return LATENCIES[-1]
 
 
 class SlidingEstimator:

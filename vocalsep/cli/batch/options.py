@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from vocalsep import latency, library, means, runs
 from vocalsep.audio import bitrates
@@ -227,19 +227,16 @@ def parse_raw(text: str) -> SampleLayout:
         raise Misuse(str(error)) from error
 
 
-def parse_latency(text: str) -> float:
-    """Parse the value of --latency. Return seconds.
+def parse_latency(text: str) -> float | Literal["auto"]:
+    """Parse the value of --latency. Return seconds, or "auto".
 
     Raises:
-        Misuse: If it is no number, or out of range.
+        Misuse: If it is neither.
     """
     try:
-        seconds = float(text)
-        latency.check(seconds)
-    except (ConfigError, ValueError) as error:
-        expected = f"expected {latency.MIN_LATENCY:g} to {latency.MAX_LATENCY:g} seconds, or auto"
-        raise Misuse(f"--latency {text}: {expected}") from error
-    return seconds
+        return latency.parse(text) or "auto"
+    except ConfigError as error:
+        raise Misuse(f"{error}, or auto") from error
 
 
 def check_live(models: Sequence[str], *, inversion: str, masks: str, gate: bool, as_original: bool) -> None:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from vocalsep.cli.batch import inputs
 from vocalsep.cli.batch.plan import Job
@@ -119,7 +119,7 @@ class Settings:
     bitrate: int | None = None
     clip: str = "clamp"
     gate: bool = False
-    latency: float | None = None
+    latency: float | Literal["auto"] | None = None
     raw: SampleLayout | None = None
     threads: int = 1
     mute: bool = False
@@ -175,7 +175,10 @@ class Worker:
 
         settings = self._settings
         self._on_event(Started(index=index, seconds=_check_song(job, settings)))
+        measures = settings.latency == "auto" and not self._loaded
         extractor = self._load()
+        if measures:
+            self._on_event(Warned(index=index, message=f"this machine can hold a latency of {extractor.latency:g} s"))
         if extractor.uses_clusters and (job.song == inputs.PIPE or settings.raw):
             self._on_event(Warned(index=index, message=READ_ONCE))
         done = 0.0

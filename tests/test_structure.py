@@ -11,7 +11,7 @@ PACKAGE = Path(vocalsep.__file__).parent
 
 LAYERS = (
     {"errors", "release", "cores"},
-    {"shapes", "files", "runs"},
+    {"shapes", "files", "latency", "runs"},
     {"library", "claims", "manifests", "remote"},
     {"plots"},
     {"kinds"},

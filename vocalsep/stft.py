@@ -218,6 +218,23 @@ class Analysis:
         end = (self.grid.count_frames(total) - 1) * self.grid.hop + self.grid.n_fft // 2  # of the last frame
         return self._transform(samples, end - total)
 
+    def preview(self, count: int) -> Spectrum:
+        """Return the next frames, which are not complete yet, as if the signal ended here. It may go on.
+
+        Args:
+            count: Number of frames.
+
+        Raises:
+            ValueError: If nothing was pushed.
+        """
+        if self._held is None:
+            raise ValueError("a signal needs at least one sample")
+        held, grid = self._held, self.grid
+        missing = (count - 1) * grid.hop + grid.n_fft - held.shape[-1]
+        held = array_namespace(held).concat([held, _make_zeros(held, missing)], axis=-1)
+        frames = slide(held, grid.n_fft, grid.hop)
+        return array_namespace(held).matrix_transpose(transform_frames(frames, grid))
+
     def _transform(self, samples: Waveform, zeros: int) -> Spectrum:
         """Transform the next samples and a number of zeros after them."""
         xp, grid = array_namespace(samples), self.grid

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-from collections import deque
-from typing import Any
-
 import fake_nets
+import held_bytes
 import numpy as np
 import pytest
 import synthetic_songs
@@ -12,9 +10,8 @@ from hypothesis import strategies as st
 
 from vocalsep import audio
 from vocalsep.errors import AudioError
-from vocalsep.extraction import Extractor, StreamingSeparator
+from vocalsep.extraction import Extractor
 from vocalsep.features import FrontEnd, Linear, LogMel
-from vocalsep.shapes import Waveform
 
 # cutting
 
@@ -69,37 +66,11 @@ def test_blocks_longer_than_the_readers_give_the_same_vocals(inversion: str) -> 
 # memory
 
 
-def count_bytes(thing: Any, seen: set[int]) -> int:
-    """Count the bytes of all arrays that an object holds, directly or through its attributes."""
-    if id(thing) in seen:
-        return 0
-    seen.add(id(thing))
-    if isinstance(thing, np.ndarray):
-        return thing.nbytes if thing.base is None else count_bytes(thing.base, seen)
-    if isinstance(thing, dict | list | tuple | deque):
-        return sum(count_bytes(entry, seen) for entry in (thing.values() if isinstance(thing, dict) else thing))
-    return count_bytes(vars(thing), seen) if type(thing).__module__.startswith("vocalsep") else 0
-
-
-def push_repeatedly(
-    song: StreamingSeparator, rate: int, seconds: float, block: Waveform
-) -> tuple[list[int], list[int]]:
-    """Push the same block over and over; return the bytes held and the samples missing after each push."""
-    held, missing, pushed, got = [], [], 0, 0
-    while pushed < seconds * rate:
-        got += song.push(block).vocals.shape[-1]
-        pushed += block.shape[-1]
-        held.append(count_bytes(song, set()))
-        missing.append(pushed - got)
-    assert got + song.finish().vocals.shape[-1] == pushed
-    return held, missing
-
-
 @pytest.mark.parametrize(("inversion", "n_fft", "minutes"), [("phase", 512, 10), ("griffin-lim", 128, 1)])
 def test_memory_does_not_grow_with_the_song(inversion: str, n_fft: int, minutes: int) -> None:
     coarse = LogMel(rate=4_000, n_fft=n_fft, hop=n_fft // 2, bands=8, frames=32)
     song = Extractor(fake_nets.constant(0.5, coarse), inversion=inversion, workers=0).start(8_000, 1)
-    held, missing = push_repeatedly(song, 8_000, minutes * 60, fake_nets.noise(1, 40_000))
+    held, missing = held_bytes.push_repeatedly(song, 8_000, minutes * 60, fake_nets.noise(1, 40_000))
     for amounts in (held, missing):
         early, late = amounts[: len(amounts) // 2], amounts[len(amounts) // 2 :]
         assert max(late) < 1.5 * max(early)
@@ -110,7 +81,7 @@ def test_memory_does_not_grow_with_the_song(inversion: str, n_fft: int, minutes:
 @pytest.mark.parametrize("front_end", [fake_nets.PAPER, Linear()], ids=["log-mel", "linear"])
 def test_at_full_size_memory_is_small_and_vocals_come_within_seconds(rate: int, front_end: FrontEnd) -> None:
     song = Extractor(fake_nets.constant(0.5, front_end), workers=0).start(rate, 2)
-    held, missing = push_repeatedly(song, rate, 40, fake_nets.noise(2, 4 * rate))
+    held, missing = held_bytes.push_repeatedly(song, rate, 40, fake_nets.noise(2, 4 * rate))
     assert max(held[5:]) < 1.5 * max(held[:5])
     assert max(held) < 40e6
     assert max(missing) <= 6 * rate

@@ -65,6 +65,7 @@ class Stream:
         rate: Sample rate, Hz.
         channels: Channel count.
         samples: Length; 0 if unknown.
+        block_samples: Number of samples to wait for before they are handed on. May be changed before the first.
         subtype: Sample format in libsndfile's names.
         estimated: Always False.
         warning: A problem that does not affect the samples that arrived; empty if there is none.
@@ -77,10 +78,11 @@ class Stream:
         self._source, self._layout, self.warning = source, layout, ""
         self.rate, self.channels = layout.rate, layout.channels
         self.samples, self.subtype = layout.samples, layout.subtype
+        self.block_samples = choose_block_size(PIPE_BLOCK_SECONDS, self.rate, self.channels)
 
     def __iter__(self) -> Iterator[Waveform]:
         stride, left = self._layout.stride, self.samples
-        size = choose_block_size(PIPE_BLOCK_SECONDS, self.rate, self.channels)
+        size = self.block_samples
         while not self.samples or left:
             wanted = min(size, left) if self.samples else size
             content = _read_fully(self._source, wanted * stride)

@@ -41,6 +41,7 @@ def extract(
     inversion: parameters.InversionOption = "phase",
     masks: parameters.MasksOption = "auto",
     gate: parameters.GateOption = False,
+    latency: parameters.LatencyOption = None,
     raw: parameters.RawOption = None,
     device: parameters.DeviceOption = "auto",
     threads: parameters.ThreadsOption = None,
@@ -104,6 +105,9 @@ def extract(
     found, unfound = inputs.find(songs, listed, recursive=recursive)
     if preset == "ultrastar":
         found = inputs.leave_out_videos(found)
+    seconds = None if latency is None else options.parse_latency(latency)
+    if seconds is not None:
+        options.check_live(models, inversion=inversion, masks=masks, gate=gate, as_original=as_original)
     names = naming.Naming(
         places=places,
         extension=output_format or chosen.extension,
@@ -128,6 +132,7 @@ def extract(
         bitrate=bits_per_second,
         clip=clip,
         gate=gate,
+        latency=seconds,
         raw=layout,
         threads=threads or max(1, count_cores() // jobs),
         mute=progress == "json",

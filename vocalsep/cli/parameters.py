@@ -202,6 +202,16 @@ GateOption = Annotated[
     bool,
     typer.Option("--gate/--no-gate", help="Fade the vocals out where nobody sings.", rich_help_panel=_SOUND),
 ]
+LatencyOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="Follow the song closely, for live use: the vocals come at most this much later, 0.1 to 3 seconds. auto "
+        "measures the machine and takes the shortest that it can hold. Shorter ones sound worse.",
+        show_default="best quality, about 3 seconds later",
+        rich_help_panel=_SOUND,
+    ),
+]
 RawOption = Annotated[
     str | None,
     typer.Option(

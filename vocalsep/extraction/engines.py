@@ -19,6 +19,7 @@ from vocalsep.extraction.estimators import Estimator, Lookahead, PaddedEstimator
 from vocalsep.extraction.foreign import ForeignEstimator
 from vocalsep.extraction.inversion import INVERSIONS
 from vocalsep.extraction.masking import MaskEstimator, get_batch_size, get_piece_size, prepare_inputs
+from vocalsep.extraction.sliding import Pace, SlidingEstimator
 from vocalsep.interchange import ForeignModel, waveform
 from vocalsep.kinds import silence_non_finite
 from vocalsep.means import Mean
@@ -33,6 +34,13 @@ MASK_SOURCES = ("auto", "net", "clusters")
 class Options:
     """How models are run; see `Extractor`.
 
+    Attributes:
+        device: See `Extractor`, as for the next three.
+        inversion: How to turn the masked spectrogram back into sound.
+        masks_from: Where masks come from.
+        as_original: Whether songs are cut as other programs do.
+        follows: Whether songs are followed closely; see `sliding`.
+
     Raises:
         ConfigError: If a value is unknown.
     """
@@ -41,12 +49,18 @@ class Options:
     inversion: str = "phase"
     masks_from: str = "auto"
     as_original: bool = False
+    follows: bool = False
 
     def __post_init__(self) -> None:
         if self.inversion not in INVERSIONS:
             raise ConfigError(describe_unknown("inversion", self.inversion, INVERSIONS))
         if self.masks_from not in MASK_SOURCES:
             raise ConfigError(describe_unknown("source of masks", self.masks_from, MASK_SOURCES))
+        if self.follows and (self.inversion != "phase" or self.masks_from == "clusters" or self.as_original):
+            raise ConfigError(
+                "a latency needs the song's phase and the net's own masks, so it cannot be combined with Griffin-Lim, "
+                "clusters or as_original"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +73,7 @@ class Start:
         clusters: Its clusters, if it was clustered.
         workers: Threads in which nets run, if there are any.
         low_delay: Whether the caller waits for them.
+        pace: How to follow the song; None to separate it as well as possible.
     """
 
     rate: int
@@ -66,6 +81,7 @@ class Start:
     clusters: Clusters | None = None
     workers: Executor | None = None
     low_delay: bool = False
+    pace: Pace | None = None
 
 
 class Engine(Protocol):
@@ -103,6 +119,11 @@ def _refuse_clusters(name: str, options: Options) -> None:
         raise ConfigError(f"model {name} does not cluster; use the net's own masks")
 
 
+def _refuse_latency(name: str, options: Options) -> None:
+    if options.follows:
+        raise ConfigError(f"{name}: a latency needs one model of vocalsep, not a mean or a model of another program")
+
+
 class MaskEngine:
     """Runs one of our own models.
 
@@ -118,7 +139,8 @@ class MaskEngine:
         if not model.run.embeds:
             _refuse_clusters(model.name, options)
         wanted = options.masks_from
-        self.uses_clusters = wanted == "clusters" or (wanted == "auto" and model.run.clusters_by_default)
+        by_default = model.run.clusters_by_default and not options.follows
+        self.uses_clusters = wanted == "clusters" or (wanted == "auto" and by_default)
         self._model, self._inversion = model, options.inversion
         self._lead = model.run.original_lead if options.as_original else None
         self._backend = backends.open_backend(model, options.device)
@@ -127,6 +149,9 @@ class MaskEngine:
     def start(self, song: Start) -> Estimator:
         """See `Engine.start`."""
         model, lead = self._model, self._lead
+        if song.pace:
+            steps: Lookahead[Waveform] = Lookahead(song.workers, low_delay=song.low_delay)
+            return SlidingEstimator(model, self._backend, song.pace, song.channels, ahead=steps)
         if lead is not None:
             model = replace(model, run=replace(model.run, overlap=0.0))
         estimator = MaskEstimator(
@@ -182,6 +207,7 @@ class ForeignEngine:
 
     def __init__(self, model: ForeignModel, options: Options) -> None:
         _refuse_clusters(model.name, options)
+        _refuse_latency(model.name, options)
         if options.device == "cuda":
             raise ConfigError(f"model {model.name}: models of other programs run on the CPU; use --device cpu")
         from vocalsep.backends.foreign import ForeignGraph  # takes time to import
@@ -219,6 +245,7 @@ class MeanEngine:
 
     def __init__(self, mean: Mean, options: Options) -> None:
         _refuse_clusters(mean.name, options)
+        _refuse_latency(mean.name, options)
         own = Options(
             device=options.device, inversion=options.inversion, masks_from="net", as_original=options.as_original
         )

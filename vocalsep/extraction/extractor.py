@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,11 +18,16 @@ from vocalsep.extraction.arrays import ArraySong, Samples
 from vocalsep.extraction.checks import OutputCheck
 from vocalsep.extraction.clustering import Clusters
 from vocalsep.extraction.engines import Options, Start, open_engine
+from vocalsep.extraction.sliding import Pace, choose_latency, choose_pace
 from vocalsep.extraction.streaming import Parts, StreamingSeparator
 from vocalsep.kinds import MAX_CHANNELS, to_array
+from vocalsep.latency import LATENCIES
+from vocalsep.latency import check as check_latency
 from vocalsep.release import DEFAULT_MODEL
 from vocalsep.shapes import Waveform
 from vocalsep.weights import AnyModel
+
+_FEWEST_MEASURED = 4  # steps of which the slowest are taken for what the machine can hold
 
 
 def separate(
@@ -96,10 +102,14 @@ class Extractor:
             workers.
         gate: Whether the vocals fade out where nobody sings.
         as_original: Whether models of other programs cut songs as those programs do, to compare the two.
+        latency: Seconds that the vocals may be behind the song, 0.1 to 3, for models of our own; see `sliding`. "auto"
+            measures for a second which is the shortest that this machine can hold. None takes as long as the best
+            vocals need, some 3 s.
 
     Attributes:
         model: The model, or the mean of models.
         device: The device that was chosen, "cpu" or "cuda".
+        latency: Seconds that the vocals may be behind the song; None for the best vocals.
         uses_clusters: Whether songs must be clustered first, which takes an extra pass over each song.
 
     Raises:
@@ -119,6 +129,7 @@ class Extractor:
         gate: bool = False,
         workers: int | None = None,
         as_original: bool = False,
+        latency: float | Literal["auto"] | None = None,
     ) -> None:
         if workers is None:
             workers = count_cores()
@@ -126,7 +137,17 @@ class Extractor:
             raise TypeError(f"workers must be a whole number or None, not {type(workers).__name__}")
         if workers < 0:
             raise ConfigError(f"{workers} workers; expected at least 0")
-        options = Options(device=device, inversion=inversion, masks_from=masks_from, as_original=as_original)
+        options = Options(
+            device=device,
+            inversion=inversion,
+            masks_from=masks_from,
+            as_original=as_original,
+            follows=latency is not None,
+        )
+        if latency is not None and latency != "auto":
+            check_latency(latency)
+        if gate and latency is not None:
+            raise ConfigError("the gate looks a second ahead, so it cannot be combined with a latency")
         given = model if isinstance(model, Sequence) and not isinstance(model, str) else [model]
         models = [one if isinstance(one, AnyModel) else weights.load(one) for one in given]
         self.model = means.combine(models, shares)
@@ -134,6 +155,7 @@ class Extractor:
         self._engine = open_engine(self.model, options)
         self.device, self.uses_clusters = self._engine.device, self._engine.uses_clusters
         self._workers = ThreadPoolExecutor(workers) if workers and self.device == "cpu" else None
+        self.latency = self._measure_latency() if latency == "auto" else latency
 
     def __repr__(self) -> str:
         return f"Extractor({self.model.name!r}, device={self.device!r})"
@@ -213,8 +235,44 @@ class Extractor:
             low_delay: Whether `push` waits for the net, so that the vocals come as early as they can. Otherwise the
                 workers hold a few chunks, which is faster. The vocals are the same.
         """
-        song = Start(rate=rate, channels=channels, clusters=clusters, workers=self._workers, low_delay=low_delay)
+        song = Start(
+            rate=rate,
+            channels=channels,
+            clusters=clusters,
+            workers=self._workers,
+            low_delay=low_delay,
+            pace=self.find_pace(rate),
+        )
         return StreamingSeparator(self._engine.start(song), rate, channels, gate=self.gate)
+
+    def find_pace(self, rate: int) -> Pace | None:
+        """Return how the window slides over songs of this sample rate in Hz; None without a latency.
+
+        Raises:
+            ConfigError: If the latency is too short for this model's frames.
+        """
+        if self.latency is None:
+            return None
+        assert isinstance(self.model, weights.Model)  # engines refuse a latency for all others
+        return choose_pace(self.model.front_end, rate, self.latency)
+
+    def _measure_latency(self) -> float:
+        """Run the net on noise for a second, and return the shortest latency that this machine can hold."""
+        assert isinstance(self.model, weights.Model)
+        rate, channels = self.model.front_end.rate, 2
+        self.latency = LATENCIES[-1]
+        pace = self.find_pace(rate)
+        assert pace
+        noise = np.random.default_rng(0).uniform(-0.5, 0.5, (channels, pace.step)).astype(np.float32)
+        separator, began = self.start(rate, channels, low_delay=True), 0.0
+        taken: list[float] = []
+        while len(taken) < _FEWEST_MEASURED or time.perf_counter() < began + 1:
+            before = time.perf_counter()
+            if separator.push(noise).vocals.shape[-1]:
+                taken.append(time.perf_counter() - before)
+            else:  # the first vocals take longer, because the net is loaded
+                taken, began = [], time.perf_counter()
+        return choose_latency(self.model.front_end, rate, float(np.quantile(taken[1:], 0.9)))
 
     def cluster(self, blocks: Iterable[Waveform], rate: int, channels: int) -> Clusters | None:
         """Find a song's clusters. Memory use does not grow with the song.

@@ -7,9 +7,9 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from vocalsep import files, library, means, remote, runs
+from vocalsep import files, latency, library, means, remote, runs
 from vocalsep.audio import bitrates
 from vocalsep.audio.formats import FORMATS, SUFFIXES
 from vocalsep.cli.batch import inputs
@@ -79,11 +79,15 @@ def check_model(model: str) -> None:
         Misuse: If there is none.
     """
     try:
-        is_mean = means.SEPARATOR in model and model not in library.find_models() and not os.path.lexists(model)
-        for name in model.split(means.SEPARATOR) if is_mean else [model]:
+        for name in model.split(means.SEPARATOR) if is_mean(model) else [model]:
             library.find_file(name)
     except ModelError as error:
         raise Misuse(f"{error}; see 'vocalsep models'") from error
+
+
+def is_mean(model: str) -> bool:
+    """Return whether this names several models, whose mean is meant."""
+    return means.SEPARATOR in model and model not in library.find_models() and not os.path.lexists(model)
 
 
 def parse_bitrate(text: str | None) -> int | None:
@@ -248,3 +252,38 @@ def parse_raw(text: str) -> SampleLayout:
         return audio.parse_sample_layout(text)
     except ConfigError as error:
         raise Misuse(str(error)) from error
+
+
+def parse_latency(text: str) -> float | Literal["auto"]:
+    """Parse the value of --latency. Return seconds, or "auto".
+
+    Raises:
+        Misuse: If it is neither.
+    """
+    try:
+        return latency.parse(text) or "auto"
+    except ConfigError as error:
+        raise Misuse(f"{error}, or auto") from error
+
+
+def check_live(models: Sequence[str], *, inversion: str, masks: str, gate: bool, as_original: bool) -> None:
+    """Check that the options work with a latency.
+
+    Args:
+        models: Names or files of the models.
+        inversion: How the masked spectrogram becomes audio.
+        masks: Where masks come from.
+        gate: Whether to fade the vocals out where there is no voice.
+        as_original: Whether songs are cut for models of other programs as those programs do.
+
+    Raises:
+        Misuse: If they do not.
+    """
+    if len(models) > 1 or is_mean(models[0]):
+        raise Misuse("--latency takes one model, not the mean of several")
+    if library.find_file(models[0]).suffix != library.SUFFIX:
+        raise Misuse(f"--latency takes one of vocalsep's own models; {models[0]} is none")
+    others = {"--as-original": as_original, "--gate": gate, f"--inversion {inversion}": inversion != "phase"}
+    for option, is_given in (others | {"--masks clusters": masks == "clusters"}).items():
+        if is_given:
+            raise Misuse(f"{option} needs more of the song than --latency leaves; give only one of them")

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from vocalsep import claims, files
 from vocalsep.claims import Claim
@@ -111,6 +111,7 @@ class Settings:
         bitrate: Bit rate of lossy outputs, bits per second; None if the user chose none.
         clip: What to do with samples beyond full scale.
         gate: Whether to fade the vocals out where there is no voice.
+        latency: Seconds that the vocals may be behind the song; None for the best quality.
         raw: Layout of the song's samples, if it has no header.
         threads: Threads of each process. The vocals do not depend on their number.
         mute: Whether to suppress the warnings of Python libraries.
@@ -130,6 +131,7 @@ class Settings:
     bitrate: int | None = None
     clip: str = "clamp"
     gate: bool = False
+    latency: float | Literal["auto"] | None = None
     raw: SampleLayout | None = None
     threads: int = 1
     mute: bool = False
@@ -218,7 +220,10 @@ class Worker:
         """
         settings = self._settings
         self._on_event(Started(index=index, seconds=_check_song(here, settings)))
+        measures = settings.latency == "auto" and not self._loaded
         extractor = self._load()
+        if measures:
+            self._on_event(Warned(index=index, message=f"this machine can hold a latency of {extractor.latency:g} s"))
         if extractor.uses_clusters and (job.song == inputs.PIPE or settings.raw):
             self._on_event(Warned(index=index, message=READ_ONCE))
         for file in here.files:
@@ -347,6 +352,7 @@ def load_extractor(settings: Settings) -> Extractor:
         gate=settings.gate,
         workers=settings.threads,
         as_original=settings.as_original,
+        latency=settings.latency,
     )
 
 

@@ -35,7 +35,6 @@ def workspaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setattr(remote, "_PAUSE_SECONDS", 0.0)
-    remote.list_names.cache_clear()
     yield folder
     assert list(folder.glob("vocalsep-*")) == []  # moto has a file of its own there
 
@@ -98,7 +97,6 @@ def test_songs_in_a_bucket_give_the_same_bytes_as_files(s3: Any, song: Path, mod
     assert (done.input, done.outputs["vocals"]) == ("s3://songs/in/cd/b.wav", "s3://songs/out/cd/b.wav")
     assert done.input_sha256 is not None
     before = s3.info("songs/out/a.wav", refresh=True)
-    remote.list_names.cache_clear()
     again = run(*command, "--accompaniment", "s3://songs/out/{folder}/{song}.rest.wav")
     assert (again.exit_code, again.stdout) == (0, "")
     assert s3.info("songs/out/a.wav", refresh=True) == before
@@ -117,6 +115,7 @@ def test_remote_songs_come_from_lists_patterns_and_folders(s3: Any, song: Path, 
     assert run("s3://songs/in/a.wav", "-m", model).stdout == "s3://songs/in/a.vocals.wav\n"  # beside the song
     beside = run("s3://songs/in/", "--dry-run")
     assert beside.stdout == "s3://songs/in/bad.wav -> s3://songs/in/bad.vocals.wav\n"
+    assert "s3://songs/in/a.vocals.wav: already exists" in beside.stderr
 
 
 def test_what_is_wrong_with_a_bucket_is_one_line_and_the_rest_is_done(s3: Any, song: Path, model: Path) -> None:

@@ -57,9 +57,9 @@ EVENTS = {
     "warning": (("song", "index", "message"), "something went wrong without harm"),
     "done": (
         ("song", "index", "outcome", "report", "error", "traceback", "reason"),
-        "a song is `done` (with the `report` above), `failed` (with `error`; bugs have a `traceback`) or `skipped` (with "
-        "`reason`: `exists` if its outputs exist, `failed` if it failed in an earlier call, `claimed` if another call is "
-        "working on it)",
+        "a song is `done` (with the `report` above), `failed` (with `error`; bugs have a `traceback`) or `skipped` "
+        "(with `reason`: `exists` if its outputs exist, `failed` if it failed in an earlier call, `claimed` if another "
+        "call is working on it)",
     ),
     "error": (("message",), "an error that is not about one song, such as a missing model"),
     "end": (

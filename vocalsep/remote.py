@@ -123,6 +123,8 @@ class Remote:
         """
 
         def pipe(system: Any, path: str) -> bool:
+            if self.scheme not in _ATOMIC:
+                system.makedirs(path.rpartition("/")[0], exist_ok=True)
             try:
                 system.pipe_file(path, content, mode="create")
             except FileExistsError:
@@ -388,8 +390,9 @@ def _open_system(remote: Remote) -> tuple[Any, str]:
         import fsspec
     except ImportError as error:
         raise AudioError(f"{remote}: needs fsspec; run: pip install 'vocalsep[remote]'") from error
-    system, path = fsspec.core.url_to_fs(remote.address)
-    return system, str(path)
+    kind = fsspec.get_filesystem_class(remote.scheme)
+    system = fsspec.filesystem(remote.scheme, **kind._get_kwargs_from_urls(remote.address))
+    return system, str(kind._strip_protocol(remote.address))  # `url_to_fs` would take "::" in a name for a chain
 
 
 def _add_scheme(system: Any, like: Remote, path: str) -> str:

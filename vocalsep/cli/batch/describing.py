@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from vocalsep import files
@@ -52,12 +52,12 @@ def format_result(report: dict[str, Any], *, as_json: bool) -> str:
 def describe_song(report: dict[str, Any]) -> str:
     """Return what people want to know about a song that is done: its files, the voice in it, and the time it took."""
     names = ", ".join(report[stem] for stem in STEMS if report[stem])
-    return f"{names}: {describe_voice(report)}, {_format_speed(report['taken_seconds'], report['times_real_time'])}"
+    return f"{names}: {describe_voice(report)}, {format_speed(report['taken_seconds'], report['times_real_time'])}"
 
 
 def describe_voice(report: dict[str, Any]) -> str:
     """Return how much of a song is sung, and how loudly."""
-    share, level, length = report["voice_share"], report["vocals_db"], _format_time(report["audio_seconds"])
+    share, level, length = report["voice_share"], report["vocals_db"], format_time(report["audio_seconds"])
     if not share:
         faint = "" if level is None else f"; the vocals are {-level:.0f} dB below the song"
         return f"nobody seems to sing in {length}{faint}"
@@ -69,30 +69,29 @@ def describe_voice(report: dict[str, Any]) -> str:
     return f"{sung}, {abs(level):.0f} dB {'below' if level < 0 else 'above'} the song"
 
 
-def describe_call(counts: Mapping[str, int], events: Iterable[Finished], taken_seconds: float) -> str:
+def describe_call(counts: Mapping[str, int], audio_seconds: float, taken_seconds: float) -> str:
     """Return how a call with several songs ended.
 
     Args:
         counts: Number of songs for each outcome.
-        events: The outcomes.
+        audio_seconds: Length of the songs that are done.
         taken_seconds: Time that the whole call took.
     """
-    seconds = sum(event.report["audio_seconds"] for event in events if event.report)
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
     text = f"{sum(counts.values())} songs: {outcomes}"
-    if not seconds:
+    if not audio_seconds:
         return text
-    return f"{text}; {_format_time(seconds)} in {_format_speed(taken_seconds, seconds / taken_seconds)}"
+    return f"{text}; {format_time(audio_seconds)} in {format_speed(taken_seconds, audio_seconds / taken_seconds)}"
 
 
-def _format_time(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     """Return a length as 4:02 or 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _format_speed(seconds: float, ratio: float) -> str:
+def format_speed(seconds: float, ratio: float) -> str:
     """Return a time and its ratio to real time, with decimals where they matter."""
     shown, times = (f"{value:.{0 if value >= 10 else 1}f}" for value in (seconds, ratio))
     return f"{shown} s ({times}x real time)"

@@ -21,6 +21,7 @@ from vocalsep.cli.batch.work import Settings, place_bundle
 from vocalsep.cli.common import Misuse, parse_page
 from vocalsep.errors import AudioError, describe_error
 from vocalsep.release import __version__
+from vocalsep.remote import is_address
 
 _MANY = "songs.html"  # the name of a page with several songs
 
@@ -114,8 +115,9 @@ def run_plan(
     """
     try:
         with opened as page:
+            reports = reporter.keep_reports()
             running.run_plan(jobs, dataclasses.replace(settings, bundles=page.bundles), processes, reporter)
-            if page.write(jobs, reporter.reports):
+            if page.write(jobs, reports):
                 reporter.report_page(page.path)
     except AudioError as error:
         reporter.report_error(error)
@@ -131,6 +133,8 @@ def choose_path(place: str, jobs: Sequence[Job]) -> Path:
     Raises:
         Misuse: If the page cannot be at this place.
     """
+    if is_address(place):
+        raise Misuse(f"--page {place}: needs a local file")
     page = parse_page(place)
     if page:
         return page

@@ -60,8 +60,11 @@ class Reporter:
         self.jobs, self.model, self._as_json, self._overwrite = jobs, model, as_json, overwrite
         self._sound_on_stdout = any(PIPE in job.outputs.values() for job in jobs)
         self._talkative = talkative and not any(job.uses_pipe for job in jobs)
-        self._finished: dict[int, Finished] = {}
+        self._waiting: dict[int, dict[str, Any] | None] = {}  # reports of jobs that wait for others to be printed first
         self._printed = 0  # jobs at the start of the plan whose results, if any, are printed
+        self._counts = dict.fromkeys(("done", "skipped", "failed"), 0)
+        self._audio_seconds, self._failed_before = 0.0, 0
+        self._kept: dict[int, dict[str, Any]] | None = None
         self._start_time = time.perf_counter()
         self._recorder: Callable[[Finished], None] | None = None
         self.failed = False
@@ -88,12 +91,21 @@ class Reporter:
             with self.hide_bars():
                 self.on_warned(event)
         else:
-            self._finished[event.index] = event
-            self.failed = self.failed or bool(event.error)
+            self._count(event)
             with self.hide_bars():
                 self._record(event)
                 self._print_results()  # first, because a reader of the event may stop the call
                 self.on_finished(event)
+
+    def _count(self, event: Finished) -> None:
+        self.failed = self.failed or bool(event.error)
+        self._counts[name_outcome(event)] += 1
+        self._failed_before += event.skipped == "failed"
+        self._waiting[event.index] = event.report
+        if event.report:
+            self._audio_seconds += event.report["audio_seconds"]
+            if self._kept is not None:
+                self._kept[event.index] = event.report
 
     def record_with(self, recorder: Callable[[Finished], None]) -> None:
         """Call a function with the outcome of each song. An error of it is reported, and the work goes on."""
@@ -140,19 +152,21 @@ class Reporter:
         """Report that the call is over."""
         if self._talkative and len(self.jobs) > 1:
             taken = time.perf_counter() - self._start_time
-            print_note(describe_call(self.count_outcomes(), self._finished.values(), taken))
-        failed = sum(event.skipped == "failed" for event in self._finished.values())
-        if failed and self._talkative:
-            print_note(f"{failed} of the skipped songs failed before; to try them again, add --retry-failed")
+            print_note(describe_call(self._counts, self._audio_seconds, taken))
+        if self._failed_before and self._talkative:
+            print_note(
+                f"{self._failed_before} of the skipped songs failed before; to try them again, add --retry-failed"
+            )
 
     def stop(self) -> None:
         """Report that a signal stops the call, and how to go on."""
         if not self._talkative:
             return
-        counts = self.count_outcomes()
+        counts = self._counts
         done, total = counts["done"] + counts["skipped"], len(self.jobs)
         text = f"stopped after {done} of {total} songs" if total > 1 else "stopped; no file was written"
-        hint = "" if self._overwrite or total == 1 else "; to go on, repeat the command with --skip-existing"
+        how = "" if self._recorder else " with --skip-existing"
+        hint = "" if self._overwrite or total == 1 else f"; to go on, repeat the command{how}"
         report_warning(text + hint)
 
     @contextmanager
@@ -160,17 +174,10 @@ class Reporter:
         """Hide any progress bars while the ``with`` block prints lines."""
         yield
 
-    def count_outcomes(self) -> dict[str, int]:
-        """Return the number of songs for each outcome."""
-        counts = dict.fromkeys(("done", "skipped", "failed"), 0)
-        for event in self._finished.values():
-            counts[name_outcome(event)] += 1
-        return counts
-
-    @property
-    def reports(self) -> dict[int, dict[str, Any]]:
-        """Reports of the songs that are done, by their positions in the plan."""
-        return {index: event.report for index, event in self._finished.items() if event.report}
+    def keep_reports(self) -> dict[int, dict[str, Any]]:
+        """Keep the reports of songs that are done, from now on. Return them by their positions in the plan."""
+        self._kept = {}
+        return self._kept
 
     def report_page(self, path: Path) -> None:
         """Report that the listening page is written."""
@@ -181,8 +188,8 @@ class Reporter:
             stream.flush()
 
     def _print_results(self) -> None:
-        while self._printed in self._finished:
-            report = self._finished[self._printed].report
+        while self._printed in self._waiting:
+            report = self._waiting.pop(self._printed)
             self._printed += 1
             stream = self._choose_stream()
             if report and stream:
@@ -240,11 +247,11 @@ class ProgressBars(Reporter):
         """Remove the bar of a song, and move the bar of the call."""
         if event.index in self._bars:
             self._progress.remove_task(self._bars.pop(event.index))
-        self._progress.update(self._total, completed=len(self._finished), description=self._count_songs())
+        self._progress.update(self._total, completed=sum(self._counts.values()), description=self._count_songs())
         super().on_finished(event)
 
     def _count_songs(self) -> str:
-        return f"{len(self._finished)} of {len(self.jobs)} songs"
+        return f"{sum(self._counts.values())} of {len(self.jobs)} songs"
 
     @contextmanager
     def hide_bars(self) -> Iterator[None]:
@@ -299,7 +306,7 @@ class JsonLines(Reporter):
         """Write the number of songs for each outcome."""
         taken = round(time.perf_counter() - self._start_time, 3)
         page: dict[str, Any] = {"page": str(self.page)} if self.page else {}
-        self._write("end", **self.count_outcomes(), taken_seconds=taken, **page)
+        self._write("end", **self._counts, taken_seconds=taken, **page)
 
     def _choose_stream(self) -> TextIO | None:
         """Return where results go. On stderr, they would repeat the "done" events."""

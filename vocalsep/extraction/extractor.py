@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from vocalsep.extraction.checks import OutputCheck
 from vocalsep.extraction.clustering import Clusters
 from vocalsep.extraction.engines import Options, Start, open_engine
 from vocalsep.extraction.streaming import Parts, StreamingSeparator
+from vocalsep.extraction.workers import Workers
 from vocalsep.kinds import MAX_CHANNELS, to_array
 from vocalsep.release import DEFAULT_MODEL
 from vocalsep.shapes import Waveform
@@ -97,6 +97,8 @@ class Extractor:
         gate: Whether the vocals fade out where nobody sings.
         as_original: Whether models of other programs cut songs as those programs do, to compare the two.
 
+    After `os.fork`, both parent and child may use an extractor. A song that began before stays with the parent.
+
     Attributes:
         model: The model, or the mean of models.
         device: The device that was chosen, "cpu" or "cuda".
@@ -133,7 +135,7 @@ class Extractor:
         self.inversion, self.gate = inversion, gate
         self._engine = open_engine(self.model, options)
         self.device, self.uses_clusters = self._engine.device, self._engine.uses_clusters
-        self._workers = ThreadPoolExecutor(workers) if workers and self.device == "cpu" else None
+        self._workers = Workers(workers) if workers and self.device == "cpu" else None
 
     def __repr__(self) -> str:
         return f"Extractor({self.model.name!r}, device={self.device!r})"

@@ -139,6 +139,9 @@ def extract(
     outputs = [places[part] for part in stems]
     if not outputs:
         raise ConfigError("nothing to write: give a path for the vocals or for the accompaniment")
+    for place in places.values():
+        if isinstance(place, Path) and files.is_same(source, place):
+            raise AudioError(f"{place}: is the song itself; choose another output")
     name = str(source) if isinstance(source, Path) else audio.STDIN
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(audio.open_song(source, raw))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vocalsep import files
 from vocalsep.audio.formats import check_output
 from vocalsep.cli.batch.inputs import PIPE, Place, Song
 from vocalsep.cli.batch.naming import EXTENSIONS, Naming
@@ -97,6 +98,8 @@ def make(
     checked = []
     for job in jobs:
         own = [path for path in job.files if identify(path) in inputs]
+        if job.song == PIPE:
+            own += [path for path in job.files if files.is_same(sys.stdin.buffer, path)]
         checked.append(_check(job, own, existing=existing))
     return checked
 
@@ -217,7 +220,9 @@ def _check(job: Job, own: list[Path], *, existing: str) -> Job:
                 raise AudioError(f"{path}: is a folder; expected a file to write")
             if path in own:
                 raise AudioError(f"{path}: is one of the input songs; choose another output")
-        there = [path for path in job.files if path.exists()]
+        if isinstance(job.song, Path) and PIPE in job.outputs.values() and files.is_same(sys.stdout.buffer, job.song):
+            raise AudioError(f"{job.song}: standard output goes into this song; choose another output")
+        there = [path for path in job.files if os.path.lexists(path) and not files.is_special(path)]
     except VocalsepError as error:
         return dataclasses.replace(job, refusal=str(error))
     except OSError as error:  # the name is too long, or the folder is not accessible

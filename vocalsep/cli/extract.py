@@ -41,6 +41,7 @@ def extract(
     inversion: parameters.InversionOption = "phase",
     masks: parameters.MasksOption = "auto",
     gate: parameters.GateOption = False,
+    strict: parameters.StrictOption = False,
     raw: parameters.RawOption = None,
     device: parameters.DeviceOption = "auto",
     threads: parameters.ThreadsOption = None,
@@ -125,6 +126,7 @@ def extract(
         raw=layout,
         threads=threads or max(1, count_cores() // jobs),
         mute=progress == "json",
+        strict=strict,
     )
     verbose = progress != "none" and not quiet and not dry_run
     kind = _choose_reporter(progress, todo) if verbose or progress == "json" else reporting.Reporter

@@ -104,6 +104,7 @@ class Settings:
         gate: Whether to fade the vocals out where there is no voice.
         raw: Layout of the song's samples, if it has no header.
         threads: Threads of each process. The vocals do not depend on their number.
+        strict: Whether a song that ends earlier than it states fails.
         mute: Whether to suppress the warnings of Python libraries.
         bundles: Folder for what the listening page needs of each song; None without such a page.
     """
@@ -122,6 +123,7 @@ class Settings:
     raw: SampleLayout | None = None
     threads: int = 1
     mute: bool = False
+    strict: bool = False
     bundles: Path | None = None
 
 
@@ -204,6 +206,7 @@ class Worker:
             labels=job.outputs.get("labels"),
             picture=job.outputs.get("picture"),
             raw=settings.raw,
+            strict=settings.strict,
             bundle=settings.bundles and place_bundle(settings.bundles, index),
         )
         return dataclasses.asdict(report)

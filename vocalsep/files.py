@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
+import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import platformdirs
 
@@ -68,12 +71,45 @@ def walk(
         folders[:] = below
 
 
+def is_special(path: Path) -> bool:
+    """Return whether a path is a named pipe or a device: something to write into, not to replace."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
+
+
+def is_same(place: Path | IO[bytes], path: Path) -> bool:
+    """Return whether a path or an open file and another path are one regular file, whatever their names."""
+    try:
+        one = place.stat() if isinstance(place, Path) else os.fstat(place.fileno())
+        return stat.S_ISREG(one.st_mode) and os.path.samestat(one, path.stat())
+    except (OSError, ValueError, AttributeError):  # it does not exist, or is no file of the system
+        return False
+
+
+def follow_links(path: Path) -> Path:
+    """Return the file that a path stands for, which need not exist.
+
+    Raises:
+        OSError: If symbolic links form a circle.
+    """
+    real = Path(os.path.realpath(path))
+    if real.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return real if path.is_symlink() else path
+
+
 @contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
     """Create a temporary file beside `path`, and rename it to `path` when the ``with`` block ends.
 
     If the block fails, the temporary file is deleted and `path` stays as it was. Temporary files of `path` that
     killed processes left behind are deleted first; see `remove_leftovers`.
+
+    A symbolic link stays: the file that it points to is written. So do a named pipe and a device. They get the content
+    when it is complete.
 
     Args:
         path: The file to write or replace. Its folder must exist.
@@ -84,6 +120,11 @@ def write_atomically(path: Path) -> Iterator[Path]:
     Raises:
         OSError: If the file cannot be created or renamed.
     """
+    path = follow_links(path)
+    if is_special(path):
+        with _write_into(path) as temporary:
+            yield temporary
+        return
     remove_leftovers(path)
     handle, temporary = _create_temporary(path)
     _unfinished.add(temporary)
@@ -100,6 +141,24 @@ def write_atomically(path: Path) -> Iterator[Path]:
         _unfinished.discard(temporary)
         if handle is not None:
             os.close(handle)  # this also releases the lock
+
+
+@contextmanager
+def _write_into(path: Path) -> Iterator[Path]:
+    """Create a temporary file, and copy it into a named pipe or a device when the ``with`` block ends."""
+    handle, name = tempfile.mkstemp(suffix=_SUFFIX)
+    os.close(handle)
+    temporary = Path(name)
+    _unfinished.add(temporary)
+    try:
+        yield temporary
+        with temporary.open("rb") as source, path.open("wb", buffering=0) as sink:
+            shutil.copyfileobj(source, sink)
+    except BrokenPipeError as error:
+        raise OSError(f"the reader of {path} has gone") from error
+    finally:
+        _unfinished.discard(temporary)
+        temporary.unlink(missing_ok=True)
 
 
 def remove_unfinished() -> None:
@@ -156,6 +215,8 @@ def remove_leftovers(path: Path) -> None:
     Args:
         path: The file that the temporary files were written for.
     """
+    with contextlib.suppress(OSError):
+        path = follow_links(path)
     pattern = re.compile(re.escape(_make_prefix(path)) + "[a-z0-9_]{8}" + re.escape(_SUFFIX))
     with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
         for name in [entry.name for entry in entries if pattern.fullmatch(entry.name)]:

@@ -130,6 +130,8 @@ def load(name: str | Path = DEFAULT_MODEL, folder: Path | None = None, *, data: 
     path = find_file(name, folder)
     if has_name := str(name) in known:
         _verify(str(name), path, folder)
+    elif library.read_digest(path) not in ("", hash_file(path)):
+        raise ModelError(f"{path}: is damaged: it does not match the SHA-256 on the card beside it")
     if path.suffix == means.SUFFIX:
         return means.load(str(path), load_part)
     if path.suffix == interchange.SUFFIX:
@@ -218,6 +220,11 @@ def _build_net(name: str, metadata: Mapping[str, Any], tensors: Mapping[str, Arr
             'run: pip install "vocalsep[train]"'
         ) from error
     try:
+        with torch.device("meta"):  # takes no memory
+            made = nets.build(metadata["net"], metadata["options"]).state_dict()
+        shapes = {key: tensor.shape for key, tensor in tensors.items()}
+        if {key: tuple(value.shape) for key, value in made.items()} != shapes:
+            raise ConfigError("its weights belong to another net or to other options")
         net = nets.build(metadata["net"], metadata["options"])
         state = {key: torch.from_numpy(tensor) for key, tensor in tensors.items()}
         net.load_state_dict(

@@ -15,7 +15,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
-import ffmpeg_recordings
+import damage
 import numpy as np
 import pytest
 import soundfile
@@ -27,39 +27,8 @@ from vocalsep.audio import tags
 from vocalsep.errors import AudioError
 
 CASES, FEW_CASES = int(os.environ.get("VOCALSEP_FUZZ", "5000")), 100
-SNDFILE = {
-    "wav": "PCM_16",
-    "flac": "PCM_16",
-    "aiff": "PCM_24",
-    "ogg": "VORBIS",
-    "mp3": "MPEG_LAYER_III",
-    "caf": "ALAC_16",
-}
-TAGS = tags.Tags({"title": ("T",), "artist": ("A",)}, tags.Picture("image/png", bytes(99)))
 MOST_SECONDS = 60  # at 48 kHz; a few kilobytes hold no more, but a damaged header may claim it
 MOST_MEMORY = 8 * 2**30  # bytes of address space, most of them for libraries
-
-
-def make_originals() -> dict[str, bytes]:
-    """Return a small sound file of each format, with and without tags."""
-    found: dict[str, bytes] = {}
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name) / "x"
-        for extension, subtype in SNDFILE.items():
-            samples = ffmpeg_recordings.pulse(8_000, 1_500, 2)
-            soundfile.write(path, samples.T, 8_000, format=extension.upper(), subtype=subtype)
-            found[extension] = path.read_bytes()
-        for extension in (".wav", ".flac", ".aiff", ".ogg", ".opus", ".mp3", ".m4a"):
-            tagged = Path(name) / f"tagged{extension}"
-            with audio.Writer(tagged, rate=8_000, channels=2, subtype="PCM_16", tags=TAGS) as writer:
-                writer.write(ffmpeg_recordings.pulse(8_000, 1_500, 2))
-            found[f"tagged {extension}"] = tagged.read_bytes()
-        for kind, made in ffmpeg_recordings.KINDS.items():
-            rate = made.rates[0]
-            found[kind] = ffmpeg_recordings.write(
-                path, ffmpeg_recordings.pulse(rate, 1_500, 2), rate, made
-            ).read_bytes()
-    return found
 
 
 @st.composite
@@ -120,7 +89,7 @@ def run_cases(cases: int) -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
-    contents = make_originals()
+    contents = damage.make_recordings()
     with tempfile.TemporaryDirectory() as name:
 
         @seed(int(os.environ.get("VOCALSEP_FUZZ_SEED", "0")))

@@ -18,6 +18,7 @@ from av.audio.stream import AudioStream
 from av.error import FFmpegError
 from av.stream import Disposition, Stream
 
+from vocalsep.audio.reader import TOLERANCE_SECONDS
 from vocalsep.errors import AudioError, describe_error
 from vocalsep.shapes import Waveform
 
@@ -31,7 +32,6 @@ _DEMUXERS = (
 """The only formats that FFmpeg may open. Playlists are excluded because they point to other files, and so are pictures
 and text."""
 _TAIL = 8_192  # samples held back until the end is known; padding is shorter
-_TOLERANCE_SECONDS = 0.5  # how much shorter than stated a complete recording may be
 _MAX_PLANES = 7  # PyAV miscounts the planes of 8 channels or more, and crashes
 
 
@@ -171,7 +171,7 @@ class FFmpegDecoder:
 
     def _check_end(self, samples: int) -> None:
         """Raise an error if the recording is shorter than it states."""
-        if not self.estimated and samples < self.samples - _TOLERANCE_SECONDS * self.rate:
+        if not self.estimated and samples < self.samples - TOLERANCE_SECONDS * self.rate:
             seconds = f"{samples / self.rate:.1f} of {self.samples / self.rate:.1f} seconds"
             raise AudioError(f"{self._path}: cannot be read to the end (it breaks off after {seconds})")
 

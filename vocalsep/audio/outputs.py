@@ -12,6 +12,7 @@ from typing import IO, Any, BinaryIO, Self
 
 import numpy as np
 
+from vocalsep import files
 from vocalsep.audio.formats import BITS, check_output, interleave, is_lossless
 from vocalsep.audio.pipes import PipeWriter
 from vocalsep.audio.reader import BLOCK_SECONDS
@@ -145,6 +146,12 @@ def _choose_subtype(path: Path | BinaryIO, wanted: str, clip: str) -> str:
     return "PCM_16" if clip == "scale" or "FLOAT" not in kind.subtypes else _BY_PEAK
 
 
+def _find_scratch_folder(path: Path) -> Path | None:
+    """Return the folder of an output; None, for the usual one, if the output is a named pipe or a device."""
+    path = files.follow_links(path)
+    return None if files.is_special(path) else path.parent
+
+
 class _ScratchFile:
     """An anonymous temporary file that holds one part until its sample format and gain are known.
 
@@ -158,7 +165,7 @@ class _ScratchFile:
         self._range = "PCM_16" if subtype == _BY_PEAK else subtype
         self.over, self._peak = 0, 0.0
         try:
-            self._file: IO[bytes] = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115
+            self._file: IO[bytes] = tempfile.TemporaryFile(dir=_find_scratch_folder(path))  # noqa: SIM115
         except OSError as error:
             raise AudioError(f"{self._path}: cannot be written ({describe_error(error)})") from error
 

@@ -17,7 +17,7 @@ from typing import BinaryIO, Self
 
 from vocalsep.audio import wav
 from vocalsep.audio.formats import Format
-from vocalsep.audio.reader import RATES, Reader, choose_block_size
+from vocalsep.audio.reader import RATES, Reader, choose_block_size, describe_early_end
 from vocalsep.audio.wav import SampleLayout, UnsupportedWavError
 from vocalsep.audio.writer import CLIPPING, count_clipped, fit_to_subtype
 from vocalsep.errors import AudioError, ConfigError, describe_error, describe_unknown
@@ -93,7 +93,7 @@ class Stream:
                 break
         if self.samples and left:
             received, stated = ((count / self.rate) for count in (self.samples - left, self.samples))
-            self.warning = f"{STDIN}: breaks off after {received:.1f} of {stated:.1f} seconds"
+            self.warning = describe_early_end(STDIN, received, stated)
 
 
 @contextlib.contextmanager

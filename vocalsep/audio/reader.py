@@ -11,11 +11,13 @@ from typing import Protocol, Self
 import numpy as np
 import soundfile
 
+from vocalsep.audio import wav
 from vocalsep.audio.formats import reorder_to_wav
 from vocalsep.errors import AudioError, describe_error
 from vocalsep.shapes import Waveform
 
 BLOCK_SECONDS = 4.0
+TOLERANCE_SECONDS = 0.5  # how much shorter than stated a complete recording may be
 RATES = range(1_000, 4_000_001)  # Hz, from telephone to DSD
 _MAX_VALUES = 2**23  # in a block, over all channels: a damaged header may claim anything
 _OTHER_FILES = {
@@ -106,16 +108,14 @@ class Reader:
         estimated: Whether `samples` is unknown or only a guess from the bit rate.
         comments: Title, artist and other tags that the decoder found.
         by_ffmpeg: Whether FFmpeg decodes the file.
-        warning: Always empty; see `pipes.Stream`.
+        warning: Says that the recording ended earlier than stated, once it has been read; until then empty.
 
     Raises:
         AudioError: If the file is missing, empty or not audio, or states an impossible sample rate.
     """
 
-    warning = ""
-
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.warning = path, ""
         self._decoder = _open(path)
         self.rate, self.channels = self._decoder.rate, self._decoder.channels
         self.samples, self.subtype = self._decoder.samples, self._decoder.subtype
@@ -127,7 +127,13 @@ class Reader:
             raise AudioError(f"{path}: states a sample rate of {self.rate} Hz; {expected}")
 
     def __iter__(self) -> Iterator[Waveform]:
-        return self._decoder.read_blocks(choose_block_size(BLOCK_SECONDS, self.rate, self.channels))
+        read = 0
+        for block in self._decoder.read_blocks(choose_block_size(BLOCK_SECONDS, self.rate, self.channels)):
+            read += block.shape[-1]
+            yield block
+        stated = 0 if self.estimated else max(self.samples, _read_stated_length(self.path))
+        if read < stated - TOLERANCE_SECONDS * self.rate:
+            self.warning = describe_early_end(str(self.path), read / self.rate, stated / self.rate)
 
     def close(self) -> None:
         """Close the file, as leaving the ``with`` block does."""
@@ -140,6 +146,23 @@ class Reader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def describe_early_end(name: str, seconds: float, stated: float) -> str:
+    """Return the warning about a recording that ends earlier than it states."""
+    return f"{name}: breaks off after {seconds:.1f} of {stated:.1f} seconds"
+
+
+def _read_stated_length(path: Path) -> int:
+    """Return the length in the header of a wav file, in samples; 0 for other files, and if the header states none.
+
+    libsndfile ignores a length that the file is too short for.
+    """
+    try:
+        with path.open("rb") as file:
+            return wav.read_header(file.read).samples
+    except (OSError, wav.UnsupportedWavError):
+        return 0
 
 
 def choose_block_size(seconds: float, rate: int, channels: int) -> int:

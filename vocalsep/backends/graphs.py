@@ -25,6 +25,7 @@ OUTPUTS = {"forward": ["mask"], "embed": ["embedding", "mask"]}
 INPUT = "features"
 """Name of the graphs' only input."""
 
+_MAX_OVERLAP, _MOST = 0.95, 256  # beyond these, a song would take hours or gigabytes
 _MAX_BYTES = 2**24  # of a decompressed graph; they take a few hundred kB
 
 
@@ -64,8 +65,11 @@ class RunSettings:
     original_lead: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.overlap < 1 or self.chunks < 1 or (self.original_lead or 0) < 0:
-            raise ConfigError("running a net needs overlap in [0, 1), chunks >= 1 and original_lead >= 0")
+        if not 0 <= self.overlap <= _MAX_OVERLAP:
+            raise ConfigError(f"running a net needs overlap from 0 to {_MAX_OVERLAP}, not {self.overlap}")
+        for name, value, least in (("chunks", self.chunks, 1), ("original_lead", self.original_lead or 0, 0)):
+            if not least <= value <= _MOST:
+                raise ConfigError(f"running a net needs {name} from {least} to {_MOST}, not {value}")
 
 
 def encode(graphs: Mapping[str, Graph], run: RunSettings) -> dict[str, Any]:

@@ -42,6 +42,7 @@ def extract(
     masks: parameters.MasksOption = "auto",
     gate: parameters.GateOption = False,
     latency: parameters.LatencyOption = None,
+    strict: parameters.StrictOption = False,
     raw: parameters.RawOption = None,
     device: parameters.DeviceOption = "auto",
     threads: parameters.ThreadsOption = None,
@@ -136,6 +137,7 @@ def extract(
         raw=layout,
         threads=threads or max(1, count_cores() // jobs),
         mute=progress == "json",
+        strict=strict,
         existing=existing,
         hash_inputs=manifest is not None,
     )

@@ -212,6 +212,14 @@ LatencyOption = Annotated[
         rich_help_panel=_SOUND,
     ),
 ]
+StrictOption = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="Fail, rather than warn, if a song ends earlier than its file states, as after a broken download.",
+        rich_help_panel=_SOUND,
+    ),
+]
 RawOption = Annotated[
     str | None,
     typer.Option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
@@ -9,6 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
+from vocalsep.errors import ConfigError
 from vocalsep.extraction.voice import VoiceDetector
 from vocalsep.shapes import Waveform
 
@@ -59,9 +61,16 @@ class Lookahead(Generic[Result]):
         self._workers = workers
         self._ahead = max(1, min(_AHEAD, most)) if workers and not low_delay else 0
         self._waiting: deque[Future[Result]] = deque()
+        self._process = os.getpid()
 
     def submit(self, compute: Callable[[], Result]) -> None:
-        """Start to compute a result."""
+        """Start to compute a result.
+
+        Raises:
+            ConfigError: In a child of `os.fork`, if the song began before the fork: its threads stay with the parent.
+        """
+        if self._process != os.getpid():
+            raise ConfigError("this song began before os.fork, so only the parent can go on with it; start it again")
         if self._workers:
             self._waiting.append(self._workers.submit(compute))
             return
@@ -71,6 +80,8 @@ class Lookahead(Generic[Result]):
 
     def collect(self, *, last: bool) -> Iterator[Result]:
         """Yield the results that are due, in order; all of them if `last` is true."""
+        if self._waiting and self._process != os.getpid():
+            raise ConfigError("this song began before os.fork, so only the parent can go on with it; start it again")
         while len(self._waiting) > (0 if last else self._ahead):
             yield self._waiting.popleft().result()
 

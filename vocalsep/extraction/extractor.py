@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from vocalsep.extraction.clustering import Clusters
 from vocalsep.extraction.engines import Options, Start, open_engine
 from vocalsep.extraction.sliding import Pace, choose_latency, choose_pace
 from vocalsep.extraction.streaming import Parts, StreamingSeparator
+from vocalsep.extraction.workers import Workers
 from vocalsep.kinds import MAX_CHANNELS, to_array
 from vocalsep.latency import LATENCIES
 from vocalsep.latency import check as check_latency
@@ -106,6 +106,8 @@ class Extractor:
             measures for a second which is the shortest that this machine can hold. None takes as long as the best
             vocals need, some 3 s.
 
+    After `os.fork`, both parent and child may use an extractor. A song that began before stays with the parent.
+
     Attributes:
         model: The model, or the mean of models.
         device: The device that was chosen, "cpu" or "cuda".
@@ -154,7 +156,7 @@ class Extractor:
         self.inversion, self.gate = inversion, gate
         self._engine = open_engine(self.model, options)
         self.device, self.uses_clusters = self._engine.device, self._engine.uses_clusters
-        self._workers = ThreadPoolExecutor(workers) if workers and self.device == "cpu" else None
+        self._workers = Workers(workers) if workers and self.device == "cpu" else None
         self.latency = self._measure_latency() if latency == "auto" else latency
 
     def __repr__(self) -> str:

@@ -47,6 +47,7 @@ class Report:
         clusters_used: Whether the vocals come from clusters rather than from the net's own masks.
         clipped_samples: Number of samples in all outputs that exceeded full scale and were clamped.
         gain_db: Gain of all outputs in dB; 0 unless `clip` was "scale" and the song had to be scaled.
+        shorter_than_stated: Whether the song ended earlier than its file states, as if cut off. `warnings` says where.
         warnings: Problems that did not harm the sound, such as tags that could not be copied, or a song with hardly any
             voice.
     """
@@ -68,6 +69,7 @@ class Report:
     clusters_used: bool
     clipped_samples: int
     gain_db: float
+    shorter_than_stated: bool
     warnings: tuple[str, ...]
 
 
@@ -85,6 +87,7 @@ def extract(
     labels: Path | str | bool | None = None,
     picture: Path | str | bool | None = None,
     raw: audio.SampleLayout | None = None,
+    strict: bool = False,
     bundle: Path | None = None,
 ) -> Report:
     """Extract the vocals of a recording into a file with the same rate, channels, length and sample format.
@@ -116,10 +119,12 @@ def extract(
         labels: Where to write the segments with a voice as an Audacity label track.
         picture: Where to draw spectrograms of song, vocals and accompaniment, and the segments with a voice, as PNG.
         raw: Layout of the song's samples if it has no header. Then open outputs get no header either.
+        strict: Whether to fail, and write nothing, if the song ends earlier than its file states. By default that is
+            only a warning.
         bundle: Where to write what the player needs; see `listening`.
 
     Raises:
-        AudioError: If the song cannot be read or an output cannot be written.
+        AudioError: If the song cannot be read, an output cannot be written, or the song is too short for `strict`.
         BrokenPipeError: If the program that reads an open output has closed it.
         ConfigError: If there is no such sample format or clip mode, no output at all, or both `model` and `extractor`
             are given.
@@ -139,6 +144,9 @@ def extract(
     outputs = [places[part] for part in stems]
     if not outputs:
         raise ConfigError("nothing to write: give a path for the vocals or for the accompaniment")
+    for place in places.values():
+        if isinstance(place, Path) and files.is_same(source, place):
+            raise AudioError(f"{place}: is the song itself; choose another output")
     name = str(source) if isinstance(source, Path) else audio.STDIN
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(audio.open_song(source, raw))
@@ -177,6 +185,8 @@ def extract(
             if heard:
                 heard.write(parts)
         check.finish()
+        if strict and reader.warning:
+            raise AudioError(reader.warning)
         if overview and drawing:
             about = {"name": Path(name).name, "model": extractor.model.name}
             overview.finish().draw(drawing, voice=separator.voice, **about)
@@ -202,6 +212,7 @@ def extract(
         clusters_used=clusters is not None and clusters.trusted,
         clipped_samples=written.clipped_samples,
         gain_db=round(written.gain_db, 3),
+        shorter_than_stated=bool(reader.warning),
         warnings=tuple(filter(None, warnings)),
     )
 

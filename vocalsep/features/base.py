@@ -19,9 +19,15 @@ from typing import Literal
 import numpy as np
 
 from vocalsep import masks
+from vocalsep.errors import ConfigError
 from vocalsep.kinds import array_namespace
 from vocalsep.shapes import AnyArray, Array, Features, Mask, Spectrum
 from vocalsep.stft import Grid
+
+_RATES = range(1_000, 4_000_001)  # Hz
+_MAX_PARTS = 64  # frames that cover one sample
+_MAX_CHUNK = 2**23  # numbers of one chunk; known nets see less than 2**19
+_MAX_MATRIX = 2**23  # numbers of a matrix from rows to rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +49,31 @@ class FrontEnd(abc.ABC):
     hop: int
     frames: int
     window: Literal["hann", "hamming"] = "hann"
+
+    def _check_size(self, rows: int, channels: int = 1) -> None:
+        """Refuse a size far beyond that of any known model, before it takes memory or time.
+
+        Args:
+            rows: Number of the net's rows.
+            channels: Number of channels that the net sees.
+
+        Raises:
+            ConfigError: If a size is too large.
+        """
+        if min(rows, channels, self.frames) < 1 or self.rate not in _RATES:
+            raise ConfigError(f"a front end needs rows, channels and frames, and a rate from {_RATES[0]} Hz")
+        freqs = self.n_fft // 2 + 1
+        for what, size, most in (
+            ("n_fft", self.n_fft, self.rate),
+            ("n_fft / hop", self.n_fft // max(1, self.hop), _MAX_PARTS),
+            ("rows x frames", channels * rows * self.frames, _MAX_CHUNK),
+            ("freqs x frames", freqs * self.frames, _MAX_CHUNK),
+            ("rows x freqs", rows * freqs, _MAX_MATRIX),
+        ):
+            if size > most:
+                raise ConfigError(
+                    f"a front end with {what} = {size} is far larger than any known one; the limit is {most}"
+                )
 
     @property
     def grid(self) -> Grid:

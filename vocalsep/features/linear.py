@@ -64,6 +64,7 @@ class Linear(FrontEnd):
             raise ConfigError("a linear front end needs frames >= 1, channels >= 1 and compression >= 0")
         if self.side and self.channels != _PAIR:
             raise ConfigError(f"a linear front end with side needs channels = {_PAIR}, not {self.channels}")
+        self._check_size(self.freqs, self.channels + self.side)
         if not 0 < self.exponent <= 1:
             raise ConfigError(f"a linear front end needs exponent above 0 and at most 1, not {self.exponent}")
 

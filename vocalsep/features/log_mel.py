@@ -49,6 +49,7 @@ class LogMel(FrontEnd):
     def __post_init__(self) -> None:
         if self.bands < 1 or self.frames < 1 or self.floor_db >= 0:
             raise ConfigError("a log-mel front end needs bands >= 1, frames >= 1 and floor_db < 0")
+        self._check_size(self.bands)
         make_mel_bank(self.grid, self.bands)
 
     @property

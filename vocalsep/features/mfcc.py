@@ -58,6 +58,7 @@ class MFCC(FrontEnd):
             raise ConfigError(
                 "an MFCC front end needs bands >= 1, frames >= 1, floor_db < 0 and pre_emphasis in [0, 1)"
             )
+        self._check_size(self.bands)
         make_mel_bank(self.grid, self.bands)
 
     @property

@@ -12,11 +12,13 @@ from vocalsep import files, nets, weights
 from vocalsep.datasets import splits
 from vocalsep.datasets.splits import Heard, join_names
 from vocalsep.errors import ConfigError, ModelError, describe_error
-from vocalsep.training.material import Material
+from vocalsep.training.material import CHANNELS, Material
 from vocalsep.training.recipes import Recipe
 from vocalsep.training.record import require_tensorboard
 from vocalsep.training.team import Team
 from vocalsep.weights import Model
+
+_MAX_BATCH_BYTES = 2**32  # of the excerpts of one step in one process; some steps are drawn ahead
 
 
 def check_recipe(recipe: Recipe, team: Team) -> None:
@@ -29,6 +31,13 @@ def check_recipe(recipe: Recipe, team: Team) -> None:
         nets.build(recipe.net, recipe.options)
     if recipe.training.tensorboard:
         require_tensorboard()
+    excerpt = 4 * 2 * CHANNELS * nets.count_excerpt_samples(recipe.front_end)  # bytes: vocals and accompaniment
+    most = team.size * _MAX_BATCH_BYTES // excerpt
+    if recipe.training.batch_size > most:
+        raise ConfigError(
+            f"training.batch_size = {recipe.training.batch_size}: the excerpts of a step would not fit into memory; "
+            f"expected at most {most}"
+        )
     if recipe.training.batch_size % team.size:
         raise ConfigError(
             f"training.batch_size = {recipe.training.batch_size}: expected a multiple of {team.size}, "

@@ -14,6 +14,7 @@ from vocalsep.features import MFCC, Linear, LogMel
 from vocalsep.training.excerpts.sampler import ExcerptOptions
 
 _LENGTHS = ("steps", "minutes", "epochs")
+_LARGEST = 2**40  # of any number in a recipe; steps beyond it have another use
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
@@ -150,6 +151,8 @@ class FitOptions:
         ):
             if getattr(self, name) < 0:
                 raise ConfigError(f"training.{name} must not be negative")
+            if getattr(self, name) > _LARGEST:
+                raise ConfigError(f"training.{name} must be at most {_LARGEST}")
 
 
 @dataclass(frozen=True, kw_only=True)

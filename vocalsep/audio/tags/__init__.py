@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vocalsep.audio.reader import Reader
-from vocalsep.audio.tags import id3, mp4
+from vocalsep.audio.tags import id3, limits, mp4
 
 if TYPE_CHECKING:
     from mutagen import FileType
+
+_MEGABYTES = limits.MAX_BYTES >> 20
 
 Fields = dict[str, tuple[str, ...]]
 
@@ -95,30 +97,33 @@ def read_tags(path: Path) -> tuple[Tags, str]:
     cover: Picture | None = None
     warning = ""
     try:
-        file = None if _is_rf64(path) else _open(path)
+        file, left_out = (None, []) if _is_rf64(path) else _open(path)
+        if left_out:
+            names = ", ".join(dict.fromkeys(left_out))
+            warning = f"{path}: its tag {names} is left out, because it unpacks to more than {_MEGABYTES} MB"
         if file is not None and file.tags is not None:
             fields, cover = _read_known(file)
         if not fields:
             fields, other = _read_from_decoder(path)
             cover = cover or other
+    except limits.TooLargeError:
+        warning = f"{path}: its tags are left out, because they take more than {_MEGABYTES} MB"
     except Exception as error:  # broken tags must not stop the extraction
         warning = f"{path}: its tags cannot be read ({_describe(error)})"
     return Tags({name: texts for name, texts in fields.items() if _describes_song(name)}, cover), warning
 
 
-def _open(path: Path) -> FileType | None:
-    """Open a file with mutagen, by its extension or, if that fails, by its content."""
+def _open(path: Path) -> tuple[FileType | None, list[str]]:
+    """Open a file with mutagen, by its extension or, if that fails, by its content; see `limits.open_file`."""
     import mutagen
 
-    found: FileType | None
     try:
-        found = mutagen.File(path)
+        return limits.open_file(path, path)
     except mutagen.MutagenError:
-        with path.open("rb") as content:
-            found = mutagen.File(fileobj=content, filename="recording")
-        if found is None:
+        opened = limits.open_file(path, "recording")
+        if opened[0] is None:
             raise
-    return found
+        return opened
 
 
 def write_tags(path: Path, tags: Tags, kind: str, name: str) -> str:

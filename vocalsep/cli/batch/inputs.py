@@ -17,6 +17,7 @@ from typing import Final, Literal
 from vocalsep import files, remote
 from vocalsep.audio.formats import SUFFIXES, VIDEO_SUFFIXES
 from vocalsep.audio.signature import is_signed
+from vocalsep.cli.batch import patterns
 from vocalsep.errors import AudioError, VocalsepError, describe_error
 from vocalsep.remote import Remote
 
@@ -161,7 +162,7 @@ def _expand(text: str, problems: list[VocalsepError], *, literal: bool, recursiv
         return [Song(path=Path(text))]
     songs = []
     list_names = functools.cache(lambda folder: _list_song_names(os.listdir(folder)))  # noqa: PTH208 - names are enough
-    found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - patterns may be absolute
+    found = patterns.find_matches(text)
     for name in found:
         if _is_folder(name):
             songs += _search(Path(name), problems, recursive=recursive)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vocalsep import files
 from vocalsep.audio.formats import check_output
 from vocalsep.cli.batch.inputs import PIPE, File, Place, Song
 from vocalsep.cli.batch.naming import EXTENSIONS, Naming
@@ -128,6 +129,8 @@ def make(
     for song, job in zip(songs, jobs, strict=True):
         if choose_shard(song.relative, parts) == part:
             own = [path for path in job.all_files if identify(path) in inputs]
+            if job.song == PIPE:
+                own += [path for path in job.files if files.is_same(sys.stdin.buffer, path)]
             done = _check(job, own, existing=existing)
             checked.append(
                 dataclasses.replace(done, skipped="failed") if done.is_pending and done.id in failed else done
@@ -273,6 +276,8 @@ def _check(job: Job, own: list[File], *, existing: str) -> Job:
                 raise AudioError(f"{path}: is a folder; expected a file to write")
         if own:
             raise AudioError(f"{own[0]}: is one of the input songs; choose another output")
+        if isinstance(job.song, Path) and PIPE in job.outputs.values() and files.is_same(sys.stdout.buffer, job.song):
+            raise AudioError(f"{job.song}: standard output goes into this song; choose another output")
         return check_existing(job, existing)
     except VocalsepError as error:
         return dataclasses.replace(job, refusal=str(error))
@@ -294,7 +299,7 @@ def check_existing(job: Job, existing: str, *, now: bool = False) -> Job:
     """
     if existing == "overwrite":
         return job
-    there: list[File] = [path for path in job.files if path.exists()]
+    there: list[File] = [path for path in job.files if os.path.lexists(path) and not files.is_special(path)]
     there += [path for path in job.remote_files if (path.exists() if now else path.was_listed())]
     if there and existing == "refuse":
         choice = "choose another output, or add --overwrite or --skip-existing"

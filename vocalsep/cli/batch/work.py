@@ -114,6 +114,7 @@ class Settings:
         latency: Seconds that the vocals may be behind the song; None for the best quality.
         raw: Layout of the song's samples, if it has no header.
         threads: Threads of each process. The vocals do not depend on their number.
+        strict: Whether a song that ends earlier than it states fails.
         mute: Whether to suppress the warnings of Python libraries.
         bundles: Folder for what the listening page needs of each song; None without such a page.
         existing: What to do about outputs that exist when the song's turn comes: "refuse", "overwrite" or "skip".
@@ -135,6 +136,7 @@ class Settings:
     raw: SampleLayout | None = None
     threads: int = 1
     mute: bool = False
+    strict: bool = False
     bundles: Path | None = None
     existing: str = "overwrite"
     hash_inputs: bool = False
@@ -266,6 +268,7 @@ class Worker:
             labels=_get_path(job, "labels"),
             picture=_get_path(job, "picture"),
             raw=settings.raw,
+            strict=settings.strict,
             bundle=settings.bundles and place_bundle(settings.bundles, index),
         )
         return dataclasses.asdict(report)

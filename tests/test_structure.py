@@ -23,7 +23,7 @@ LAYERS = (
     {"interchange", "means"},
     {"weights"},
     {"extraction", "datasets"},
-    {"training", "evaluation"},
+    {"training", "evaluation", "live"},
     {"metrics"},  # public names
     {"vocalsep"},  # the lazy public names
     {"cli"},

@@ -17,7 +17,7 @@ gc.set_threshold(100_000)
 
 import typer
 
-from vocalsep.cli import data, doctor, evaluate, export, extract, manifest, models, signals, streams, train
+from vocalsep.cli import data, doctor, evaluate, export, extract, live, manifest, models, signals, streams, train
 from vocalsep.cli.common import ExtractCommand, OptionalValueCommand, report_error, stdout
 from vocalsep.cli.group import SongsFirstGroup
 from vocalsep.errors import VocalsepError, describe_error, is_about_memory
@@ -47,6 +47,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(cls=ExtractCommand, rich_help_panel=_SONGS)(extract.extract)
+app.command(rich_help_panel=_SONGS)(live.live)
 app.add_typer(models.app, name="models", rich_help_panel=_SONGS)
 app.add_typer(manifest.app, name="manifest", rich_help_panel=_SONGS)
 app.command(rich_help_panel=_SONGS)(export.export)

@@ -266,7 +266,14 @@ def parse_latency(text: str) -> float | Literal["auto"]:
         raise Misuse(f"{error}, or auto") from error
 
 
-def check_live(models: Sequence[str], *, inversion: str, masks: str, gate: bool, as_original: bool) -> None:
+def check_live(
+    models: Sequence[str],
+    *,
+    inversion: str = "phase",
+    masks: str = "auto",
+    gate: bool = False,
+    as_original: bool = False,
+) -> None:
     """Check that the options work with a latency.
 
     Args:
@@ -280,9 +287,9 @@ def check_live(models: Sequence[str], *, inversion: str, masks: str, gate: bool,
         Misuse: If they do not.
     """
     if len(models) > 1 or is_mean(models[0]):
-        raise Misuse("--latency takes one model, not the mean of several")
+        raise Misuse("live vocals take one model, not the mean of several")
     if library.find_file(models[0]).suffix != library.SUFFIX:
-        raise Misuse(f"--latency takes one of vocalsep's own models; {models[0]} is none")
+        raise Misuse(f"live vocals take one of vocalsep's own models, and {models[0]} is none")
     others = {"--as-original": as_original, "--gate": gate, f"--inversion {inversion}": inversion != "phase"}
     for option, is_given in (others | {"--masks clusters": masks == "clusters"}).items():
         if is_given:

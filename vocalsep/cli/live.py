@@ -1,0 +1,105 @@
+"""``vocalsep live``: play the vocals, or what is left without them, of what a microphone or line input hears."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from vocalsep.cli import signals
+from vocalsep.cli.common import Misuse, escape_controls, exit_on_error, stderr, stdout, widen_for_tables
+from vocalsep.latency import DEFAULT_LATENCY
+from vocalsep.release import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from vocalsep.live import SoundDevices, Summary
+
+
+def live(
+    source: Annotated[
+        str | None,
+        typer.Option("--in", metavar="DEVICE", help="Input: a number or part of a name from --list."),
+    ] = None,
+    sink: Annotated[
+        str | None,
+        typer.Option("--out", metavar="DEVICE", help="Output: a number or part of a name from --list."),
+    ] = None,
+    keep: Annotated[
+        Literal["vocals", "accompaniment"], typer.Option(help="What to play: the vocals, or everything else.")
+    ] = "accompaniment",
+    latency: Annotated[
+        str,
+        typer.Option(
+            metavar="SECONDS",
+            help="Play this much later, 0.1 to 3 seconds; the devices add their own delay. auto measures the machine "
+            "and takes the shortest that it can hold. Shorter ones sound worse.",
+        ),
+    ] = f"{DEFAULT_LATENCY:g}",
+    model: Annotated[
+        str,
+        typer.Option(
+            "-m", "--model", metavar="MODEL", help="Model of vocalsep: a name, a file or the folder of a training run."
+        ),
+    ] = DEFAULT_MODEL,
+    list_devices: Annotated[bool, typer.Option("--list", help="List the devices and exit.")] = False,
+) -> None:
+    """Separate what a microphone or line input hears, while you listen.
+
+    Ctrl-C ends it. It goes on if a device vanishes, and waits for it.
+    """
+    from vocalsep.cli.batch import options
+
+    options.check_model(model)
+    options.check_live((model,))
+    seconds = options.parse_latency(latency)
+    with exit_on_error():
+        from vocalsep.live import DeviceError, SoundDevices, follow
+
+        devices = SoundDevices()
+        if list_devices:
+            _print_devices(devices)
+            return
+        from vocalsep import extraction
+
+        try:
+            devices.link(source, sink)
+        except DeviceError as error:
+            if source is None and sink is None:
+                raise
+            raise Misuse(str(error)) from error
+        with signals.stop_on_signal(lambda: None) as should_stop:
+            extractor = extraction.Extractor(model, device="cpu", workers=0, latency=seconds)
+            if seconds == "auto":
+                _tell(f"this machine can hold a latency of {extractor.latency:g} s")
+            summary = follow(
+                extractor, devices, source=source, sink=sink, keep=keep, tell=_tell, should_stop=should_stop
+            )
+    _tell(_describe(summary))
+
+
+def _print_devices(devices: SoundDevices) -> None:
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    grid = Grid(show_edge=False, pad_edge=False)
+    for head in ("number", "in", "out", "Hz"):
+        grid.add_column(head, justify="right")
+    grid.add_column("name")
+    for each in devices.list_devices():
+        counts = (each["max_input_channels"], each["max_output_channels"], round(each["default_samplerate"]))
+        name = escape_controls(each["name"]) + (" (default)" if each["is_default"] else "")
+        grid.add_row(str(each["index"]), *(str(count or "") for count in counts), Text(name))
+    widen_for_tables(stdout).print(grid)
+
+
+def _tell(text: str) -> None:
+    stderr.print(f"vocalsep: {escape_controls(text)}", markup=False)
+
+
+def _describe(summary: Summary) -> str:
+    parts = [f"{summary.seconds:.1f} s"]
+    if summary.delay_seconds is not None:
+        parts.append(f"{summary.delay_seconds:.2f} s behind")
+    times = "once" if summary.underruns == 1 else f"{summary.underruns} times"
+    late = f"the net was late {times} ({summary.missing_seconds:.2f} s of silence)"
+    return ", ".join([*parts, late if summary.underruns else "no underruns"])

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import platformdirs
 
@@ -129,6 +130,29 @@ def _create_temporary(path: Path) -> tuple[int | None, Path]:
 
 def _make_prefix(path: Path) -> str:
     return f".{path.stem[:40]}."
+
+
+def lock(path: Path) -> IO[bytes] | None:
+    """Lock a file for this process, and create it if it does not exist. Closing it releases the lock.
+
+    On systems without file locks, nothing is locked.
+
+    Returns:
+        The open file. None if another process has locked it.
+
+    Raises:
+        OSError: If the file cannot be opened.
+    """
+    file = path.open("ab")
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    except OSError:
+        pass  # some file systems have no locks
+    return file
 
 
 def write_text(path: Path, text: str) -> None:

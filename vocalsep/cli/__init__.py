@@ -18,7 +18,7 @@ gc.set_threshold(100_000)
 
 import typer
 
-from vocalsep.cli import data, doctor, evaluate, export, extract, models, signals, train
+from vocalsep.cli import data, doctor, evaluate, export, extract, models, serve, signals, train
 from vocalsep.cli.common import OptionalValueCommand, stdout
 from vocalsep.cli.group import SongsFirstGroup
 from vocalsep.release import __version__
@@ -47,6 +47,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(cls=OptionalValueCommand, rich_help_panel=_SONGS)(extract.extract)
+app.command(rich_help_panel=_SONGS)(serve.serve)
 app.add_typer(models.app, name="models", rich_help_panel=_SONGS)
 app.command(rich_help_panel=_SONGS)(export.export)
 app.command(rich_help_panel=_SONGS)(doctor.doctor)

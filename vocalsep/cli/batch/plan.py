@@ -29,12 +29,14 @@ class Job:
         outputs: Where each output goes, by stem.
         refusal: Why vocalsep refuses the job; empty if it accepts the job.
         skipped: Whether vocalsep skips the job because all its outputs exist.
+        bundle: Where to write what the player needs; None without a player.
     """
 
     song: Place
     outputs: dict[str, Place]
     refusal: str = ""
     skipped: bool = False
+    bundle: Path | None = None
 
     @property
     def label(self) -> str:

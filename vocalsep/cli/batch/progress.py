@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from vocalsep import files
+from vocalsep.cli.batch.events import STEMS, EventFormatter, group_outputs, list_warnings, name_outcome
 from vocalsep.cli.batch.inputs import PIPE
 from vocalsep.cli.batch.plan import Job
 from vocalsep.cli.batch.work import Event, Finished, Progressed, Started, Warned
@@ -23,7 +24,6 @@ from vocalsep.cli.common import escape_controls, get_bar_console, report_error, 
 from vocalsep.errors import AudioError, VocalsepError
 
 _NO_VOICE = "voice was found"  # in the warnings of `extraction.checks` about songs without a voice
-_STEMS = ("vocals", "accompaniment", "labels", "picture")  # fields of a report that name files
 
 
 class Reporter:
@@ -232,7 +232,7 @@ class JsonLines(Reporter):
     """Writes all events to stderr as JSON, one object per line."""
 
     def __enter__(self) -> Self:
-        self._lengths: dict[int, float | None] = {}
+        self._formatter = EventFormatter()
         self._write("start", songs=len(self.jobs), model=self.model)
         return super().__enter__()
 
@@ -241,28 +241,21 @@ class JsonLines(Reporter):
         self.failed = True
         self._write("error", message=str(error))
 
-    def on_started(self, event: Started) -> None:
-        """Write that work on a song starts."""
-        self._lengths[event.index] = event.seconds and round(event.seconds, 3)
-        self._write("song", event.index, of=len(self.jobs), seconds=self._lengths[event.index])
-
-    def on_progressed(self, event: Progressed) -> None:
-        """Write how much of a song is done."""
-        self._write("progress", event.index, seconds=round(event.seconds, 3), of=self._lengths[event.index])
-
-    def on_warned(self, event: Warned) -> None:
-        """Write a warning about a song."""
-        self._write("warning", event.index, message=event.message)
+    def __call__(self, event: Event) -> None:
+        """Write an event."""
+        if isinstance(event, Finished):
+            super().__call__(event)  # results go first, because a reader of the event may stop the call
+        else:
+            self._write_event(event)
 
     def on_finished(self, event: Finished) -> None:
         """Write the outcome of a song."""
-        self._lengths.pop(event.index, None)
-        for text in list_warnings(event.report) if event.report else ():
-            self._write("warning", event.index, message=text)
-        more: dict[str, Any] = {"report": group_outputs(event.report)} if event.report else {}
-        if event.error:
-            more = {"error": event.error} | ({"traceback": event.trace} if event.trace else {})
-        self._write("done", event.index, outcome=name_outcome(event), **more)
+        self._write_event(event)
+
+    def _write_event(self, event: Event) -> None:
+        for name, values in self._formatter.format(event):
+            of = {"of": len(self.jobs)} if name == "song" else {}
+            self._write(name, event.index, **of, **values)
 
     def stop(self) -> None:
         """Write nothing: readers see that "end" is missing."""
@@ -301,32 +294,6 @@ def report_plan(jobs: Sequence[Job], reporter: Reporter, *, as_json: bool) -> No
             sys.stdout.write(f"{job.song} -> {', '.join(outputs.values())}\n")
 
 
-def name_outcome(event: Finished) -> str:
-    """Return the outcome of a song: "done", "skipped" or "failed"."""
-    if event.report:
-        return "done"
-    return "failed" if event.error else "skipped"
-
-
-def list_warnings(report: dict[str, Any]) -> list[str]:
-    """Return the warnings about a song that is done."""
-    found = list(report["warnings"])
-    song, clipped, gain_db = (report[key] for key in ("input", "clipped_samples", "gain_db"))
-    if clipped:
-        remedy = "--clip scale or --subtype float avoids this"
-        found.append(f"{song}: {clipped} samples exceeded full scale and were clamped; {remedy}")
-    if gain_db:
-        found.append(f"{song}: the outputs are scaled by {gain_db} dB to stay within full scale")
-    return found
-
-
-def group_outputs(report: dict[str, Any]) -> dict[str, Any]:
-    """Return a report with its outputs in one field, by stem."""
-    values = dict(report)
-    outputs = {stem: values.pop(stem) for stem in _STEMS}
-    return values | {"outputs": {stem: path for stem, path in outputs.items() if path}}
-
-
 def format_line(values: dict[str, Any]) -> str:
     """Return a JSON object as one line."""
     return files.dump_json(values) + "\n"
@@ -336,12 +303,12 @@ def format_result(report: dict[str, Any], *, as_json: bool) -> str:
     """Return what stdout gets for a song that is done: its report as JSON, or the paths of the written files."""
     if as_json:
         return format_line(group_outputs(report))
-    return "".join(f"{report[stem]}\n" for stem in _STEMS if report[stem])
+    return "".join(f"{report[stem]}\n" for stem in STEMS if report[stem])
 
 
 def describe_song(report: dict[str, Any]) -> str:
     """Return what people want to know about a song that is done: its files, the voice in it, and the time it took."""
-    names = ", ".join(report[stem] for stem in _STEMS if report[stem])
+    names = ", ".join(report[stem] for stem in STEMS if report[stem])
     return f"{names}: {describe_voice(report)}, {_format_speed(report['taken_seconds'], report['times_real_time'])}"
 
 

@@ -104,7 +104,6 @@ class Settings:
         raw: Layout of the song's samples, if it has no header.
         threads: Threads of each process. The vocals do not depend on their number.
         mute: Whether to suppress the warnings of Python libraries.
-        bundles: Folder for what the listening page needs of each song; None without such a page.
     """
 
     models: tuple[str, ...]
@@ -121,7 +120,6 @@ class Settings:
     raw: SampleLayout | None = None
     threads: int = 1
     mute: bool = False
-    bundles: Path | None = None
 
 
 class SetupError(VocalsepError):
@@ -199,7 +197,7 @@ class Worker:
             labels=job.outputs.get("labels"),
             picture=job.outputs.get("picture"),
             raw=settings.raw,
-            bundle=settings.bundles and place_bundle(settings.bundles, index),
+            bundle=job.bundle,
         )
         return dataclasses.asdict(report)
 
@@ -255,8 +253,3 @@ def _check_song(job: Job, settings: Settings) -> float | None:
                 path, rate=reader.rate, channels=reader.channels, subtype=settings.subtype, bitrate=settings.bitrate
             )
         return reader.samples / reader.rate or None
-
-
-def place_bundle(folder: Path, index: int) -> Path:
-    """Return where the bundle of a song goes, by its position in the plan."""
-    return folder / f"{index}.zip"

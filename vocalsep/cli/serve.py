@@ -93,15 +93,15 @@ def serve(
         )
         with contextlib.closing(songs):
             queue = Queue(songs, [ProcessRunner(make_settings) for _ in range(jobs)])
-            app = routes.App(songs, queue, choices)
-            chosen_port = listener.getsockname()[1]
-            guarded = guard.Guard(app.asgi, host=host, port=chosen_port)
-            address = f"http://{_name_host(host)}:{chosen_port}/?{guard.PARAMETER}="
-            sys.stdout.write(f"{address}{guarded.token}\n")
-            sys.stdout.flush()
-            if browser:
-                _open_browser(address + guarded.make_ticket())
             try:
+                app = routes.App(songs, queue, choices)
+                chosen_port = listener.getsockname()[1]
+                guarded = guard.Guard(app.asgi, host=host, port=chosen_port)
+                address = f"http://{_name_host(host)}:{chosen_port}/?{guard.PARAMETER}="
+                sys.stdout.write(f"{address}{guarded.token}\n")
+                sys.stdout.flush()
+                if browser:
+                    _open_browser(address + guarded.make_ticket())
                 web.run(guarded, listener, app.close, queue.close)
             finally:
                 queue.close()

@@ -27,7 +27,8 @@ def list_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
     Args:
         report: The fields of its `extraction.Report`.
     """
-    speed = f"{report['times_real_time']:.0f} times real time ({report['taken_seconds']:.1f} s)"
+    times = report["times_real_time"]
+    speed = f"{times:.{0 if times >= 10 else 1}f} times real time ({report['taken_seconds']:.1f} s)"
     passages = "1 passage" if len(report["voice"]) == 1 else f"{len(report['voice'])} passages"
     facts = [
         ("Model", f"{report['model']}, vocalsep {__version__}"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +14,7 @@ from vocalsep.errors import VocalsepError
 from vocalsep.listening.server import store as stores
 from vocalsep.listening.server.store import Song, Store
 
+_LOG = logging.getLogger(__name__)
 _IDLE_SECONDS = 60.0  # after which a runner gives its memory back
 
 OnEvent = Callable[[str, Mapping[str, Any]], None]
@@ -170,8 +171,8 @@ class Queue:
         except VocalsepError as error:
             self._note(song, "done", {"error": str(error)})
         except Exception as bug:
+            _LOG.exception("%s", song.id)
             self._note(song, "done", {"error": f"{type(bug).__name__}: {bug}"})
-            raise
 
     def _note(self, song: Song, name: str, values: Mapping[str, Any]) -> None:
         """Note what a runner reports about a song."""
@@ -194,6 +195,7 @@ class Queue:
             report |= {"input": song.name, "warnings": [clean(text) for text in report["warnings"]]}
             store.change(song, state=stores.DONE, report=report, done_seconds=report["audio_seconds"])
         elif name == "done":
-            with contextlib.suppress(OSError):
-                store.discard_result(song)
+            if "traceback" in values:
+                _LOG.error("%s\n%s", song.id, values["traceback"])
+            store.discard_result(song)
             store.change(song, state=stores.FAILED, error=clean(values["error"]))

@@ -117,7 +117,7 @@ class App:
                 Route("/{name}", self._send_static),
                 Route("/", self._send_static),
             ],
-            exception_handlers={HTTPException: _explain, StoreError: _explain, AudioError: _explain, OSError: _explain},
+            exception_handlers=dict.fromkeys((HTTPException, StoreError, AudioError, OSError, Exception), _explain),
         )
 
     def close(self) -> None:
@@ -243,7 +243,9 @@ async def _explain(_: Request, error: Exception) -> Response:
         return JSONResponse({"error": str(error)}, error.status)
     if isinstance(error, OSError):
         return JSONResponse({"error": f"the disk says: {error.strerror or error}"}, 500)
-    return JSONResponse({"error": str(error)}, 422)
+    if isinstance(error, AudioError):
+        return JSONResponse({"error": str(error)}, 422)
+    return JSONResponse({"error": "vocalsep failed; the terminal in which it runs says more"}, 500)
 
 
 def _quote(name: str) -> str:

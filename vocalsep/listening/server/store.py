@@ -53,7 +53,7 @@ class StoreError(VocalsepError):
         self.status = status
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Song:
     """A song of the store.
 

@@ -242,6 +242,29 @@ def _make_prefix(path: Path) -> str:
     return f".{path.stem[:40]}."
 
 
+def open_locked(path: Path) -> IO[bytes] | None:
+    """Open a file and lock it for this process; create it if it does not exist. Closing it releases the lock.
+
+    On systems without file locks, nothing is locked.
+
+    Returns:
+        The open file. None if another process has locked it.
+
+    Raises:
+        OSError: If the file cannot be opened.
+    """
+    file = path.open("ab")
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    except OSError:
+        pass  # some file systems have no locks
+    return file
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file atomically.
 

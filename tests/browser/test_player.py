@@ -148,7 +148,7 @@ def test_a_song_that_cannot_be_decoded_is_an_error_in_words(open_page: Opener, p
     page.wait_for_function("() => !player.engine.playing")
     assert "cannot play the song" in page.get_by_role("status").inner_text()
     page.get_by_role("button", name="other").click()
-    page.wait_for_function("() => player.opening === 1 && player.view.overviews.length === 2")
+    page.wait_for_function("() => player.opening === '1' && player.view.overviews.length === 2")
     page.keyboard.press("Space")
     wait_until_playing(page)
 
@@ -341,7 +341,7 @@ def test_a_list_changes_the_song_and_shows_names_as_text(open_page: Opener, page
     page.keyboard.press("Space")
     wait_until_playing(page)
     page.get_by_role("navigation", name="Songs").get_by_role("button", name="other").click()
-    page.wait_for_function("() => player.opening === 1 && !player.engine.playing")
+    page.wait_for_function("() => player.opening === '1' && !player.engine.playing")
     assert page.get_by_role("heading", level=1).inner_text() == "<b>other</b> & more.flac"
     page.keyboard.press("Space")
     wait_until_playing(page)

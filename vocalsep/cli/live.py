@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from vocalsep.cli import signals
-from vocalsep.cli.common import Misuse, escape_controls, exit_on_error, stderr, stdout, widen_for_tables
+from vocalsep.cli.common import Misuse, exit_on_error, stderr, stdout, widen_for_tables
 from vocalsep.latency import DEFAULT_LATENCY
 from vocalsep.release import DEFAULT_MODEL
 
@@ -87,13 +87,13 @@ def _print_devices(devices: SoundDevices) -> None:
     grid.add_column("name")
     for each in devices.list_devices():
         counts = (each["max_input_channels"], each["max_output_channels"], round(each["default_samplerate"]))
-        name = escape_controls(each["name"]) + (" (default)" if each["is_default"] else "")
+        name = escape(each["name"]) + (" (default)" if each["is_default"] else "")
         grid.add_row(str(each["index"]), *(str(count or "") for count in counts), Text(name))
     widen_for_tables(stdout).print(grid)
 
 
 def _tell(text: str) -> None:
-    stderr.print(f"vocalsep: {escape_controls(text)}", markup=False)
+    stderr.print(f"vocalsep: {escape(text)}", markup=False)
 
 
 def _describe(summary: Summary) -> str:

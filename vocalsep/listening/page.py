@@ -121,7 +121,7 @@ def _inline(page: str) -> str:
         return f"<{kind}>{text}</{kind}>"
 
     links = r'<link rel="stylesheet" href="(?P<style>[\w.]+)">|<script src="(?P<script>[\w.]+)"></script>'
-    page = re.sub(links, inline, page)
+    page = re.sub(links, inline, re.sub(r"<!-- \S+ -->\n", "", page))
     sources = "; ".join(f"{kind}-src {' '.join(values)}" for kind, values in hashes.items())
     policy = f"default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; {sources}"
     charset = '<meta charset="utf-8">'

@@ -17,10 +17,9 @@ from vocalsep.cli.batch import processes as running
 from vocalsep.cli.batch.inputs import PIPE
 from vocalsep.cli.batch.plan import Job
 from vocalsep.cli.batch.progress import Reporter
-from vocalsep.cli.batch.work import Settings, place_bundle
+from vocalsep.cli.batch.work import Settings
 from vocalsep.cli.common import Misuse, parse_page
 from vocalsep.errors import AudioError, describe_error
-from vocalsep.release import __version__
 from vocalsep.remote import is_address
 
 _MANY = "songs.html"  # the name of a page with several songs
@@ -40,6 +39,10 @@ class OpenPage:
     bundles: Path
     arguments: Sequence[str]
 
+    def place_bundle(self, index: int) -> Path:
+        """Return where the bundle of a song goes, by its position in the plan."""
+        return self.bundles / f"{index}.zip"
+
     def write(self, jobs: Sequence[Job], reports: dict[int, dict[str, Any]]) -> bool:
         """Write the page, unless no song is done.
 
@@ -54,14 +57,15 @@ class OpenPage:
             AudioError: If it cannot be written.
         """
         from vocalsep import listening
+        from vocalsep.listening import facts
 
         command = shlex.join(["vocalsep", *self.arguments])
         songs = [
             listening.Song(
                 name=Path(jobs[index].label).name,
-                bundle=place_bundle(self.bundles, index),
-                summary=_summarise(reports[index]),
-                facts=list_facts(reports[index]),
+                bundle=self.place_bundle(index),
+                summary=facts.summarise(reports[index]),
+                facts=facts.list_facts(reports[index]),
                 command=command,
             )
             for index in sorted(reports)
@@ -116,7 +120,8 @@ def run_plan(
     try:
         with opened as page:
             reports = reporter.keep_reports()
-            running.run_plan(jobs, dataclasses.replace(settings, bundles=page.bundles), processes, reporter)
+            with_bundles = [dataclasses.replace(job, bundle=page.place_bundle(index)) for index, job in enumerate(jobs)]
+            running.run_plan(with_bundles, settings, processes, reporter)
             if page.write(jobs, reports):
                 reporter.report_page(page.path)
     except AudioError as error:
@@ -152,36 +157,3 @@ def _find_common_folder(paths: Sequence[Path]) -> Path:
         return Path(os.path.commonpath([path.parent for path in paths]))
     except ValueError:  # on different drives, or some relative and some absolute
         return Path()
-
-
-def _summarise(report: dict[str, Any]) -> str:
-    voice = f"voice in {report['voice_share']:.0%} of the song" if report["voice"] else "no voice found"
-    return f"{report['model']} · {voice}"
-
-
-def _format_db(value: float) -> str:
-    return f"{value:.1f} dB".replace("-", "\N{MINUS SIGN}")
-
-
-def list_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return what a page tells about a song: labels and texts.
-
-    Args:
-        report: The fields of its `extraction.Report`.
-    """
-    speed = f"{report['times_real_time']:.0f} times real time ({report['taken_seconds']:.1f} s)"
-    passages = "1 passage" if len(report["voice"]) == 1 else f"{len(report['voice'])} passages"
-    facts = [
-        ("Model", f"{report['model']}, vocalsep {__version__}"),
-        ("Voice", f"{report['voice_share']:.0%} of the song, in {passages}" if report["voice"] else "none found"),
-    ]
-    if report["vocals_db"] is not None:
-        facts.append(("Level of the vocals", f"{_format_db(report['vocals_db'])} relative to the song"))
-    if report["cluster_confidence"] is not None:
-        used = "used" if report["clusters_used"] else "not used"
-        facts.append(("Clusters", f"confidence {report['cluster_confidence']:.2f}, {used}"))
-    if report["clipped_samples"]:
-        facts.append(("Clamped samples", f"{report['clipped_samples']:,}"))
-    if report["gain_db"]:
-        facts.append(("Gain of the files", _format_db(report["gain_db"])))
-    return [*facts, ("Speed", speed), *(("Warning", warning) for warning in report["warnings"])]

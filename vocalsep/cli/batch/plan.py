@@ -35,6 +35,7 @@ class Job:
         refusal: Why vocalsep refuses the job; empty if it accepts the job.
         skipped: Why vocalsep skips the job: "exists" if all its outputs exist, "failed" if it failed in an earlier
             call; empty if vocalsep does not skip it.
+        bundle: Where to write what the player needs; None without a player.
     """
 
     song: Place
@@ -42,6 +43,7 @@ class Job:
     id: str = ""
     refusal: str = ""
     skipped: str = ""
+    bundle: Path | None = None
 
     @property
     def label(self) -> str:

@@ -21,7 +21,7 @@ from vocalsep.cli.batch.plan import Job
 from vocalsep.cli.batch.progress import Reporter
 from vocalsep.cli.batch.work import Event, Finished, OnEvent, Settings, SetupError, Worker
 
-_GRACE_SECONDS = 0.8  # for a stopped process to remove its unfinished files
+GRACE_SECONDS = 0.8  # for a stopped process to remove its unfinished files
 
 
 def run_plan(jobs: Sequence[Job], settings: Settings, processes: int, reporter: Reporter) -> None:
@@ -68,13 +68,13 @@ def _run_in_parallel(
     check_signals: Callable[[], None],
 ) -> None:
     waiting = deque(jobs)
-    running: dict[connection.Connection, _WorkerProcess] = {}
+    running: dict[connection.Connection, WorkerProcess] = {}
     try:
         while waiting or running:
             check_signals()
             while waiting and len(running) < processes:
                 with signals.block_interrupts():
-                    worker = _WorkerProcess(settings)
+                    worker = WorkerProcess(settings)
                     running[worker.pipe] = worker
                 worker.send(*waiting.popleft())
             for pipe in connection.wait(list(running)):
@@ -94,7 +94,7 @@ def _run_in_parallel(
         _stop(list(running.values()))
 
 
-class _WorkerProcess:
+class WorkerProcess:
     """A process with a `Worker` in it, as the process that hands out the jobs uses it."""
 
     def __init__(self, settings: Settings) -> None:
@@ -107,6 +107,7 @@ class _WorkerProcess:
         other_end.close()
 
     def send(self, index: int, job: Job) -> None:
+        """Hand a job to the process."""
         self._index, self.job = index, job
         with contextlib.suppress(OSError):  # the process died; `receive` reports it
             self.pipe.send((index, job))
@@ -140,11 +141,11 @@ class _WorkerProcess:
         self.process.join()
 
 
-def _stop(workers: list[_WorkerProcess]) -> None:
+def _stop(workers: list[WorkerProcess]) -> None:
     """Stop processes in the middle of their work, and remove their unfinished files."""
     for worker in workers:
         worker.process.terminate()
-    end = time.monotonic() + _GRACE_SECONDS
+    end = time.monotonic() + GRACE_SECONDS
     for worker in workers:
         worker.process.join(max(0.0, end - time.monotonic()))
         if worker.process.is_alive():

@@ -20,10 +20,10 @@ from vocalsep.cli.batch.describing import (
     describe_song,
     format_line,
     format_result,
-    group_outputs,
     list_warnings,
     name_outcome,
 )
+from vocalsep.cli.batch.events import EventFormatter
 from vocalsep.cli.batch.inputs import PIPE
 from vocalsep.cli.batch.plan import Job
 from vocalsep.cli.batch.work import Event, Finished, Progressed, Started, Warned
@@ -265,7 +265,7 @@ class JsonLines(Reporter):
     """Writes all events to stderr as JSON, one object per line."""
 
     def __enter__(self) -> Self:
-        self._lengths: dict[int, float | None] = {}
+        self._formatter = EventFormatter()
         self._write("start", songs=len(self.jobs), model=self.model)
         return super().__enter__()
 
@@ -274,30 +274,21 @@ class JsonLines(Reporter):
         self.failed = True
         self._write("error", message=str(error))
 
-    def on_started(self, event: Started) -> None:
-        """Write that work on a song starts."""
-        self._lengths[event.index] = event.seconds and round(event.seconds, 3)
-        self._write("song", event.index, of=len(self.jobs), seconds=self._lengths[event.index])
-
-    def on_progressed(self, event: Progressed) -> None:
-        """Write how much of a song is done."""
-        self._write("progress", event.index, seconds=round(event.seconds, 3), of=self._lengths[event.index])
-
-    def on_warned(self, event: Warned) -> None:
-        """Write a warning about a song."""
-        self._write("warning", event.index, message=event.message)
+    def __call__(self, event: Event) -> None:
+        """Write an event."""
+        if isinstance(event, Finished):
+            super().__call__(event)  # results go first, because a reader of the event may stop the call
+        else:
+            self._write_event(event)
 
     def on_finished(self, event: Finished) -> None:
         """Write the outcome of a song."""
-        self._lengths.pop(event.index, None)
-        for text in list_warnings(event.report) if event.report else ():
-            self._write("warning", event.index, message=text)
-        more: dict[str, Any] = {"report": group_outputs(event.report)} if event.report else {}
-        if event.error:
-            more = {"error": event.error} | ({"traceback": event.trace} if event.trace else {})
-        elif event.skipped:
-            more = {"reason": event.skipped}
-        self._write("done", event.index, outcome=name_outcome(event), **more)
+        self._write_event(event)
+
+    def _write_event(self, event: Event) -> None:
+        for name, values in self._formatter.format(event):
+            of = {"of": len(self.jobs)} if name == "song" else {}
+            self._write(name, event.index, **of, **values)
 
     def stop(self) -> None:
         """Write nothing: readers see that "end" is missing."""

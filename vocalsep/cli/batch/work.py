@@ -116,7 +116,6 @@ class Settings:
         threads: Threads of each process. The vocals do not depend on their number.
         strict: Whether a song that ends earlier than it states fails.
         mute: Whether to suppress the warnings of Python libraries.
-        bundles: Folder for what the listening page needs of each song; None without such a page.
         existing: What to do about outputs that exist when the song's turn comes: "refuse", "overwrite" or "skip".
         hash_inputs: Whether to compute the SHA-256 of each song.
     """
@@ -137,7 +136,6 @@ class Settings:
     threads: int = 1
     mute: bool = False
     strict: bool = False
-    bundles: Path | None = None
     existing: str = "overwrite"
     hash_inputs: bool = False
 
@@ -269,7 +267,7 @@ class Worker:
             picture=_get_path(job, "picture"),
             raw=settings.raw,
             strict=settings.strict,
-            bundle=settings.bundles and place_bundle(settings.bundles, index),
+            bundle=job.bundle,
         )
         return dataclasses.asdict(report)
 
@@ -384,8 +382,3 @@ def _check_song(job: Job, settings: Settings) -> float | None:
                 path, rate=reader.rate, channels=reader.channels, subtype=settings.subtype, bitrate=settings.bitrate
             )
         return reader.samples / reader.rate or None
-
-
-def place_bundle(folder: Path, index: int) -> Path:
-    """Return where the bundle of a song goes, by its position in the plan."""
-    return folder / f"{index}.zip"

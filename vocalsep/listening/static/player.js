@@ -2,7 +2,7 @@
 
 /* The page: songs, buttons, keys, and what connects Engine and View.
 
-   A source has `songs`, a list of {id, name, seconds}, and `load(id, name)`, which returns a part of a song's bundle. */
+   A source has `load(id, name)`, which returns a part of a song's bundle. */
 
 const DRAG_PIXELS = 5; // a shorter movement is a click
 
@@ -18,31 +18,21 @@ class Player {
     document.addEventListener("keydown", (event) => this.press(event));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.view?.recolour());
     if (matchMedia("(pointer: coarse)").matches) this.say("Tap a lane to go there. Pinch it to zoom.");
-    this.listSongs();
-    this.open(0);
   }
 
-  listSongs() {
-    const { songs } = this.source;
-    $("songs").hidden = songs.length < 2;
-    songs.forEach((song, index) => {
-      const button = make("button", { onclick: () => this.open(index) });
-      button.append(make("span", { textContent: song.name, dir: "auto" }));
-      button.append(make("small", { textContent: formatTime(song.seconds) }));
-      $("songs").firstElementChild.append(make("li", {}, button));
-    });
-  }
-
-  async open(index) {
-    const { id, name } = this.source.songs[index];
-    const load = (part) => this.source.load(id, part);
+  close() {
     this.engine?.dispose();
     this.view?.close();
-    this.opening = index;
-    $("songs").querySelectorAll("button").forEach((button, at) => button.setAttribute("aria-current", at === index));
+    this.view = this.opening = null;
+  }
+
+  async open({ id, name }) {
+    const load = (part) => this.source.load(id, part);
+    this.close();
+    this.opening = id;
     document.title = `${name} · vocalsep`;
     const song = JSON.parse(new TextDecoder().decode(await load("song.json")));
-    if (this.opening !== index) return;
+    if (this.opening !== id) return;
     this.song = song;
     this.mark = this.loop = null;
     $("name").textContent = name;
@@ -284,11 +274,11 @@ class Player {
       "mix-mixture": () => this.setFader(0),
       "mix-vocals": () => this.setFader(-1),
       "mix-accompaniment": () => this.setFader(1),
-      "help-open": () => $("help").showModal(),
-      theme: () => this.switchTheme(),
       copy: () => this.copyCommand(),
     };
     for (const [id, action] of Object.entries(actions)) $(id).onclick = () => this.view && action();
+    $("help-open").onclick = () => $("help").showModal();
+    $("theme").onclick = () => this.switchTheme();
     $("fader").oninput = () => this.setFader(Number($("fader").value));
     $("fader").ondblclick = () => this.setFader(0);
     // A click must not move the focus: the space bar should still play, and the arrows seek.
@@ -307,7 +297,7 @@ class Player {
     const { dataset } = document.documentElement;
     const dark = dataset.theme ? dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
     dataset.theme = dark ? "light" : "dark";
-    this.view.recolour();
+    this.view?.recolour();
   }
 
   async copyCommand() {
@@ -408,9 +398,10 @@ class Player {
 
   press(event) {
     const { key, target } = event;
-    if (event.ctrlKey || event.metaKey || event.altKey || $("help").open || !this.view) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]") || !this.view) return;
+    if (target.matches("select, summary")) return;
     if (target.matches("input") && (key.startsWith("Arrow") || key === "Home" || key === "End")) return;
-    if (target.matches("button") && key === " ") return;
+    if (target.matches("button, [type=checkbox], [type=file]") && key === " ") return;
     const seconds = event.shiftKey ? 1 : 5;
     const actions = {
       " ": () => this.toggle(),
@@ -446,4 +437,20 @@ class EmbeddedSource {
   }
 }
 
-if ($("embedded")) window.player = new Player(new EmbeddedSource());
+/* Show the songs that the page holds itself. */
+function openPage() {
+  const source = new EmbeddedSource();
+  const open = (index) => {
+    buttons.forEach((button, at) => button.setAttribute("aria-current", at === index));
+    player.open(source.songs[index]);
+  };
+  const buttons = source.songs.map(({ name, seconds }, index) =>
+    make("button", { onclick: () => open(index) },
+      make("span", { textContent: name, dir: "auto" }), make("small", { textContent: formatTime(seconds) })));
+  $("songs").hidden = buttons.length < 2;
+  $("songs").querySelector("ol").append(...buttons.map((button) => make("li", {}, button)));
+  const player = (window.player = new Player(source));
+  open(0);
+}
+
+if ($("embedded")) openPage();

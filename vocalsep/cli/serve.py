@@ -1,0 +1,163 @@
+"""``vocalsep serve``: separate songs in a browser."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import socket
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from vocalsep.cli import parameters
+from vocalsep.cli.common import Inversion, MasksFrom, exit_on_error, report_warning
+from vocalsep.cores import count_cores
+from vocalsep.errors import ConfigError
+from vocalsep.release import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from vocalsep.cli.batch.work import Settings
+
+_PORT = 8377
+_GB = 10**9
+_FOLDER = "vocalsep/songs in the user's data folder"
+
+
+def serve(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")] = _PORT,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = True,
+    folder: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the songs are kept.", show_default=_FOLDER)
+    ] = None,
+    limit_gb: Annotated[float, typer.Option(min=0.001, metavar="GB", help="Space for all songs and results.")] = 20.0,
+    song_limit_gb: Annotated[float, typer.Option(min=0.001, metavar="GB", help="Largest file to accept.")] = 2.0,
+    model: parameters.ModelOption = None,
+    device: parameters.DeviceOption = "auto",
+    threads: parameters.ThreadsOption = None,
+    jobs: parameters.JobsOption = 1,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Address to listen on. Others than 127.0.0.1 let other people in.")
+    ] = "127.0.0.1",
+) -> None:
+    """Separate songs in a browser, on this machine.
+
+    Prints the address of a page, and opens it: drop songs there, listen to
+    their parts, and download them. Only this machine can reach it, and only
+    with the token in the address. Ctrl-C ends it; the songs stay.
+    """
+    from vocalsep.cli.batch import options, work
+
+    models = tuple(model or [DEFAULT_MODEL])
+    for name in models:
+        options.check_model(name)
+    with exit_on_error():
+        listener = _listen(host, port)
+        from vocalsep.cli.batch.runner import ProcessRunner
+        from vocalsep.listening.server import guard, routes, store, web
+        from vocalsep.listening.server.queue import Queue
+
+        if not guard.is_local(host):
+            report_warning(
+                f"{host}: other people on your network can reach this address. Whoever has the link can use vocalsep, "
+                "and the traffic is not encrypted"
+            )
+        known, purposes = _list_models(models)
+
+        def make_settings(chosen: Mapping[str, Any]) -> Settings:
+            return work.Settings(
+                models=known.get(chosen["model"], (chosen["model"],)),
+                inversion=chosen["inversion"],
+                masks=chosen["masks"],
+                gate=chosen["gate"] == "yes",
+                device=device,
+                subtype="float",
+                threads=threads or max(1, count_cores() // jobs),
+                mute=True,
+            )
+
+        songs = store.Store(folder or find_folder(), limit=round(limit_gb * _GB), song_limit=round(song_limit_gb * _GB))
+        choices = routes.Choices(
+            options={
+                "model": list(known),
+                "gate": ["no", "yes"],
+                "masks": get_args(MasksFrom),
+                "inversion": get_args(Inversion),
+            },
+            purposes=purposes,
+            formats=get_args(parameters.OutputFormat),
+            describe_command=lambda name, chosen: describe_command(name, chosen, known),
+        )
+        with contextlib.closing(songs):
+            queue = Queue(songs, [ProcessRunner(make_settings) for _ in range(jobs)])
+            try:
+                app = routes.App(songs, queue, choices)
+                chosen_port = listener.getsockname()[1]
+                guarded = guard.Guard(app.asgi, host=host, port=chosen_port)
+                address = f"http://{_name_host(host)}:{chosen_port}/?{guard.PARAMETER}="
+                sys.stdout.write(f"{address}{guarded.token}\n")
+                sys.stdout.flush()
+                if browser:
+                    _open_browser(address + guarded.make_ticket())
+                web.run(guarded, listener, app.close, queue.close)
+            finally:
+                queue.close()
+
+
+def find_folder() -> Path:
+    """Return the folder of the songs, unless the user names another."""
+    import platformdirs
+
+    return platformdirs.user_data_path("vocalsep", appauthor=False) / "songs"
+
+
+def describe_command(name: str, chosen: Mapping[str, Any], models: Mapping[str, Sequence[str]]) -> str:
+    """Return the command line that separates a song in the same way.
+
+    Args:
+        name: The name of the song.
+        chosen: Values by option.
+        models: The models that each name of a model stands for.
+    """
+    words = ["vocalsep", "extract", name, "--stem", "both"]
+    for model in models.get(chosen["model"], [chosen["model"]]):
+        words += [] if model == DEFAULT_MODEL == chosen["model"] else ["-m", model]
+    words += ["--gate"] if chosen["gate"] == "yes" else []
+    for option, default in (("masks", "auto"), ("inversion", "phase")):
+        words += [] if chosen[option] == default else [f"--{option}", chosen[option]]
+    return shlex.join(words)
+
+
+def _list_models(first: tuple[str, ...]) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+    """Return the models that the page offers, those of the option -m first, and what each is for."""
+    from vocalsep import library
+
+    listed = library.list_models()
+    purposes = {model.name: model.purpose or model.description for model in listed}
+    return {" + ".join(first): first} | {model.name: (model.name,) for model in listed}, purposes
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"cannot listen on {host}, port {port} ({reason}); --port 0 takes any free port") from error
+
+
+def _name_host(host: str) -> str:
+    """Return how an address is written before a port."""
+    if host in ("0.0.0.0", "::"):  # all addresses; this is the one that always works
+        return "127.0.0.1" if host == "0.0.0.0" else "[::1]"
+    return f"[{host}]" if ":" in host else host
+
+
+def _open_browser(address: str) -> None:
+    """Open the browser without waiting for it. If there is none, the printed address is enough."""
+    import webbrowser
+
+    threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

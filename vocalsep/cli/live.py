@@ -10,6 +10,7 @@ from vocalsep.cli import signals
 from vocalsep.cli.common import Misuse, exit_on_error, stderr, stdout, widen_for_tables
 from vocalsep.latency import DEFAULT_LATENCY
 from vocalsep.release import DEFAULT_MODEL
+from vocalsep.text import escape
 
 if TYPE_CHECKING:
     from vocalsep.live import SoundDevices, Summary

@@ -152,7 +152,7 @@ def list_estimators(
 
 
 def apply_ceiling(track: str, song: Song) -> Waveform:
-    """Return the vocals of the highest upper bound: the ideal ratio mask on the song's own STFT, ``(channel, time)``."""
+    """Return the vocals of the highest upper bound, the ideal ratio mask on the song's STFT: ``(channel, time)``."""
     return Estimator(name="IRM, linear", kind="irm").estimate(track, song).vocals
 
 

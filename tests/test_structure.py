@@ -10,7 +10,7 @@ import vocalsep
 PACKAGE = Path(vocalsep.__file__).parent
 
 LAYERS = (
-    {"errors", "release", "cores"},
+    {"errors", "release", "cores", "text"},
     {"shapes", "files", "runs"},
     {"library"},
     {"plots"},

@@ -7,7 +7,8 @@ expected type. Defaults are written in the dataclasses and nowhere else.
 from __future__ import annotations
 
 import dataclasses
-import math
+import sys
+import textwrap
 import tomllib
 import types
 import typing
@@ -62,7 +63,7 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
     elif origin is typing.Literal:
         if value in arguments:
             return value
-        raise ConfigError(f"{name} = {value!r}: expected one of {', '.join(map(repr, arguments))}")
+        raise ConfigError(f"{name} = {_shorten(value)}: expected one of {', '.join(map(repr, arguments))}")
     elif origin is tuple:
         if isinstance(value, list | tuple) and (arguments[-1] is Ellipsis or len(value) == len(arguments)):
             kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
@@ -80,13 +81,21 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
             kind = arguments[1]
             return {k: each if kind is Any else _convert(kind, each, f"{name}.{k}") for k, each in value.items()}
     elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if math.isfinite(value):
+        if abs(value) <= sys.float_info.max:
             return float(value)
-        raise ConfigError(f"{name} = {value!r}: expected a finite number")
+        raise ConfigError(f"{name} = {_shorten(value)}: expected a finite number")
     elif isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
     expected = hint.__name__ if isinstance(hint, type) else str(hint)
-    raise ConfigError(f"{name} = {value!r}: expected {expected}")
+    raise ConfigError(f"{name} = {_shorten(value)}: expected {expected}")
+
+
+def _shorten(value: Any) -> str:
+    """Return a value as it may stand in a message. It may come from anywhere, and be as long as it likes."""
+    try:
+        return textwrap.shorten(repr(value), 80, placeholder=" ...")
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or values nested thousands deep
+        return f"a value of type {type(value).__name__}"
 
 
 def _choose_member(members: list[Any], value: Any, name: str) -> Any:
@@ -95,8 +104,8 @@ def _choose_member(members: list[Any], value: Any, name: str) -> Any:
         return members[0]
     kinds = {typing.get_args(typing.get_type_hints(member)["kind"])[0]: member for member in members}
     wanted = value.get("kind", next(iter(kinds)))
-    if wanted not in kinds:
-        raise ConfigError(describe_unknown(f"{name}.kind", str(wanted), kinds))
+    if not isinstance(wanted, str) or wanted not in kinds:
+        raise ConfigError(describe_unknown(f"{name}.kind", _shorten(wanted), kinds))
     return kinds[wanted]
 
 

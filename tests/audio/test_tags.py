@@ -173,7 +173,7 @@ def test_tags_are_read_under_a_wrong_extension(tmp_path: Path, extension: str) -
 def test_unreadable_tags_give_a_warning(
     tmp_path: Path, module: object, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **_options: object) -> None:
         raise ValueError("broken\ntags")
 
     write(tmp_path / "song.wav", SONG)

@@ -306,8 +306,8 @@ def set_up_names(folder: Path) -> Case:
                 assert ".." in name or path.resolve().is_relative_to(folder.resolve())
 
             require_clean(fill)
-        with contextlib.suppress(OSError):
-            inputs.find([str(folder / name)], recursive=True)
+        if ".." not in name:
+            inputs.find([str(folder / name.replace("/", "_"))], recursive=True)
 
     return case
 

@@ -18,7 +18,7 @@ from av.audio.stream import AudioStream
 from av.error import FFmpegError
 from av.stream import Disposition, Stream
 
-from vocalsep.audio.reader import TOLERANCE_SECONDS
+from vocalsep.audio.formats import TOLERANCE_SECONDS
 from vocalsep.errors import AudioError, describe_error
 from vocalsep.shapes import Waveform
 

@@ -28,6 +28,9 @@ SUFFIXES = frozenset(_SOUND | _LOSSY | VIDEO_SUFFIXES)
 SUBTYPES = {"pcm16": "PCM_16", "pcm24": "PCM_24", "pcm32": "PCM_32", "float": "FLOAT"}
 """Sample formats that a user can choose, and libsndfile's names for them."""
 
+TOLERANCE_SECONDS = 0.5
+"""How much shorter than stated a complete recording may be."""
+
 BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 """Bit depths of the fixed-point sample formats. All other formats can hold samples beyond full scale."""
 

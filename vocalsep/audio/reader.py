@@ -12,12 +12,11 @@ import numpy as np
 import soundfile
 
 from vocalsep.audio import wav
-from vocalsep.audio.formats import reorder_to_wav
+from vocalsep.audio.formats import TOLERANCE_SECONDS, reorder_to_wav
 from vocalsep.errors import AudioError, describe_error
 from vocalsep.shapes import Waveform
 
 BLOCK_SECONDS = 4.0
-TOLERANCE_SECONDS = 0.5  # how much shorter than stated a complete recording may be
 RATES = range(1_000, 4_000_001)  # Hz, from telephone to DSD
 _MAX_VALUES = 2**23  # in a block, over all channels: a damaged header may claim anything
 _OTHER_FILES = {

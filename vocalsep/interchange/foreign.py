@@ -172,7 +172,7 @@ def _read_field(field: str) -> tuple[str, Any]:
         raise ConfigError(f"{field!r}: expected key=value")
     try:
         return key, tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return key, text.lower() if key == "primary_stem" else text
 
 

@@ -45,6 +45,9 @@ _FRAMES = {
 }
 _NAMES = {frame: name for name, frame in _FRAMES.items()}
 
+READ = frozenset({*_NAMES, "TYER", "TDAT", "TIME", "TORY", "TXXX", "COMM", "USLT", "APIC"})
+"""Frames that `read_fields` reads, and older ones that mutagen turns into these."""
+
 
 def read_fields(tags: ID3) -> tuple[dict[str, tuple[str, ...]], tuple[str, bytes] | None]:
     """Return the values of each field, and MIME type and bytes of the cover."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import os
 import zlib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+
+from vocalsep.audio.tags import id3
 
 if TYPE_CHECKING:
     from mutagen import FileType
@@ -16,6 +19,8 @@ MAX_BYTES = 2**26
 """Limit on the tags of a file, covers and all, packed or not."""
 
 _STEP = 2**16  # bytes that are unpacked at a time
+_SMALL = 2**15  # bytes of tags that are read at once, however many frames they have
+_MAX_TAG_WORK, _MAX_TEXT_WORK = 2**32, 2**28  # bytes that mutagen may copy for a whole tag, and for one text
 _SLACK = 2**22  # bytes that mutagen reads of the sound
 _KINDS = (  # mutagen's modules and classes, those whose tags are ID3 first
     ("mp3", "MP3"),
@@ -46,7 +51,7 @@ _WITH_ID3 = 7
 
 
 class TooLargeError(Exception):
-    """The tags are larger than `MAX_BYTES`."""
+    """The tags are larger than `MAX_BYTES`, or would take far too long to read."""
 
 
 class _BoundedFile:
@@ -63,20 +68,75 @@ class _BoundedFile:
         if wanted > self._left:
             raise TooLargeError
         self._left -= wanted
-        return self._file.read(wanted)
+        content = self._file.read(wanted)
+        if wanted > _SMALL:
+            _check_work(content)
+        return content
 
 
 class _Kind:
-    """One of mutagen's kinds of files, as `mutagen.File` uses them. Its ID3 frames unpack within a limit."""
+    """One of mutagen's kinds of files, as `mutagen.File` uses them. Its ID3 frames are read within limits."""
 
-    def __init__(self, kind: Any, frames: dict[str, Any] | None) -> None:
+    def __init__(self, kind: Any, frames: dict[str, _Frame] | None) -> None:
         self._kind, self._frames = kind, frames
         self.score, self.__name__ = kind.score, kind.__name__
 
     def __call__(self, file: Any, **options: Any) -> FileType:
-        more = {"known_frames": self._frames} if self._frames else {}
+        more = {} if self._frames is None else {"known_frames": self._frames}
         opened: FileType = self._kind(file, **options, **more)
         return opened
+
+
+class _Frame:
+    """A kind of ID3 frames, as mutagen uses its classes. Frames that are too large are refused.
+
+    Args:
+        kind: mutagen's class.
+        limits: What the frames of the file may take in all.
+    """
+
+    def __init__(self, kind: Any, limits: _FrameLimits) -> None:
+        self._kind, self._limits = kind, limits
+
+    def _fromData(self, header: Any, flags: int, data: bytes) -> Any:  # noqa: N802 - mutagen's name
+        self._limits.check(self._kind, header, flags, data)
+        return self._kind._fromData(header, flags, data)
+
+
+class _FrameLimits:
+    """What the ID3 frames of one file may take.
+
+    Attributes:
+        left_out: Names of the frames that were refused.
+    """
+
+    def __init__(self) -> None:
+        self.left_out: list[str] = []
+        self._left = MAX_BYTES
+
+    def list_frames(self) -> dict[str, _Frame]:
+        """Return the frames that vocalsep reads, by name; mutagen keeps the others as bytes."""
+        from mutagen.id3 import Frames, Frames_2_2
+
+        read = {name: kind for name, kind in Frames.items() if name in id3.READ}
+        old = {name: kind for name, kind in Frames_2_2.items() if kind.__mro__[1].__name__ in id3.READ}
+        return {name: _Frame(kind, self) for name, kind in (read | old).items()}
+
+    def check(self, kind: Any, header: Any, flags: int, data: bytes) -> None:
+        """Refuse a frame that would take too much memory or time.
+
+        Raises:
+            mutagen.id3.ID3JunkFrameError: If it would. mutagen then goes on with the next frame.
+        """
+        from mutagen.id3 import APIC, ID3JunkFrameError
+
+        packed = flags & (kind.FLAG24_COMPRESS if header.version >= header._V24 else kind.FLAG23_COMPRESS)
+        contents = [_unpack(part, self._left) for part in _list_packed(data)] if packed else [data]
+        self._left -= max(map(len, contents))
+        is_text = not issubclass(kind, APIC)
+        if self._left < 0 or (is_text and any(map(_has_too_many_values, contents))):
+            self.left_out.append(kind.__name__)
+            raise ID3JunkFrameError(f"{kind.__name__} is too large")
 
 
 def open_file(path: Path, name: str | Path) -> tuple[FileType | None, list[str]]:
@@ -95,65 +155,66 @@ def open_file(path: Path, name: str | Path) -> tuple[FileType | None, list[str]]
     """
     import mutagen
 
-    left_out: list[str] = []
-    frames = _make_frames(left_out)
+    limits = _FrameLimits()
+    frames = limits.list_frames()
     kinds = [
-        _Kind(getattr(importlib.import_module(f"mutagen.{module}"), name), frames if index < _WITH_ID3 else None)
-        for index, (module, name) in enumerate(_KINDS)
+        _Kind(getattr(importlib.import_module(f"mutagen.{module}"), kind), frames if index < _WITH_ID3 else None)
+        for index, (module, kind) in enumerate(_KINDS)
     ]
     with path.open("rb") as file:
         opened: FileType | None = mutagen.File(fileobj=_BoundedFile(file), filename=str(name), options=kinds)
-    return opened, left_out
-
-
-def _make_frames(left_out: list[str]) -> dict[str, Any]:
-    """Return mutagen's classes of ID3 frames, in a form that refuses to unpack more than the limit in all.
-
-    Args:
-        left_out: Receives the names of frames that are refused.
-    """
-    from mutagen.id3 import Frames, Frames_2_2, ID3JunkFrameError
-
-    left = MAX_BYTES
-
-    def parse(kind: Any, header: Any, flags: int, data: bytes) -> Any:
-        nonlocal left
-        if flags & (kind.FLAG24_COMPRESS if header.version >= header._V24 else kind.FLAG23_COMPRESS):
-            left -= max(_measure(part, left) for part in _list_packed(data))
-            if left < 0:
-                left_out.append(kind.__name__)
-                raise ID3JunkFrameError(f"{kind.__name__} unpacks to more than the limit")
-        return kind._fromData(header, flags, data)
-
-    def bound(kind: Any) -> Any:
-        # mutagen makes frames with `_fromData`, and takes their name from that of their class
-        return type(kind.__name__, (kind,), {"_fromData": staticmethod(functools.partial(parse, kind))})
-
-    return {name: bound(kind) for name, kind in Frames.items()} | Frames_2_2
+    return opened, limits.left_out
 
 
 def _list_packed(data: bytes) -> list[bytes]:
     """Return what mutagen may unpack of a frame: with and without the size before it, as it is or unsynchronised."""
+    parts = [data, data[4:]]
+    return parts + [plain for part in parts if (plain := _resynchronise(part)) is not None]
+
+
+def _resynchronise(data: bytes) -> bytes | None:
+    """Undo ID3's unsynchronisation; return None for data that is not unsynchronised."""
     from mutagen.id3._util import unsynch
 
-    parts = [data, data[4:]]
-    for part in tuple(parts):
-        try:
-            parts.append(unsynch.decode(part))
-        except ValueError:
-            continue
-    return parts
-
-
-def _measure(data: bytes, most: int) -> int:
-    """Return how many bytes packed data unpacks to, at most one step more than `most`. Damaged data may give less."""
-    unpacker, size = zlib.decompressobj(), 0
     try:
-        while size <= most and not unpacker.eof:
+        return bytes(unsynch.decode(data))
+    except ValueError:
+        return None
+
+
+def _unpack(data: bytes, most: int) -> bytes:
+    """Unpack data in steps, as far as it goes, and to hardly more than `most` bytes."""
+    unpacker, found = zlib.decompressobj(), bytearray()
+    with contextlib.suppress(zlib.error):
+        while len(found) <= most and not unpacker.eof:
             piece = unpacker.decompress(data, _STEP)
-            data, size = unpacker.unconsumed_tail, size + len(piece)
+            data = unpacker.unconsumed_tail
+            found += piece
             if not piece and not data:
                 break
-    except zlib.error:
-        pass
-    return size
+    return bytes(found)
+
+
+def _has_too_many_values(content: bytes) -> bool:
+    """Return whether a text would take too long to read: mutagen copies the rest of it for each value in it."""
+    ends = b"\0\0" if content[:1] in (b"\1", b"\2") else b"\0"  # UTF-16, or one byte for each letter
+    return content.count(ends) * len(content) > _MAX_TEXT_WORK
+
+
+def _check_work(content: bytes) -> None:
+    """Refuse an ID3 tag that would take too long to read: mutagen copies the rest of it for each frame in it.
+
+    Other content ends soon if it is read as a tag.
+
+    Raises:
+        TooLargeError: If it would.
+    """
+    for data in filter(None, (content, _resynchronise(content))):
+        for name, head, bits in ((3, 6, 8), (4, 10, 8), (4, 10, 7)):  # version 2.2, 2.3 and 2.4
+            at = work = 0
+            while at + head <= len(data) and any(data[at : at + name]):
+                size = functools.reduce(lambda found, byte: (found << bits) + byte, data[at + name : at + 2 * name], 0)
+                at += head + size
+                work += max(0, len(data) - at)
+                if work > _MAX_TAG_WORK:
+                    raise TooLargeError

@@ -140,9 +140,9 @@ class Reporter:
             report_error(AudioError(event.error))
         described = event.report is not None and self._talkative and not self._as_json
         if event.report and described:
-            _tell(describe_song(event.report))
+            tell(describe_song(event.report))
         if event.skipped == "claimed" and self._talkative:
-            _tell(f"{self.jobs[event.index].label}: skipped; another call is working on it")
+            tell(f"{self.jobs[event.index].label}: skipped; another call is working on it")
         for text in list_warnings(event.report) if event.report else ():
             if not (described and _NO_VOICE in text):  # the line has just said so
                 report_warning(text)
@@ -151,9 +151,9 @@ class Reporter:
         """Report that the call is over."""
         if self._talkative and len(self.jobs) > 1:
             taken = time.perf_counter() - self._start_time
-            _tell(describe_call(self._counts, self._audio_seconds, taken))
+            tell(describe_call(self._counts, self._audio_seconds, taken))
         if self._failed_before and self._talkative:
-            _tell(f"{self._failed_before} of the skipped songs failed before; to try them again, add --retry-failed")
+            tell(f"{self._failed_before} of the skipped songs failed before; to try them again, add --retry-failed")
 
     def stop(self) -> None:
         """Report that a signal stops the call, and how to go on."""
@@ -316,7 +316,7 @@ class JsonLines(Reporter):
             sys.stderr.flush()
 
 
-def _tell(text: str) -> None:
+def tell(text: str) -> None:
     """Print a line on stderr. Rich would print it twice if Ctrl-C arrived in the middle."""
     sys.stderr.write(f"{escape_controls(text)}\n")
 

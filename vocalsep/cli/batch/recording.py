@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -21,7 +22,7 @@ _NO_OPTIONS: Final = {"models", "threads", "mute", "bundles", "existing", "hash_
 
 
 class Recorder:
-    """Writes a record for each outcome. A context manager, which closes the manifest.
+    """Writes a record for each outcome. A context manager, which opens and closes the manifest.
 
     Args:
         path: The manifest; None to record nothing.
@@ -30,10 +31,11 @@ class Recorder:
         dry_run: Whether to read the manifest only.
 
     Raises:
-        Misuse: If the manifest cannot be used.
+        Misuse: If the manifest cannot be used. Also raised by the ``with`` statement.
     """
 
     def __init__(self, path: str | None, model: str, settings: Settings, *, dry_run: bool = False) -> None:
+        self._path, self._writes = path, path is not None and not dry_run
         self._writer: manifests.Writer | None = None
         self._known: dict[str, manifests.Record] = {}
         self._jobs: Sequence[Job] = ()
@@ -43,17 +45,12 @@ class Recorder:
             raise Misuse("--manifest needs a file; standard output is for results")
         if is_address(path):
             raise Misuse(f"--manifest {path}: needs a local file, because lines are appended to it")
-        try:
+        with _refuse():
             digest = means.hash_models(settings.models, settings.shares)
-            if not dry_run:
-                call = manifests.Call(model=model, model_sha256=digest, options=describe_options(settings))
-                self._writer = manifests.Writer(Path(path), call)
-                self._known = self._writer.known
-            elif Path(path).exists():
+            self._call = manifests.Call(model=model, model_sha256=digest, options=describe_options(settings))
+            if Path(path).exists():
                 self._known = manifests.read(Path(path))
                 manifests.check_model(Path(path), self._known.values(), (model, digest))
-        except VocalsepError as error:
-            raise Misuse(f"--manifest {error}") from error
 
     @property
     def failed(self) -> set[str]:
@@ -68,7 +65,7 @@ class Recorder:
             jobs: The plan of the call.
         """
         self._jobs = jobs
-        if self._writer:
+        if self._writes:
             reporter.record_with(self._record)
 
     def _record(self, event: Finished) -> None:
@@ -90,6 +87,9 @@ class Recorder:
         self._writer.add(record)
 
     def __enter__(self) -> Self:
+        if self._writes:
+            with _refuse():
+                self._writer = manifests.Writer(Path(str(self._path)), self._call)
         return self
 
     def __exit__(
@@ -97,6 +97,15 @@ class Recorder:
     ) -> None:
         if self._writer:
             self._writer.__exit__(kind, error, trace)
+
+
+@contextlib.contextmanager
+def _refuse() -> Iterator[None]:
+    """Turn errors about a manifest into misuse."""
+    try:
+        yield
+    except VocalsepError as error:
+        raise Misuse(f"--manifest {error}") from error
 
 
 def describe_options(settings: Settings) -> dict[str, Any]:

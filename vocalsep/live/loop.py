@@ -18,6 +18,7 @@ from vocalsep.live.session import Session
 _WATCH_SECONDS = 0.1  # between looks at the devices
 _STALL_SECONDS = 1.0  # without a sample, an input is reported
 _REOPEN_SECONDS = 5.0  # without a sample, an input is opened again
+_MEASURE_SECONDS = 3.0  # until the delay is told, because devices need a moment to settle
 _RETRY_SECONDS = 1.0  # between attempts to open devices
 
 
@@ -158,13 +159,10 @@ class _Watch:
 
     def start(self, session: Session, streams: Streams, link: Link, keep: str) -> None:
         """Take over a session that has started."""
-        self._session, self._streams, self._told = session, streams, 0
-        total = session.latency_seconds + streams.latency_seconds
+        self._session, self._streams, self._told, self._is_measured = session, streams, 0, False
+        self._started_at = self._clock()
         if link != self._link:
-            self._tell(
-                f"{link.source} ({link.rate} Hz) -> {link.sink}: {keep} {total:.2f} s behind, "
-                f"{streams.latency_seconds:.2f} s of that in the devices"
-            )
+            self._tell(f"{keep} of {link.source} go to {link.sink}, {link.rate} Hz; Ctrl-C ends")
         elif self._silent_since is None:
             self._tell(f"{link.source} and {link.sink} are back")
         self._link = link
@@ -190,6 +188,10 @@ class _Watch:
             total = self.summary.underruns + session.underruns
             self._tell(f"underrun: the net was late {session.underruns - self._told} times, {total} times in total")
             self._told, self._told_at = session.underruns, now
+        is_settled = now - self._started_at > _MEASURE_SECONDS and waited < _WATCH_SECONDS
+        if is_settled and session.delay_seconds and not self._is_measured:
+            self._is_measured, devices = True, self._streams.latency_seconds
+            self._tell(f"{session.delay_seconds + devices:.2f} s behind, {devices:.2f} s of that in the devices")
         return waited < _REOPEN_SECONDS
 
     def add_up(self) -> None:

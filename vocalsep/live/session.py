@@ -46,7 +46,7 @@ class Session:
         underruns: How often the samples to play ran out because the net was late.
         missing: Samples of silence that were played instead.
         last_heard: When the input last gave samples, by `clock`.
-        delay_seconds: Time between hearing the samples played last and playing them, as counted; None before that.
+        delay_seconds: Time between hearing the samples played last and playing them, as counted; None in gaps.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class Session:
 
     def play(self, out: Array) -> None:
         """Fill an array with the next samples for the output, ``(time, channel)``, float32."""
-        index, gaps = self._playout.taken + self._skipped, self._playout.gaps
-        missing = self._playout.take(out)
-        if not missing:
-            self.delay_seconds = (self.heard - index) / self._rate
-        if missing and self._playout.taken and self.heard > self._separated:  # it is the net that is late
-            self.underruns += self._playout.gaps - gaps
+        playout, before, gaps = self._playout, self._playout.taken, self._playout.gaps
+        missing = playout.take(out)
+        is_whole = playout.taken - before >= len(out)  # without silence
+        self.delay_seconds = (self.heard - before - self._skipped) / self._rate if is_whole else None
+        if missing and playout.taken and self.heard > self._separated:  # it is the net that is late
+            self.underruns += playout.gaps - gaps
             self.missing += missing
 
     def work(self, timeout: float = 0.1) -> None:

@@ -2,8 +2,8 @@
 
     python tests/bench/latency.py DSD100 [--split test] [--model uhnet-hd] [--limit 25] [--latency 0.3 ...]
 
-Songs go through the engine of ``extract --latency``. The table has the SDR of the vocals over whole excerpts, as the mean
-over songs, and processor time as a share of the songs' length. The last row is the offline engine.
+Songs go through the engine of ``extract --latency``. The table has the SDR of the vocals over whole excerpts, as the
+mean over songs, and processor time as a share of the songs' length. The last row is the offline engine.
 """
 
 from __future__ import annotations

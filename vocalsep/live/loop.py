@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from vocalsep.extraction import Extractor
 from vocalsep.live.devices import DeviceError, Devices, Link, Streams
 from vocalsep.live.session import Session
@@ -71,7 +69,7 @@ def follow(
         VocalsepError: If the net fails.
     """
     link = devices.link(source, sink)
-    _warm_up(extractor, link)
+    extractor.warm_up(link.rate, link.heard_channels)
     watch, opened, is_lost = _Watch(tell, clock), False, False
     while not should_stop():
         try:
@@ -96,15 +94,6 @@ def follow(
             is_lost = True
             sleep(_RETRY_SECONDS)
     return watch.summary
-
-
-def _warm_up(extractor: Extractor, link: Link) -> None:
-    """Run the net once, because it is loaded then."""
-    separator, pace = extractor.start(link.rate, link.heard_channels, low_delay=True), extractor.find_pace(link.rate)
-    assert pace
-    silence = np.zeros((link.heard_channels, pace.step), np.float32)
-    while not separator.push(silence).vocals.shape[-1]:
-        pass
 
 
 @contextlib.contextmanager

@@ -74,7 +74,7 @@ def test_ctrl_c_ends_it_with_status_0_and_a_summary(latency: str) -> None:
     lines = result.stderr.splitlines()
     if latency == "auto":
         assert re.fullmatch(r"vocalsep: this machine can hold a latency of [\d.]+ s", lines.pop(0))
-    assert lines[0] == "vocalsep: accompaniment of Mic go to Speakers, 8000 Hz; Ctrl-C ends"
+    assert lines[0] == "vocalsep: vocals of Mic go to Speakers, 8000 Hz; Ctrl-C ends"
     assert lines[-1].startswith("vocalsep: 1.0 s, 0.")
     assert lines[-1].endswith(" s behind, no underruns")
 

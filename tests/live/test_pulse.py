@@ -39,7 +39,7 @@ def find_clicks(sound: Array) -> list[float]:
 
 def test_a_minute_beside_a_busy_process_has_the_delay_that_is_told(tmp_path: Path) -> None:
     said, recording = tmp_path / "said", tmp_path / "recording"
-    command = [sys.executable, "-m", "vocalsep", "live", "--in", "song", "--out", "room"]
+    command = [sys.executable, "-m", "vocalsep", "live", "--in", "song", "--out", "room", "--keep", "accompaniment"]
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         with pulse.serve(tmp_path) as server, said.open("w") as stderr:

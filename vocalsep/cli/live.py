@@ -18,15 +18,25 @@ if TYPE_CHECKING:
 def live(
     source: Annotated[
         str | None,
-        typer.Option("--in", metavar="DEVICE", help="Input: a number or part of a name from --list."),
+        typer.Option(
+            "--in",
+            metavar="DEVICE",
+            help="Input: a number or part of a name from --list.",
+            show_default="the system's default",
+        ),
     ] = None,
     sink: Annotated[
         str | None,
-        typer.Option("--out", metavar="DEVICE", help="Output: a number or part of a name from --list."),
+        typer.Option(
+            "--out",
+            metavar="DEVICE",
+            help="Output: a number or part of a name from --list.",
+            show_default="the system's default",
+        ),
     ] = None,
     keep: Annotated[
         Literal["vocals", "accompaniment"], typer.Option(help="What to play: the vocals, or everything else.")
-    ] = "accompaniment",
+    ] = "vocals",
     latency: Annotated[
         str,
         typer.Option(
@@ -43,9 +53,10 @@ def live(
     ] = DEFAULT_MODEL,
     list_devices: Annotated[bool, typer.Option("--list", help="List the devices and exit.")] = False,
 ) -> None:
-    """Separate what a microphone or line input hears, while you listen.
+    """Play the vocals of what a microphone or line input hears, a moment later.
 
-    Ctrl-C ends it. It goes on if a device vanishes, and waits for it.
+    With --keep accompaniment, play everything else. If a device vanishes,
+    vocalsep waits for it. Ctrl-C ends it, with exit status 0.
     """
     from vocalsep.cli.batch import options
 

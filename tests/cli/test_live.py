@@ -26,7 +26,7 @@ run = functools.partial(command_line.run, "live")
 
 
 class Interrupted(FakeDevices):
-    """Devices at which a user presses Ctrl-C after a second."""
+    """Devices at which a user presses Ctrl-C after five seconds."""
 
     def link(self, source: str | None, sink: str | None) -> Link:
         if "nothing" in (source, sink):
@@ -54,7 +54,7 @@ class Watched:
     @property
     def is_active(self) -> bool:
         self.devices.sleep(0.1)
-        if self.devices.now == 1.0:
+        if self.devices.now == 5.0:
             os.kill(os.getpid(), signal.SIGINT)
         return True
 
@@ -74,8 +74,8 @@ def test_ctrl_c_ends_it_with_status_0_and_a_summary(latency: str) -> None:
     lines = result.stderr.splitlines()
     if latency == "auto":
         assert re.fullmatch(r"vocalsep: this machine can hold a latency of [\d.]+ s", lines.pop(0))
-    assert lines[0] == "vocalsep: vocals of Mic go to Speakers, 8000 Hz; Ctrl-C ends"
-    assert lines[-1].startswith("vocalsep: 1.0 s, 0.")
+    assert lines[0] == "vocalsep: playing the vocals of Mic on Speakers, 8000 Hz; Ctrl-C ends"
+    assert lines[-1].startswith("vocalsep: 5.0 s, 0.")
     assert lines[-1].endswith(" s behind, no underruns")
 
 

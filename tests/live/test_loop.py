@@ -39,7 +39,7 @@ def plug_in(devices: FakeDevices, rate: int = RATE) -> None:
 
 
 DELAY = r"0\.3[23] s behind, 0\.02 s of that in the devices"
-START = "vocals of Mic go to Speakers, 8000 Hz; Ctrl-C ends"
+START = "playing the vocals of Mic on Speakers, 8000 Hz; Ctrl-C ends"
 
 
 def test_it_follows_until_it_should_stop_and_adds_up() -> None:

@@ -45,7 +45,7 @@ def test_a_minute_beside_a_busy_process_has_the_delay_that_is_told(tmp_path: Pat
         with pulse.serve(tmp_path) as server, said.open("w") as stderr:
             live = subprocess.Popen(command, env=server.environment, stderr=stderr)
             try:
-                while " go to " not in said.read_text():
+                while "Ctrl-C ends" not in said.read_text():
                     assert live.poll() is None, said.read_text()
                     time.sleep(0.1)
                 time.sleep(1)

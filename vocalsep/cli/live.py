@@ -111,6 +111,6 @@ def _describe(summary: Summary) -> str:
     parts = [f"{summary.seconds:.1f} s"]
     if summary.delay_seconds is not None:
         parts.append(f"{summary.delay_seconds:.2f} s behind")
-    times = "once" if summary.underruns == 1 else f"{summary.underruns} times"
-    late = f"the net was late {times} ({summary.missing_seconds:.2f} s of silence)"
-    return ", ".join([*parts, late if summary.underruns else "no underruns"])
+    count = summary.underruns
+    late = f"{count} underrun{'s' * (count > 1)} ({summary.missing_seconds:.2f} s of silence)"
+    return ", ".join([*parts, late if count else "no underruns"])

@@ -151,7 +151,7 @@ class _Watch:
         self._session, self._streams, self._told, self._is_measured = session, streams, 0, False
         self._started_at = self._clock()
         if link != self._link:
-            self._tell(f"{keep} of {link.source} go to {link.sink}, {link.rate} Hz; Ctrl-C ends")
+            self._tell(f"playing the {keep} of {link.source} on {link.sink}, {link.rate} Hz; Ctrl-C ends")
         elif self._silent_since is None:
             self._tell(f"{link.source} and {link.sink} are back")
         self._link = link
@@ -174,8 +174,8 @@ class _Watch:
             self._tell(f"{link.source} is back after {session.last_heard - self._silent_since:.1f} s")
             self._silent_since = None
         if session.underruns > self._told and now - self._told_at >= 1:
-            total = self.summary.underruns + session.underruns
-            self._tell(f"underrun: the net was late {session.underruns - self._told} times, {total} times in total")
+            new, total = session.underruns - self._told, self.summary.underruns + session.underruns
+            self._tell(f"underrun{'s' * (new > 1)} ({total} so far): the net was late; a longer latency helps")
             self._told, self._told_at = session.underruns, now
         is_settled = now - self._started_at > _MEASURE_SECONDS and waited < _WATCH_SECONDS
         if is_settled and session.delay_seconds and not self._is_measured:

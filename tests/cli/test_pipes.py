@@ -108,6 +108,31 @@ def test_raw_samples_go_in_and_out(song: Path, tmp_path: Path, piped: bool) -> N
     assert (tmp_path / "v.pcm").stat().st_size == 2 * len(pcm)
 
 
+def test_with_a_latency_a_file_and_a_pipe_give_the_same_samples(song: Path, tmp_path: Path) -> None:
+    pcm, out, latency = song.read_bytes()[44:], tmp_path / "v.wav", ("--latency", "0.2")
+    assert run(song, "-o", out, *latency).exit_code == 0
+    result = run("-", "-o", "-", "--raw", "8000,2,s16le", *latency, stdin=pcm)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert out.read_bytes()[44 : 44 + len(pcm)] == result.stdout_bytes
+    steps = np.frombuffer(result.stdout_bytes, "<i2").astype(int)
+    assert np.abs(2 * steps - np.frombuffer(pcm, "<i2")).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--latency", "4"], "a latency of 4; expected 0.1 to 3 seconds, or auto"),
+        (["--latency", "0.3", "--gate"], "--gate needs more of the song than --latency leaves"),
+        (["--latency", "0.3", "--inversion", "griffin-lim"], "--inversion griffin-lim needs more of the song"),
+        (["--latency", "0.3", "--masks", "clusters"], "--masks clusters needs more of the song"),
+        (["--latency", "0.3", "--as-original"], "--as-original needs more of the song"),
+        (["--latency", "0.3", "-m", "unet", "-m", "uhnet"], "live vocals take one model, not the mean of several"),
+    ],
+)
+def test_what_does_not_work_with_a_latency_is_misuse(song: Path, arguments: list[str], expected: str) -> None:
+    assert expected in read_misuse(run(song, *arguments))
+
+
 def test_a_stream_that_breaks_off_is_a_warning(song: Path) -> None:
     result = run("-", "-o", "-", stdin=song.read_bytes()[:40_044])
     assert result.exit_code == 0

@@ -171,8 +171,24 @@ def _find_ffmpeg() -> str:
 def _list_devices() -> dict[str, Callable[[], str]]:
     import importlib.util
 
-    checks: dict[str, Callable[[], str]] = {"cpu": lambda: f"{count_cores()} cores", "cuda": _use_cuda}
+    checks: dict[str, Callable[[], str]] = {
+        "cpu": lambda: f"{count_cores()} cores",
+        "cuda": _use_cuda,
+        "sound": _count_sound_devices,
+    }
     return checks | ({"bfloat16": _time_bfloat16} if importlib.util.find_spec("torch") else {})
+
+
+def _count_sound_devices() -> str:
+    """Count the devices for `vocalsep live`, which are no must."""
+    from vocalsep.live import DeviceError, SoundDevices
+
+    try:
+        found = SoundDevices().list_devices()
+    except DeviceError as error:
+        return str(error)
+    inputs, outputs = (sum(each[f"max_{kind}_channels"] > 0 for each in found) for kind in ("input", "output"))
+    return f"{inputs} inputs, {outputs} outputs, for vocalsep live"
 
 
 def _use_cuda() -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from vocalsep.cli import parameters
-from vocalsep.cli.common import ARGUMENTS, Misuse, stderr
+from vocalsep.cli.common import ARGUMENTS, Misuse, print_note, stderr
 from vocalsep.cores import count_cores
 from vocalsep.errors import AudioError, VocalsepError
 from vocalsep.release import DEFAULT_MODEL
@@ -160,7 +160,7 @@ def extract(
     with recorder, kind(todo, names.model, as_json=as_json, talkative=verbose, overwrite=overwrite) as reporter:
         recorder.watch(reporter, todo)
         if found and not todo and verbose:
-            reporting.tell(f"none of the {len(found)} songs belongs to part {shard}")
+            print_note(f"none of the {len(found)} songs belongs to part {shard}")
         for problem in problems + unfound:
             reporter.report_error(problem)
         if dry_run:

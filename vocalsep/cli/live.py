@@ -19,15 +19,25 @@ if TYPE_CHECKING:
 def live(
     source: Annotated[
         str | None,
-        typer.Option("--in", metavar="DEVICE", help="Input: a number or part of a name from --list."),
+        typer.Option(
+            "--in",
+            metavar="DEVICE",
+            help="Input: a number or part of a name from --list.",
+            show_default="the system's default",
+        ),
     ] = None,
     sink: Annotated[
         str | None,
-        typer.Option("--out", metavar="DEVICE", help="Output: a number or part of a name from --list."),
+        typer.Option(
+            "--out",
+            metavar="DEVICE",
+            help="Output: a number or part of a name from --list.",
+            show_default="the system's default",
+        ),
     ] = None,
     keep: Annotated[
         Literal["vocals", "accompaniment"], typer.Option(help="What to play: the vocals, or everything else.")
-    ] = "accompaniment",
+    ] = "vocals",
     latency: Annotated[
         str,
         typer.Option(
@@ -44,9 +54,10 @@ def live(
     ] = DEFAULT_MODEL,
     list_devices: Annotated[bool, typer.Option("--list", help="List the devices and exit.")] = False,
 ) -> None:
-    """Separate what a microphone or line input hears, while you listen.
+    """Play the vocals of what a microphone or line input hears, a moment later.
 
-    Ctrl-C ends it. It goes on if a device vanishes, and waits for it.
+    With --keep accompaniment, play everything else. If a device vanishes,
+    vocalsep waits for it. Ctrl-C ends it, with exit status 0.
     """
     from vocalsep.cli.batch import options
 
@@ -101,6 +112,6 @@ def _describe(summary: Summary) -> str:
     parts = [f"{summary.seconds:.1f} s"]
     if summary.delay_seconds is not None:
         parts.append(f"{summary.delay_seconds:.2f} s behind")
-    times = "once" if summary.underruns == 1 else f"{summary.underruns} times"
-    late = f"the net was late {times} ({summary.missing_seconds:.2f} s of silence)"
-    return ", ".join([*parts, late if summary.underruns else "no underruns"])
+    count = summary.underruns
+    late = f"{count} underrun{'s' * (count > 1)} ({summary.missing_seconds:.2f} s of silence)"
+    return ", ".join([*parts, late if count else "no underruns"])

@@ -258,6 +258,19 @@ class Extractor:
         assert isinstance(self.model, weights.Model)  # engines refuse a latency for all others
         return choose_pace(self.model.front_end, rate, self.latency)
 
+    def warm_up(self, rate: int, channels: int) -> None:
+        """Run the net once, so that the first vocals need no longer than the others. Needs a latency.
+
+        Args:
+            rate: The sample rate of the songs to come, in Hz.
+            channels: Their number of channels.
+        """
+        pace = self.find_pace(rate)
+        assert pace
+        separator, silence = self.start(rate, channels, low_delay=True), np.zeros((channels, pace.step), np.float32)
+        while not separator.push(silence).vocals.shape[-1]:
+            pass
+
     def _measure_latency(self) -> float:
         """Run the net on noise for a second, and return the shortest latency that this machine can hold."""
         assert isinstance(self.model, weights.Model)

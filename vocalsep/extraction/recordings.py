@@ -173,6 +173,7 @@ def extract(
         low_delay = not all(isinstance(place, Path) for place in (source, *outputs))  # what has arrived must not wait
         if isinstance(reader, audio.Stream) and (pace := extractor.find_pace(reader.rate)):
             reader.block_samples = pace.step
+            extractor.warm_up(reader.rate, reader.channels)
         separator = extractor.start(reader.rate, reader.channels, clusters, low_delay=low_delay)
         check = OutputCheck(extractor.model.name, name)
         overview = OverviewStream(reader.rate) if drawing else None

@@ -11,6 +11,8 @@ from vocalsep.errors import VocalsepError
 from vocalsep.shapes import Array
 
 _COMMON_RATES = (48_000, 44_100)
+_LATENCY_SECONDS = 0.03  # that each device is asked to keep to
+_SMOOTHING = 0.05
 _BLOCK_SECONDS = 0.01  # of samples that devices give and take at a time
 _MOST_CHANNELS = 2
 
@@ -125,36 +127,41 @@ class SoundDevices:
         try:
             return dict(self._library.query_devices(wanted, kind))
         except (self._library.PortAudioError, ValueError) as error:
-            what = f"no default {kind}" if name is None else f"{kind} {name!r}: {_describe(error)}"
-            raise DeviceError(f"{what}; see 'vocalsep live --list'") from error
+            raise DeviceError(f"{_describe(error)}; see 'vocalsep live --list'") from error
 
     @contextlib.contextmanager
     def open(self, link: Link, hear: Callable[[Array], None], play: Callable[[Array], None]) -> Iterator[Streams]:
         """See `Devices.open`."""
-        library, size = self._library, max(1, round(_BLOCK_SECONDS * link.rate))
-        shared = {"samplerate": link.rate, "blocksize": size, "dtype": "float32"}
+        library = self._library
+        shared = {
+            "samplerate": link.rate,
+            "blocksize": max(1, round(_BLOCK_SECONDS * link.rate)),
+            "latency": _LATENCY_SECONDS,
+            "dtype": "float32",
+        }
+        opened = _OpenStreams()
+
+        def on_input(block: Array, _frames: int, times: Any, _flags: Any) -> None:
+            opened.note(0, times.currentTime - times.inputBufferAdcTime)
+            hear(block)
+
+        def on_output(out: Array, _frames: int, times: Any, _flags: Any) -> None:
+            opened.note(1, times.outputBufferDacTime - times.currentTime)
+            play(out)
+
         with contextlib.ExitStack() as stack:
             try:
-                streams = [
-                    stack.enter_context(stream)
-                    for stream in (
-                        library.InputStream(
-                            device=link.ids[0],
-                            channels=link.heard_channels,
-                            callback=lambda block, *_: hear(block),
-                            **shared,
-                        ),
-                        library.OutputStream(
-                            device=link.ids[1],
-                            channels=link.played_channels,
-                            callback=lambda out, *_: play(out),
-                            **shared,
-                        ),
-                    )
-                ]
+                source = library.InputStream(
+                    device=link.ids[0], channels=link.heard_channels, callback=on_input, **shared
+                )
+                opened.streams.append(stack.enter_context(source))
+                sink = library.OutputStream(
+                    device=link.ids[1], channels=link.played_channels, callback=on_output, **shared
+                )
+                opened.streams.append(stack.enter_context(sink))
             except library.PortAudioError as error:
                 raise DeviceError(f"{link.source} and {link.sink} cannot be used ({_describe(error)})") from error
-            yield _OpenStreams(streams)
+            yield opened
 
     def refresh(self) -> None:
         """See `Devices.refresh`."""
@@ -165,18 +172,23 @@ class SoundDevices:
 class _OpenStreams:
     """An open link of PortAudio."""
 
-    def __init__(self, streams: list[Any]) -> None:
-        self._streams = streams
+    def __init__(self) -> None:
+        self.streams: list[Any] = []
+        self._delays = [0.0, 0.0]  # of input and output, as their clocks say, smoothed
+
+    def note(self, side: int, seconds: float) -> None:
+        """Take the delay of a block of the input (0) or the output (1)."""
+        self._delays[side] += _SMOOTHING * (seconds - self._delays[side])
 
     @property
     def is_active(self) -> bool:
         """See `Streams.is_active`."""
-        return all(stream.active for stream in self._streams)
+        return all(stream.active for stream in self.streams)
 
     @property
     def latency_seconds(self) -> float:
         """See `Streams.latency_seconds`."""
-        return float(sum(stream.latency for stream in self._streams))
+        return sum(max(0.0, delay) for delay in self._delays)
 
 
 def _describe(error: object) -> str:

@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from vocalsep.extraction import Extractor
 from vocalsep.live.devices import DeviceError, Devices, Link, Streams
 from vocalsep.live.session import Session
@@ -18,6 +16,7 @@ from vocalsep.live.session import Session
 _WATCH_SECONDS = 0.1  # between looks at the devices
 _STALL_SECONDS = 1.0  # without a sample, an input is reported
 _REOPEN_SECONDS = 5.0  # without a sample, an input is opened again
+_MEASURE_SECONDS = 3.0  # until the delay is told, because devices need a moment to settle
 _RETRY_SECONDS = 1.0  # between attempts to open devices
 
 
@@ -70,7 +69,7 @@ def follow(
         VocalsepError: If the net fails.
     """
     link = devices.link(source, sink)
-    _warm_up(extractor, link)
+    extractor.warm_up(link.rate, link.heard_channels)
     watch, opened, is_lost = _Watch(tell, clock), False, False
     while not should_stop():
         try:
@@ -95,15 +94,6 @@ def follow(
             is_lost = True
             sleep(_RETRY_SECONDS)
     return watch.summary
-
-
-def _warm_up(extractor: Extractor, link: Link) -> None:
-    """Run the net once, because it is loaded then."""
-    separator, pace = extractor.start(link.rate, link.heard_channels, low_delay=True), extractor.find_pace(link.rate)
-    assert pace
-    silence = np.zeros((link.heard_channels, pace.step), np.float32)
-    while not separator.push(silence).vocals.shape[-1]:
-        pass
 
 
 @contextlib.contextmanager
@@ -158,13 +148,10 @@ class _Watch:
 
     def start(self, session: Session, streams: Streams, link: Link, keep: str) -> None:
         """Take over a session that has started."""
-        self._session, self._streams, self._told = session, streams, 0
-        total = session.latency_seconds + streams.latency_seconds
+        self._session, self._streams, self._told, self._is_measured = session, streams, 0, False
+        self._started_at = self._clock()
         if link != self._link:
-            self._tell(
-                f"{link.source} ({link.rate} Hz) -> {link.sink}: {keep} {total:.2f} s behind, "
-                f"{streams.latency_seconds:.2f} s of that in the devices"
-            )
+            self._tell(f"playing the {keep} of {link.source} on {link.sink}, {link.rate} Hz; Ctrl-C ends")
         elif self._silent_since is None:
             self._tell(f"{link.source} and {link.sink} are back")
         self._link = link
@@ -187,9 +174,13 @@ class _Watch:
             self._tell(f"{link.source} is back after {session.last_heard - self._silent_since:.1f} s")
             self._silent_since = None
         if session.underruns > self._told and now - self._told_at >= 1:
-            total = self.summary.underruns + session.underruns
-            self._tell(f"underrun: the net was late {session.underruns - self._told} times, {total} times in total")
+            new, total = session.underruns - self._told, self.summary.underruns + session.underruns
+            self._tell(f"underrun{'s' * (new > 1)} ({total} so far): the net was late; a longer latency helps")
             self._told, self._told_at = session.underruns, now
+        is_settled = now - self._started_at > _MEASURE_SECONDS and waited < _WATCH_SECONDS
+        if is_settled and session.delay_seconds and not self._is_measured:
+            self._is_measured, devices = True, self._streams.latency_seconds
+            self._tell(f"{session.delay_seconds + devices:.2f} s behind, {devices:.2f} s of that in the devices")
         return waited < _REOPEN_SECONDS
 
     def add_up(self) -> None:

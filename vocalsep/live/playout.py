@@ -29,6 +29,7 @@ class Playout:
         self._rise = ((np.arange(fade, dtype=np.float32) + 0.5) / max(1, fade))[:, None]
         self._last = np.zeros(channels, np.float32)  # the last sample taken
         self._in_gap = False
+        self._tail = np.zeros((0, channels), np.float32)  # what fades out into a gap, as far as it is not yet played
         self.written = self.taken = self.gaps = 0
 
     def put(self, block: Array) -> None:
@@ -36,9 +37,11 @@ class Playout:
         self._blocks.append((block, True))
         self.written += len(block)
 
-    def put_silence(self, count: int) -> None:
-        """Append silence."""
-        self._blocks.append((np.zeros((count, self._head.shape[-1]), np.float32), False))
+    def put_after_gap(self, block: Array, silence: int) -> None:
+        """Append a number of samples of silence, then fade in the samples."""
+        self._blocks.append((np.zeros((silence, block.shape[-1]), np.float32), False))
+        rise = self._rise[: len(block)]
+        self.put(np.concatenate([rise * block[: len(rise)], block[len(rise) :]]))
 
     def skip(self, count: int) -> None:
         """Skip a number of the samples put in so far, at the next `take`."""
@@ -48,18 +51,16 @@ class Playout:
         """Fill an array with the next samples, and with silence if there are too few. Return how many are missing."""
         before = self._skip(len(out)) if self._skips else None
         found = self._pull(out)
+        out[found:] = 0
         if before is not None:
             out[: len(before)] += (1 - self._rise) * (before - out[: len(before)])
-        if found and self._in_gap:
-            risen = min(found, len(self._rise))
-            out[:risen] *= self._rise[:risen]
-        if found < len(out):
-            last = out[found - 1] if found else self._last
-            out[found:] = 0
-            if not self._in_gap:
-                fallen = min(len(out) - found, len(self._rise))
-                out[found : found + fallen] = (1 - self._rise[:fallen]) * last
-                self.gaps += 1
+        falling, self._tail = self._tail[: len(out)], self._tail[len(out) :]
+        out[: len(falling)] += falling
+        if found < len(out) and (found or not self._in_gap):
+            self._tail = (1 - self._rise) * (out[found - 1] if found else self._last)
+            falling, self._tail = self._tail[: len(out) - found], self._tail[len(out) - found :]
+            out[found : found + len(falling)] = falling
+            self.gaps += 1
         self._in_gap = found < len(out)
         self._last = out[-1].copy()
         return len(out) - found

@@ -26,7 +26,6 @@ from vocalsep.shapes import Array, Waveform
 _WATCHED_SECONDS = 5.0  # of being too late before samples are skipped
 _TOLERANCE_SECONDS = 0.015
 _FADE_SECONDS = 0.005  # into and out of gaps
-_HOLD_SECONDS = 0.1  # without samples from the input, silence is not the fault of the net
 _MOST_WAITING_SECONDS = 1.0  # of samples that the net has not seen; beyond that it can never catch up
 
 
@@ -47,7 +46,7 @@ class Session:
         underruns: How often the samples to play ran out because the net was late.
         missing: Samples of silence that were played instead.
         last_heard: When the input last gave samples, by `clock`.
-        delay_seconds: Time between hearing the samples played last and playing them, as counted; None before that.
+        delay_seconds: Time between hearing the samples played last and playing them, as counted; None in gaps.
     """
 
     def __init__(
@@ -65,7 +64,7 @@ class Session:
         self.latency_seconds, self._latency = latency_seconds, round(latency_seconds * rate)
         self._waiting: queue.SimpleQueue[Array] = queue.SimpleQueue()  # heard, not yet separated
         self._playout = Playout(played_channels, round(_FADE_SECONDS * rate))
-        self._separated = self._skipped = 0  # samples taken from `_waiting`; those of them that were thrown away
+        self._separated = self._skipped = 0  # samples that the net has seen, or were thrown away; the latter
         self._gaps = -1  # gaps in what was played that are dealt with
         self._excess: int | None = None  # the fewest samples by which the delay was too long lately
         self._watched = 0  # samples since then
@@ -81,12 +80,12 @@ class Session:
 
     def play(self, out: Array) -> None:
         """Fill an array with the next samples for the output, ``(time, channel)``, float32."""
-        index, gaps = self._playout.taken + self._skipped, self._playout.gaps
-        missing = self._playout.take(out)
-        if missing < len(out):
-            self.delay_seconds = (self.heard - index) / self._rate
-        if missing and self._playout.taken and self._clock() - self.last_heard < _HOLD_SECONDS:
-            self.underruns += self._playout.gaps - gaps
+        playout, before, gaps = self._playout, self._playout.taken, self._playout.gaps
+        missing = playout.take(out)
+        is_whole = playout.taken - before >= len(out)  # without silence
+        self.delay_seconds = (self.heard - before - self._skipped) / self._rate if is_whole else None
+        if missing and playout.taken and self.heard > self._separated:  # it is the net that is late
+            self.underruns += playout.gaps - gaps
             self.missing += missing
 
     def work(self, timeout: float = 0.1) -> None:
@@ -102,8 +101,8 @@ class Session:
         if self.heard - self._separated > _MOST_WAITING_SECONDS * self._rate + len(block):
             self._give_up(block)
             return
-        self._separated += len(block)
         parts = self._separator.push(block.T)
+        self._separated += len(block)
         if parts.vocals.shape[-1]:
             self._put(getattr(parts, self._keep))
 
@@ -116,21 +115,23 @@ class Session:
         self._skipped = self._separated - self._playout.written
         self._separator = self._start()
 
-    def _put(self, samples: Array) -> None:
-        playout = self._playout
-        late = self.heard - self._latency - playout.taken - self._skipped
+    def _put(self, samples: Waveform) -> None:
+        """Hand samples over to be played, and keep the delay."""
+        playout, block = self._playout, np.ascontiguousarray(_fit_channels(samples, self._channels).T)
         if playout.gaps > self._gaps:  # or nothing was played yet
             self._gaps = playout.gaps
-            playout.put_silence(max(0, playout.written + self._skipped + self._latency - self.heard))
+            silence = playout.written + self._skipped + self._latency - self.heard
+            playout.put_after_gap(block, max(0, silence))
             self._excess, self._watched = None, 0
-        else:
-            self._excess = late if self._excess is None else min(self._excess, late)
-            self._watched += samples.shape[-1]
-            if self._watched >= _WATCHED_SECONDS * self._rate:
-                if self._excess > _TOLERANCE_SECONDS * self._rate:
-                    playout.skip(self._excess)
-                self._excess, self._watched = None, 0
-        playout.put(np.ascontiguousarray(_fit_channels(samples, self._channels).T))
+            return
+        late = self.heard - self._latency - playout.taken - self._skipped
+        self._excess = late if self._excess is None else min(self._excess, late)
+        self._watched += len(block)
+        if self._watched >= _WATCHED_SECONDS * self._rate:
+            if self._excess > _TOLERANCE_SECONDS * self._rate:
+                playout.skip(self._excess)
+            self._excess, self._watched = None, 0
+        playout.put(block)
 
 
 def _fit_channels(samples: Waveform, channels: int) -> Waveform:

@@ -23,6 +23,7 @@ from vocalsep.cli.common import (
     Inversion,
     MasksFrom,
     complete_models,
+    escape_controls,
     exit_on_error,
     make_choice_parser,
     parse_page,
@@ -189,6 +190,8 @@ def evaluate(
                 command=shlex.join(["vocalsep", *context.meta[ARGUMENTS]]),
             )
             pages.write_page(target, run)
+            if not quiet:
+                stderr.print(f"{escape_controls(str(target))}: {target.stat().st_size / 1e6:.1f} MB", markup=False)
     if as_json:
         sys.stdout.write(files.dump_json(about) + "\n")
     else:
@@ -196,7 +199,7 @@ def evaluate(
             _print_table(table)
         sys.stdout.write(f"{folder}\n")
         if target and lines:
-            sys.stdout.write(f"{target} ({target.stat().st_size / 1e6:.1f} MB)\n")
+            sys.stdout.write(f"{target}\n")
     for problem in problems:
         report_error(DatasetError(str(problem)))
     if problems:

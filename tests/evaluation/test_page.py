@@ -153,8 +153,7 @@ def test_memory_does_not_grow_with_the_passages(run: Run, tmp_path: Path) -> Non
         lines = []
         for number in range(songs):
             track = f"song {number}"
-            for line in run.lines[:5]:
-                lines.append(line | {"track": track})
+            lines += [line | {"track": track} for line in run.lines[:5]]
             for fingerprint in (ONE, TWO):
                 old, new = Store(run.passages, SONG), Store(tmp_path, track)
                 passages = old.read_passages(ONE)

@@ -33,7 +33,9 @@ SDR = {
 def make_chirp(hz: float, rise: float, seconds: float = SECONDS, rate: int = RATE) -> np.ndarray:
     """Make a tone that rises, ``(1, time)``: a shift by a few samples shows."""
     times = np.arange(round(seconds * rate)) / rate
-    return np.float32(0.2) * np.sin(2 * np.pi * (hz * times + rise * times**2), dtype=np.float64)[None].astype(np.float32)
+    return np.float32(0.2) * np.sin(2 * np.pi * (hz * times + rise * times**2), dtype=np.float64)[None].astype(
+        np.float32
+    )
 
 
 def make_songs() -> dict[str, Song]:
@@ -45,7 +47,7 @@ def make_songs() -> dict[str, Song]:
 
 
 def make_estimates(song: Song) -> dict[str, np.ndarray]:
-    """Return the vocals that each model finds in a song: too much of the accompaniment, and a voice that is too soft."""
+    """Return the vocals of each model: with too much of the accompaniment, and too soft."""
     other = song.references[1]
     growing = np.linspace(0.5, 0.1, other.shape[-1], dtype=np.float32)
     return {ONE: song.vocals + growing * other, TWO: 0.5 * song.vocals + 0.01 * other}
@@ -63,7 +65,8 @@ def make_run(folder: Path, songs: dict[str, Song] | None = None) -> Run:
         for name, vocals in make_estimates(song).items():
             if collector.needs(name):
                 collector.add(name, vocals)
-    lines = [_make_line(track, row, value, songs) for track, values in SDR.items() for row, value in zip(ROWS, values)]
+    scores = [(track, row, value) for track in SDR for row, value in zip(ROWS, SDR[track], strict=True)]
+    lines = [_make_line(*score, songs) for score in scores]
     return Run(
         setup=Setup(dataset="stems", root=folder, split="all", snr_db=None),
         estimators=estimators,

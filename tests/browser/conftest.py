@@ -99,7 +99,7 @@ def open_page(browser: Browser) -> Iterator[Opener]:
         if not url.startswith(("file:", "data:")):
             problems.append(f"request to {url}")
 
-    def open_file(path: Path, **options: Any) -> Page:
+    def open_file(path: Path, ready: str = "window.player?.view?.overviews.length === 2", **options: Any) -> Page:
         context = browser.new_context(**options)
         contexts.append(context)
         page = context.new_page()
@@ -108,7 +108,7 @@ def open_page(browser: Browser) -> Iterator[Opener]:
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
         page.goto(path.as_uri(), wait_until="commit")
-        page.wait_for_function("() => window.player?.view?.overviews.length === 2")
+        page.wait_for_function(f"() => {ready}")
         return page
 
     yield open_file

@@ -22,10 +22,12 @@ from vocalsep.cli.common import (
     Inversion,
     MasksFrom,
     complete_models,
+    escape_controls,
     exit_on_error,
     make_choice_parser,
     parse_page,
     print_line,
+    print_note,
     report_error,
     stderr,
     stdout,
@@ -190,6 +192,8 @@ def evaluate(
                 command=shlex.join(["vocalsep", *context.meta[ARGUMENTS]]),
             )
             pages.write_page(target, run)
+            if not quiet:
+                print_note(f"{target}: {target.stat().st_size / 1e6:.1f} MB")
     if as_json:
         streams.write_object(sys.stdout, about)
     else:
@@ -197,7 +201,7 @@ def evaluate(
             _print_table(table)
         print_line(folder)
         if target and lines:
-            print_line(f"{target} ({target.stat().st_size / 1e6:.1f} MB)")
+            print_line(target)
     for problem in problems:
         report_error(DatasetError(str(problem)))
     if problems:

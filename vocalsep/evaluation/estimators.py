@@ -23,6 +23,7 @@ from vocalsep.extraction import Parts
 from vocalsep.shapes import Waveform
 
 MIXTURE = "mixture"
+CEILING = "IRM, linear"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +143,7 @@ def list_estimators(
         if isinstance(own, weights.Model) and own.front_end not in front_ends:
             front_ends.append(own.front_end)
             bounds.append(Estimator(name=f"IRM, grid of {labels[model]}", kind="irm-grid", model=model))
-    bounds.append(Estimator(name="IRM, linear", kind="irm"))
+    bounds.append(Estimator(name=CEILING, kind="irm"))
     estimators = [Estimator(name=MIXTURE, kind="mixture"), *compared, *bounds]
     names = [estimator.name for estimator in estimators]
     for name in names:
@@ -153,7 +154,7 @@ def list_estimators(
 
 def apply_ceiling(track: str, song: Song) -> Waveform:
     """Return the vocals of the highest upper bound, the ideal ratio mask on the song's STFT: ``(channel, time)``."""
-    return Estimator(name="IRM, linear", kind="irm").estimate(track, song).vocals
+    return Estimator(name=CEILING, kind="irm").estimate(track, song).vocals
 
 
 def find_unmatched_files(folder: Path, tracks: Iterable[str]) -> list[str]:

@@ -10,12 +10,12 @@ from typing import Any
 
 from vocalsep import files
 from vocalsep.errors import DatasetError
-from vocalsep.evaluation.estimators import MIXTURE, Estimator
+from vocalsep.evaluation.estimators import CEILING, MIXTURE, Estimator
 from vocalsep.evaluation.passages import Passage, Store, match_levels, read_about
 from vocalsep.evaluation.runs import Line
 from vocalsep.evaluation.scores import SCORES, TARGETS
 from vocalsep.evaluation.songs import Setup
-from vocalsep.evaluation.summary import Summary
+from vocalsep.evaluation.summary import Statistics, Summary
 from vocalsep.listening import page as pages
 
 _MARK = '<meta name="generator" content="vocalsep eval">'
@@ -94,16 +94,7 @@ def _generate(run: Run) -> Iterator[str]:
         "targets": TARGETS,
         "scores": SCORES,
         "rows": [{"name": estimator.name, "kind": _describe_kind(estimator)} for estimator in run.estimators],
-        "summary": [
-            [
-                [
-                    {key: getattr(run.summary[row.name][target][score], key) for key in ("mean", "median")}
-                    for score in SCORES
-                ]
-                for target in TARGETS
-            ]
-            for row in run.estimators
-        ],
+        "summary": [_list_statistics(run.summary[row.name]) for row in run.estimators],
         "songs": [
             {
                 "name": track,
@@ -125,6 +116,12 @@ def _generate(run: Run) -> Iterator[str]:
         if bundles:
             yield from _embed_song(str(number), bundles, run.estimators)
     yield end
+
+
+def _list_statistics(targets: dict[str, dict[str, Statistics]]) -> list[list[dict[str, float | None]]]:
+    """Return median and mean by target and score."""
+    found = [[targets[target][score] for score in SCORES] for target in TARGETS]
+    return [[{"median": each.median, "mean": each.mean} for each in scores] for scores in found]
 
 
 def _describe_kind(estimator: Estimator) -> str:
@@ -191,7 +188,7 @@ def _embed_song(song: str, bundles: _Bundles, estimators: Sequence[Estimator]) -
         "frames": [
             *({"row": rows.index(name), "sdr": estimate["frames"]} for name, estimate in estimates.items()),
             {"row": rows.index(MIXTURE), "sdr": about["frames"]["floor"]},
-            {"row": rows.index("IRM, linear"), "sdr": about["frames"]["ceiling"]},
+            {"row": rows.index(CEILING), "sdr": about["frames"]["ceiling"]},
         ],
         "waveform": about["waveform"],
     }

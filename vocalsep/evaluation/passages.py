@@ -248,7 +248,7 @@ def _find_sung_frames(song: Song) -> npt.NDArray[np.bool_]:
     frame = min(round(WINDOW_SECONDS * song.rate), song.vocals.shape[-1])
     count = song.vocals.shape[-1] // frame
     power = np.square(song.vocals[:, : count * frame], dtype=np.float64).reshape(-1, count, frame).sum(axis=(0, 2))
-    return power >= power.max() * 10 ** (-_QUIET_DB / 10)
+    return np.asarray(power >= power.max() * 10 ** (-_QUIET_DB / 10))
 
 
 def match_levels(reference: Levels, sources: Sequence[Levels]) -> list[list[float]]:

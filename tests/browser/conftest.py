@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from player_song import RATE, SECONDS, VOICE, Opener
+from player_song import RATE, SECONDS, VOICE, Opener, TabOpener
 
 from vocalsep import listening
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -59,10 +59,10 @@ def page_file(song: listening.Song, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="session")
-def long_page_file(song: listening.Song, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page with a song of 60 minutes, made of the pieces of the short one."""
-    folder = tmp_path_factory.mktemp("long")
-    with zipfile.ZipFile(song.bundle) as short, zipfile.ZipFile(folder / "long.zip", "w") as made:
+def long_bundle(song: listening.Song, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of a song of 60 minutes, made of the pieces of the short one."""
+    path = tmp_path_factory.mktemp("long") / "long.zip"
+    with zipfile.ZipFile(song.bundle) as short, zipfile.ZipFile(path, "w") as made:
         about = json.loads(short.read("song.json"))
         about["grid"] |= {"samples": 3_600 * RATE, "pieces": 360, "overviewHop": 1_920 * 48}
         about["voice"] = [(10.0 * number, 10.0 * number + 4) for number in range(360)]
@@ -72,8 +72,14 @@ def long_page_file(song: listening.Song, tmp_path_factory: pytest.TempPathFactor
             for piece in range(360):
                 for kind in ("opus", "view"):
                     made.writestr(f"{stem}/{piece}.{kind}", short.read(f"{stem}/{min(piece, 1)}.{kind}"))
-    path = folder / "page.html"
-    listening.write_page(path, [dataclasses.replace(song, bundle=folder / "long.zip")])
+    return path
+
+
+@pytest.fixture(scope="session")
+def long_page_file(song: listening.Song, long_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with a song of 60 minutes."""
+    path = tmp_path_factory.mktemp("long") / "page.html"
+    listening.write_page(path, [dataclasses.replace(song, bundle=long_bundle)])
     return path
 
 
@@ -90,28 +96,46 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def open_page(browser: Browser) -> Iterator[Opener]:
-    """Opens pages from disk. The test fails if one asks for anything else, or has an error on its console."""
+def open_tab(browser: Browser) -> Iterator[TabOpener]:
+    """Opens tabs. The test fails if one asks another host for anything, or has an unexpected error on its console."""
     problems: list[str] = []
-    contexts = []
+    contexts: list[BrowserContext] = []
 
-    def report_request(url: str) -> None:
-        if not url.startswith(("file:", "data:")):
-            problems.append(f"request to {url}")
-
-    def open_file(path: Path, ready: str = "window.player?.view?.overviews.length === 2", **options: Any) -> Page:
-        context = browser.new_context(**options)
-        contexts.append(context)
+    def open_address(address: str, context: BrowserContext | None = None, expected: str = "", **options: Any) -> Page:
+        if context is None:
+            context = browser.new_context(**options)
+            contexts.append(context)
         page = context.new_page()
+        own = address.partition("?")[0] if address.startswith("http") else "file:"
+
+        def check_request(url: str) -> None:
+            if not url.startswith((own, "data:")):
+                problems.append(f"request to {url}")
+
+        def check_message(message: ConsoleMessage) -> None:
+            if message.type == "error" and not (expected and expected in message.text):
+                problems.append(message.text)
+
         page.set_default_timeout(120_000)  # on a busy machine
-        page.on("request", lambda request: report_request(request.url))
+        page.on("request", lambda request: check_request(request.url))
         page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-        page.goto(path.as_uri(), wait_until="commit")
-        page.wait_for_function(f"() => {ready}")
+        page.on("console", check_message)
+        page.goto(address, wait_until="commit")
         return page
 
-    yield open_file
+    yield open_address
     for context in contexts:
         context.close()
     assert not problems
+
+
+@pytest.fixture
+def open_page(open_tab: TabOpener) -> Opener:
+    """Opens pages from disk, as `open_tab` does."""
+
+    def open_file(path: Path, ready: str = "window.player?.view?.overviews.length === 2", **options: Any) -> Page:
+        page: Page = open_tab(path.as_uri(), **options)
+        page.wait_for_function(f"() => {ready}")
+        return page
+
+    return open_file

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -113,14 +114,21 @@ class Client:
 
 @dataclass
 class Server:
-    """A server, and a client that is signed in."""
+    """A server without a network."""
 
     store: Store
     queue: Queue
     runner: HalfRunner
     app: App
     guard: guard.Guard
-    client: Client
+    stack: contextlib.ExitStack
+
+    @functools.cached_property
+    def client(self) -> Client:
+        """A client that is signed in."""
+        client = self.stack.enter_context(contextlib.closing(Client(self.guard)))
+        client.get("/", params={"token": self.guard.token})
+        return client
 
     def upload(self, content: bytes, name: str = "song.wav", **options: str) -> str:
         """Send a song, and return its id."""
@@ -144,8 +152,8 @@ def wait_until(happened: Callable[[], bool]) -> None:
 
 
 @contextlib.contextmanager
-def open_server(folder: Path, *, limit: int = 10**9, song_limit: int = 10**8) -> Iterator[Server]:
-    """Run a server on a folder."""
+def open_server(folder: Path, *, limit: int = 10**9, song_limit: int = 10**8, port: int = PORT) -> Iterator[Server]:
+    """Run a server on a folder, for requests to a port."""
     store = Store(folder, limit=limit, song_limit=song_limit)
     runner = HalfRunner()
     queue = Queue(store, [runner])
@@ -156,10 +164,9 @@ def open_server(folder: Path, *, limit: int = 10**9, song_limit: int = 10**8) ->
         describe_command=lambda name, options: f"separate {name} {options['model']}",
     )
     app = App(store, queue, choices)
-    guarded = guard.Guard(app.asgi, host="127.0.0.1", port=PORT)
+    guarded = guard.Guard(app.asgi, host="127.0.0.1", port=port)
     try:
-        with contextlib.closing(store), contextlib.closing(Client(guarded)) as client:
-            client.get("/", params={"token": guarded.token})
-            yield Server(store, queue, runner, app, guarded, client)
+        with contextlib.closing(store), contextlib.ExitStack() as stack:
+            yield Server(store, queue, runner, app, guarded, stack)
     finally:
         queue.close()

@@ -22,7 +22,6 @@ from vocalsep.cli.common import (
     Inversion,
     MasksFrom,
     complete_models,
-    escape_controls,
     exit_on_error,
     make_choice_parser,
     parse_page,

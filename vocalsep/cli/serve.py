@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
+import os
 import shlex
 import socket
 import sys
@@ -21,6 +24,7 @@ from vocalsep.release import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from vocalsep.cli.batch.work import Settings
+    from vocalsep.listening.server.routes import Choices
 
 _PORT = 8377
 _GB = 10**9
@@ -54,8 +58,10 @@ def serve(
     models = tuple(model or [DEFAULT_MODEL])
     for name in models:
         options.check_model(name)
-    with exit_on_error():
-        listener = _listen(host, port)
+    settings = work.Settings(
+        models=models, device=device, subtype="float", threads=threads or max(1, count_cores() // jobs), mute=True
+    )
+    with exit_on_error(), _listen(host, port) as listener:
         from vocalsep.cli.batch.runner import ProcessRunner
         from vocalsep.listening.server import guard, routes, store, web
         from vocalsep.listening.server.queue import Queue
@@ -65,46 +71,20 @@ def serve(
                 f"{host}: other people on your network can reach this address. Whoever has the link can use vocalsep, "
                 "and the traffic is not encrypted"
             )
-        known, purposes = _list_models(models)
-
-        def make_settings(chosen: Mapping[str, Any]) -> Settings:
-            return work.Settings(
-                models=known.get(chosen["model"], (chosen["model"],)),
-                inversion=chosen["inversion"],
-                masks=chosen["masks"],
-                gate=chosen["gate"] == "yes",
-                device=device,
-                subtype="float",
-                threads=threads or max(1, count_cores() // jobs),
-                mute=True,
-            )
-
+        choices, known = _make_choices(models)
+        make_settings = functools.partial(_make_settings, settings, known)
         songs = store.Store(folder or find_folder(), limit=round(limit_gb * _GB), song_limit=round(song_limit_gb * _GB))
-        choices = routes.Choices(
-            options={
-                "model": list(known),
-                "gate": ["no", "yes"],
-                "masks": get_args(MasksFrom),
-                "inversion": get_args(Inversion),
-            },
-            purposes=purposes,
-            formats=get_args(parameters.OutputFormat),
-            describe_command=lambda name, chosen: describe_command(name, chosen, known),
-        )
-        with contextlib.closing(songs):
+        with contextlib.closing(songs), contextlib.ExitStack() as stack:
             queue = Queue(songs, [ProcessRunner(make_settings) for _ in range(jobs)])
-            try:
-                app = routes.App(songs, queue, choices)
-                chosen_port = listener.getsockname()[1]
-                guarded = guard.Guard(app.asgi, host=host, port=chosen_port)
-                address = f"http://{_name_host(host)}:{chosen_port}/?{guard.PARAMETER}="
-                sys.stdout.write(f"{address}{guarded.token}\n")
-                sys.stdout.flush()
-                if browser:
-                    _open_browser(address + guarded.make_ticket())
-                web.run(guarded, listener, app.close, queue.close)
-            finally:
-                queue.close()
+            stack.callback(queue.close)
+            app = routes.App(songs, queue, choices)
+            guarded = guard.Guard(app.asgi, host=host, port=listener.getsockname()[1])
+            address = f"http://{_name_host(host)}:{guarded.port}/?{guard.PARAMETER}="
+            sys.stdout.write(f"{address}{guarded.token}\n")
+            sys.stdout.flush()
+            if browser:
+                _open_browser(address + guarded.make_ticket())
+            web.run(guarded, listener, app.close, queue.close)
 
 
 def find_folder() -> Path:
@@ -131,13 +111,36 @@ def describe_command(name: str, chosen: Mapping[str, Any], models: Mapping[str, 
     return shlex.join(words)
 
 
-def _list_models(first: tuple[str, ...]) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
-    """Return the models that the page offers, those of the option -m first, and what each is for."""
+def _make_choices(first: tuple[str, ...]) -> tuple[Choices, dict[str, tuple[str, ...]]]:
+    """Return what the page offers, the models of the option -m first, and the models that each of their names means."""
     from vocalsep import library
+    from vocalsep.listening.server.routes import Choices
 
     listed = library.list_models()
-    purposes = {model.name: model.purpose or model.description for model in listed}
-    return {" + ".join(first): first} | {model.name: (model.name,) for model in listed}, purposes
+    known = {" + ".join(first): first} | {model.name: (model.name,) for model in listed}
+    choices = Choices(
+        options={
+            "model": list(known),
+            "gate": ["no", "yes"],
+            "masks": get_args(MasksFrom),
+            "inversion": get_args(Inversion),
+        },
+        purposes={model.name: model.purpose or model.description for model in listed},
+        formats=get_args(parameters.OutputFormat),
+        describe_command=lambda name, chosen: describe_command(name, chosen, known),
+    )
+    return choices, known
+
+
+def _make_settings(settings: Settings, known: Mapping[str, tuple[str, ...]], chosen: Mapping[str, Any]) -> Settings:
+    """Return the settings for the options of a song, which may come from an earlier server with other models."""
+    return dataclasses.replace(
+        settings,
+        models=known.get(chosen["model"], (chosen["model"],)),
+        inversion=chosen["inversion"],
+        masks=chosen["masks"],
+        gate=chosen["gate"] == "yes",
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -145,7 +148,8 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family)
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        number = error.errno if isinstance(error, OSError) else None
+        reason = os.strerror(number) if number and number > 0 else str(error)  # a name that is not found has no number
         raise ConfigError(f"cannot listen on {host}, port {port} ({reason}); --port 0 takes any free port") from error
 
 

@@ -55,11 +55,12 @@ class Guard:
         port: Its port.
 
     Attributes:
+        port: The port of the server.
         token: What the first address must contain.
     """
 
     def __init__(self, app: ASGIApp, *, host: str, port: int) -> None:
-        self._app, self._port = app, port
+        self._app, self.port = app, port
         self._names = {"localhost", "127.0.0.1", "::1", host.lower()}
         self._any_address = is_unspecified(host)
         self._secret = secrets.token_urlsafe(32)
@@ -122,7 +123,7 @@ class Guard:
             return False
         if parts.netloc != parts.netloc.rpartition("@")[2] or parts.path or parts.query or parts.fragment:
             return False
-        return port == self._port and (name in self._names or (self._any_address and _is_address(name)))
+        return port == self.port and (name in self._names or (self._any_address and _is_address(name)))
 
     def _sign_in(self, given: list[str]) -> Response:
         """Trade a token for the cookie, and remove it from the address."""

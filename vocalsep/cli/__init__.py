@@ -18,7 +18,7 @@ gc.set_threshold(100_000)
 
 import typer
 
-from vocalsep.cli import data, doctor, evaluate, export, extract, manifest, models, signals, train
+from vocalsep.cli import cluster, data, doctor, evaluate, export, extract, manifest, models, signals, train
 from vocalsep.cli.common import OptionalValueCommand, stdout
 from vocalsep.cli.group import SongsFirstGroup
 from vocalsep.release import __version__
@@ -48,6 +48,7 @@ app = typer.Typer(
 )
 app.command(cls=OptionalValueCommand, rich_help_panel=_SONGS)(extract.extract)
 app.add_typer(models.app, name="models", rich_help_panel=_SONGS)
+app.command(rich_help_panel=_SONGS)(cluster.cluster)
 app.add_typer(manifest.app, name="manifest", rich_help_panel=_SONGS)
 app.command(rich_help_panel=_SONGS)(export.export)
 app.command(rich_help_panel=_SONGS)(doctor.doctor)

@@ -117,7 +117,7 @@ class Reporter:
         """Report how much of a song is done."""
 
     def on_warned(self, event: Warned) -> None:
-        """Report a warning about a song."""
+        """Report a warning."""
         report_warning(event.message)
 
     def on_finished(self, event: Finished) -> None:
@@ -276,7 +276,7 @@ class JsonLines(Reporter):
         self._write("progress", event.index, seconds=round(event.seconds, 3), of=self._lengths[event.index])
 
     def on_warned(self, event: Warned) -> None:
-        """Write a warning about a song."""
+        """Write a warning."""
         self._write("warning", event.index, message=event.message)
 
     def on_finished(self, event: Finished) -> None:
@@ -314,6 +314,14 @@ class JsonLines(Reporter):
 def _tell(text: str) -> None:
     """Print a line on stderr. Rich would print it twice if Ctrl-C arrived in the middle."""
     sys.stderr.write(f"{escape_controls(text)}\n")
+
+
+def choose_reporter(progress: str, jobs: Sequence[Job]) -> type[Reporter]:
+    """Return the reporter that --progress asks for. In a pipeline, auto leaves the terminal to the other programs."""
+    if progress == "json":
+        return JsonLines
+    automatic = stderr.is_terminal and not any(job.uses_pipe for job in jobs)
+    return ProgressBars if progress == "bar" or automatic else Reporter
 
 
 def report_plan(jobs: Sequence[Job], reporter: Reporter, *, as_json: bool) -> None:

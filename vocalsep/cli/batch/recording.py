@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import os
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +19,7 @@ from vocalsep.cli.batch.work import Finished, Settings
 from vocalsep.cli.common import Misuse
 from vocalsep.errors import VocalsepError
 
-_NO_OPTIONS: Final = {"models", "threads", "mute", "bundles", "existing", "hash_inputs"}  # they change no output
+_NO_OPTIONS: Final = {"models", "threads", "mute", "bundles", "existing", "hash_inputs", "run"}  # they change no output
 
 
 class Recorder:
@@ -94,6 +97,11 @@ class Recorder:
     ) -> None:
         if self._writer:
             self._writer.__exit__(kind, error, trace)
+
+
+def name_run(path: str) -> str:
+    """Return a name for the run that a manifest belongs to: the same one when the run is resumed."""
+    return hashlib.sha256(os.fsencode(f"{socket.gethostname()}:{os.path.realpath(path)}")).hexdigest()[:16]
 
 
 def describe_options(settings: Settings) -> dict[str, Any]:

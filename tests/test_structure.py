@@ -12,8 +12,8 @@ PACKAGE = Path(vocalsep.__file__).parent
 LAYERS = (
     {"errors", "release", "cores"},
     {"shapes", "files", "runs"},
-    {"library", "claims", "manifests", "remote"},
-    {"plots"},
+    {"library", "manifests", "remote"},
+    {"plots", "claims"},
     {"kinds"},
     {"config"},
     {"audio", "stft", "masks"},

@@ -61,8 +61,9 @@ class Claim:
 
     def _take(self, path: File) -> bool:
         self._paths.append(path)  # first, because a signal may arrive after it is created
-        create = _create_remote if isinstance(path, Remote) else _create
-        return create(path, self._content, self._run)
+        if isinstance(path, Remote):
+            return _create_remote(path, self._content, self._run)
+        return _create(path, self._content, self._run)
 
     def _release(self) -> None:
         for path in self._paths:

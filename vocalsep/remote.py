@@ -123,6 +123,8 @@ class Remote:
         """
 
         def pipe(system: Any, path: str) -> bool:
+            if self.scheme not in _ATOMIC:
+                system.makedirs(path.rpartition("/")[0], exist_ok=True)
             try:
                 system.pipe_file(path, content, mode="create")
             except FileExistsError:

@@ -56,8 +56,10 @@ EVENTS = {
     "progress": (("song", "index", "seconds", "of"), "every few seconds of sound; `seconds` of `of` are done"),
     "warning": (("song", "index", "message"), "something went wrong without harm"),
     "done": (
-        ("song", "index", "outcome", "report", "error", "traceback"),
-        "a song is `done` (with the `report` above), `skipped` or `failed` (with `error`; bugs have a `traceback`)",
+        ("song", "index", "outcome", "report", "error", "traceback", "reason"),
+        "a song is `done` (with the `report` above), `failed` (with `error`; bugs have a `traceback`) or `skipped` "
+        "(with `reason`: `exists` if its outputs exist, `failed` if it failed in an earlier call, `claimed` if another "
+        "call is working on it)",
     ),
     "error": (("message",), "an error that is not about one song, such as a missing model"),
     "end": (
@@ -80,6 +82,9 @@ OTHER_JSON = {
     "doctor --json": "`ok`, and `findings` with `group`, `name`, `ok` and `detail`",
     "eval --json": "the content of `summary.json`: see [Evaluate](evaluate.md)",
     "data check --json": "`dataset`, `root`, `totals` for each split, `tracks`, `notes` and `problems`",
+    "manifest summary --json": "`songs`, `done`, `failed`, `skipped`, `models` as `[name, SHA-256]`, `versions`, "
+    "`audio_seconds`, `voice_seconds`, `taken_seconds`, `times_real_time`, `warnings`, and `errors` by song",
+    "extract --manifest": "see [Thousands of songs](batches.md#record-what-was-done)",
     "extract --dry-run --json": "`input`, `outputs` and `skipped`, one object per song",
 }
 STATUS = {

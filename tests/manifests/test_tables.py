@@ -75,7 +75,7 @@ def test_a_summary_counts_songs_and_hours() -> None:
     ]
     found = manifests.summarise(records)
     assert [found[status] for status in ("songs", "done", "failed", "skipped")] == [4, 2, 1, 1]
-    assert (found["audio_hours"], found["voice_hours"], found["taken_hours"]) == (4.0, 2.0, 0.2)
+    assert (found["audio_seconds"], found["voice_seconds"], found["taken_seconds"]) == (14_400, 7_200, 720)
     assert found["times_real_time"] == 20.0
     assert found["models"] == [("unet", "a" * 64)]
     assert found["errors"] == {"c": "it broke"}

@@ -72,7 +72,7 @@ def cluster(
     from pathlib import Path
 
     from vocalsep import claims, means
-    from vocalsep.cli.batch import actors, inputs, naming, options, plan, processes, recording, work
+    from vocalsep.cli.batch import actors, driver, inputs, naming, options, plan, processes, recording, work
     from vocalsep.cli.batch import progress as reporting
 
     if not songs and from_file is None:
@@ -148,7 +148,7 @@ def cluster(
                         raise work.SetupError(f"{manifest}: {busy}")
                     digest = means.hash_models(settings.models, settings.shares)
                     pending = processes.report_settled(todo, reporter)
-                    actors.run(pending, settings, digest, place, reporter, held.renew)
+                    driver.run(pending, settings, digest, place, reporter, held.renew)
             except work.SetupError as error:
                 reporter.report_error(error)
     if reporter.failed:

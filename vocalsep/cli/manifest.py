@@ -59,6 +59,7 @@ def summary(
     """Print how many songs are done, their length, the time they took, and what went wrong."""
     from vocalsep import files
     from vocalsep import manifests as reading
+    from vocalsep.cli.batch.describing import format_time
 
     with exit_on_error():
         found = reading.summarise(reading.read(file).values())
@@ -66,12 +67,13 @@ def summary(
         sys.stdout.write(files.dump_json(found) + "\n")
         return
     counts = ", ".join(f"{found[status]} {status}" for status in reading.STATUSES)
+    audio, voice, taken = (format_time(found[f"{what}_seconds"]) for what in ("audio", "voice", "taken"))
     rows = [
         ("songs", f"{found['songs']}: {counts}"),
         ("models", ", ".join(f"{name} ({digest[:12]})" for name, digest in found["models"])),
         ("versions", ", ".join(found["versions"])),
-        ("audio", f"{found['audio_hours']:.2f} h, of which {found['voice_hours']:.2f} h with a voice"),
-        ("time taken", f"{found['taken_hours']:.2f} h ({found['times_real_time']:.1f}x real time, per process)"),
+        ("audio", f"{audio}, of which {voice} with a voice"),
+        ("time taken", f"{taken}, {found['times_real_time']:.1f}x real time in each process"),
         ("warnings", f"{found['warnings']} songs"),
     ]
     for name, value in rows:

@@ -99,9 +99,9 @@ def summarise(records: Iterable[Record]) -> dict[str, Any]:
     """Summarise a manifest.
 
     Returns:
-        ``songs``; the number for each status; ``models`` as [name, SHA-256]; ``versions``; ``audio_hours``,
-        ``voice_hours`` and ``taken_hours`` of the songs that are done; ``times_real_time``; ``warnings``, the number
-        of songs with any; ``errors`` by id.
+        ``songs``; the number for each status; ``models`` as [name, SHA-256]; ``versions``; ``audio_seconds``,
+        ``voice_seconds`` and ``taken_seconds`` of the songs that are done; ``times_real_time``; ``warnings``, the
+        number of songs with any; ``errors`` by id.
     """
     listed = list(records)
     done = [record for record in listed if record.status == "done"]
@@ -112,9 +112,9 @@ def summarise(records: Iterable[Record]) -> dict[str, Any]:
         **{status: sum(record.status == status for record in listed) for status in STATUSES},
         "models": sorted({record.made_with for record in listed}),
         "versions": sorted({record.version for record in listed}),
-        "audio_hours": round(audio / 3600, 4),
-        "voice_hours": round(voice / 3600, 4),
-        "taken_hours": round(taken / 3600, 4),
+        "audio_seconds": round(audio, 3),
+        "voice_seconds": round(voice, 3),
+        "taken_seconds": round(taken, 3),
         "times_real_time": round(audio / taken, 2) if taken else 0.0,
         "warnings": sum(bool(record.warnings) for record in listed),
         "errors": {record.id: record.error for record in listed if record.error},

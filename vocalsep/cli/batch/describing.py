@@ -51,12 +51,12 @@ def format_result(report: dict[str, Any], *, as_json: bool) -> str:
 def describe_song(report: dict[str, Any]) -> str:
     """Return what people want to know about a song that is done: its files, the voice in it, and the time it took."""
     names = ", ".join(report[stem] for stem in STEMS if report[stem])
-    return f"{names}: {describe_voice(report)}, {_format_speed(report['taken_seconds'], report['times_real_time'])}"
+    return f"{names}: {describe_voice(report)}, {format_speed(report['taken_seconds'], report['times_real_time'])}"
 
 
 def describe_voice(report: dict[str, Any]) -> str:
     """Return how much of a song is sung, and how loudly."""
-    share, level, length = report["voice_share"], report["vocals_db"], _format_time(report["audio_seconds"])
+    share, level, length = report["voice_share"], report["vocals_db"], format_time(report["audio_seconds"])
     if not share:
         faint = "" if level is None else f"; the vocals are {-level:.0f} dB below the song"
         return f"nobody seems to sing in {length}{faint}"
@@ -81,17 +81,17 @@ def describe_call(counts: Mapping[str, int], events: Iterable[Finished], taken_s
     text = f"{sum(counts.values())} songs: {outcomes}"
     if not seconds:
         return text
-    return f"{text}; {_format_time(seconds)} in {_format_speed(taken_seconds, seconds / taken_seconds)}"
+    return f"{text}; {format_time(seconds)} in {format_speed(taken_seconds, seconds / taken_seconds)}"
 
 
-def _format_time(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     """Return a length as 4:02 or 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _format_speed(seconds: float, ratio: float) -> str:
+def format_speed(seconds: float, ratio: float) -> str:
     """Return a time and its ratio to real time, with decimals where they matter."""
     shown, times = (f"{value:.{0 if value >= 10 else 1}f}" for value in (seconds, ratio))
     return f"{shown} s ({times}x real time)"

@@ -20,6 +20,7 @@ from vocalsep.cli.batch.work import Settings, place_bundle
 from vocalsep.cli.common import Misuse
 from vocalsep.errors import AudioError
 from vocalsep.release import __version__
+from vocalsep.remote import is_address
 
 _EXTENSIONS = (".html", ".htm")
 _MANY = "songs.html"  # the name of a page with several songs
@@ -133,6 +134,8 @@ def choose_path(place: str, jobs: Sequence[Job]) -> Path:
     """
     if place == PIPE:
         raise Misuse("--page needs a file; standard output is for sound")
+    if is_address(place):
+        raise Misuse(f"--page {place}: needs a local file")
     if "{" in place or "}" in place:
         raise Misuse(f"--page {place}: all songs go on one page, so its name has no fields in braces")
     path = Path(place)

@@ -17,7 +17,7 @@ from vocalsep.cli.batch.inputs import PIPE, File, Place, Song
 from vocalsep.cli.batch.naming import EXTENSIONS, Naming
 from vocalsep.cli.common import Misuse
 from vocalsep.errors import AudioError, VocalsepError
-from vocalsep.remote import Remote
+from vocalsep.remote import Remote, list_names
 
 _IGNORES_CASE = os.name == "nt" or sys.platform == "darwin"  # whether file systems usually treat a and A as the same
 _Identify = Callable[[Place], str]
@@ -116,6 +116,7 @@ def make(
         Misuse: If an output cannot have its format, or two outputs of one song would go to one file.
     """
     identify = functools.cache(_identify)
+    list_names.cache_clear()
     songs = _leave_out_outputs(songs, naming, identify)
     jobs = _tell_apart(list(songs), naming, identify, number=number)
     jobs = [dataclasses.replace(job, id=name) for job, name in zip(jobs, _choose_ids(songs), strict=True)]

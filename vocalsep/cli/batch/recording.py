@@ -18,6 +18,7 @@ from vocalsep.cli.batch.progress import Reporter
 from vocalsep.cli.batch.work import Finished, Settings
 from vocalsep.cli.common import Misuse
 from vocalsep.errors import VocalsepError
+from vocalsep.remote import is_address
 
 _NO_OPTIONS: Final = {"models", "threads", "mute", "bundles", "existing", "hash_inputs", "run"}  # they change no output
 
@@ -43,6 +44,8 @@ class Recorder:
             return
         if path == PIPE:
             raise Misuse("--manifest needs a file; standard output is for results")
+        if is_address(path):
+            raise Misuse(f"--manifest {path}: needs a local file, because lines are appended to it")
         try:
             digest = means.hash_models(settings.models, settings.shares)
             if not dry_run:

@@ -206,7 +206,9 @@ class Worker:
             try:
                 report = self._extract_here(index, here, job, workspace)
             except VocalsepError as error:
-                raise type(error)(rename(str(error), places)) from error
+                is_page = isinstance(job.song, Remote) and job.song.is_web and "web page" in str(error)
+                hint = "; to download songs from video sites, use yt-dlp -x" if is_page else ""
+                raise type(error)(rename(str(error), places) + hint) from error
             return {key: rename(value, places) for key, value in report.items()}
 
     def _extract_here(self, index: int, here: Job, job: Job, workspace: Workspace | None = None) -> dict[str, Any]:

@@ -4,7 +4,9 @@ A claim is made by an atomic create and deleted when the work ends, also after a
 killed leaves its claims behind. They no longer count:
 
 - on the same machine, once no process has the owner's number and start time (without /proc, its number);
-- on another machine, such as with a shared network folder, once the owner has not renewed them for `EXPIRY_SECONDS`.
+- on another machine, such as with a shared network folder, once the owner has not renewed them for `EXPIRY_SECONDS`;
+- in a run on several machines, at once: a run hands each file to one process at a time, so a claim of the same run can
+  only be that of a process that the run has lost.
 """
 
 from __future__ import annotations
@@ -37,11 +39,16 @@ RENEWAL_SECONDS: Final = 60
 
 
 class Claim:
-    """The claims that this process holds for the files of one job."""
+    """The claims that this process holds for the files of one job.
 
-    def __init__(self) -> None:
+    Args:
+        run: See `claim`.
+    """
+
+    def __init__(self, run: str = "") -> None:
         self._paths: list[File] = []
-        self._content = json.dumps(_identify_process() | {"claim": secrets.token_hex(8)}).encode()
+        self._run = run
+        self._content = json.dumps(_identify_process() | {"claim": secrets.token_hex(8), "run": run}).encode()
         self._renewed = time.monotonic()
 
     def renew(self) -> None:
@@ -54,7 +61,9 @@ class Claim:
 
     def _take(self, path: File) -> bool:
         self._paths.append(path)  # first, because a signal may arrive after it is created
-        return _create_remote(path, self._content) if isinstance(path, Remote) else _create(path, self._content)
+        if isinstance(path, Remote):
+            return _create_remote(path, self._content, self._run)
+        return _create(path, self._content, self._run)
 
     def _release(self) -> None:
         for path in self._paths:
@@ -68,11 +77,12 @@ class Claim:
 
 
 @contextmanager
-def claim(paths: Sequence[File]) -> Iterator[Claim | None]:
+def claim(paths: Sequence[File], run: str = "") -> Iterator[Claim | None]:
     """Claim files until the ``with`` block ends.
 
     Args:
         paths: The files to make. Those on this machine need a folder that exists.
+        run: Name of the run that this process works for; empty for none. Claims of the same run do not count.
 
     Yields:
         The claim, or None if another process has claimed one of the files.
@@ -81,7 +91,7 @@ def claim(paths: Sequence[File]) -> Iterator[Claim | None]:
         AudioError: If a remote folder cannot be written to.
         OSError: If a folder cannot be written to.
     """
-    held = Claim()
+    held = Claim(run)
     try:
         taken = all(held._take(path) for path in sorted({_name_claim(path) for path in paths}, key=str))
         if not taken:
@@ -91,18 +101,19 @@ def claim(paths: Sequence[File]) -> Iterator[Claim | None]:
         held._release()
 
 
-def remove_dead(paths: Sequence[File]) -> None:
+def remove_dead(paths: Sequence[File], run: str = "") -> None:
     """Delete the claims of processes that have ended.
 
     Args:
         paths: The files that they claimed.
+        run: See `claim`.
     """
     for path in map(_name_claim, paths):
         with contextlib.suppress(OSError, AudioError):
             if isinstance(path, Remote):
-                _remove_remote_if_dead(path)
+                _remove_remote_if_dead(path, run)
             else:
-                _remove_if_dead(path)
+                _remove_if_dead(path, run)
 
 
 def _name_claim(path: File) -> File:
@@ -111,14 +122,14 @@ def _name_claim(path: File) -> File:
     return path.with_name(f".vocalsep-{digest}.claim")
 
 
-def _create(path: Path, content: bytes) -> bool:
+def _create(path: Path, content: bytes, run: str) -> bool:
     """Create a claim, unless a process that is alive holds it. Return whether it was created."""
     while True:
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         except FileExistsError:
             with contextlib.suppress(FileNotFoundError):
-                if not _remove_if_dead(path):
+                if not _remove_if_dead(path, run):
                     return False
             continue
         try:
@@ -131,7 +142,7 @@ def _create(path: Path, content: bytes) -> bool:
         return True
 
 
-def _remove_if_dead(path: Path) -> bool:
+def _remove_if_dead(path: Path, run: str) -> bool:
     """Delete a claim whose owner has ended. Return whether it is gone.
 
     The file is locked meanwhile, so that no two processes delete one claim: the second would delete the claim that the
@@ -145,7 +156,7 @@ def _remove_if_dead(path: Path) -> bool:
         with files.lock(handle):
             if not os.fstat(handle).st_nlink:
                 return True  # the other process deleted it
-            if _is_alive(os.read(handle, 2**16), lambda: _read_clock(path.parent) - os.fstat(handle).st_mtime):
+            if _is_alive(os.read(handle, 2**16), lambda: _read_clock(path.parent) - os.fstat(handle).st_mtime, run):
                 return False
             if os.name != "nt":  # Windows cannot delete an open file
                 path.unlink()
@@ -156,11 +167,11 @@ def _remove_if_dead(path: Path) -> bool:
     return True
 
 
-def _create_remote(path: Remote, content: bytes) -> bool:
+def _create_remote(path: Remote, content: bytes, run: str) -> bool:
     """Like `_create`. Services that cannot create a file atomically have no claims."""
     try:
         while not path.create(content):
-            if not _remove_remote_if_dead(path):
+            if not _remove_remote_if_dead(path, run):
                 return False
     except AudioError as error:
         if isinstance(error.__cause__, NotImplementedError | TypeError | ValueError):
@@ -169,11 +180,11 @@ def _create_remote(path: Remote, content: bytes) -> bool:
     return True
 
 
-def _remove_remote_if_dead(path: Remote) -> bool:
+def _remove_remote_if_dead(path: Remote, run: str) -> bool:
     """Delete a claim whose owner has ended. Return whether it is gone."""
     try:
         content, age = path.read()
-        if _is_alive(content, lambda: age):
+        if _is_alive(content, lambda: age, run):
             return False
         path.delete()
     except AudioError as error:
@@ -182,18 +193,21 @@ def _remove_remote_if_dead(path: Remote) -> bool:
     return True
 
 
-def _is_alive(content: bytes, get_age: Callable[[], float]) -> bool:
+def _is_alive(content: bytes, get_age: Callable[[], float], run: str) -> bool:
     """Return whether the owner of a claim may still be at work.
 
     Args:
         content: The claim.
         get_age: Returns how many seconds ago it was renewed.
+        run: See `claim`.
     """
     try:
         owner = json.loads(content)
         machine, number, started = owner["machine"], int(owner["pid"]), owner["started"]
     except (ValueError, TypeError, KeyError):  # its owner was killed, or has not yet written it
-        machine, number, started = "", 0, None
+        machine, number, started, owner = "", 0, None, {}
+    if run and owner.get("run") == run:
+        return False
     if machine == _identify_machine():
         if started is not None:
             return bool(_read_start(number) == started)

@@ -272,7 +272,7 @@ class Workspace:
                 break
             self._stack.close()  # another process took it for abandoned before it was locked
 
-    def place(self, remote: Remote) -> Path:
+    def place(self, remote: Remote | Path) -> Path:
         """Return a file of the same name in a subfolder of its own."""
         self._count += 1
         folder = self.folder / str(self._count)

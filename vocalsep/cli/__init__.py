@@ -17,7 +17,21 @@ gc.set_threshold(100_000)
 
 import typer
 
-from vocalsep.cli import data, doctor, evaluate, export, extract, live, manifest, models, serve, signals, streams, train
+from vocalsep.cli import (
+    cluster,
+    data,
+    doctor,
+    evaluate,
+    export,
+    extract,
+    live,
+    manifest,
+    models,
+    serve,
+    signals,
+    streams,
+    train,
+)
 from vocalsep.cli.common import ExtractCommand, OptionalValueCommand, report_error, stdout
 from vocalsep.cli.group import SongsFirstGroup
 from vocalsep.errors import VocalsepError, describe_error, is_about_memory
@@ -50,6 +64,7 @@ app.command(cls=ExtractCommand, rich_help_panel=_SONGS)(extract.extract)
 app.command(rich_help_panel=_SONGS)(live.live)
 app.command(rich_help_panel=_SONGS)(serve.serve)
 app.add_typer(models.app, name="models", rich_help_panel=_SONGS)
+app.command(rich_help_panel=_SONGS)(cluster.cluster)
 app.add_typer(manifest.app, name="manifest", rich_help_panel=_SONGS)
 app.command(rich_help_panel=_SONGS)(export.export)
 app.command(rich_help_panel=_SONGS)(doctor.doctor)

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import typer
 
 from vocalsep.cli import parameters
-from vocalsep.cli.common import ARGUMENTS, Misuse, print_note, stderr
+from vocalsep.cli.common import ARGUMENTS, Misuse, print_note
 from vocalsep.cores import count_cores
 from vocalsep.errors import AudioError, VocalsepError
 from vocalsep.release import DEFAULT_MODEL
-
-if TYPE_CHECKING:
-    from vocalsep.cli.batch import plan
-    from vocalsep.cli.batch import progress as reporting
 
 
 def extract(
@@ -156,7 +150,7 @@ def extract(
     )
     page_path = None if page is None else pages.choose_path(page, todo)
     verbose = progress != "none" and not quiet and not dry_run
-    kind = _choose_reporter(progress, todo) if verbose or progress == "json" else reporting.Reporter
+    kind = reporting.choose_reporter(progress, todo) if verbose or progress == "json" else reporting.Reporter
     with recorder, kind(todo, names.model, as_json=as_json, talkative=verbose, overwrite=overwrite) as reporter:
         recorder.watch(reporter, todo)
         if found and not todo and verbose:
@@ -174,13 +168,3 @@ def extract(
             processes.run_plan(todo, settings, jobs, reporter)
     if reporter.failed:
         raise typer.Exit(1)
-
-
-def _choose_reporter(progress: parameters.Progress, jobs: list[plan.Job]) -> type[reporting.Reporter]:
-    """Return the reporter that --progress asks for. In a pipeline, auto leaves the terminal to the other programs."""
-    from vocalsep.cli.batch import progress as reporting
-
-    if progress == "json":
-        return reporting.JsonLines
-    automatic = stderr.is_terminal and not any(job.uses_pipe for job in jobs)
-    return reporting.ProgressBars if progress == "bar" or automatic else reporting.Reporter

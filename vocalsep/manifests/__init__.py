@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from vocalsep.manifests.records import STATUSES, STEMS, Call, Record, check_model, choose, collect
 from vocalsep.manifests.storage import Writer, iterate, read, write
-from vocalsep.manifests.tables import merge, summarise, write_parquet
+from vocalsep.manifests.tables import merge, summarise, to_table, write_parquet
 
 __all__ = [
     "STATUSES",
@@ -31,6 +31,7 @@ __all__ = [
     "merge",
     "read",
     "summarise",
+    "to_table",
     "write",
     "write_parquet",
 ]

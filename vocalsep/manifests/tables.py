@@ -39,19 +39,18 @@ def merge(paths: Sequence[Path]) -> tuple[list[Record], list[ManifestError]]:
     return list(merged.values()), problems
 
 
-def write_parquet(path: Path, records: Iterable[Record]) -> None:
-    r"""Write records as a Parquet table with the columns of `Record`. It appears complete or not at all.
+def to_table(records: Iterable[Record]) -> Any:
+    r"""Make a table (`pyarrow.Table`) with the columns of `Record`.
 
     Options and outputs are maps from text to text. Bytes of names that are not UTF-8 become text such as ``\udcff``.
 
     Raises:
-        ManifestError: If it cannot be written, or pyarrow is not installed.
+        ManifestError: If pyarrow is not installed.
     """
     try:
         import pyarrow as pa
-        import pyarrow.parquet
     except ImportError as error:
-        raise ManifestError(f"{path}: Parquet needs pyarrow; run: pip install 'vocalsep[parquet]'") from error
+        raise ManifestError("tables need pyarrow; run: pip install 'vocalsep[parquet]'") from error
     text, number, texts = pa.string(), pa.float64(), pa.list_(pa.string())
     kinds = {
         "options": pa.map_(text, text),
@@ -64,10 +63,22 @@ def write_parquet(path: Path, records: Iterable[Record]) -> None:
     for record in records:
         for name, column in columns.items():
             column.append(_to_arrow(name, getattr(record, name)))
-    arrays = {name: pa.array(column, kinds.get(name, text)) for name, column in columns.items()}
+    return pa.table({name: pa.array(column, kinds.get(name, text)) for name, column in columns.items()})
+
+
+def write_parquet(path: Path, records: Iterable[Record]) -> None:
+    """Write records as a Parquet table; see `to_table`. It appears complete or not at all.
+
+    Raises:
+        ManifestError: If it cannot be written, or pyarrow is not installed.
+    """
+    try:
+        import pyarrow.parquet as parquet
+    except ImportError as error:
+        raise ManifestError(f"{path}: Parquet needs pyarrow; run: pip install 'vocalsep[parquet]'") from error
     try:
         with files.write_atomically(path) as temporary:
-            pa.parquet.write_table(pa.table(arrays), temporary)
+            parquet.write_table(to_table(records), temporary)
     except OSError as error:
         raise describe_failure(path, "written", error) from error
 

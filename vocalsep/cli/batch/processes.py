@@ -26,14 +26,18 @@ GRACE_SECONDS = 0.8  # for a stopped process to remove its unfinished files
 
 def run_plan(jobs: Sequence[Job], settings: Settings, processes: int, reporter: Reporter) -> None:
     """Report the jobs that the plan refuses or skips, then run the others; see `run`."""
+    try:
+        run(report_settled(jobs, reporter), settings, processes, reporter)
+    except SetupError as error:
+        reporter.report_error(error)
+
+
+def report_settled(jobs: Sequence[Job], reporter: Reporter) -> list[tuple[int, Job]]:
+    """Report the jobs that the plan refuses or skips. Return the others, with their positions in the plan."""
     for index, job in enumerate(jobs):
         if not job.is_pending:
             reporter(Finished(index=index, error=job.refusal, skipped=job.skipped))
-    pending = [(index, job) for index, job in enumerate(jobs) if job.is_pending]
-    try:
-        run(pending, settings, processes, reporter)
-    except SetupError as error:
-        reporter.report_error(error)
+    return [(index, job) for index, job in enumerate(jobs) if job.is_pending]
 
 
 def run(jobs: Sequence[tuple[int, Job]], settings: Settings, processes: int, on_event: OnEvent) -> None:

@@ -130,7 +130,7 @@ class Reporter:
         """Report how much of a song is done."""
 
     def on_warned(self, event: Warned) -> None:
-        """Report a warning about a song."""
+        """Report a warning."""
         report_warning(event.message)
 
     def on_finished(self, event: Finished) -> None:
@@ -306,6 +306,14 @@ class JsonLines(Reporter):
     def _write(self, name: str, index: int | None = None, **values: Any) -> None:
         about = {} if index is None else {"song": str(self.jobs[index].song), "index": index + 1}
         streams.write_object(sys.stderr, {"event": name} | about | values)
+
+
+def choose_reporter(progress: str, jobs: Sequence[Job]) -> type[Reporter]:
+    """Return the reporter that --progress asks for. In a pipeline, auto leaves the terminal to the other programs."""
+    if progress == "json":
+        return JsonLines
+    automatic = stderr.is_terminal and not any(job.uses_pipe for job in jobs)
+    return ProgressBars if progress == "bar" or automatic else Reporter
 
 
 def report_plan(jobs: Sequence[Job], reporter: Reporter, *, as_json: bool) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
+import os
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +21,7 @@ from vocalsep.cli.common import Misuse
 from vocalsep.errors import VocalsepError
 from vocalsep.remote import is_address
 
-_NO_OPTIONS: Final = {"models", "threads", "mute", "bundles", "existing", "hash_inputs"}  # they change no output
+_NO_OPTIONS: Final = {"models", "threads", "mute", "bundles", "existing", "hash_inputs", "run"}  # they change no output
 
 
 class Recorder:
@@ -106,6 +109,11 @@ def _refuse() -> Iterator[None]:
         yield
     except VocalsepError as error:
         raise Misuse(f"--manifest {error}") from error
+
+
+def name_run(path: str) -> str:
+    """Return a name for the run that a manifest belongs to: the same one when the run is resumed."""
+    return hashlib.sha256(os.fsencode(f"{socket.gethostname()}:{os.path.realpath(path)}")).hexdigest()[:16]
 
 
 def describe_options(settings: Settings) -> dict[str, Any]:

@@ -58,14 +58,14 @@ class Progressed:
 
 @dataclass(frozen=True, kw_only=True)
 class Warned:
-    """Something about a song that the user should know before the song is done.
+    """Something that the user should know before a song is done.
 
     Attributes:
-        index: Its position in the plan.
+        index: Its position in the plan; None if it concerns the call.
         message: One line.
     """
 
-    index: int
+    index: int | None
     message: str
 
 
@@ -118,6 +118,7 @@ class Settings:
         mute: Whether to suppress the warnings of Python libraries.
         existing: What to do about outputs that exist when the song's turn comes: "refuse", "overwrite" or "skip".
         hash_inputs: Whether to compute the SHA-256 of each song.
+        run: Name of the run on several machines that hands out the songs; see `claims.claim`.
     """
 
     models: tuple[str, ...]
@@ -138,6 +139,7 @@ class Settings:
     strict: bool = False
     existing: str = "overwrite"
     hash_inputs: bool = False
+    run: str = ""
 
 
 class SetupError(VocalsepError):
@@ -158,17 +160,19 @@ class Worker:
     """
 
     def __init__(self, settings: Settings, on_event: OnEvent, check_signals: Callable[[], None]) -> None:
-        self._settings, self._on_event, self._check_signals = settings, on_event, check_signals
+        self.settings, self._on_event, self._check_signals = settings, on_event, check_signals
         self._loaded: Extractor | None = None
         if settings.mute:
             warnings.simplefilter("ignore")
 
-    def do(self, index: int, job: Job) -> None:
+    def do(self, index: int, job: Job, *, again: bool = False) -> None:
         """Process a song. If it fails, the error is reported as an event.
 
         Args:
             index: Its position in the plan.
             job: What to do.
+            again: Whether a process that was killed has worked on it in this call, so that outputs that exist now are
+                replaced.
 
         Raises:
             SetupError: If the model cannot be loaded.
@@ -176,6 +180,7 @@ class Worker:
         """
         report, error, trace, skipped = None, "", "", ""
         self._digest: str | None = None
+        self._existing = "overwrite" if again else self.settings.existing
         try:
             report = self._extract(index, job)
         except _Skip as reason:
@@ -198,7 +203,7 @@ class Worker:
     def _extract(self, index: int, job: Job) -> dict[str, Any]:
         if not job.is_remote:
             return self._extract_here(index, job, job)
-        _check_existing(job, self._settings.existing)
+        _check_existing(job, self._existing)
         with Workspace(self._check_signals) as workspace:
             here = _move_here(job, workspace)
             places = {str(here.song): str(job.song)}
@@ -208,8 +213,8 @@ class Worker:
             except VocalsepError as error:
                 is_page = isinstance(job.song, Remote) and job.song.is_web and "web page" in str(error)
                 hint = "; to download songs from video sites, use yt-dlp -x" if is_page else ""
-                raise type(error)(_rename(str(error), places) + hint) from error
-            return {key: _rename(value, places) for key, value in report.items()}
+                raise type(error)(rename(str(error), places) + hint) from error
+            return {key: rename(value, places) for key, value in report.items()}
 
     def _extract_here(self, index: int, here: Job, job: Job, workspace: Workspace | None = None) -> dict[str, Any]:
         """Process a song.
@@ -220,17 +225,17 @@ class Worker:
             job: The job itself.
             workspace: Where the temporary files are.
         """
-        settings = self._settings
+        settings = self.settings
         self._on_event(Started(index=index, seconds=_check_song(here, settings)))
         measures = settings.latency == "auto" and not self._loaded
-        extractor = self._load()
+        extractor = self.load()
         if measures:
             self._on_event(Warned(index=index, message=f"this machine can hold a latency of {extractor.latency:g} s"))
         if extractor.uses_clusters and (job.song == inputs.PIPE or settings.raw):
             self._on_event(Warned(index=index, message=READ_ONCE))
         for file in here.files:
             file.parent.mkdir(parents=True, exist_ok=True)
-        with _claim(job, settings.existing) as held:
+        with _claim(job, self._existing, settings.run) as held:
             if settings.hash_inputs and isinstance(here.song, Path):
                 self._digest = files.hash_file(here.song)
             report = self._separate(index, here, extractor, held)
@@ -242,7 +247,7 @@ class Worker:
     def _separate(self, index: int, job: Job, extractor: Extractor, held: Claim) -> dict[str, Any]:
         from vocalsep import extraction
 
-        settings, done = self._settings, 0.0
+        settings, done = self.settings, 0.0
 
         def progress(seconds: float) -> None:
             nonlocal done
@@ -271,10 +276,15 @@ class Worker:
         )
         return dataclasses.asdict(report)
 
-    def _load(self) -> Extractor:
+    def load(self) -> Extractor:
+        """Load the model, unless it is loaded.
+
+        Raises:
+            SetupError: If that fails.
+        """
         if not self._loaded:
             try:
-                self._loaded = load_extractor(self._settings)
+                self._loaded = load_extractor(self.settings)
             except VocalsepError as error:
                 raise SetupError(str(error)) from error
         return self._loaded
@@ -286,7 +296,7 @@ def _get_path(job: Job, stem: str) -> Path | None:
 
 
 @contextlib.contextmanager
-def _claim(job: Job, existing: str) -> Iterator[Claim]:
+def _claim(job: Job, existing: str, run: str) -> Iterator[Claim]:
     """Keep other calls away from the outputs of a job, and check once more whether they exist.
 
     Raises:
@@ -295,7 +305,7 @@ def _claim(job: Job, existing: str) -> Iterator[Claim]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            held = stack.enter_context(claims.claim(job.all_files))
+            held = stack.enter_context(claims.claim(job.all_files, run))
         except OSError as error:
             path = next(path for path in job.files if path.parent == Path(error.filename).parent)
             raise AudioError(f"{path}: cannot be written ({describe_error(error)})") from error
@@ -328,13 +338,13 @@ def _move_here(job: Job, workspace: Workspace) -> Job:
     return dataclasses.replace(job, song=song, outputs=outputs)
 
 
-def _rename(value: Any, places: dict[str, str]) -> Any:
-    """Replace names of temporary files by those of the remote files, in texts and lists of texts."""
+def rename(value: Any, places: dict[str, str]) -> Any:
+    """Replace names of files by others, in a text or a list of texts."""
     if isinstance(value, str):
         for here, there in places.items():
             value = value.replace(here, there)
     elif isinstance(value, tuple):
-        return tuple(_rename(each, places) for each in value)
+        return tuple(rename(each, places) for each in value)
     return value
 
 

@@ -17,7 +17,11 @@ import pytest
 
 from vocalsep.shapes import Array
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.skipif(not pulse.is_installed(), reason="needs PulseAudio")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.alone,
+    pytest.mark.skipif(not pulse.is_installed(), reason="needs PulseAudio"),
+]
 
 SECONDS, EVERY = 60, 1.5
 

@@ -100,11 +100,16 @@ def _print_devices(devices: SoundDevices) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
+    from vocalsep.live import DeviceError
+
     grid = Grid(show_edge=False, pad_edge=False)
     for head in ("number", "in", "out", "Hz"):
         grid.add_column(head, justify="right")
     grid.add_column("name")
-    for each in devices.list_devices():
+    found = devices.list_devices()
+    if not found:
+        raise DeviceError("there are no sound devices")
+    for each in found:
         counts = (each["max_input_channels"], each["max_output_channels"], round(each["default_samplerate"]))
         name = escape_controls(each["name"]) + (" (default)" if each["is_default"] else "")
         grid.add_row(str(each["index"]), *(str(count or "") for count in counts), Text(name))

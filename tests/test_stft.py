@@ -120,6 +120,24 @@ def test_analysis_returns_a_frame_as_soon_as_its_last_sample_arrives() -> None:
     assert analysis.push(sound(1, 1)).shape[-1] == 1
 
 
+@given(grid=grids(), length=st.integers(1, 300), more=st.integers(0, 300))
+@settings(deadline=None, max_examples=30)
+def test_a_preview_shows_the_frames_as_if_the_signal_ended_and_changes_nothing(
+    grid: Grid, length: int, more: int
+) -> None:
+    signal, analysis = sound(1, length + more), stft.Analysis(grid)
+    complete = analysis.push(signal[:, :length])
+    preview = analysis.preview(grid.parts)
+    shown = torch.cat([complete, preview], dim=-1)
+    ended = stft.forward(signal[:, :length], grid)
+    assert shown.shape[-1] >= ended.shape[-1]
+    torch.testing.assert_close(shown[..., : ended.shape[-1]], ended, rtol=0, atol=1e-5)
+    rest = analysis.finish(signal[:, length:])
+    torch.testing.assert_close(torch.cat([complete, rest], dim=-1), stft.forward(signal, grid), rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="at least one sample"):
+        stft.Analysis(grid).preview(1)
+
+
 def test_streaming_keeps_no_more_than_a_window() -> None:
     analysis, synthesis = stft.Analysis(GRID), stft.Synthesis(GRID)
     returned = 0

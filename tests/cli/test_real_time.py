@@ -24,6 +24,7 @@ def make_song(seconds: float) -> Array:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_no_sample_comes_more_than_half_a_second_after_it_went_in() -> None:
     pcm = (fake_nets.quantise(make_song(31), 16) * 2**15).astype("<i2").tobytes()
     command = [sys.executable, "-m", "vocalsep", "extract", "-", "-o", "-", "--raw", "44100,2,s16le"]

@@ -68,7 +68,7 @@ def test_vocals_and_accompaniment_add_up_bit_for_bit(
 
 
 @pytest.mark.parametrize("rate", [8_000, 22_050])
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=4)
 @given(
     sizes=st.lists(st.integers(0, 5_000), min_size=1, max_size=5).filter(lambda sizes: max(sizes) > 50),
     low_delay=st.booleans(),
@@ -107,12 +107,10 @@ def test_silence_stays_silent(random_model: Model) -> None:
 def test_a_step_the_future_and_the_time_to_compute_fill_the_latency(
     front_end: FrontEnd, latency: float, rate: int
 ) -> None:
-    if latency == 0.1 and front_end.kind == "mfcc":
-        pytest.skip("its frames take too long")
     pace = choose_pace(front_end, rate, latency)
     assert pace.latency_seconds <= latency + 1e-9
     assert pace.latency_seconds > latency - 0.01 or latency > 0.5  # with more, chunks decide
-    assert 0.02 < pace.compute_seconds < pace.step_seconds
+    assert 0.02 < pace.compute_seconds <= pace.step_seconds
     assert pace.step % pace.grid.hop == 0
     assert pace.step + pace.future + pace.grid.n_fft / 2 <= front_end.chunk_samples * rate / front_end.rate
 
@@ -177,8 +175,8 @@ def test_steps_leave_no_seams() -> None:
 def test_memory_does_not_grow_with_the_song(rate: int) -> None:
     coarse = LogMel(rate=4_000, n_fft=128, hop=64, bands=8, frames=32)
     song = Extractor(fake_nets.constant(0.5, coarse), workers=0, latency=1.0).start(rate, 1)
-    held, missing = held_bytes.push_repeatedly(song, rate, 60, fake_nets.noise(1, rate))
-    assert max(held[30:]) < 1.2 * max(held[:30])
+    held, missing = held_bytes.push_repeatedly(song, rate, 30, fake_nets.noise(1, rate))
+    assert max(held[15:]) < 1.2 * max(held[:15])
     assert max(held) < 1e6
     assert max(missing) <= rate
 

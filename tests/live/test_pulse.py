@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,11 @@ import pytest
 
 from vocalsep.shapes import Array
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not pulse.is_installed(), reason="needs PulseAudio")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.alone,
+    pytest.mark.skipif(not pulse.is_installed(), reason="needs PulseAudio"),
+]
 
 SECONDS, EVERY = 60, 1.5
 
@@ -37,26 +43,44 @@ def find_clicks(sound: Array) -> list[float]:
     return [index / pulse.RATE for index in found]
 
 
+@contextlib.contextmanager
+def run_live(server: pulse.Pulse, said: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run ``vocalsep live`` from the song to the room; what it says goes to a file."""
+    command = [sys.executable, "-m", "vocalsep", "live", "--in", "song", "--out", "room", *options]
+    with said.open("w") as stderr:
+        live = subprocess.Popen(command, env=server.environment, stderr=stderr)
+    try:
+        wait_for(said, "Ctrl-C ends")
+        yield live
+    finally:
+        live.kill()
+        live.wait()
+
+
+def wait_for(said: Path, text: str) -> None:
+    """Wait until a text is said, for half a minute at most."""
+    for _ in range(300):
+        if text in said.read_text():
+            return
+        time.sleep(0.1)
+    raise AssertionError(said.read_text())
+
+
+def stop(live: subprocess.Popen[bytes]) -> None:
+    live.send_signal(signal.SIGINT)
+    assert live.wait(2) == 0
+
+
 def test_a_minute_beside_a_busy_process_has_the_delay_that_is_told(tmp_path: Path) -> None:
     said, recording = tmp_path / "said", tmp_path / "recording"
-    command = [sys.executable, "-m", "vocalsep", "live", "--in", "song", "--out", "room", "--keep", "accompaniment"]
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
-        with pulse.serve(tmp_path) as server, said.open("w") as stderr:
-            live = subprocess.Popen(command, env=server.environment, stderr=stderr)
-            try:
-                while "Ctrl-C ends" not in said.read_text():
-                    assert live.poll() is None, said.read_text()
-                    time.sleep(0.1)
+        with pulse.serve(tmp_path) as server, run_live(server, said, "--keep", "accompaniment") as live:
+            time.sleep(1)
+            with server.record("room", recording):
+                server.play("both", make_clicks()).wait(2 * SECONDS)  # to live's input, and past it
                 time.sleep(1)
-                with server.record("room", recording):
-                    server.play("both", make_clicks()).wait(2 * SECONDS)  # to live's input, and past it
-                    time.sleep(1)
-                live.send_signal(signal.SIGINT)
-                assert live.wait(2) == 0
-            finally:
-                live.kill()
-                live.wait()
+            stop(live)
     finally:
         busy.kill()
         busy.wait()
@@ -65,7 +89,22 @@ def test_a_minute_beside_a_busy_process_has_the_delay_that_is_told(tmp_path: Pat
     clicks = find_clicks(pulse.read(recording))
     delays = [after - before for before, after in zip(clicks[::2], clicks[1::2], strict=False)]
     print(said.read_text(), f"by clicks: {np.mean(delays):.3f} s on average, {max(delays):.3f} s at most")
+    assert "no underruns" in said.read_text()
     assert len(delays) == pytest.approx(SECONDS / EVERY, abs=2)
     assert np.median(delays) == pytest.approx(float(told[1]), abs=0.03)
     assert max(delays) < 0.5
-    assert "no underruns" in said.read_text()
+
+
+def test_devices_that_vanish_are_used_again(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    with contextlib.ExitStack() as first:
+        server = first.enter_context(pulse.serve(tmp_path))
+        with run_live(server, said, "--latency", "1") as live:
+            wait_for(said, "in the devices")
+            first.close()
+            wait_for(said, "song or room is gone; waiting for it")
+            with pulse.serve(tmp_path):
+                wait_for(said, "song and room are back")
+                stop(live)
+    assert said.read_text().splitlines()[-1].startswith("vocalsep: ")
+    assert "Expression" not in said.read_text()  # what PortAudio prints

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from vocalsep.cli import signals
-from vocalsep.cli.common import Misuse, exit_on_error, stderr, stdout, widen_for_tables
+from vocalsep.cli.common import Misuse, exit_on_error, silence_c_libraries, stderr, stdout, widen_for_tables
 from vocalsep.latency import DEFAULT_LATENCY
 from vocalsep.release import DEFAULT_MODEL
 from vocalsep.text import escape
@@ -79,7 +79,7 @@ def live(
             if source is None and sink is None:
                 raise
             raise Misuse(str(error)) from error
-        with signals.stop_on_signal(lambda: None) as should_stop:
+        with signals.stop_on_signal(lambda: None) as should_stop, silence_c_libraries():
             extractor = extraction.Extractor(model, device="cpu", workers=0, latency=seconds)
             if seconds == "auto":
                 _tell(f"this machine can hold a latency of {extractor.latency:g} s")
@@ -93,11 +93,16 @@ def _print_devices(devices: SoundDevices) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
+    from vocalsep.live import DeviceError
+
     grid = Grid(show_edge=False, pad_edge=False)
     for head in ("number", "in", "out", "Hz"):
         grid.add_column(head, justify="right")
     grid.add_column("name")
-    for each in devices.list_devices():
+    found = devices.list_devices()
+    if not found:
+        raise DeviceError("there are no sound devices")
+    for each in found:
         counts = (each["max_input_channels"], each["max_output_channels"], round(each["default_samplerate"]))
         name = escape(each["name"]) + (" (default)" if each["is_default"] else "")
         grid.add_row(str(each["index"]), *(str(count or "") for count in counts), Text(name))

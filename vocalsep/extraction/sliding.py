@@ -37,7 +37,7 @@ from vocalsep.weights import Model
 
 _STEP_SHARE = 1 / 3  # of the latency
 _MIN_STEP_SECONDS = 0.03  # smaller ones gain little, and the net runs once per step
-_COMPUTE_SHARE = 0.75  # of a step, in which the net has to answer
+_COMPUTE_SHARE = 0.31  # of the latency, in which the net has to answer; never more than a step
 _MARGIN = 1.2  # times the measured seconds that a step needs, because machines have other work
 _MAX_FUTURE, _MAX_STEP = 0.5, 0.25  # of a chunk: more future is worth nothing, since the past becomes too short
 
@@ -50,13 +50,13 @@ class Pace:
         grid: The song's own grid.
         step: Samples between steps, a multiple of the grid's hop.
         future: Samples that the net sees after those whose vocals are taken.
-        fade: Samples over which a step's vocals are faded into those of the step before.
-        latency_seconds: Seconds between a sample and its vocals, if the net answers in `compute_seconds`.
+        compute_seconds: Seconds that a step may take to compute, so that its vocals are in time.
     """
 
     grid: Grid
     step: int
     future: int
+    compute_seconds: float
 
     @property
     def fade(self) -> int:
@@ -67,11 +67,6 @@ class Pace:
     def step_seconds(self) -> float:
         """Seconds between steps."""
         return self.step / self.grid.rate
-
-    @property
-    def compute_seconds(self) -> float:
-        """Seconds that a step may take to compute, so that its vocals are in time."""
-        return _COMPUTE_SHARE * self.step_seconds
 
     @property
     def latency_seconds(self) -> float:
@@ -98,10 +93,12 @@ def choose_pace(front_end: FrontEnd, rate: int, latency_seconds: float) -> Pace:
     least = -(-_MIN_STEP_SECONDS // grid.frame_seconds)
     most = max(least, _MAX_STEP * chunk_seconds // grid.frame_seconds)
     step = int(min(max(round(_STEP_SHARE * latency_seconds / grid.frame_seconds), least), most)) * grid.hop
-    left = latency_seconds - (1 + _COMPUTE_SHARE) * step / rate
+    compute_seconds = min(step / rate, _COMPUTE_SHARE * latency_seconds)
+    left = latency_seconds - step / rate - compute_seconds
     if left < 0:
         raise ConfigError(f"a latency of {latency_seconds:g} s is too short for this model's frames")
-    return Pace(grid=grid, step=step, future=int(min(left, _MAX_FUTURE * chunk_seconds) * rate))
+    future = int(min(left, _MAX_FUTURE * chunk_seconds) * rate)
+    return Pace(grid=grid, step=step, future=future, compute_seconds=compute_seconds)
 
 
 def choose_latency(front_end: FrontEnd, rate: int, taken_seconds: float) -> float:

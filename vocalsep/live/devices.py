@@ -127,7 +127,8 @@ class SoundDevices:
         try:
             return dict(self._library.query_devices(wanted, kind))
         except (self._library.PortAudioError, ValueError) as error:
-            raise DeviceError(f"{_describe(error)}; see 'vocalsep live --list'") from error
+            what = f"there is no default {kind}" if name is None else _describe(error)
+            raise DeviceError(f"{what}; see 'vocalsep live --list'") from error
 
     @contextlib.contextmanager
     def open(self, link: Link, hear: Callable[[Array], None], play: Callable[[Array], None]) -> Iterator[Streams]:

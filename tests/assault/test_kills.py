@@ -34,15 +34,15 @@ SLACK_SECONDS = 1.0  # of a busy machine, beyond the two in which a signal ends 
 
 
 def count_processes(leader: int) -> int:
-    """Return the number of processes that are alive in a session."""
+    """Return the number of processes that are alive in a process group."""
     found = 0
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             try:
-                state, _, _, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+                state, _, group = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
             except OSError:
                 continue
-            found += int(session) == leader and state != "Z"
+            found += int(group) == leader and state != "Z"
     return found
 
 

@@ -75,7 +75,7 @@ def run(
         started = time.monotonic()
         process = subprocess.Popen(
             command, stdin=stdin, stdout=stdout or out, stderr=err, env=make_environment(**environment),
-            preexec_fn=prepare, start_new_session=True,
+            preexec_fn=prepare, process_group=0,
         )  # fmt: skip
         after(process)
         usage = _wait(process, started + seconds)

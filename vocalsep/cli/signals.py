@@ -28,6 +28,7 @@ _TO_STATUS = 128  # what a shell adds to the number of the signal that ended a p
 
 
 _GRACE_SECONDS = 1.5  # for a command to stop by itself
+_grace = [_GRACE_SECONDS]  # the last one counts
 _received: list[int] = []  # signals that end this process
 
 
@@ -70,7 +71,7 @@ def _watch() -> None:
         number = 0
         while number not in (signal.SIGINT, signal.SIGTERM):
             number = os.read(reader, 1)[0]
-        time.sleep(_GRACE_SECONDS)
+        time.sleep(_grace[-1])
         for child in multiprocessing.active_children():
             child.kill()
         files.remove_unfinished()
@@ -128,11 +129,14 @@ def raise_on_signal(*numbers: signal.Signals) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def stop_on_signal(announce: Callable[[], object]) -> Iterator[Callable[[], bool]]:
+def stop_on_signal(
+    announce: Callable[[], object], *, grace_seconds: float = _GRACE_SECONDS
+) -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C or SIGTERM into a request to stop; a second one acts as usual.
 
     Args:
         announce: Called when the first signal arrives, to tell the user that the work is about to stop.
+        grace_seconds: Time that the work may take to stop. Then the process ends without it.
 
     Yields:
         A function that returns whether the work should stop.
@@ -149,9 +153,11 @@ def stop_on_signal(announce: Callable[[], object]) -> Iterator[Callable[[], bool
 
     for number in numbers:
         signal.signal(number, handle)
+    _grace.append(grace_seconds)
     try:
         yield lambda: bool(received)
     finally:
+        _grace.pop()
         _restore(previous)
 
 

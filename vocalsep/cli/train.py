@@ -16,7 +16,7 @@ from vocalsep.errors import ConfigError
 
 Material = Literal["dsd100", "mir1k", "stems", "teacher"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-_STOPPING = "stopping after this step; press Ctrl-C again to stop at once"
+_STOPPING = "stopping after this step; if it takes longer than a second, the last checkpoint counts"
 
 _DATA, _RUN, _RECIPE, _REPORT = "Recordings", "Run", "Recipe", "Progress and results"
 
@@ -129,8 +129,8 @@ def train(
     """Train a model.
 
     vocalsep first estimates the cost, then trains, and finally prints the path
-    of the weights. Ctrl-C stops after the current step; --resume continues
-    exactly there. Under torchrun, several processes share the work.
+    of the weights. Ctrl-C stops after the current step, or within two seconds
+    at the last checkpoint; --resume continues exactly there. Under torchrun, several processes share the work.
     """
     with exit_on_error():
         if not importlib.util.find_spec("torch"):

@@ -218,9 +218,6 @@ def test_the_guide_reads_a_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_the_guide_lists_every_field() -> None:
     guide = Path(__file__).parents[2] / "docs" / "batches.md"
     table = guide.read_text(encoding="utf-8").split("| field | meaning |")[1].split("\n\n")[0]
-    listed = {
-        name
-        for line in table.splitlines()
-        for name in re.findall(r"`(\w+)`", line.split("|")[1] if "|" in line else "")
-    }
+    cells = [line.split("|")[1] for line in table.splitlines() if line]
+    listed = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
     assert listed == {field.name for field in dataclasses.fields(Record)}

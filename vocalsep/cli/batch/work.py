@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import sys
 import traceback
 import warnings
@@ -162,6 +163,7 @@ class Worker:
     def __init__(self, settings: Settings, on_event: OnEvent, check_signals: Callable[[], None]) -> None:
         self.settings, self._on_event, self._check_signals = settings, on_event, check_signals
         self._loaded: Extractor | None = None
+        self._frozen = False
         if settings.mute:
             warnings.simplefilter("ignore")
 
@@ -195,10 +197,25 @@ class Worker:
             error, trace = f"{job.label}: {describe_error(bug)}", ""
             if not is_about_memory(bug):
                 error, trace = f"{job.label}: {type(bug).__name__}: {bug}", traceback.format_exc()
+        self._collect_garbage()
         self._check_signals()
         self._on_event(
             Finished(index=index, report=report, error=error, trace=trace, skipped=skipped, input_sha256=self._digest)
         )
+
+    def _collect_garbage(self) -> None:
+        """Free what a song has left in circles, mostly its tags. Python itself would wait for thousands of songs.
+
+        Everything that is there after the first song stays until `close`, so it is searched only once.
+        """
+        gc.collect()
+        if not self._frozen:
+            gc.freeze()
+            self._frozen = True
+
+    def close(self) -> None:
+        """Let Python collect what is no longer needed. The worker must not be used any more."""
+        gc.unfreeze()
 
     def _extract(self, index: int, job: Job) -> dict[str, Any]:
         if not job.is_remote:

@@ -1,8 +1,8 @@
-"""Take the pictures of the listening page in the README: a desktop in light colours, and a phone in dark ones.
+"""Take the pictures of the listening page in the README, and with --dsd100 that of an evaluation's page.
 
-    python docs/scripts/make_screenshots.py [--out docs/pictures]
+    python docs/scripts/make_screenshots.py [--out docs/pictures] [--dsd100 DSD100]
 
-Needs Playwright and Chromium; see docs/CONTRIBUTING.md.
+The listening page is shown on a desktop in light colours, and on a phone in dark ones. Needs Playwright and Chromium; see docs/CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from playwright.sync_api import Browser, sync_playwright
 ROOT = Path(__file__).parents[2]
 SONG = ROOT / "docs" / "demo" / "orphanage.ogg"
 DESKTOP = {"viewport": {"width": 1180, "height": 780}, "color_scheme": "light"}
+TALL = DESKTOP | {"viewport": {"width": 1180, "height": 1180}}
+COMPARED = ["-m", "uhnet-hd-mir1k", "-m", "drnn-stft"]  # not trained on DSD100
+PLAYER, EVALUATION = "player.view?.overviews.length === 2", "evaluation.deck.view?.overviews.length"
 PHONE = {
     "viewport": {"width": 390, "height": 780},
     "color_scheme": "dark",
@@ -30,11 +33,13 @@ PHONE = {
 }
 
 
-def take(browser: Browser, page_file: Path, path: Path, script: str, options: dict[str, object]) -> None:
+def take(
+    browser: Browser, page_file: Path, path: Path, script: str, options: dict[str, object], ready: str = PLAYER
+) -> None:
     """Open the page, run a script in it, and save what it shows as WebP."""
     page = browser.new_context(**options).new_page()
     page.goto(page_file.as_uri())
-    page.wait_for_function("() => player.view?.overviews.length === 2")
+    page.wait_for_function(f"() => {ready}")
     page.evaluate(script)
     page.wait_for_timeout(1_000)
     Image.open(io.BytesIO(page.screenshot())).convert("RGB").save(path, quality=82, method=6)
@@ -45,7 +50,9 @@ def main() -> None:
     """Take the pictures."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures")
-    out = parser.parse_args().out
+    parser.add_argument("--dsd100", type=Path, help="folder of the data set")
+    arguments = parser.parse_args()
+    out = arguments.out
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         song = Path(shutil.copy(SONG, folder))
         command = [sys.executable, "-m", "vocalsep", "extract", song.name, "--page"]
@@ -54,6 +61,13 @@ def main() -> None:
         page_file = song.with_suffix(".html")
         take(browser, page_file, out / "page.webp", "player.seek(9.9), player.setLoop(8, 12)", DESKTOP)
         take(browser, page_file, out / "page-phone.webp", "player.seek(7)", PHONE)
+        if arguments.dsd100:
+            root = arguments.dsd100.resolve()
+            given = ["--dataset", "dsd100", "--root", root, "--split", "dev", "--limit", "10", *COMPARED]
+            command = [sys.executable, "-m", "vocalsep", "eval", *map(str, given), "--out", "run", "--page"]
+            subprocess.run(command, check=True, cwd=folder)
+            script = "document.querySelector('header').hidden = true"
+            take(browser, Path(folder, "run", "page.html"), out / "evaluation.webp", script, TALL, EVALUATION)
         browser.close()
 
 

@@ -1,4 +1,4 @@
-"""Take the pictures of the listening page in the README, and with --dsd100 that of an evaluation's page.
+"""Take the pictures of the listening page and the server in the README, and with --dsd100 that of an evaluation's page.
 
     python docs/scripts/make_screenshots.py [--out docs/pictures] [--dsd100 DSD100]
 
@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -34,11 +35,23 @@ PHONE = {
 
 
 def take(
-    browser: Browser, page_file: Path, path: Path, script: str, options: dict[str, object], ready: str = PLAYER
+    browser: Browser,
+    address: str,
+    path: Path,
+    script: str,
+    options: dict[str, object],
+    ready: str = PLAYER,
+    songs: Sequence[Path] = (),
 ) -> None:
-    """Open the page, run a script in it, and save what it shows as WebP."""
+    """Open a page, give it songs to separate, run a script in it, and save what it shows as WebP."""
     page = browser.new_context(**options).new_page()
-    page.goto(page_file.as_uri())
+    page.goto(address)
+    if songs:
+        page.wait_for_function("() => desk.about")
+        page.locator("#choose").set_input_files(songs)
+        page.wait_for_function(
+            "(count) => document.querySelectorAll('[data-state=done]').length === count", arg=len(songs)
+        )
     page.wait_for_function(f"() => {ready}")
     page.evaluate(script)
     page.wait_for_timeout(1_000)
@@ -58,16 +71,37 @@ def main() -> None:
         command = [sys.executable, "-m", "vocalsep", "extract", song.name, "--page"]
         subprocess.run(command, check=True, cwd=folder)
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page_file = song.with_suffix(".html")
-        take(browser, page_file, out / "page.webp", "player.seek(9.9), player.setLoop(8, 12)", DESKTOP)
-        take(browser, page_file, out / "page-phone.webp", "player.seek(7)", PHONE)
+        address = song.with_suffix(".html").as_uri()
+        take(browser, address, out / "page.webp", "player.seek(9.9), player.setLoop(8, 12)", DESKTOP)
+        take(browser, address, out / "page-phone.webp", "player.seek(7)", PHONE)
+        songs = [
+            Path(shutil.copy(song, Path(folder) / f"{name}.ogg"))
+            for name in ("Rehearsal", "Live in March", "Orphanage")
+        ]
+        serve = [
+            sys.executable,
+            "-m",
+            "vocalsep",
+            "serve",
+            "--port",
+            "0",
+            "--no-browser",
+            "--folder",
+            f"{folder}/songs",
+        ]
+        with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as server:
+            assert server.stdout
+            address = server.stdout.readline().strip()
+            take(browser, address, out / "serve.webp", "player.seek(9.9)", DESKTOP, songs=songs)
+            server.terminate()
         if arguments.dsd100:
             root = arguments.dsd100.resolve()
             given = ["--dataset", "dsd100", "--root", root, "--split", "dev", "--limit", "10", *COMPARED]
             command = [sys.executable, "-m", "vocalsep", "eval", *map(str, given), "--out", "run", "--page"]
             subprocess.run(command, check=True, cwd=folder)
             script = "document.querySelector('header').hidden = true"
-            take(browser, Path(folder, "run", "page.html"), out / "evaluation.webp", script, TALL, EVALUATION)
+            address = Path(folder, "run", "page.html").as_uri()
+            take(browser, address, out / "evaluation.webp", script, TALL, EVALUATION)
         browser.close()
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,11 +38,13 @@ class Web:
     server: Server
     address: str
     open_tab: TabOpener
+    contexts: list[Any] = field(default_factory=list)
 
     def open(self, **options: Any) -> Page:
         """Open a tab that is signed in, and wait until it knows all songs."""
         page: Page = self.open_tab(f"{self.address}/?token={self.server.guard.token}", **options)
         page.wait_for_function("() => window.desk?.about")
+        self.contexts.append(page.context)
         return page
 
 
@@ -63,9 +65,12 @@ def serve(folder: Path, open_tab: TabOpener, **limits: int) -> Iterator[Web]:
             )
             thread = threading.Thread(target=http.run, kwargs={"sockets": [listener]})
             thread.start()
+            web = Web(server, f"http://127.0.0.1:{port}", open_tab)
             try:
-                yield Web(server, f"http://127.0.0.1:{port}", open_tab)
+                yield web
             finally:
+                for context in web.contexts:  # before the server ends, which would be an error on their consoles
+                    context.close()
                 http.should_exit = True
                 thread.join()
 
@@ -119,7 +124,7 @@ def read_tones(path: Path) -> tuple[float, float]:
 def test_a_song_that_is_dropped_is_separated_played_and_downloaded(
     open_tab: TabOpener, model: Path, stems: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
-    song = make_song(stems, tmp_path / "my <b>song</b>.wav", 14.0)
+    song = make_song(stems, tmp_path / "my <b>song.wav", 14.0)
     command = [
         sys.executable,
         "-m",
@@ -141,7 +146,7 @@ def test_a_song_that_is_dropped_is_separated_played_and_downloaded(
             assert page.get_by_role("heading", name="Drop a song here").is_visible()
             drop(page, song)
             wait_for_player(page)
-            assert page.get_by_role("heading", level=1).all_inner_texts() == ["my <b>song</b>.wav"]
+            assert page.get_by_role("heading", level=1).all_inner_texts() == ["my <b>song.wav"]
             page.keyboard.press("Space")
             page.wait_for_function("() => player.engine.position > 0.2")
             assert page.evaluate("player.context.state") == "running"
@@ -244,8 +249,9 @@ def test_a_limit_of_the_server_is_told_at_the_song(tmp_path: Path, open_tab: Tab
 
 
 def test_two_tabs_show_the_same(web: Web, song_file: Path) -> None:
-    first = web.open()
-    second = web.open_tab(f"{web.address}/", context=first.context)
+    gone = "status of 404"  # what a player was loading when its song went
+    first = web.open(expected=gone)
+    second = web.open_tab(f"{web.address}/", context=first.context, expected=gone)
     second.wait_for_function("() => window.desk?.about")
     web.server.runner.gate.clear()
     drop(first, song_file)
@@ -358,6 +364,7 @@ def test_a_download_that_is_impossible_says_why(web: Web, tmp_path: Path) -> Non
 def test_a_server_that_ends_is_told(tmp_path: Path, open_tab: TabOpener) -> None:
     with serve(tmp_path / "songs", open_tab) as web:
         page = web.open(expected="ERR_")
+        web.contexts.clear()
     page.get_by_text("vocalsep serve does not answer.").wait_for()
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vocalsep.cli import signals
-from vocalsep.cli.common import Misuse, exit_on_error, silence_c_libraries, stderr, stdout, widen_for_tables
+from vocalsep.cli import signals, streams
+from vocalsep.cli.common import Misuse, exit_on_error, stderr, stdout, widen_for_tables
 from vocalsep.latency import DEFAULT_LATENCY
 from vocalsep.release import DEFAULT_MODEL
 from vocalsep.text import escape
@@ -79,7 +79,7 @@ def live(
             if source is None and sink is None:
                 raise
             raise Misuse(str(error)) from error
-        with signals.stop_on_signal(lambda: None) as should_stop, silence_c_libraries():
+        with signals.stop_on_signal(lambda: None) as should_stop, streams.silence_c_libraries():
             extractor = extraction.Extractor(model, device="cpu", workers=0, latency=seconds)
             if seconds == "auto":
                 _tell(f"this machine can hold a latency of {extractor.latency:g} s")

@@ -73,7 +73,6 @@ class Desk {
   put(song) {
     const before = this.songs.get(song.id);
     this.songs.set(song.id, song);
-    if (!this.songs.has(this.selected)) this.selected = song.id;
     if (before?.state === "done" && song.state === "done") return; // its size may have changed
     this.drawItem(song);
   }
@@ -127,7 +126,6 @@ class Desk {
 
   select(id) {
     this.selected = id;
-    history.replaceState(null, "", `#${id}`);
     this.refresh();
   }
 
@@ -142,6 +140,7 @@ class Desk {
     $("sound").hidden = $("downloads").hidden = state !== "done";
     $("work").hidden = state === "none" || state === "done";
     const shown = `${this.selected} ${state}`;
+    if (shown !== this.shown) history.replaceState(null, "", this.selected ? `#${this.selected}` : "/"); // for a reload
     if (shown !== this.shown && state !== "done") {
       this.player.close();
       document.title = "vocalsep";

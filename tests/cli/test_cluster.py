@@ -157,7 +157,9 @@ def test_a_machine_without_the_folder_of_the_songs_is_unfit(music: Path, model: 
 
 def test_workers_that_never_start_end_the_call(music: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ray = use(monkeypatch, fake_ray.FakeRay(room=1, should_lose=lambda *_: True))
-    assert "no worker can start on the cluster (the actor died)" in read_error(run(music, "-m", model, "-o", "out", "-q"))
+    assert "no worker can start on the cluster (the actor died)" in read_error(
+        run(music, "-m", model, "-o", "out", "-q")
+    )
     assert len(ray.actors) == 5
     assert list_files(Path("out")) == []
 
@@ -211,7 +213,10 @@ def test_ctrl_c_stops_the_actors_and_leaves_no_files(music: Path, model: Path, m
 
 def test_without_ray_one_line_says_how_to_install_it(music: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert read_error(run(music, "-m", model, "-o", "out", "-q")) == "a cluster needs Ray; run: pip install 'vocalsep[ray]'"
+    assert (
+        read_error(run(music, "-m", model, "-o", "out", "-q"))
+        == "a cluster needs Ray; run: pip install 'vocalsep[ray]'"
+    )
 
 
 def test_a_cluster_that_is_not_there_is_one_line(music: Path, model: Path) -> None:

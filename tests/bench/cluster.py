@@ -34,6 +34,7 @@ from vocalsep import manifests
 from vocalsep.cli.batch.driver import NAMESPACE
 from vocalsep.release import DEFAULT_MODEL
 
+PATIENCE_SECONDS = 60
 STORE_BYTES = 100_000_000
 TICKS = os.sysconf("SC_CLK_TCK")
 KILLS = ("worker", "actor", "node", "driver")
@@ -141,8 +142,17 @@ class Machines:
 
 def watch(process: subprocess.Popen[bytes], manifest: Path) -> Iterator[int]:
     """Yield the number of lines of a manifest until a process ends."""
+    last, since = -1, time.monotonic()
     while process.poll() is None:
-        yield count_lines(manifest)
+        lines = count_lines(manifest)
+        if lines != last:
+            last, since = lines, time.monotonic()
+        elif time.monotonic() - since > PATIENCE_SECONDS:
+            nodes = [node["Alive"] for node in ray.nodes()]
+            workers = list_processes("ray::Actor")
+            print(f"nothing for {PATIENCE_SECONDS} s: nodes alive {nodes}, workers {workers}", flush=True)
+            since = time.monotonic()
+        yield lines
         time.sleep(0.2)
     yield count_lines(manifest)
 

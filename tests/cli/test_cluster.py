@@ -134,7 +134,7 @@ def test_a_machine_that_would_give_other_results_gets_no_songs(
     assert result.exit_code == 0
     assert f"has vocalsep {__version__}, not 0.0; install the same version" in result.stderr
     assert {actor for actor, method, _ in ray.calls if method == "do"} == {1}
-    ray.room = 1
+    ray = use(monkeypatch, fake_ray.FakeRay(room=1, make_answer=answer))
     again = run(music, "-m", model, "-o", "out", "--overwrite", "-q")
     assert again.exit_code == 1
     assert again.stderr.splitlines()[-1] == "vocalsep: no machine of the cluster can do the work"
@@ -157,7 +157,9 @@ def test_a_machine_without_the_folder_of_the_songs_is_unfit(music: Path, model: 
 
 def test_workers_that_never_start_end_the_call(music: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ray = use(monkeypatch, fake_ray.FakeRay(room=1, should_lose=lambda *_: True))
-    assert "no worker can start on the cluster (the actor died)" in read_error(run(music, "-m", model, "-o", "out"))
+    assert "no worker can start on the cluster (the actor died)" in read_error(
+        run(music, "-m", model, "-o", "out", "-q")
+    )
     assert len(ray.actors) == 5
     assert list_files(Path("out")) == []
 
@@ -190,7 +192,7 @@ def test_claims_of_a_driver_that_was_killed_do_not_count(
 def test_two_drivers_do_not_share_a_manifest(music: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ray = use(monkeypatch, fake_ray.FakeRay(room=1))
     with claims.claim([Path("manifest.jsonl")]):
-        error = read_error(run(music, "-m", model, "-o", "out"))
+        error = read_error(run(music, "-m", model, "-o", "out", "-q"))
     assert "manifest.jsonl: another 'vocalsep cluster' is at work" in error
     assert ray.calls == []
 
@@ -211,12 +213,15 @@ def test_ctrl_c_stops_the_actors_and_leaves_no_files(music: Path, model: Path, m
 
 def test_without_ray_one_line_says_how_to_install_it(music: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert read_error(run(music, "-m", model, "-o", "out")) == "a cluster needs Ray; run: pip install 'vocalsep[ray]'"
+    assert (
+        read_error(run(music, "-m", model, "-o", "out", "-q"))
+        == "a cluster needs Ray; run: pip install 'vocalsep[ray]'"
+    )
 
 
 def test_a_cluster_that_is_not_there_is_one_line(music: Path, model: Path) -> None:
     pytest.importorskip("ray")
-    error = read_error(run(music, "-m", model, "-o", "out", "--address", "nonsense"))
+    error = read_error(run(music, "-m", model, "-o", "out", "-q", "--address", "nonsense"))
     assert error.startswith("--address nonsense: cannot be reached (")
 
 

@@ -15,13 +15,26 @@ _CLUSTER = "Cluster"
 
 
 def cluster(
-    songs: parameters.SongsArgument = None,
-    output: parameters.OutputOption = None,
+    songs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SONG", help="Audio or video files, folders, patterns such as '*.flac', or addresses."),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="PATH",
+            help="Folder or address for the outputs, or a template as for 'vocalsep extract'.",
+            show_default="beside each song",
+            rich_help_panel="Outputs",
+        ),
+    ] = None,
     address: Annotated[
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Ray cluster to use: auto for the one that this machine is part of, HOST:PORT, or ray://HOST:PORT.",
+            help="Ray cluster to use: auto for the one that this machine is part of, or HOST:PORT.",
             show_default="RAY_ADDRESS, or else Ray is started on this machine",
             rich_help_panel=_CLUSTER,
         ),

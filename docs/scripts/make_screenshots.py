@@ -2,7 +2,8 @@
 
     python docs/scripts/make_screenshots.py [--out docs/pictures] [--dsd100 DSD100]
 
-The listening page is shown on a desktop in light colours, and on a phone in dark ones. Needs Playwright and Chromium; see docs/CONTRIBUTING.md.
+The listening page is shown on a desktop in light colours, and on a phone in dark ones.
+Needs Playwright and Chromium; see docs/CONTRIBUTING.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
     python docs/scripts/make_screenshots.py [--out docs/pictures] [--dsd100 DSD100]
 
-The listening page is shown on a desktop in light colours, and on a phone in dark ones. Needs Playwright and Chromium; see docs/CONTRIBUTING.md.
+The listening page is shown on a desktop in light colours, and on a phone in dark ones. Needs Playwright and Chromium;
+see docs/CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ def take(
 ) -> None:
     """Open the page, run a script in it, and save what it shows as WebP."""
     page = browser.new_context(**options).new_page()
+    page.set_default_timeout(120_000)  # on a busy machine
     page.goto(page_file.as_uri())
     page.wait_for_function(f"() => {ready}")
     page.evaluate(script)

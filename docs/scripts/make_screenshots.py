@@ -2,8 +2,8 @@
 
     python docs/scripts/make_screenshots.py [--out docs/pictures] [--dsd100 DSD100]
 
-The listening page is shown on a desktop in light colours, and on a phone in dark ones.
-Needs Playwright and Chromium; see docs/CONTRIBUTING.md.
+The listening page is shown on a desktop in light colours, and on a phone in dark ones. Needs Playwright and Chromium;
+see docs/CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ def take(
 ) -> None:
     """Open a page, give it songs to separate, run a script in it, and save what it shows as WebP."""
     page = browser.new_context(**options).new_page()
+    page.set_default_timeout(120_000)  # on a busy machine
     page.goto(address)
     if songs:
         page.wait_for_function("() => desk.about")

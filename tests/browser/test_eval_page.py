@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 READY = "window.evaluation?.deck.view?.overviews.length === 6"
+MOVING = r"""Trial \d+|value="\d+"|style="[^"]*"|<(span id="position"|p id="status" role="status")>[^<]*"""
 MINUS = "\N{MINUS SIGN}"
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
 
@@ -224,13 +225,7 @@ def test_abx_with_right_answers_by_ear(page: Page) -> None:
         first = find_heard(page)
         page.keyboard.press("x")
         text = page.evaluate("document.documentElement.outerHTML.replace(/<div hidden id.*?<.div>/g, '')")
-        documents.add(
-            re.sub(
-                r"Trial \d+|value=\"\d+\"|<(span id=\"position\"|p id=\"status\" role=\"status\")>[^<]*|style=\"[^\"]*\"",
-                "",
-                text,
-            )
-        )
+        documents.add(re.sub(MOVING, "", text))
         page.keyboard.press("ArrowLeft" if find_heard(page) == first else "ArrowRight")
     assert len(documents) == 1
     assert page.locator("#result-figure").inner_text() == "16 of 16 right"

@@ -218,7 +218,7 @@ class Desk {
     for (const file of files) {
       const id = `upload-${(this.count = (this.count ?? 0) + 1)}`;
       const song = { id, file, name: file.name, state: "uploading", options, seconds: 1, done: 0, warnings: [], error: "" };
-      if (file.size > this.about.songLimit) Object.assign(song, { state: "failed", error: `larger than ${formatSize(this.about.songLimit)}, the limit for one file` });
+      if (file.size > this.about?.songLimit) Object.assign(song, { state: "failed", error: `larger than ${formatSize(this.about.songLimit)}, the limit for one file` });
       else this.uploads.push(song);
       this.put(song);
     }
@@ -248,8 +248,10 @@ class Desk {
       request.onloadend = () => {
         const followed = this.selected === song.id;
         if (request.status === 201) {
+          const { id } = JSON.parse(request.responseText);
           this.forget(song.id);
-          if (followed) this.selected = JSON.parse(request.responseText).id;
+          if (!this.songs.has(id)) this.put({ ...song, id, file: null, state: "waiting", seconds: null, done: 0 });
+          if (followed) this.selected = id;
         } else if (this.songs.has(song.id)) {
           let error = "it could not be sent. Is vocalsep serve still running, and the file still there?";
           try {
@@ -339,6 +341,7 @@ async function readEntry(entry) {
 
 function describeShort({ state, seconds, done }) {
   if (state === "uploading") return done ? `${Math.floor(done * 100)} %` : "to send";
+  if (state === "working" && !done) return "starting";
   if (state === "working") return seconds ? `${Math.floor((100 * done) / seconds)} %` : formatTime(done);
   return state === "done" ? formatTime(seconds) : state;
 }

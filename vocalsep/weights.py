@@ -181,6 +181,8 @@ def _build_model(path: Path, name: str, metadata: dict[str, Any], tensors: dict[
     build_net = functools.partial(_build_net, name, metadata, tensors)
     try:
         stored = graphs.decode(metadata) if metadata.get("graphs") else None
+        for graph in stored[0].values() if stored else ():
+            interchange.inspect_own(graph.onnx, {key: tensor.size for key, tensor in tensors.items()})
     except ModelError as error:
         raise ModelError(f"{path}: is damaged: {error}; download the file again") from error
     decoded, run = stored or _make_graphs(path, front_end, build_net)

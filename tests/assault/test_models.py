@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -203,3 +205,33 @@ def test_hostile_means_are_refused(text: str, tmp_path: Path) -> None:
     with pytest.raises(VocalsepError) as caught:
         weights.load(path)
     assert len(str(caught.value)) < 500
+
+
+def put_graph(metadata: dict[str, Any], edit: Callable[[Any], object]) -> None:
+    """Change the graph in the metadata of a weights file."""
+    onnx = pytest.importorskip("onnx")
+    stored = metadata["graphs"]["forward"]
+    model = onnx.load_from_string(zlib.decompress(base64.b64decode(stored["onnx"])))
+    edit(model)
+    stored["onnx"] = base64.b64encode(zlib.compress(model.SerializeToString())).decode()
+
+
+GRAPHS: dict[str, Callable[[Any], object]] = {
+    "loop": lambda model: model.graph.node.add(op_type="Loop", input=["", ""], output=["x"]),
+    "domain": lambda model: model.graph.node.add(op_type="Run", domain="evil.org", output=["x"]),
+    "random": lambda model: model.graph.node.add(op_type="RandomNormal", output=["x"]),
+    "function": lambda model: model.functions.add(name="f", domain="d"),
+    "other file": lambda model: setattr(
+        next(each for each in model.graph.initializer if each.data_location == 1), "name", "/etc/passwd"
+    ),
+}
+
+
+@pytest.mark.parametrize("change", GRAPHS)
+def test_a_hostile_graph_inside_weights_is_refused(change: str, content: bytes, tmp_path: Path) -> None:
+    header, metadata, rest = split(content)
+    put_graph(metadata, GRAPHS[change])
+    path = tmp_path / "graph.safetensors"
+    path.write_bytes(join(header, json.dumps(metadata), rest))
+    with pytest.raises(ModelError, match="vocalsep does not run the net's graph"):
+        weights.load(path)

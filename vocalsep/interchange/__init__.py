@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from vocalsep.interchange.foreign import SUFFIX, ForeignModel, Settings, load
+from vocalsep.interchange.inspection import inspect_own
 
-__all__ = ["SUFFIX", "ForeignModel", "Settings", "load"]
+__all__ = ["SUFFIX", "ForeignModel", "Settings", "inspect_own", "load"]

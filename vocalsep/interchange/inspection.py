@@ -16,9 +16,10 @@ Field numbers are those of https://github.com/onnx/onnx/blob/main/onnx/onnx.prot
 
 from __future__ import annotations
 
+import functools
 import math
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,6 +94,34 @@ def inspect(path: Path) -> Inspected:
         raise ModelError(f"{path}: is damaged, or not an ONNX model ({error})") from error
 
 
+def inspect_own(content: bytes, sizes: Mapping[str, int]) -> None:
+    """Inspect the graph in a weights file, which may come from anywhere, too.
+
+    Args:
+        content: The graph. Its large tensors are those of the file.
+        sizes: Number of values of each tensor in the file, by name.
+
+    Raises:
+        ModelError: If it is not an ONNX model, or is not safe to run; see the module.
+    """
+
+    def measure(tensor: Message) -> int:
+        name = tensor.get_text(8)
+        if name not in sizes:
+            raise _Refusal(f"takes data for {name!r} from another file")
+        return 4 * sizes[name]
+
+    try:
+        model = Message(content)
+        if 25 in model or 20 in model:
+            raise _Refusal("has functions or training steps of its own")
+        _check_graph(model.get_message(7), measure, depth=0)
+    except _Refusal as refusal:
+        raise ModelError(f"vocalsep does not run the net's graph: it {refusal}") from refusal
+    except ValueError as error:
+        raise ModelError(f"the net's graph is damaged ({error})") from error
+
+
 class _Refusal(Exception):  # noqa: N818 - not an error of its own; `inspect` makes one of it
     """Why a model is not run: the rest of a sentence that begins with "it"."""
 
@@ -103,7 +132,7 @@ def _inspect_model(model: Message, folder: Path) -> Inspected:
         raise ValueError("it has no graph")
     if 25 in model or 20 in model:
         raise _Refusal("has functions or training steps of its own")
-    weight_bytes = _check_graph(graph, folder, depth=0)
+    weight_bytes = _check_graph(graph, functools.partial(_measure_external, folder=folder), depth=0)
     known = {tensor.get_text(8) for tensor in graph.list_messages(5)}  # before 2019, weights were inputs as well
     inputs = [value for value in graph.list_messages(11) if value.get_text(1) not in known]
     outputs = list(graph.list_messages(12))
@@ -138,13 +167,19 @@ def _describe_shape(shape: tuple[int | None, ...]) -> str:
     return " x ".join("?" if size is None else str(size) for size in shape[: _MAX_DIMS + 1])
 
 
-def _check_graph(graph: Message, folder: Path, *, depth: int) -> int:
-    """Check a graph and the graphs inside it. Return the size of their tensors in bytes."""
+def _check_graph(graph: Message, measure: Callable[[Message], int], *, depth: int) -> int:
+    """Check a graph and the graphs inside it. Return the size of their tensors in bytes.
+
+    Args:
+        graph: The graph.
+        measure: Returns the size of a tensor that is stored elsewhere, in bytes.
+        depth: Number of graphs around it.
+    """
     if depth > _MAX_DEPTH:
         raise _Refusal(f"has more than {_MAX_DEPTH} graphs within each other")
     if 15 in graph:
         raise _Refusal("has sparse tensors")
-    total = sum(_check_tensor(tensor, folder) for tensor in graph.list_messages(5))
+    total = sum(_check_tensor(tensor, measure) for tensor in graph.list_messages(5))
     for node in graph.list_messages(1):
         operator, domain = node.get_text(4), node.get_text(7)
         if domain not in _DOMAINS:
@@ -157,9 +192,9 @@ def _check_graph(graph: Message, folder: Path, *, depth: int) -> int:
             if 22 in attribute or 23 in attribute:
                 raise _Refusal("has sparse tensors")
             total += sum(
-                _check_tensor(tensor, folder) for field in (5, 10) for tensor in attribute.list_messages(field)
+                _check_tensor(tensor, measure) for field in (5, 10) for tensor in attribute.list_messages(field)
             )
-            total += sum(_check_graph(inner, folder, depth=depth + 1) for inner in _list_graphs(attribute))
+            total += sum(_check_graph(inner, measure, depth=depth + 1) for inner in _list_graphs(attribute))
     return total
 
 
@@ -168,7 +203,7 @@ def _list_graphs(attribute: Message) -> Iterator[Message]:
     yield from attribute.list_messages(11)
 
 
-def _check_tensor(tensor: Message, folder: Path) -> int:
+def _check_tensor(tensor: Message, measure: Callable[[Message], int]) -> int:
     """Check that a tensor has as much data as it declares. Return its size in bytes."""
     name, dims, kind = tensor.get_text(8), tensor.list_integers(1), tensor.get_integer(2)
     if kind == _STRING or kind not in _BITS:
@@ -177,7 +212,7 @@ def _check_tensor(tensor: Message, folder: Path) -> int:
         raise _Refusal(f"has a tensor {name!r} with axes {dims[: _MAX_DIMS + 1]}")
     declared = math.prod(dims) * _BITS[kind] // 8
     if tensor.get_integer(14) == 1:
-        held = _measure_external(tensor, folder)
+        held = measure(tensor)
     elif 9 in tensor:
         held = len(tensor.get_bytes(9))
     else:

@@ -27,10 +27,11 @@ from typing import Any, Final, Literal
 
 from vocalsep import manifests, means, remote
 from vocalsep.audio import bitrates
+from vocalsep.cli.batch.events import Event, Finished
 from vocalsep.cli.batch.options import name_model
 from vocalsep.cli.batch.plan import Job
 from vocalsep.cli.batch.recording import describe_options
-from vocalsep.cli.batch.work import Event, Finished, Settings, Worker, rename
+from vocalsep.cli.batch.work import Settings, Worker, rename
 from vocalsep.errors import AudioError, ConfigError, VocalsepError
 from vocalsep.manifests import Record
 from vocalsep.release import DEFAULT_MODEL

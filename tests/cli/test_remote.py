@@ -21,6 +21,7 @@ import synthetic_songs
 from command_line import make_environment, read_misuse
 
 from vocalsep import claims, extraction, manifests, remote
+from vocalsep.remote import addresses
 
 fsspec = pytest.importorskip("fsspec")
 
@@ -35,7 +36,7 @@ def workspaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     monkeypatch.setenv("TMPDIR", str(folder))
-    monkeypatch.setattr(remote, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(addresses, "_PAUSE_SECONDS", 0.0)
     yield folder
     assert list(folder.glob("vocalsep-*")) == []  # moto has a file of its own there
 
@@ -238,8 +239,8 @@ def test_transfers_are_tried_again(
     memory: Any, model: Path, failures: int, works: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flaky = FlakySystem(memory, failures)
-    real = remote._open_system
-    monkeypatch.setattr(remote, "_open_system", lambda place: (flaky, real(place)[1]))
+    real = addresses._open_system
+    monkeypatch.setattr(addresses, "_open_system", lambda place: (flaky, real(place)[1]))
     result = run("memory://in/a.wav", "-m", model, "-o", "out/x.wav")
     assert (result.exit_code == 0) == works
     assert ("memory://in/a.wav: cannot be reached (the network is slow)" in result.stderr) != works

@@ -28,8 +28,7 @@ from vocalsep.evaluation import metrics
 from vocalsep.evaluation.metrics import Floats
 from vocalsep.evaluation.scores import WINDOW_SECONDS
 from vocalsep.evaluation.songs import Song
-from vocalsep.listening.bundle import FADE, PIECE
-from vocalsep.listening.drawing import RATE
+from vocalsep.listening import FADE, PIECE, RATE
 from vocalsep.shapes import Array, Waveform
 
 SECONDS = PIECE // RATE

@@ -11,12 +11,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vocalsep.listening.bundle import BundleWriter
+    from vocalsep.listening.bundle import FADE, PIECE, BundleWriter
+    from vocalsep.listening.drawing import RATE
     from vocalsep.listening.page import Song, write_page
 
-__all__ = ["BundleWriter", "Song", "write_page"]
+__all__ = ["FADE", "PIECE", "RATE", "BundleWriter", "Song", "write_page"]
 
-_MODULES = {"BundleWriter": "bundle", "Song": "page", "write_page": "page"}
+_MODULES = {
+    "FADE": "bundle",
+    "PIECE": "bundle",
+    "RATE": "drawing",
+    "BundleWriter": "bundle",
+    "Song": "page",
+    "write_page": "page",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from vocalsep import cores, remote
+from vocalsep.cli.batch.events import Event, Finished
 from vocalsep.cli.batch.plan import Job
-from vocalsep.cli.batch.work import Event, Finished, Settings, SetupError, Worker, rename
+from vocalsep.cli.batch.work import Settings, SetupError, Worker, rename
 from vocalsep.release import __version__
 
 if TYPE_CHECKING:

@@ -22,8 +22,9 @@ from typing import Any, Final
 from vocalsep import claims, files
 from vocalsep.cli import signals
 from vocalsep.cli.batch.actors import Actor, Cluster, connect, localise, make_absolute, make_probe
+from vocalsep.cli.batch.events import Finished, OnEvent, Warned
 from vocalsep.cli.batch.plan import Job
-from vocalsep.cli.batch.work import Finished, OnEvent, Settings, SetupError, Warned
+from vocalsep.cli.batch.work import Settings, SetupError
 from vocalsep.release import __version__
 
 TRIES: Final = 3

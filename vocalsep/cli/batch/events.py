@@ -1,39 +1,72 @@
-"""Format the events of songs as JSON values: for ``--progress json``, and for ``vocalsep serve``.
-
-docs/cli.md lists the fields, and scripts depend on them.
-"""
+"""What happens to the songs of a call, as workers report it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from vocalsep.cli.batch.describing import group_outputs, list_warnings, name_outcome
-from vocalsep.cli.batch.work import Event, Progressed, Started, Warned
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """A song can be read, and work on it starts.
+
+    Attributes:
+        index: Its position in the plan.
+        seconds: Its length as the file states it; None if the file does not state it.
+    """
+
+    index: int
+    seconds: float | None
 
 
-class EventFormatter:
-    """Formats events, and remembers the length of each song, which belongs to all events about its progress."""
+@dataclass(frozen=True, kw_only=True)
+class Progressed:
+    """A part of a song is done.
 
-    def __init__(self) -> None:
-        self._lengths: dict[int, float | None] = {}
+    Attributes:
+        index: Its position in the plan.
+        seconds: How much of the song is done in total.
+    """
 
-    def format(self, event: Event) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the names and values of what an event says, without the song that it is about."""
-        if isinstance(event, Started):
-            self._lengths[event.index] = event.seconds and round(event.seconds, 3)
-            yield "song", {"seconds": self._lengths[event.index]}
-        elif isinstance(event, Progressed):
-            yield "progress", {"seconds": round(event.seconds, 3), "of": self._lengths[event.index]}
-        elif isinstance(event, Warned):
-            yield "warning", {"message": event.message}
-        else:
-            self._lengths.pop(event.index, None)
-            for text in list_warnings(event.report) if event.report else ():
-                yield "warning", {"message": text}
-            more: dict[str, Any] = {"report": group_outputs(event.report)} if event.report else {}
-            if event.error:
-                more = {"error": event.error} | ({"traceback": event.trace} if event.trace else {})
-            elif event.skipped:
-                more = {"reason": event.skipped}
-            yield "done", {"outcome": name_outcome(event), **more}
+    index: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warned:
+    """Something that the user should know before a song is done.
+
+    Attributes:
+        index: Its position in the plan; None if it concerns the call.
+        message: One line.
+    """
+
+    index: int | None
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A song is done, has failed or was skipped.
+
+    Attributes:
+        index: Its position in the plan.
+        report: The fields of its `extraction.Report`, if it is done.
+        error: What went wrong, if it failed; one line.
+        trace: The traceback, if the error is a bug.
+        skipped: Why it was skipped: "exists" if its outputs exist, "failed" if it failed in an earlier call, "claimed"
+            if another call is working on it.
+        input_sha256: SHA-256 of the song's file, if the settings ask for it and the song could be read.
+    """
+
+    index: int
+    report: dict[str, Any] | None = None
+    error: str = ""
+    trace: str = ""
+    skipped: str = ""
+    input_sha256: str | None = None
+
+
+Event = Started | Progressed | Warned | Finished
+OnEvent = Callable[[Event], None]

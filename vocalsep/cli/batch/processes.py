@@ -17,9 +17,10 @@ from multiprocessing import connection
 
 from vocalsep import claims, files, remote
 from vocalsep.cli import signals, streams
+from vocalsep.cli.batch.events import Event, Finished, OnEvent
 from vocalsep.cli.batch.plan import Job
 from vocalsep.cli.batch.progress import Reporter
-from vocalsep.cli.batch.work import Event, Finished, OnEvent, Settings, SetupError, Worker
+from vocalsep.cli.batch.work import Settings, SetupError, Worker
 
 GRACE_SECONDS = 0.8  # for a stopped process to remove its unfinished files
 

@@ -16,6 +16,7 @@ from typing import Any, Self, TextIO
 
 from vocalsep.cli import streams
 from vocalsep.cli.batch.describing import (
+    EventFormatter,
     describe_call,
     describe_song,
     format_line,
@@ -23,10 +24,9 @@ from vocalsep.cli.batch.describing import (
     list_warnings,
     name_outcome,
 )
-from vocalsep.cli.batch.events import EventFormatter
+from vocalsep.cli.batch.events import Event, Finished, Progressed, Started, Warned
 from vocalsep.cli.batch.inputs import PIPE
 from vocalsep.cli.batch.plan import Job
-from vocalsep.cli.batch.work import Event, Finished, Progressed, Started, Warned
 from vocalsep.cli.common import get_bar_console, print_line, print_note, report_error, report_warning, stderr
 from vocalsep.errors import AudioError, VocalsepError
 from vocalsep.text import escape

@@ -13,10 +13,11 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from vocalsep import manifests, means
+from vocalsep.cli.batch.events import Finished
 from vocalsep.cli.batch.inputs import PIPE
 from vocalsep.cli.batch.plan import Job
 from vocalsep.cli.batch.progress import Reporter
-from vocalsep.cli.batch.work import Finished, Settings
+from vocalsep.cli.batch.work import Settings
 from vocalsep.cli.common import Misuse
 from vocalsep.errors import VocalsepError
 from vocalsep.remote import is_address

@@ -1,11 +1,4 @@
-"""Files that fsspec reaches: ``s3://``, ``gs://``, ``https://``, ``hf://`` and many more.
-
-A remote song is downloaded to a temporary folder before its turn, and outputs are uploaded from there when they are
-complete. Downloads and uploads are tried `TRIES` times. fsspec finds credentials and settings where it always does: in
-the environment and in the configuration files of each service.
-
-The temporary folders of processes that were killed are deleted by the next process; see `Workspace`.
-"""
+"""Addresses of remote files, and what can be done there."""
 
 from __future__ import annotations
 
@@ -13,28 +6,22 @@ import contextlib
 import functools
 import os
 import re
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from vocalsep import files
 from vocalsep.errors import AudioError
 
 TRIES: Final = 4
 _PAUSE_SECONDS = 1.0  # before the second try; then twice as long each time
-_BLOCK = 2**22  # bytes
-_PREFIX = "vocalsep-spool-"
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _WEB = ("http", "https")
 _BUCKETS = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oci", "oss", "r2")  # the first part of a path is a bucket
-_ATOMIC = (*_BUCKETS, "memory", "hf")  # a file appears when it is complete
+ATOMIC: Final = (*_BUCKETS, "memory", "hf")  # a file appears when it is complete
 _FINAL = (FileNotFoundError, IsADirectoryError, PermissionError, NotImplementedError, ImportError, ValueError)
 
 
@@ -113,7 +100,7 @@ class Remote:
         Raises:
             AudioError: If that cannot be found out.
         """
-        return bool(_call(self, lambda system, path: system.invalidate_cache() or system.exists(path)))
+        return bool(call(self, lambda system, path: system.invalidate_cache() or system.exists(path)))
 
     def create(self, content: bytes) -> bool:
         """Create a small file with this content. Return False if there is one already: of many that try, one succeeds.
@@ -123,7 +110,7 @@ class Remote:
         """
 
         def pipe(system: Any, path: str) -> bool:
-            if self.scheme not in _ATOMIC:
+            if self.scheme not in ATOMIC:
                 system.makedirs(path.rpartition("/")[0], exist_ok=True)
             try:
                 system.pipe_file(path, content, mode="create")
@@ -131,7 +118,7 @@ class Remote:
                 return False
             return True
 
-        return bool(_call(self, pipe))
+        return bool(call(self, pipe))
 
     def write(self, content: bytes) -> None:
         """Replace a small file.
@@ -139,7 +126,7 @@ class Remote:
         Raises:
             AudioError: If it cannot be written.
         """
-        _call(self, lambda system, path: system.pipe_file(path, content))
+        call(self, lambda system, path: system.pipe_file(path, content))
 
     def read(self) -> tuple[bytes, float]:
         """Return the content of a small file, and how many seconds ago it was written.
@@ -152,7 +139,7 @@ class Remote:
             system.invalidate_cache()
             return system.cat_file(path), time.time() - system.modified(path).timestamp()
 
-        found: tuple[bytes, float] = _call(self, read)
+        found: tuple[bytes, float] = call(self, read)
         return found
 
     def delete(self) -> None:
@@ -161,7 +148,7 @@ class Remote:
         Raises:
             AudioError: If it cannot be deleted.
         """
-        _call(self, lambda system, path: system.rm_file(path))
+        call(self, lambda system, path: system.rm_file(path))
 
     def was_listed(self) -> bool:
         """Return whether the file existed when its folder was first listed; see `list_names`.
@@ -180,7 +167,7 @@ def list_names(folder: Remote) -> frozenset[str]:
         AudioError: If it cannot be listed.
     """
     try:
-        found = _call(folder, lambda system, path: system.ls(path, detail=False))
+        found = call(folder, lambda system, path: system.ls(path, detail=False))
     except _MissingError:
         return frozenset()
     return frozenset(str(name).rstrip("/").rpartition("/")[2] for name in found)
@@ -212,7 +199,7 @@ def find_files(folder: Remote, *, recursive: bool) -> list[tuple[str, Remote]] |
                 found.append(("/".join(parts[:-1]), Remote(_add_scheme(system, folder, str(name)))))
         return sorted(found)
 
-    found: list[tuple[str, Remote]] | None = _call(folder, search)
+    found: list[tuple[str, Remote]] | None = call(folder, search)
     return found
 
 
@@ -222,7 +209,7 @@ def find_matches(pattern: Remote) -> list[Remote]:
     Raises:
         AudioError: If the folder cannot be listed.
     """
-    found = _call(pattern, lambda system, path: [_add_scheme(system, pattern, name) for name in system.glob(path)])
+    found = call(pattern, lambda system, path: [_add_scheme(system, pattern, name) for name in system.glob(path)])
     return [Remote(address) for address in sorted(found)]
 
 
@@ -248,107 +235,11 @@ def check_writable(place: Remote) -> None:
             system.ls(path, refresh=True) if "s3" in bucket.scheme else system.ls(path)
 
 
-class Workspace:
-    """A temporary folder for one job: remote songs come here, and remote outputs leave from here. A context manager.
-
-    Leaving it deletes the folder. If the process is killed, the next workspace on this machine deletes it: its owner
-    holds a lock on a file in it.
-
-    Args:
-        on_progress: Called several times per download and upload; may raise an exception to stop it.
-    """
-
-    def __init__(self, on_progress: Callable[[], object] = lambda: None) -> None:
-        self._on_progress = on_progress
-        self._stack, self._count = contextlib.ExitStack(), 0
-        remove_abandoned()
-        while True:
-            self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-            self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
-            handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT)
-            self._stack.callback(os.close, handle)
-            self._stack.enter_context(files.lock(handle))
-            if os.fstat(handle).st_nlink:
-                break
-            self._stack.close()  # another process took it for abandoned before it was locked
-
-    def place(self, remote: Remote | Path) -> Path:
-        """Return a file of the same name in a subfolder of its own."""
-        self._count += 1
-        folder = self.folder / str(self._count)
-        folder.mkdir()
-        name = remote.name
-        if len(os.fsencode(name)) > 200:  # names of objects may be longer than those of files
-            name = Path(name).stem[:40] + Path(name).suffix[:10]
-        return folder / name
-
-    def download(self, remote: Remote) -> Path:
-        """Download a file.
-
-        Raises:
-            AudioError: If that fails.
-        """
-        path = self.place(remote)
-
-        def copy(system: Any, source: str) -> None:
-            with system.open(source, "rb") as file, path.open("wb") as target:
-                while block := file.read(_BLOCK):
-                    target.write(block)
-                    self._on_progress()
-                expected = getattr(file, "size", None)
-                if expected is not None and target.tell() != expected:
-                    raise OSError(f"{target.tell()} of {expected} bytes arrived")
-
-        self._on_progress()
-        _call(remote, copy, retry=True)
-        return path
-
-    def upload(self, path: Path, remote: Remote) -> None:
-        """Upload a complete file. It appears complete or not at all.
-
-        Raises:
-            AudioError: If that fails.
-        """
-
-        def copy(system: Any, target: str) -> None:
-            if remote.scheme in _ATOMIC:
-                system.put_file(str(path), target)
-                return
-            folder, _, name = target.rpartition("/")
-            temporary = f"{folder}/.{self.folder.name}-{name}"
-            system.makedirs(folder, exist_ok=True)
-            try:
-                system.put_file(str(path), temporary)
-                system.mv(temporary, target)
-            except BaseException:
-                with contextlib.suppress(Exception):
-                    system.rm_file(temporary)
-                raise
-
-        self._on_progress()
-        _call(remote, copy, retry=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
-
-
-def remove_abandoned() -> None:
-    """Delete the workspaces of processes that were killed."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError), files.try_lock(folder / "lock"):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
 class _MissingError(AudioError):
     """A remote file or folder does not exist."""
 
 
-def _call(remote: Remote, act: Callable[[Any, str], Any], *, retry: bool = False) -> Any:
+def call(remote: Remote, act: Callable[[Any, str], Any], *, retry: bool = False) -> Any:
     """Do something with a remote file, several times if it fails for a reason that may pass."""
     for attempt in range(TRIES if retry else 1):
         if attempt:

@@ -24,7 +24,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-os.environ |= {"RAY_raylet_start_wait_time_s": "300", "RAY_USAGE_STATS_ENABLED": "0"}  # before Ray is loaded
+os.environ |= {"RAY_raylet_start_wait_time_s": "120", "RAY_USAGE_STATS_ENABLED": "0"}  # before Ray is loaded
 
 import ray
 from batch import make_songs
@@ -169,7 +169,7 @@ def run_with_kills(
             tenth = min(9, 10 * lines // songs)
             found = [value for value in map(measure, list_processes("ray::Actor")) if value]
             samples[tenth] = tuple(map(max, samples[tenth], *found)) if found else samples[tenth]  # type: ignore[arg-type]
-            if waiting and lines >= waiting[0][0] and process.poll() is None:
+            if waiting and lines >= waiting[0][0] and found and process.poll() is None:
                 what = waiting.pop(0)[1]
                 if what == "driver":
                     process.kill()
@@ -214,6 +214,7 @@ def measure_speed(
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     started: tuple[int, float, dict[str, float]] | None = None
     last: tuple[int, float, dict[str, float]] | None = None
+    members: dict[str, list[int]] = {}
     for lines in watch(process, manifest):
         if process.poll() is None and lines < songs:
             now = (
@@ -221,8 +222,10 @@ def measure_speed(
                 time.perf_counter(),
                 {name: read_cpu_seconds(ids) for name, ids in groups(process.pid).items()},
             )
-            started = now if started is None and lines >= songs // 5 else started
-            last = now
+            if started is None and lines >= songs // 5:
+                started, members = now, groups(process.pid)
+            if groups(process.pid)["workers"] == members.get("workers"):  # none has ended
+                last = now
     assert started
     assert last
     count = last[0] - started[0]
@@ -298,7 +301,8 @@ def compare_speed(
         return {"driver": [process], "workers": list_descendants(process)[1:]}
 
     def group_cluster(process: int) -> dict[str, list[int]]:
-        return {"driver": [process], "workers": list_processes("ray::Actor"), "Ray": machines.list_services()[1:]}
+        services = set(machines.list_services()[1:]) - set(list_descendants(process))
+        return {"driver": [process], "workers": list_processes("ray::Actor"), "Ray": sorted(services)}
 
     speeds = {}
     for title, group, more in (

@@ -288,8 +288,7 @@ DOWNLOAD_AND_SLEEP = """
 import sys, time
 from vocalsep import remote
 from vocalsep.cli import signals
-signals.exit_on_terminate()
-with remote.Workspace() as workspace:
+with signals.end_on_signal(), remote.Workspace() as workspace:
     workspace.download(remote.Remote(sys.argv[1]))
     print("ready", flush=True)
     time.sleep(600)

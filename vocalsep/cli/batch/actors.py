@@ -8,6 +8,7 @@ import functools
 import logging
 import os
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -148,14 +149,29 @@ def connect(cluster: Cluster) -> Iterator[ModuleType]:
             where = f"--address {address}" if address else "Ray on this machine"
             raise SetupError(f"{where}: cannot be reached ({reason or type(error).__name__})") from error
         stack.callback(ray.shutdown)
+        stack.enter_context(contextlib.redirect_stdout(_OwnThread(sys.stdout)))
         yield ray
 
 
-@contextlib.contextmanager
-def make_probe(jobs: Sequence[Job]) -> Iterator[list[Path]]:
-    """Yield what machines need to see if the songs or outputs are local files: a folder of songs, and a file.
+class _OwnThread:
+    """Standard output for one thread. What others write there is dropped: Ray's long messages about lost machines."""
 
-    The file is made beside the first outputs, so no other machine can have one of the same name by chance.
+    def __init__(self, stream: Any) -> None:
+        self._stream, self._thread = stream, threading.get_ident()
+
+    def write(self, text: str) -> int:
+        return self._stream.write(text) if threading.get_ident() == self._thread else len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def make_probe(jobs: Sequence[Job], run: str) -> Iterator[list[Path]]:
+    """Yield what machines need to see if the songs or outputs are local files: a folder of songs, and a hidden file.
+
+    The file is beside the first outputs, and no other machine has one of the same name by chance. If the driver is
+    killed, the next one of the same run deletes it.
     """
     shared = [Path(os.path.abspath(job.song.parent)) for job in jobs if isinstance(job.song, Path)][:1]  # noqa: PTH100
     outputs = [path for job in jobs for path in job.files][:1]
@@ -164,7 +180,10 @@ def make_probe(jobs: Sequence[Job]) -> Iterator[list[Path]]:
             folder = Path(os.path.abspath(outputs[0])).parent  # noqa: PTH100
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                probe = stack.enter_context(tempfile.NamedTemporaryFile(prefix=".vocalsep-probe-", dir=folder))
+                prefix = f".vocalsep-{run}-"
+                for path in folder.glob(f"{prefix}*.probe"):
+                    path.unlink(missing_ok=True)
+                probe = stack.enter_context(tempfile.NamedTemporaryFile(prefix=prefix, suffix=".probe", dir=folder))
             except OSError as error:
                 raise SetupError(f"{folder}: cannot be written ({error.strerror})") from error
             shared.append(Path(probe.name))

@@ -77,7 +77,7 @@ def run(
     with (
         signals.raise_on_signal(signal.SIGINT, signal.SIGTERM) as check_signals,
         connect(cluster) as ray,
-        make_probe([job for _, job in jobs]) as shared,
+        make_probe([job for _, job in jobs], settings.run) as shared,
     ):
         driver = _Driver(ray, jobs, settings, digest, cluster, on_event, shared)
         try:

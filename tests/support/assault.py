@@ -44,7 +44,7 @@ def run(
     file_size: int | None = None,
     memory: int | None = None,
     after: Callable[[subprocess.Popen[bytes]], Any] = lambda _: None,
-    seconds: float = 120,
+    seconds: float = 600,
     **environment: str,
 ) -> Ended:
     """Run ``vocalsep`` in a process of its own.

@@ -30,6 +30,7 @@ _FLOATS = ("FLOAT", "DOUBLE")
 _SET_ADD_PEAK_CHUNK = 0x1050  # libsndfile's SFC_SET_ADD_PEAK_CHUNK
 _LONG_BYTES = 2**31  # longer wav files are written as RF64, which has 64-bit sizes
 _MAX_BYTES = 2**32 - 2**20  # the largest file with 32-bit sizes, less some room for headers and tags
+_PROBE_BYTES = 2**20
 _ERRORS = (soundfile.LibsndfileError, OSError)
 
 
@@ -142,7 +143,7 @@ class Writer:
                     self._temporary, kind, self.subtype, to_rate, channels, long=long, bitrate=bitrate
                 )
             except _ERRORS as error:
-                raise AudioError(f"{path}: cannot be written ({describe_error(error)})") from error
+                raise AudioError(f"{path}: cannot be written ({self._explain(error)})") from error
             self._stack = stack.pop_all()
         self._channels = channels
 
@@ -164,7 +165,16 @@ class Writer:
         try:
             self._encoder.write(fit_to_subtype(block, self.subtype))
         except _ERRORS as error:
-            raise AudioError(f"{self.path}: cannot be written ({describe_error(error)})") from error
+            raise AudioError(f"{self.path}: cannot be written ({self._explain(error)})") from error
+
+    def _explain(self, error: Exception) -> str:
+        """Return why a file cannot be written. Libraries lose the reason, but another attempt has the same one."""
+        try:
+            with self._temporary.open("ab") as file:
+                file.write(bytes(_PROBE_BYTES))
+        except (OSError, AttributeError) as again:  # AttributeError: there is no temporary file
+            return describe_error(again if isinstance(again, OSError) else error)
+        return describe_error(error)
 
     def _finish(self) -> None:
         try:
@@ -178,7 +188,7 @@ class Writer:
             if self._tags:
                 self.warning = write_tags(self._temporary, self._tags, self._kind, self.path.name)
         except _ERRORS as error:
-            raise AudioError(f"{self.path}: cannot be written ({describe_error(error)})") from error
+            raise AudioError(f"{self.path}: cannot be written ({self._explain(error)})") from error
 
     def __enter__(self) -> Self:
         return self

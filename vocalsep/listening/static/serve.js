@@ -172,12 +172,12 @@ class Desk {
   async removeAll() {
     if (!(await ask(`Remove all ${this.songs.size} songs, and stop what is in progress? Your own files stay.`))) return;
     const songs = [...this.songs.values()];
-    for (const song of songs) song.cancel?.();
     this.uploads = [];
-    for (const { id, file } of songs.reverse()) {
-      if (!file) await this.send("DELETE", `/api/songs/${id}`);
+    for (const { id, cancel } of songs) {
+      cancel?.();
       this.forget(id);
     }
+    await this.send("DELETE", "/api/songs");
     this.refresh();
   }
 

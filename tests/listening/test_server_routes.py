@@ -260,6 +260,16 @@ def test_songs_can_be_removed_once(server: Server, song: bytes) -> None:
     assert codes == [200, 404]
 
 
+def test_all_songs_can_be_removed_at_once(tmp_path: Path, song: bytes) -> None:
+    with open_server(tmp_path / "songs") as server:
+        server.runner.gate.clear()
+        server.wait(server.upload(song), "working")
+        server.upload(song)
+        assert server.client.request("DELETE", "/api/songs", headers=CHANGE).status_code == 200
+        assert server.store.list_songs() == []
+        assert len(server.runner.works) == 1
+
+
 def test_a_bug_is_told_without_details(server: Server, done: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("/secret/path")

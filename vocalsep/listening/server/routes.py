@@ -6,6 +6,7 @@
     POST   /api/songs/ID/start?model=...    separates a song again
     POST   /api/songs/ID/stop
     DELETE /api/songs/ID
+    DELETE /api/songs                       removes all songs
     GET    /api/songs/ID/bundle/NAME        a part of the bundle, for the player
     GET    /api/songs/ID/files/NAME         vocals.mp3, accompaniment.flac, ..., labels.txt, report.json
 
@@ -109,6 +110,7 @@ class App:
             routes=[
                 Route("/api/events", self._stream_events),
                 Route("/api/songs", self._add, methods=["POST"]),
+                Route("/api/songs", self._remove_all, methods=["DELETE"]),
                 Route(f"{one}/start", self._start, methods=["POST"]),
                 Route(f"{one}/stop", self._stop, methods=["POST"]),
                 Route(one, self._remove, methods=["DELETE"]),
@@ -161,6 +163,11 @@ class App:
 
     async def _remove(self, request: Request) -> Response:
         await run_in_threadpool(self._queue.remove, self._find(request))
+        return JSONResponse({})
+
+    async def _remove_all(self, _: Request) -> Response:
+        for song in reversed(self._store.list_songs()):  # so that no other one starts when one is stopped
+            await run_in_threadpool(self._queue.remove, song)
         return JSONResponse({})
 
     async def _send_part(self, request: Request) -> Response:

@@ -24,7 +24,6 @@ class Desk {
     this.songs = new Map(); // what the server says, and uploads
     this.items = new Map(); // their elements
     this.uploads = []; // that wait to be sent
-    this.order = "";
     this.shown = ""; // what the main part shows
     this.selected = location.hash.slice(1);
     this.player = window.player = new Player(this);
@@ -107,9 +106,10 @@ class Desk {
     const rank = ({ state }) => ACTIVE.indexOf(state) + (ACTIVE.includes(state) ? 0 : 9);
     const active = all.filter(({ state }) => ACTIVE.includes(state)).sort((one, other) => rank(one) - rank(other));
     const sorted = [...active, ...all.filter(({ state }) => !ACTIVE.includes(state)).reverse()];
-    const order = sorted.map(({ id }) => id).join();
-    if (order !== this.order) $("songs").querySelector("ol").replaceChildren(...sorted.map(({ id }) => this.items.get(id)));
-    this.order = order;
+    const list = $("songs").querySelector("ol");
+    const items = sorted.map(({ id }) => this.items.get(id));
+    const moved = items.length !== list.children.length || items.some((item, at) => item !== list.children[at]);
+    if (moved) list.replaceChildren(...items);
     if (!this.songs.has(this.selected)) this.selected = sorted[0]?.id ?? "";
     for (const [id, item] of this.items) item.querySelector(".song").setAttribute("aria-current", id === this.selected);
     this.showRoom();
@@ -172,12 +172,12 @@ class Desk {
   async removeAll() {
     if (!(await ask(`Remove all ${this.songs.size} songs, and stop what is in progress? Your own files stay.`))) return;
     const songs = [...this.songs.values()];
-    for (const song of songs) song.cancel?.();
     this.uploads = [];
-    for (const { id, file } of songs.reverse()) {
-      if (!file) await this.send("DELETE", `/api/songs/${id}`);
+    for (const { id, cancel } of songs) {
+      cancel?.();
       this.forget(id);
     }
+    await this.send("DELETE", "/api/songs");
     this.refresh();
   }
 

@@ -69,7 +69,7 @@ _MODULES = ("audio", "errors", "metrics", "stft")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # sleep after 2^4 cycles, the least that OpenBLAS takes
 
-# From version 1.32 on, if not before, ONNX Runtime keeps a file in the temporary folder and sends reports to Microsoft.
+# vocalsep works offline. ONNX Runtime 1.32 has telemetry, with a file in the temporary folder, unless told otherwise.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 

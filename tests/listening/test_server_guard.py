@@ -127,8 +127,8 @@ def test_the_page_has_no_code_of_its_own(server: Server) -> None:
     assert "<style" not in page
     assert " style=" not in page
     assert " onclick" not in page
-    assert page.count("<script") == page.count('<script src="') == 4
-    for name in ("player.css", "serve.css", "engine.js", "view.js", "player.js", "serve.js"):
+    assert page.count("<script") == page.count('<script src="') == 5
+    for name in ("player.css", "serve.css", "shared.js", "engine.js", "view.js", "player.js", "serve.js"):
         assert f'"{name}"' in page
         assert server.client.get(f"/{name}").status_code == 200
 

@@ -234,6 +234,7 @@ def test_addresses_never_lead_to_other_files(server: Server, done: str, place: s
 
 
 @pytest.mark.parametrize("song_id", ["..", ".", "%2e%2e", ".lock", "%2e%2e%2f%2e%2e", "0123456789abcdef", ""])
+@pytest.mark.usefixtures("done")
 def test_ids_are_looked_up_and_never_become_paths(server: Server, song_id: str) -> None:
     for address in (f"/api/songs/{song_id}/files/labels.txt", f"/api/songs/{song_id}/bundle/song.json"):
         assert server.client.get(address).status_code in (404, 405)
@@ -265,7 +266,7 @@ def test_all_songs_can_be_removed_at_once(tmp_path: Path, song: bytes) -> None:
         server.runner.gate.clear()
         server.wait(server.upload(song), "working")
         server.upload(song)
-        assert server.client.request("DELETE", "/api/songs", headers=CHANGE).status_code == 200
+        assert server.client.post("/api/clear", headers=CHANGE).status_code == 200
         assert server.store.list_songs() == []
         assert len(server.runner.works) == 1
 

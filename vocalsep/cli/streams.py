@@ -14,7 +14,7 @@ import os
 import select
 import sys
 from collections.abc import Iterator
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from vocalsep import files
 from vocalsep.errors import describe_error
@@ -22,34 +22,48 @@ from vocalsep.errors import describe_error
 _STDIN, _STDOUT, _STDERR = range(3)  # file descriptors
 
 
-class _Output(io.RawIOBase):
-    """An output that remembers its first error instead of raising it, and discards everything from then on."""
+class _Output(io.TextIOWrapper):
+    """An output that remembers its first error instead of raising it, and discards everything from then on.
 
-    def __init__(self, file: Any) -> None:
-        self.file, self.error = file, cast("OSError | None", None)
+    Nothing is written twice if a signal interrupts: the layers below are in C, and no Python code, such as a handler, runs
+    between the system's answer and their account of it.
+    """
 
-    def write(self, content: Any) -> int:
-        view = memoryview(content).cast("B")
-        while self.error is None:
+    error: OSError | None = None
+
+    def write(self, text: str) -> int:
+        """Write a text, or discard it."""
+        if self.error is None:
+            with self._remember_error():
+                super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is in buffers, or discard it."""
+        if self.error is None:
+            with self._remember_error():
+                super().flush()
+
+    @contextlib.contextmanager
+    def _remember_error(self) -> Iterator[None]:
+        try:
             try:
-                written = self.file.write(view)
-                if written is not None:
-                    return int(written)
-                select.select([], [self.file], [])  # its reader is slow, and the program that opened it does not wait
-            except OSError as error:
-                self.error = error
-            except ValueError:  # it is closed
-                self.error = OSError(errno.EBADF, os.strerror(errno.EBADF))
-        return len(view)
+                yield
+            except BlockingIOError:  # its reader is slow, and the program that opened it does not wait
+                self._wait_and_flush()
+        except OSError as error:
+            self.error = error
+        except ValueError:  # it is closed
+            self.error = OSError(errno.EBADF, os.strerror(errno.EBADF))
 
-    def writable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return int(self.file.fileno())
-
-    def isatty(self) -> bool:
-        return bool(self.file.isatty())
+    def _wait_and_flush(self) -> None:
+        while True:
+            select.select([], [self.fileno()], [])
+            try:
+                super().flush()
+            except BlockingIOError:
+                continue
+            return
 
 
 def guard() -> None:
@@ -77,24 +91,20 @@ def _open_closed() -> None:
         sys.stdin = open(_STDIN, closefd=False)  # noqa: SIM115 - not a path; it stays open
 
 
-def _wrap(stream: Any, number: int, errors: str, *, line_buffering: bool) -> io.TextIOWrapper:
-    """Return a stream with an `_Output` in it. `stream` is None if the caller has closed it."""
-    raw = getattr(stream.buffer, "raw", stream.buffer) if stream else io.FileIO(number, "w", closefd=False)
+def _wrap(stream: Any, number: int, errors: str, *, line_buffering: bool) -> _Output:
+    """Return an output for a standard stream. `stream` is None if the caller has closed it."""
     encoding = stream.encoding if stream else "utf-8"
-    buffer = io.BufferedWriter(_Output(raw))
-    return io.TextIOWrapper(buffer, encoding=encoding, errors=errors, line_buffering=line_buffering)
-
-
-def _find_output(stream: Any) -> _Output | None:
-    """Return the `_Output` inside a text stream, or None if `guard` has not put one there."""
-    raw = getattr(getattr(stream, "buffer", None), "raw", None)
-    return raw if isinstance(raw, _Output) else None
+    if stream:
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    # On a descriptor of its own, standard error stays open while that of C libraries is silent.
+    file = io.FileIO(os.dup(number) if number == _STDERR else number, "w", closefd=False)
+    return _Output(io.BufferedWriter(file), encoding=encoding, errors=errors, line_buffering=line_buffering)
 
 
 def open_sound_output() -> BinaryIO:
     """Return standard output for sound. Unlike text, sound raises an error if it cannot be written."""
-    output = _find_output(sys.stdout)
-    return io.BufferedWriter(output.file) if output else sys.stdout.buffer
+    return sys.stdout.buffer
 
 
 def finish() -> str:
@@ -105,10 +115,8 @@ def finish() -> str:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
-    output = _find_output(sys.stdout)
-    if output is None or output.error is None or output.error.errno == errno.EPIPE:
-        return ""
-    return describe_error(output.error)
+    error = sys.stdout.error if isinstance(sys.stdout, _Output) else None
+    return "" if error is None or error.errno == errno.EPIPE else describe_error(error)
 
 
 def write_object(stream: Any, value: Any) -> None:
@@ -123,20 +131,15 @@ def silence_c_libraries() -> Iterator[None]:
 
     libmpg123, for one, prints its own complaints about damaged files.
     """
-    output = _find_output(sys.stderr)
-    if output is None or output.fileno() != _STDERR:  # a replacement, for example in a test
+    if not isinstance(sys.stderr, _Output):  # a replacement, for example in a test
         yield
         return
-    sys.stderr.flush()
-    before, saved = output.file, os.dup(_STDERR)
+    saved = os.dup(_STDERR)
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, _STDERR)
     os.close(null)
-    output.file = io.FileIO(saved, "w")
     try:
         yield
     finally:
-        sys.stderr.flush()
         os.dup2(saved, _STDERR)
-        output.file.close()
-        output.file = before
+        os.close(saved)

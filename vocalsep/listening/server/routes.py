@@ -6,7 +6,7 @@
     POST   /api/songs/ID/start?model=...    separates a song again
     POST   /api/songs/ID/stop
     DELETE /api/songs/ID
-    DELETE /api/songs                       removes all songs
+    POST   /api/clear                       removes all songs
     GET    /api/songs/ID/bundle/NAME        a part of the bundle, for the player
     GET    /api/songs/ID/files/NAME         vocals.mp3, accompaniment.flac, ..., labels.txt, report.json
 
@@ -43,7 +43,7 @@ from vocalsep.listening.server.updates import Updates
 
 _STATIC = resources.files("vocalsep.listening") / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript"}
-_SCRIPTS = ("engine.js", "view.js", "player.js", "serve.js")
+_SCRIPTS = ("shared.js", "engine.js", "view.js", "player.js", "serve.js")
 _STYLES = ("player.css", "serve.css")
 
 
@@ -110,7 +110,7 @@ class App:
             routes=[
                 Route("/api/events", self._stream_events),
                 Route("/api/songs", self._add, methods=["POST"]),
-                Route("/api/songs", self._remove_all, methods=["DELETE"]),
+                Route("/api/clear", self._remove_all, methods=["POST"]),
                 Route(f"{one}/start", self._start, methods=["POST"]),
                 Route(f"{one}/stop", self._stop, methods=["POST"]),
                 Route(one, self._remove, methods=["DELETE"]),

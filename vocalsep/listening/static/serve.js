@@ -177,7 +177,7 @@ class Desk {
       cancel?.();
       this.forget(id);
     }
-    await this.send("DELETE", "/api/songs");
+    await this.send("POST", "/api/clear");
     this.refresh();
   }
 

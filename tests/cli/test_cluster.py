@@ -151,7 +151,7 @@ def test_a_machine_without_the_folder_of_the_songs_is_unfit(music: Path, model: 
     assert "there is no /nowhere; all machines need the same folders" in actor.check(
         __version__, digest, [Path("/nowhere")]
     )
-    assert "another model of this name" in actor.check(__version__, "0" * 64, [music])
+    assert "another file for the model" in actor.check(__version__, "0" * 64, [music])
     assert "nothing" in Actor(Settings(models=("nothing",))).check(__version__, digest, [])
 
 

@@ -164,7 +164,7 @@ def cluster(
             try:
                 with claims.claim([Path(manifest)]) as held:
                     if not held:
-                        busy = "another 'vocalsep cluster' is at work with this manifest; choose another file"
+                        busy = "another 'vocalsep cluster' is using this manifest; choose another file"
                         raise work.SetupError(f"{manifest}: {busy}")
                     digest = means.hash_models(settings.models, settings.shares)
                     pending = processes.report_settled(todo, reporter)

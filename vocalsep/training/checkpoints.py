@@ -92,7 +92,7 @@ def read(path: Path, trainer: Trainer) -> dict[str, Any]:
         _check_values(state)
     except _Damaged as reason:
         remedy = "start a new run, with training.init set to the run's weights"
-        raise ConfigError(f"{path}: cannot be resumed from: it {reason}; {remedy}") from reason
+        raise ConfigError(f"{path}: training cannot resume from this checkpoint: it {reason}; {remedy}") from reason
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
         raise ConfigError(f"{path}: cannot be read ({describe_error(error)})") from error
     state["optimiser"]["param_groups"] = like["optimiser"]["param_groups"]  # the recipe decides, not the file

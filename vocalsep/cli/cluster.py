@@ -56,9 +56,7 @@ def cluster(
     ] = None,
     threads: Annotated[
         int,
-        typer.Option(
-            min=1, metavar="N", help="Processors per song, and threads to use them.", rich_help_panel=_CLUSTER
-        ),
+        typer.Option(min=1, metavar="N", help="Processors and threads per song.", rich_help_panel=_CLUSTER),
     ] = 1,
     device: parameters.DeviceOption = "auto",
     stem: parameters.StemOption = None,

@@ -193,7 +193,7 @@ def test_resuming_a_finished_run_changes_nothing(finished: Path, dsd100_root: Pa
 
 
 def test_resuming_needs_a_checkpoint(dsd100_root: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="not a checkpoint"):
+    with pytest.raises(ConfigError, match="no checkpoint"):
         training.fit(make_recipe(dsd100_root), tmp_path / "run", device=CPU, resume=True)
     assert not (tmp_path / "run").exists()
 

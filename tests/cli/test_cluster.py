@@ -193,7 +193,7 @@ def test_two_drivers_do_not_share_a_manifest(music: Path, model: Path, monkeypat
     ray = use(monkeypatch, fake_ray.FakeRay(room=1))
     with claims.claim([Path("manifest.jsonl")]):
         error = read_error(run(music, "-m", model, "-o", "out", "-q"))
-    assert "manifest.jsonl: another 'vocalsep cluster' is at work" in error
+    assert "manifest.jsonl: another 'vocalsep cluster' is using this manifest" in error
     assert ray.calls == []
 
 

@@ -183,7 +183,7 @@ class Extract:
             return Remote(str(uri)) if remote.is_address(str(uri)) else Path(str(uri))
         parts = [part for part in name.partition("://")[2 if "://" in name else 0].split("/") if part not in ("", ".")]
         if ".." in parts or not parts:
-            raise AudioError(f"{name}: an id that leads out of its folder; give the row {stem}_uri")
+            raise AudioError(f"{name}: this id leads out of the output folder; give the row {stem}_uri")
         place = self._output
         for part in parts[:-1]:
             place = place / part

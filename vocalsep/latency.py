@@ -39,4 +39,4 @@ def check(seconds: float, text: str = "") -> None:
     """
     shortest, longest = LATENCIES[0], LATENCIES[-1]
     if not shortest <= seconds <= longest:
-        raise ConfigError(f"a latency of {text or format(seconds, 'g')}; expected {shortest:g} to {longest:g} seconds")
+        raise ConfigError(f"latency {text or format(seconds, 'g')}: expected {shortest:g} to {longest:g} seconds")

@@ -291,7 +291,7 @@ def add(name: str, suffix: str, write: Callable[[Path], object], card: str = "",
                 path.with_name(name + other).unlink(missing_ok=True)
         files.write_text(path.with_name(f"{name}.md"), text)
     except OSError as error:
-        raise ModelError(f"{path}: cannot write it ({describe_error(error)})") from error
+        raise ModelError(f"{path}: cannot be written ({describe_error(error)})") from error
     return path
 
 
@@ -316,5 +316,5 @@ def remove(name: str) -> Path:
         for suffix in (*SUFFIXES, ".md"):
             path.with_name(name + suffix).unlink(missing_ok=True)
     except OSError as error:
-        raise ModelError(f"{path}: cannot remove it ({describe_error(error)})") from error
+        raise ModelError(f"{path}: cannot be removed ({describe_error(error)})") from error
     return path

@@ -49,7 +49,7 @@ REPORT = {
     "clipped_samples": "samples that were clamped to full scale, in all outputs",
     "gain_db": "gain of all outputs; 0 except with `--clip scale`",
     "shorter_than_stated": "whether the song ended earlier than its file states; see `--strict`",
-    "warnings": "problems that did not affect the sound; also told on stderr",
+    "warnings": "problems that did not affect the sound; also printed on stderr",
 }
 EVENTS = {
     "start": (("songs", "model"), "first; `songs` is their number"),

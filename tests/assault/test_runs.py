@@ -185,7 +185,7 @@ def test_a_checkpoint_that_claims_more_than_it_holds_is_refused(trained: Trainer
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         size = len(archive.read("archive/data/0"))
     path.write_bytes(pack(content, data_0=bytes(size // 2)))
-    with pytest.raises(ConfigError, match="claims to hold more"):
+    with pytest.raises(ConfigError, match="states a larger size"):
         checkpoints.read(path, trained)
 
 

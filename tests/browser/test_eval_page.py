@@ -186,7 +186,7 @@ def test_levels_are_matched_and_the_gain_is_shown(page: Page) -> None:
     page.get_by_role("button", name="Level-matched").click()
     assert read_volumes(page)[4] == 1
     assert "Gain 0.0 dB" in lane.locator(".numbers").inner_text()
-    assert page.locator("#levels").inner_text() == "Levels are as they are."
+    assert page.locator("#levels").inner_text() == "Levels are not matched."
 
 
 def test_songs_without_a_voice_or_without_passages_say_so(page: Page) -> None:

@@ -233,7 +233,7 @@ def test_n_and_p_and_the_bars_go_to_the_voice(open_page: Opener, page_file: Path
     page.get_by_role("button", name="Voice from 0:16 to 0:20").click()
     assert read_position(page) == pytest.approx(15.5)
     page.get_by_role("button", name="Next voice").click()
-    assert page.get_by_role("status").inner_text() == "No voice after this."
+    assert page.get_by_role("status").inner_text() == "Nobody sings after this."
 
 
 def test_l_sets_the_start_and_the_end_of_a_loop_and_clears_it(open_page: Opener, page_file: Path) -> None:

@@ -151,7 +151,7 @@ def test_a_machine_without_the_folder_of_the_songs_is_unfit(music: Path, model: 
     assert "there is no /nowhere; all machines need the same folders" in actor.check(
         __version__, digest, [Path("/nowhere")]
     )
-    assert "another model of this name" in actor.check(__version__, "0" * 64, [music])
+    assert "another file for the model" in actor.check(__version__, "0" * 64, [music])
     assert "nothing" in Actor(Settings(models=("nothing",))).check(__version__, digest, [])
 
 
@@ -193,7 +193,7 @@ def test_two_drivers_do_not_share_a_manifest(music: Path, model: Path, monkeypat
     ray = use(monkeypatch, fake_ray.FakeRay(room=1))
     with claims.claim([Path("manifest.jsonl")]):
         error = read_error(run(music, "-m", model, "-o", "out", "-q"))
-    assert "manifest.jsonl: another 'vocalsep cluster' is at work" in error
+    assert "manifest.jsonl: another 'vocalsep cluster' is using this manifest" in error
     assert ray.calls == []
 
 

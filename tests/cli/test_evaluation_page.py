@@ -126,7 +126,7 @@ def test_another_file_is_never_replaced(stems_root: Path, model: Path, tmp_path:
     out = tmp_path / "run"
     result = evaluate("--dataset", "stems", "--root", stems_root, "-m", model, "--out", out, "--page", page)
     assert result.exit_code == 1
-    assert "is not a page of vocalsep eval" in result.stderr
+    assert "is not a page of 'vocalsep eval'" in result.stderr
     assert page.read_text(encoding="utf-8") == "<p>mine"
     assert not out.exists()
 

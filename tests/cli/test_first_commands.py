@@ -121,7 +121,7 @@ def test_a_missing_second_song_comes_with_a_similar_name(songs: Path) -> None:
         (["song.wav", "--karaoke", "--accompaniment", "a.wav", "-o", "b.wav"], "both say where the accompaniment goes"),
         (["song.wav", "--stem", "drums"], "'drums' is not one of"),
         (["www.example.org/song.mp3"], "no such file. Did you mean https://www.example.org/song.mp3?"),
-        (["song.wav", "-o", "https://example.org/vocals/"], "a web server takes no files"),
+        (["song.wav", "-o", "https://example.org/vocals/"], "cannot write to a web server"),
         (["song.wav", "-o", "s4://bucket/vocals/"], "-o s4://bucket/vocals/: "),
         (["song.wav", "-m", "htdemucs"], "unknown model 'htdemucs'; known: "),
         (["song.wav", "-o", "vocals"], "write vocals/ for a folder, vocals.wav for a file"),

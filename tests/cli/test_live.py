@@ -73,7 +73,7 @@ def test_ctrl_c_ends_it_with_status_0_and_a_summary(latency: str) -> None:
     assert (result.exit_code, result.stdout) == (0, "")
     lines = result.stderr.splitlines()
     if latency == "auto":
-        assert re.fullmatch(r"vocalsep: this machine can hold a latency of [\d.]+ s", lines.pop(0))
+        assert re.fullmatch(r"vocalsep: this machine can keep up with a latency of [\d.]+ s", lines.pop(0))
     assert lines[0] == "vocalsep: playing the vocals of Mic on Speakers, 8000 Hz; Ctrl-C ends"
     assert lines[-1].startswith("vocalsep: 5.0 s, 0.")
     assert lines[-1].endswith(" s behind, no underruns")
@@ -93,9 +93,9 @@ def test_devices_are_listed_and_their_names_are_escaped() -> None:
     ("arguments", "expected"),
     [
         (["--in", "nothing"], "no input device matching 'nothing'"),
-        (["--latency", "5"], "a latency of 5; expected 0.1 to 3 seconds, or auto"),
-        (["--latency", "soon"], "a latency of soon; expected 0.1 to 3 seconds, or auto"),
-        (["-m", "unet+uhnet"], "live vocals take one model, not the mean of several"),
+        (["--latency", "5"], "latency 5: expected 0.1 to 3 seconds, or auto"),
+        (["--latency", "soon"], "latency soon: expected 0.1 to 3 seconds, or auto"),
+        (["-m", "unet+uhnet"], "a latency needs a single model, not the mean of several"),
         (["-m", "no-such-model"], "unknown model"),
     ],
 )
@@ -106,7 +106,7 @@ def test_misuse_is_told_before_anything_starts(arguments: list[str], expected: s
 def test_models_of_other_programs_are_misuse(tmp_path: Path) -> None:
     foreign = tmp_path / "net.onnx"
     foreign.write_bytes(b"")
-    assert "live vocals take one of vocalsep's own models" in read_misuse(run("-m", foreign))
+    assert "a latency needs one of vocalsep's own models" in read_misuse(run("-m", foreign))
 
 
 @pytest.mark.parametrize(

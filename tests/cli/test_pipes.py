@@ -121,12 +121,12 @@ def test_with_a_latency_a_file_and_a_pipe_give_the_same_samples(song: Path, tmp_
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--latency", "4"], "a latency of 4; expected 0.1 to 3 seconds, or auto"),
-        (["--latency", "0.3", "--gate"], "--gate needs more of the song than --latency leaves"),
-        (["--latency", "0.3", "--inversion", "griffin-lim"], "--inversion griffin-lim needs more of the song"),
-        (["--latency", "0.3", "--masks", "clusters"], "--masks clusters needs more of the song"),
-        (["--latency", "0.3", "--as-original"], "--as-original needs more of the song"),
-        (["--latency", "0.3", "-m", "unet", "-m", "uhnet"], "live vocals take one model, not the mean of several"),
+        (["--latency", "4"], "latency 4: expected 0.1 to 3 seconds, or auto"),
+        (["--latency", "0.3", "--gate"], "--latency cannot be combined with --gate"),
+        (["--latency", "0.3", "--inversion", "griffin-lim"], "--inversion griffin-lim, which needs more of the song"),
+        (["--latency", "0.3", "--masks", "clusters"], "--masks clusters, which needs more of the song"),
+        (["--latency", "0.3", "--as-original"], "--as-original, which needs more of the song"),
+        (["--latency", "0.3", "-m", "unet", "-m", "uhnet"], "a latency needs a single model, not the mean of several"),
     ],
 )
 def test_what_does_not_work_with_a_latency_is_misuse(song: Path, arguments: list[str], expected: str) -> None:

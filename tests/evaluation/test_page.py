@@ -132,7 +132,7 @@ def test_a_page_can_be_written_again_but_never_over_another_file(page: str, tmp_
     path.write_text(page, encoding="utf-8")
     check_page(path)
     path.write_text("<p>my own</p>", encoding="utf-8")
-    with pytest.raises(DatasetError, match=r"page\.html: exists, and is not a page of vocalsep eval"):
+    with pytest.raises(DatasetError, match=r"page\.html: already exists, and is not a page of 'vocalsep eval'"):
         check_page(path)
     with pytest.raises(DatasetError):
         check_page(tmp_path)

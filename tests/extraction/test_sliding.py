@@ -201,7 +201,7 @@ def test_latencies_out_of_range_are_refused(latency: float) -> None:
 
 
 def test_a_latency_needs_one_model_of_our_own() -> None:
-    with pytest.raises(ConfigError, match="one model of vocalsep"):
+    with pytest.raises(ConfigError, match="one of vocalsep's own models"):
         Extractor([fake_nets.constant(1.0), fake_nets.constant(0.5)], latency=0.3)
 
 

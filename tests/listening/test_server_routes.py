@@ -278,7 +278,7 @@ def test_a_bug_is_told_without_details(server: Server, done: str, monkeypatch: p
     monkeypatch.setattr("vocalsep.listening.facts.summarise", fail)
     answer = server.client.get(f"{done}/bundle/song.json")
     assert answer.status_code == 500
-    assert answer.json()["error"] == "vocalsep failed; the terminal in which it runs says more"
+    assert answer.json()["error"] == "vocalsep failed; the terminal in which it runs shows why"
 
 
 # events

@@ -150,12 +150,12 @@ def test_the_writer_knows_what_was_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"hello\n", "line 1 is no record"),
+        (b"hello\n", "line 1 is not a record"),
         (b"{}\n", "id is missing"),
         (b"[]\n", "expected a JSON object"),
         (b'{"id": 3}\n', "is missing"),
-        (b"\xff\n", "line 1 is no record"),
-        (b"[" * 100_000 + b"\n", "line 1 is no record"),
+        (b"\xff\n", "line 1 is not a record"),
+        (b"[" * 100_000 + b"\n", "line 1 is not a record"),
     ],
 )
 def test_a_file_that_is_no_manifest_is_refused_and_stays(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -169,7 +169,7 @@ def test_a_file_that_is_no_manifest_is_refused_and_stays(tmp_path: Path, content
 def test_a_text_without_a_line_break_is_not_taken_for_a_torn_line(tmp_path: Path) -> None:
     path = tmp_path / "song.txt"
     path.write_bytes(b"precious")
-    with pytest.raises(ManifestError, match="is no manifest"):
+    with pytest.raises(ManifestError, match="is not a manifest"):
         Writer(path, CALL)
     assert path.read_bytes() == b"precious"
 

@@ -17,7 +17,11 @@ _CLUSTER = "Cluster"
 def cluster(
     songs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SONG", help="Audio or video files, folders, patterns such as '*.flac', or addresses."),
+        typer.Argument(
+            metavar="SONG",
+            help="Audio or video files, folders, patterns such as '*.flac', or addresses such as "
+            "s3://bucket/song.flac.",
+        ),
     ] = None,
     output: Annotated[
         str | None,
@@ -34,8 +38,8 @@ def cluster(
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Ray cluster to use: auto for the one that this machine is part of, or HOST:PORT.",
-            show_default="RAY_ADDRESS, or else Ray is started on this machine",
+            help="Ray cluster to use: HOST:PORT, or auto for the cluster that this machine belongs to.",
+            show_default="the variable RAY_ADDRESS; without it, a cluster of this machine alone",
             rich_help_panel=_CLUSTER,
         ),
     ] = None,
@@ -44,14 +48,15 @@ def cluster(
         typer.Option(
             min=1,
             metavar="N",
-            help="Songs to process at a time, each in its own process. A cluster that grows on demand grows for N.",
-            show_default="as many as the cluster has processors for",
+            help="Songs to process at a time, each in its own process. A cluster that adds machines on demand adds "
+            "enough for N.",
+            show_default="as many as fit on the cluster's processors",
             rich_help_panel=_CLUSTER,
         ),
     ] = None,
     threads: Annotated[
         int,
-        typer.Option(min=1, metavar="N", help="Processors and threads for each song.", rich_help_panel=_CLUSTER),
+        typer.Option(min=1, metavar="N", help="Processors and threads per song.", rich_help_panel=_CLUSTER),
     ] = 1,
     device: parameters.DeviceOption = "auto",
     stem: parameters.StemOption = None,
@@ -78,9 +83,9 @@ def cluster(
 ) -> None:
     """Extract the vocals of many songs on a Ray cluster, or on all processors of this machine.
 
-    The outputs are those of 'vocalsep extract'. To resume, repeat the command:
-    songs whose outputs exist are skipped. If a worker or a machine is lost,
-    others do its songs.
+    The outputs are the same as those of 'vocalsep extract'. To resume, repeat
+    the command: it skips songs whose outputs exist. If a worker or a machine
+    is lost, others do its songs.
     """
     from pathlib import Path
 
@@ -157,7 +162,7 @@ def cluster(
             try:
                 with claims.claim([Path(manifest)]) as held:
                     if not held:
-                        busy = "another 'vocalsep cluster' is at work with this manifest; choose another file"
+                        busy = "another 'vocalsep cluster' is using this manifest; choose another file"
                         raise work.SetupError(f"{manifest}: {busy}")
                     digest = means.hash_models(settings.models, settings.shares)
                     pending = processes.report_settled(todo, reporter)

@@ -130,8 +130,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="[PATH]",
-            help="Also write a web page with sortable scores, three passages of each song to listen to, and blind "
-            "tests, as one HTML file that works offline. Without PATH, it goes into the --out folder.",
+            help="Also write a web page with sortable scores, passages of each song to listen to, and blind tests: one "
+            "HTML file that works offline. Without PATH, it goes into the --out folder.",
             show_default=False,
             rich_help_panel=_RUN,
         ),

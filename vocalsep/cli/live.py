@@ -1,4 +1,4 @@
-"""``vocalsep live``: play the vocals, or what is left without them, of what a microphone or line input hears."""
+"""``vocalsep live``: play the vocals of a microphone or line input, or everything else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def live(
         typer.Option(
             "--in",
             metavar="DEVICE",
-            help="Input: a number or part of a name from --list.",
+            help="Input device: its number in --list, or part of its name.",
             show_default="the system's default",
         ),
     ] = None,
@@ -31,7 +31,7 @@ def live(
         typer.Option(
             "--out",
             metavar="DEVICE",
-            help="Output: a number or part of a name from --list.",
+            help="Output device: its number in --list, or part of its name.",
             show_default="the system's default",
         ),
     ] = None,
@@ -42,22 +42,25 @@ def live(
         str,
         typer.Option(
             metavar="SECONDS",
-            help="Play this much later, 0.1 to 3 seconds; the devices add their own delay. auto measures the machine "
-            "and takes the shortest that it can hold. Shorter ones sound worse.",
+            help="How much later to play, 0.1 to 3 seconds; the devices add their own delay. auto measures this "
+            "machine and chooses the shortest latency that it can keep up with. The shorter, the lower the quality.",
         ),
     ] = f"{DEFAULT_LATENCY:g}",
     model: Annotated[
         str,
         typer.Option(
-            "-m", "--model", metavar="MODEL", help="Model of vocalsep: a name, a file or the folder of a training run."
+            "-m",
+            "--model",
+            metavar="MODEL",
+            help="One of vocalsep's own models: a name, a weights file or the folder of a training run.",
         ),
     ] = DEFAULT_MODEL,
     list_devices: Annotated[bool, typer.Option("--list", help="List the devices and exit.")] = False,
 ) -> None:
-    """Play the vocals of what a microphone or line input hears, a moment later.
+    """Play the vocals of a microphone or line input, a moment later.
 
-    With --keep accompaniment, play everything else. If a device vanishes,
-    vocalsep waits for it. Ctrl-C ends it, with exit status 0.
+    With --keep accompaniment, play everything else. If a device disappears,
+    vocalsep waits for it. Press Ctrl-C to end; the exit status is then 0.
     """
     from vocalsep.cli.batch import options
 
@@ -82,7 +85,7 @@ def live(
         with signals.stop_on_signal(lambda: None) as should_stop, streams.silence_c_libraries():
             extractor = extraction.Extractor(model, device="cpu", workers=0, latency=seconds)
             if seconds == "auto":
-                _tell(f"this machine can hold a latency of {extractor.latency:g} s")
+                _tell(f"this machine can keep up with a latency of {extractor.latency:g} s")
             summary = follow(
                 extractor, devices, source=source, sink=sink, keep=keep, tell=_tell, should_stop=should_stop
             )

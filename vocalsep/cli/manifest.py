@@ -17,7 +17,7 @@ app = typer.Typer(no_args_is_help=True)
 _PARQUET = ".parquet"
 _ERRORS_SHOWN = 20
 
-ManifestArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The manifest.")]
+ManifestArgument = Annotated[Path, typer.Argument(metavar="FILE", help="Manifest to summarise.")]
 
 
 @app.callback()
@@ -27,14 +27,14 @@ def manifest() -> None:
 
 @app.command()
 def merge(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write: .jsonl, or .parquet for a table.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write: .jsonl, or .parquet for a table.")],
     manifests: Annotated[list[Path], typer.Argument(metavar="IN", help="Manifests to merge.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
 ) -> None:
-    """Merge manifests into one with a line per song, such as those of several machines.
+    """Merge manifests, such as those of several machines, into one with a line per song.
 
-    The latest line of each song counts. Manifests of another model than the
-    first one are left out.
+    The latest line of each song counts. Manifests that are damaged or belong to
+    another model than the first one are left out, with exit status 1.
     """
     from vocalsep import manifests as reading
 

@@ -84,8 +84,8 @@ PageOption = Annotated[
     str | None,
     typer.Option(
         metavar="[PATH]",
-        help="Also write a web page to listen to all songs and their parts, as one HTML file that works offline. "
-        "Without PATH, it goes beside the vocals.",
+        help="Also write a web page to listen to the songs, their vocals and accompaniment: one HTML file that works "
+        "offline. Without PATH, it goes beside the vocals.",
         show_default=False,
         rich_help_panel=_OUTPUTS,
     ),
@@ -207,8 +207,8 @@ LatencyOption = Annotated[
     str | None,
     typer.Option(
         metavar="SECONDS",
-        help="Follow the song closely, for live use: the vocals come at most this much later, 0.1 to 3 seconds. auto "
-        "measures the machine and takes the shortest that it can hold. Shorter ones sound worse.",
+        help="For live use: how much later the vocals may come, 0.1 to 3 seconds. auto measures this machine and "
+        "chooses the shortest latency that it can keep up with. The shorter, the lower the quality.",
         show_default="best quality, about 3 seconds later",
         rich_help_panel=_SOUND,
     ),
@@ -217,7 +217,7 @@ StrictOption = Annotated[
     bool,
     typer.Option(
         "--strict",
-        help="Fail, rather than warn, if a song ends earlier than its file states, as after a broken download.",
+        help="Fail, rather than warn, if a song ends earlier than its file states, as after an incomplete download.",
         rich_help_panel=_SOUND,
     ),
 ]
@@ -281,14 +281,14 @@ ManifestOption = Annotated[
     str | None,
     typer.Option(
         metavar="FILE",
-        help="Append one JSON line per song to FILE: what was done, with which model, and what went wrong. Repeat the "
-        "command to resume: songs whose outputs exist and songs that failed are skipped.",
+        help="Append one line of JSON per song to FILE: what was done, with which model, and what went wrong. To "
+        "resume, repeat the command: it skips songs whose outputs exist and songs that failed.",
         rich_help_panel=_MANY,
     ),
 ]
 RetryFailedOption = Annotated[
     bool,
-    typer.Option("--retry-failed", help="With --manifest: try the failed songs again.", rich_help_panel=_MANY),
+    typer.Option("--retry-failed", help="With --manifest: also try songs again that failed.", rich_help_panel=_MANY),
 ]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Print what would be done, without doing it.", rich_help_panel=_MANY)

@@ -32,26 +32,31 @@ _FOLDER = "vocalsep/songs in the user's data folder"
 
 
 def serve(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")] = _PORT,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = True,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 chooses a free one.")] = _PORT,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in your browser.")] = True,
     folder: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the songs are kept.", show_default=_FOLDER)
+        Path | None, typer.Option(metavar="DIR", help="Folder for the songs and their results.", show_default=_FOLDER)
     ] = None,
-    limit_gb: Annotated[float, typer.Option(min=0.001, metavar="GB", help="Space for all songs and results.")] = 20.0,
+    limit_gb: Annotated[float, typer.Option(min=0.001, metavar="GB", help="Disk space for all songs.")] = 20.0,
     song_limit_gb: Annotated[float, typer.Option(min=0.001, metavar="GB", help="Largest file to accept.")] = 2.0,
     model: parameters.ModelOption = None,
     device: parameters.DeviceOption = "auto",
     threads: parameters.ThreadsOption = None,
     jobs: parameters.JobsOption = 1,
     host: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Address to listen on. Others than 127.0.0.1 let other people in.")
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Address to listen on. With any other than 127.0.0.1, other people may be able to reach the page.",
+        ),
     ] = "127.0.0.1",
 ) -> None:
     """Separate songs in a browser, on this machine.
 
-    Prints the address of a page, and opens it: drop songs there, listen to
-    their parts, and download them. Only this machine can reach it, and only
-    with the token in the address. Ctrl-C ends it; the songs stay.
+    Prints the address of a page and opens it. Drop songs there, listen to
+    the vocals and accompaniment, and download them. Without --host, only
+    programs on this machine can reach the page, and only with the token in the
+    address. Ctrl-C ends the server; the songs stay.
     """
     from vocalsep.cli.batch import options, work
 

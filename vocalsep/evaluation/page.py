@@ -60,7 +60,7 @@ def check_page(path: Path) -> None:
     except OSError as error:
         raise DatasetError(f"{path}: {error.strerror}") from error
     if not ours:
-        raise DatasetError(f"{path}: exists, and is not a page of vocalsep eval; choose another page")
+        raise DatasetError(f"{path}: already exists, and is not a page of 'vocalsep eval'; choose another path")
 
 
 def write_page(path: Path, run: Run) -> None:

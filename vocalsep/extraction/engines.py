@@ -121,7 +121,7 @@ def _refuse_clusters(name: str, options: Options) -> None:
 
 def _refuse_latency(name: str, options: Options) -> None:
     if options.follows:
-        raise ConfigError(f"{name}: a latency needs one model of vocalsep, not a mean or a model of another program")
+        raise ConfigError(f"{name}: a latency needs one of vocalsep's own models, not a mean or another program's")
 
 
 class MaskEngine:

@@ -70,7 +70,7 @@ class Lookahead(Generic[Result]):
             ConfigError: In a child of `os.fork`, if the song began before the fork: its threads stay with the parent.
         """
         if self._process != os.getpid():
-            raise ConfigError("this song began before os.fork, so only the parent can go on with it; start it again")
+            raise ConfigError("this song began before os.fork, so only the parent can continue it; start it again")
         if self._workers:
             self._waiting.append(self._workers.submit(compute))
             return
@@ -81,7 +81,7 @@ class Lookahead(Generic[Result]):
     def collect(self, *, last: bool) -> Iterator[Result]:
         """Yield the results that are due, in order; all of them if `last` is true."""
         if self._waiting and self._process != os.getpid():
-            raise ConfigError("this song began before os.fork, so only the parent can go on with it; start it again")
+            raise ConfigError("this song began before os.fork, so only the parent can continue it; start it again")
         while len(self._waiting) > (0 if last else self._ahead):
             yield self._waiting.popleft().result()
 

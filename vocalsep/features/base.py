@@ -61,7 +61,9 @@ class FrontEnd(abc.ABC):
             ConfigError: If a size is too large.
         """
         if min(rows, channels, self.frames) < 1 or self.rate not in _RATES:
-            raise ConfigError(f"a front end needs rows, channels and frames, and a rate from {_RATES[0]} Hz")
+            raise ConfigError(
+                f"a front end needs at least one row, channel and frame, and a rate from {_RATES[0]} to {_RATES[-1]} Hz"
+            )
         freqs = self.n_fft // 2 + 1
         for what, size, most in (
             ("n_fft", self.n_fft, self.rate),

@@ -96,7 +96,7 @@ def write(model: Exportable, folder: Path, kind: Kind, *, overwrite: bool = Fals
             known[mdx.compute_md5(path)] = describe_for_mdx(_require_linear(model))
             files.write_text(beside, json.dumps(known, indent=2) + "\n")
     except OSError as error:
-        raise ModelError(f"{folder}: cannot write to it ({describe_error(error)})") from error
+        raise ModelError(f"{folder}: cannot be written ({describe_error(error)})") from error
     return [path] if kind == "sherpa-onnx" else [path, beside]
 
 

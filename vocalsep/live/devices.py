@@ -88,9 +88,9 @@ class SoundDevices:
         try:
             import sounddevice
         except ModuleNotFoundError as error:
-            raise DeviceError("live needs the package sounddevice: pip install 'vocalsep[live]'") from error
+            raise DeviceError("live needs the package sounddevice; run: pip install 'vocalsep[live]'") from error
         except OSError as error:
-            hint = "on Debian and Ubuntu: apt-get install libportaudio2"
+            hint = "on Debian and Ubuntu, run: apt-get install libportaudio2"
             raise DeviceError(f"live needs the library PortAudio, which is not installed; {hint}") from error
         self._library = sounddevice
 

@@ -91,7 +91,7 @@ class Writer:
             os.lseek(self._handle, end, os.SEEK_SET)
             start_of_line = os.read(self._handle, len(_START))
             if not (_START.startswith(start_of_line) or start_of_line.startswith(_START)):
-                raise ManifestError(f"{self.path}: is no manifest; choose another file")
+                raise ManifestError(f"{self.path}: is not a manifest; choose another file")
             os.ftruncate(self._handle, end)
         return end
 
@@ -133,7 +133,7 @@ def iterate(path: Path) -> Iterator[Record]:
                     record = Record.from_line(line)
                 except (ValueError, TypeError, RecursionError) as error:
                     reason = " ".join(str(error).split())
-                    raise ManifestError(f"{path}: line {number} is no record of a manifest ({reason})") from error
+                    raise ManifestError(f"{path}: line {number} is not a record of a manifest ({reason})") from error
                 yield record
     except OSError as error:
         raise describe_failure(path, "read", error) from error

@@ -223,7 +223,7 @@ def check_writable(place: Remote) -> None:
         AudioError: If the bucket does not exist, credentials are missing, or nothing can be written there.
     """
     if place.is_web:
-        raise AudioError(f"{place}: a web server takes no files; choose a folder or a bucket")
+        raise AudioError(f"{place}: vocalsep cannot write to a web server; choose a folder or a bucket")
     if place.scheme not in _BUCKETS:
         with _explain(place):
             _open_system(place)

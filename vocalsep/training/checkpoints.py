@@ -92,7 +92,7 @@ def read(path: Path, trainer: Trainer) -> dict[str, Any]:
         _check_values(state)
     except _Damaged as reason:
         remedy = "start a new run, with training.init set to the run's weights"
-        raise ConfigError(f"{path}: cannot be resumed from: it {reason}; {remedy}") from reason
+        raise ConfigError(f"{path}: training cannot resume from this checkpoint: it {reason}; {remedy}") from reason
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
         raise ConfigError(f"{path}: cannot be read ({describe_error(error)})") from error
     state["optimiser"]["param_groups"] = like["optimiser"]["param_groups"]  # the recipe decides, not the file
@@ -116,16 +116,16 @@ def _read_description(path: Path) -> Any:
             raise
         raise _Damaged("is damaged") from error
     except zipfile.BadZipFile as error:
-        raise _Damaged("is empty" if not path.stat().st_size else "is damaged, or no checkpoint") from error
+        raise _Damaged("is empty" if not path.stat().st_size else "is damaged, or not a checkpoint") from error
     except Exception as error:  # a damaged pickle can raise anything
-        raise _Damaged("is damaged, or no checkpoint") from error
+        raise _Damaged("is damaged, or not a checkpoint") from error
 
 
 def _check_archive(archive: zipfile.ZipFile, size: int) -> dict[str, int]:
     """Check that a zip file takes no more memory than it has bytes, and that its checksums fit. Return its sizes."""
     entries = archive.infolist()
     if len(entries) > _MAX_ENTRIES or sum(entry.file_size for entry in entries) > size:
-        raise _Damaged("claims to hold more than it does")
+        raise _Damaged("states a larger size than it has")
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise _Damaged("is compressed, which checkpoints are not")
     if archive.testzip() is not None:
@@ -152,7 +152,7 @@ class _Reader(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> Any:
         what, dtype, key, _, count = pid
         if what != "storage" or self._records.get(key) != count * dtype.itemsize:
-            raise _Damaged("claims to hold more than it does")
+            raise _Damaged("states a larger size than it has")
         return _Storage(dtype, count)
 
 
@@ -162,7 +162,7 @@ def _make_stub(storage: Any, offset: int, shape: tuple[int, ...], strides: tuple
         raise _Damaged("has a tensor of impossible shape")
     end = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True)) + 1
     if 0 not in shape and end > storage.count:
-        raise _Damaged("has a tensor with fewer numbers than it claims")
+        raise _Damaged("has a tensor with fewer numbers than it states")
     return _Stub(tuple(shape), storage.dtype)
 
 
@@ -193,7 +193,7 @@ def _check_tensors(found: Any, like: Mapping[str, Tensor], part: str) -> None:
 def _check_optimiser(found: Any, trainer: Trainer) -> None:
     like = trainer.optimiser.state_dict()
     if not isinstance(found, dict) or found.keys() != like.keys() or not isinstance(found["state"], dict):
-        raise _Damaged("has an optimiser that is not one")
+        raise _Damaged("has a damaged optimiser")
     given, groups = found["param_groups"], like["param_groups"]
     if not isinstance(given, list) or not all(isinstance(group, dict) for group in given):
         raise _Damaged("has an optimiser without groups")
@@ -227,7 +227,7 @@ def _check_counters(state: Mapping[str, Any]) -> None:
     for key, is_valid in rules.items():
         value = {"validation_seconds": 0.0, **state, **standing}[key]
         if not is_valid(value):
-            raise _Damaged(f"says {key} = {str(value)[:20]}, which cannot be")
+            raise _Damaged(f"says {key} = {str(value)[:20]}, which is impossible")
 
 
 def _is_number(value: Any) -> bool:

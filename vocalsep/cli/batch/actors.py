@@ -86,7 +86,7 @@ class Actor:
         try:
             self._worker.load()
             if means.hash_models(settings.models, settings.shares) != digest:
-                return f"{host}: has another model of this name; copy the same file to all machines"
+                return f"{host}: has another file for the model; copy the same file to all machines"
         except SetupError as error:
             return f"{host}: {error}"
         return ""

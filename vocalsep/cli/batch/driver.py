@@ -193,7 +193,7 @@ class _Driver:
             slot.unfit = True  # it stays and keeps its place, so that no other actor starts there
             if result not in self._complaints:
                 self._complaints.add(result)
-                self._on_event(Warned(index=None, message=f"{result}. The work goes on without this machine"))
+                self._on_event(Warned(index=None, message=f"{result}. The other machines continue"))
             return
         else:
             slot.ready, self._failed_starts = True, 0
@@ -247,5 +247,5 @@ class _Driver:
         if silent and "" not in self._complaints:
             self._complaints.add("")
             need = f"{self._cluster.processors} CPU" + (f", {self._cluster.gpus} GPU" if self._cluster.gpus else "")
-            message = f"no worker has started yet; each needs {need}, and the cluster has no room or starts slowly"
+            message = f"no worker has started yet: each needs {need}, and the cluster is full or still starting"
             self._on_event(Warned(index=None, message=message))

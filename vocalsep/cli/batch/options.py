@@ -287,10 +287,10 @@ def check_live(
         Misuse: If they do not.
     """
     if len(models) > 1 or is_mean(models[0]):
-        raise Misuse("live vocals take one model, not the mean of several")
+        raise Misuse("a latency needs a single model, not the mean of several")
     if library.find_file(models[0]).suffix != library.SUFFIX:
-        raise Misuse(f"live vocals take one of vocalsep's own models, and {models[0]} is none")
+        raise Misuse(f"{models[0]}: a latency needs one of vocalsep's own models")
     others = {"--as-original": as_original, "--gate": gate, f"--inversion {inversion}": inversion != "phase"}
     for option, is_given in (others | {"--masks clusters": masks == "clusters"}).items():
         if is_given:
-            raise Misuse(f"{option} needs more of the song than --latency leaves; give only one of them")
+            raise Misuse(f"--latency cannot be combined with {option}, which needs more of the song at a time")

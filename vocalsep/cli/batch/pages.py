@@ -139,7 +139,7 @@ def choose_path(place: str, jobs: Sequence[Job]) -> Path:
         Misuse: If the page cannot be at this place.
     """
     if is_address(place):
-        raise Misuse(f"--page {place}: needs a local file")
+        raise Misuse(f"--page {place}: must be a local file")
     page = parse_page(place)
     if page:
         return page

@@ -48,7 +48,7 @@ class Recorder:
         if path == PIPE:
             raise Misuse("--manifest needs a file; standard output is for results")
         if is_address(path):
-            raise Misuse(f"--manifest {path}: needs a local file, because lines are appended to it")
+            raise Misuse(f"--manifest {path}: must be a local file, because vocalsep appends lines to it")
         with _refuse():
             digest = means.hash_models(settings.models, settings.shares)
             self._call = manifests.Call(model=model, model_sha256=digest, options=describe_options(settings))

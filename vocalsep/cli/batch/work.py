@@ -183,7 +183,9 @@ class Worker:
         measures = settings.latency == "auto" and not self._loaded
         extractor = self.load()
         if measures:
-            self._on_event(Warned(index=index, message=f"this machine can hold a latency of {extractor.latency:g} s"))
+            self._on_event(
+                Warned(index=index, message=f"this machine can keep up with a latency of {extractor.latency:g} s")
+            )
         if extractor.uses_clusters and (job.song == inputs.PIPE or settings.raw):
             self._on_event(Warned(index=index, message=READ_ONCE))
         for file in here.files:

@@ -42,8 +42,8 @@ _HEADERS = {
 _UNKNOWN = """<!doctype html><html lang="en"><meta charset="utf-8"><title>vocalsep</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
 <h1>This browser is not signed in</h1>
-<p>Open the whole address that <code>vocalsep serve</code> printed, with the token at its end.</p>
-<p>If you have just done that, <a href="/">go on</a>.</p></html>"""
+<p>Open the whole address that <code>vocalsep serve</code> printed, including the token at its end.</p>
+<p>If you have just done that, <a href="/">continue</a>.</p></html>"""
 
 
 class Guard:

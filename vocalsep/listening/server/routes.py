@@ -249,10 +249,10 @@ async def _explain(_: Request, error: Exception) -> Response:
     if isinstance(error, StoreError):
         return JSONResponse({"error": str(error)}, error.status)
     if isinstance(error, OSError):
-        return JSONResponse({"error": f"the disk says: {error.strerror or error}"}, 500)
+        return JSONResponse({"error": f"the disk reports an error: {error.strerror or error}"}, 500)
     if isinstance(error, AudioError):
         return JSONResponse({"error": str(error)}, 422)
-    return JSONResponse({"error": "vocalsep failed; the terminal in which it runs says more"}, 500)
+    return JSONResponse({"error": "vocalsep failed; the terminal in which it runs shows why"}, 500)
 
 
 def _quote(name: str) -> str:

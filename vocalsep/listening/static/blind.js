@@ -149,8 +149,8 @@ class AbxTest extends BlindTest {
     const p = binomialTail(right, ABX_TRIALS);
     $("result-figure").textContent = `${right} of ${ABX_TRIALS} right`;
     $("result-text").textContent =
-      `p = ${formatP(p)}: by guessing alone, one gets ${right} or more right in ${formatShare(p)} of all tests (exact binomial test, one-sided). ` +
-      (p < 0.05 ? "You can very likely hear the difference." : "This does not show that you can hear the difference, nor that you cannot.");
+      `p = ${formatP(p)}: somebody who only guesses gets ${right} or more right in ${formatShare(p)} of all tests (exact binomial test, one-sided). ` +
+      (p < 0.05 ? "You can very likely hear the difference." : "This shows neither that you can hear the difference nor that you cannot.");
     const [a, b] = this.pair.map((source) => this.deck.describeSource(source));
     const { kind, from, to } = song.passages[passage];
     return {
@@ -175,7 +175,7 @@ class PreferenceTest extends BlindTest {
     const models = rows.flatMap(({ name, kind }, value) => (kind === "model" ? [{ text: name, value }] : []));
     this.songs = await Promise.all(songs.map(({ heard }, index) => (heard ? readSong(index) : null)));
     const most = this.songs.reduce((sum, song) => sum + (song?.passages.length ?? 0), 0);
-    const note = `Passages of ${most === 1 ? "one song" : "all songs"} in a random order; ${most} of them. With more trials than passages, they come again. Levels are matched.`;
+    const note = `${most === 1 ? "One passage" : `${most} passages of all songs, in random order`}. If there are more trials than passages, passages are repeated. Levels are matched.`;
     $("count-label").hidden = false;
     $("count").value = Math.max(most, Math.min(2 * most, 16));
     this.prepare("Preference test", note, models, [0, Math.min(1, models.length - 1)]);
@@ -232,11 +232,11 @@ class PreferenceTest extends BlindTest {
     const interval = decided ? findInterval(first, decided) : null;
     const p = decided ? signTest(first, second) : null;
     $("result-figure").textContent = `${first} : ${second}`;
-    $("result-text").textContent = `${names[0]} was preferred ${first} times, ${names[1]} ${second} times; no difference ${ties} times. ` +
+    $("result-text").textContent = `${names[0]} preferred: ${first}. ${names[1]} preferred: ${second}. No difference: ${ties}. ` +
       (decided
-        ? `Without these, ${names[0]} is preferred in ${formatShare(first / decided)} of the trials, 95 % interval ${formatShare(interval[0])} to ${formatShare(interval[1])} ` +
+        ? `Where you had a preference, it was ${names[0]} in ${formatShare(first / decided)} of the trials, 95 % interval ${formatShare(interval[0])} to ${formatShare(interval[1])} ` +
           `(exact, Clopper and Pearson); p = ${formatP(p)} (sign test, two-sided).`
-        : "There is nothing to count.");
+        : "You had no preference in any trial.");
     return {
       test: "preference", a: names[0], b: names[1], level_matched: true,
       trials: this.answers.map(({ choice, seconds, switches }, trial) => {

@@ -57,7 +57,7 @@ class Deck {
     this.engine = new Engine(song, load, this.getContext);
     this.engine.addEventListener("state", () => this.showState());
     this.engine.addEventListener("error", (event) => this.say(event.detail));
-    this.engine.addEventListener("waiting", () => this.say("Decoding takes longer than playing; the sound paused."));
+    this.engine.addEventListener("waiting", () => this.say("This browser decodes too slowly, so the sound paused."));
     const ruler = this.ruler.firstElementChild;
     this.view = new View(song, load, { ruler, lanes: this.canvases }, () => this.showPosition());
     const same = song.sources.findIndex((_, source) => this.describeSource(source) === before);
@@ -186,10 +186,10 @@ class Deck {
     }
     const silent = this.song.silent[this.passage];
     $("levels").textContent = silent
-      ? "The reference is silent in this passage, so there is no SDR, and levels stay as they are."
+      ? "The reference is silent in this passage, so there is no SDR, and levels are not matched."
       : this.matched
-        ? "Every source has the loudness of the reference in this passage (ITU-R BS.1770, without gates). Its gain is beside it."
-        : "Levels are as they are.";
+        ? "Every source is as loud as the reference in this passage (ITU-R BS.1770, without gates). Its gain is beside it."
+        : "Levels are not matched.";
   }
 
   // Pictures

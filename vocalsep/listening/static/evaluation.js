@@ -26,9 +26,9 @@ class Evaluation {
     $("command").textContent = command;
     const facts = [
       ["Version", `vocalsep ${version}`],
-      ["Floor", "the mixture, which separates nothing"],
+      ["Floor", "the mixture, unseparated"],
       ["Ceiling", "ideal masks, made from the true vocals"],
-      ["Passages", "10 seconds each, chosen by the framewise SDR of the first model"],
+      ["Passages", "10 seconds each, chosen by the SDR of each second for the first model"],
     ];
     $("facts").replaceChildren(...facts.flatMap(([label, text]) => [make("dt", { textContent: label }), make("dd", { textContent: text })]));
   }

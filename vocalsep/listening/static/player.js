@@ -17,7 +17,7 @@ class Player {
     this.bindTrack(document.querySelector(".ruler"));
     document.addEventListener("keydown", (event) => this.press(event));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.view?.recolour());
-    if (matchMedia("(pointer: coarse)").matches) this.say("Tap a lane to go there. Pinch it to zoom.");
+    if (matchMedia("(pointer: coarse)").matches) this.say("Tap a waveform to go there. Pinch to zoom.");
   }
 
   close() {
@@ -46,7 +46,7 @@ class Player {
     this.engine = new Engine(song, load, () => this.getContext());
     this.engine.addEventListener("state", () => this.showState());
     this.engine.addEventListener("error", (event) => this.say(event.detail));
-    this.engine.addEventListener("waiting", () => this.say("Decoding takes longer than playing; the sound paused."));
+    this.engine.addEventListener("waiting", () => this.say("This browser decodes too slowly, so the sound paused."));
     const lanes = this.lanes.map((lane) => lane.querySelector("canvas"));
     const elements = { overview: this.overview.firstElementChild, ruler: $("loop-from").parentElement.firstElementChild, lanes };
     this.view = new View(song, load, elements, () => this.showRange());
@@ -153,7 +153,7 @@ class Player {
     const at = this.engine.position;
     const starts = this.song.voice.map(([from]) => from);
     const found = step > 0 ? starts.find((start) => start > at + 0.1) : starts.findLast((start) => start < at - 1);
-    if (found === undefined) this.say(step > 0 ? "No voice after this." : "No voice before this.");
+    if (found === undefined) this.say(step > 0 ? "Nobody sings after this." : "Nobody sings before this.");
     else this.seek(found);
   }
 
@@ -163,7 +163,7 @@ class Player {
     if (this.loop) this.clearLoop();
     else if (this.mark === null) {
       this.mark = at;
-      this.say(`The loop starts at ${formatTime(at, 1)}. Press L, or the loop button, again where it ends.`);
+      this.say(`The loop starts at ${formatTime(at, 1)}. Press L or the loop button again where it should end.`);
     } else this.setLoop(this.mark, at);
     this.showLoop();
   }
@@ -173,14 +173,14 @@ class Player {
     this.loop = { from: Math.max(0, Math.min(from, to)), to: Math.min(Math.max(from, to), this.engine.seconds) };
     this.mark = null;
     this.engine.setLoop(this.loop.from, this.loop.to);
-    this.say(`Looping ${formatTime(this.loop.from, 1)} to ${formatTime(this.loop.to, 1)}. Press L, or the loop button, to stop.`);
+    this.say(`Looping ${formatTime(this.loop.from, 1)} to ${formatTime(this.loop.to, 1)}. Press L or the loop button to clear the loop.`);
     this.showLoop();
   }
 
   clearLoop() {
     this.loop = this.mark = null;
     this.engine.setLoop();
-    this.say("No loop.");
+    this.say("Loop cleared.");
     this.showLoop();
   }
 

@@ -79,7 +79,7 @@ class Scores {
       axis.append(label);
     }
     $("distribution").replaceChildren(...strips, make("span"), axis, make("span"));
-    $("hidden").textContent = hidden.length ? ` Not drawn, because beyond ${PLOTTED_DB} dB: ${hidden.join(", ")}.` : "";
+    $("hidden").textContent = hidden.length ? ` Not drawn, because they are beyond ${PLOTTED_DB} dB: ${hidden.join(", ")}.` : "";
     $("distribution").setAttribute("aria-label", `Distribution over ${songs.length} songs. Medians in dB: ${medians.join("; ")}`);
   }
 

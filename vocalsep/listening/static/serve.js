@@ -10,8 +10,8 @@ const ACTIVE = ["uploading", "working", "waiting"];
 const LABELS = {
   gate: "Silence where nobody sings",
   masks: "Masks of dpcl and hdpcl",
-  inversion: "From spectrogram to sound",
-  auto: "as the model was made",
+  inversion: "Turn the spectrogram into sound",
+  auto: "what the model was made for",
   net: "from the net",
   clusters: "from clusters in the song",
   phase: "with the song's phase",
@@ -49,7 +49,7 @@ class Desk {
     this.events.addEventListener("change", (event) => this.change(JSON.parse(event.data)));
     this.events.onerror = () => {
       const ended = this.events.readyState === EventSource.CLOSED;
-      this.notify(`vocalsep serve does not answer. ${ended ? "If you have started it again, open the address that it printed." : "Is it still running?"}`);
+      this.notify(`vocalsep serve does not answer. ${ended ? "If you have started it again, open the address that it printed then." : "Is it still running?"}`);
     };
   }
 
@@ -253,7 +253,7 @@ class Desk {
           if (!this.songs.has(id)) this.put({ ...song, id, file: null, state: "waiting", seconds: null, done: 0 });
           if (followed) this.selected = id;
         } else if (this.songs.has(song.id)) {
-          let error = "it could not be sent. Is vocalsep serve still running, and the file still there?";
+          let error = "The upload failed. Is vocalsep serve still running? Is the file still there?";
           try {
             error = JSON.parse(request.responseText).error;
           } catch { /* the connection broke */ }
@@ -340,7 +340,7 @@ async function readEntry(entry) {
 }
 
 function describeShort({ state, seconds, done }) {
-  if (state === "uploading") return done ? `${Math.floor(done * 100)} %` : "to send";
+  if (state === "uploading") return done ? `${Math.floor(done * 100)} %` : "to upload";
   if (state === "working" && !done) return "starting";
   if (state === "working") return seconds ? `${Math.floor((100 * done) / seconds)} %` : formatTime(done);
   return state === "done" ? formatTime(seconds) : state;
@@ -349,8 +349,8 @@ function describeShort({ state, seconds, done }) {
 function describeLong({ state, seconds, done, error }) {
   const length = seconds ? ` of ${formatTime(seconds)}` : "";
   return {
-    uploading: done ? `Sending: ${Math.floor(done * 100)} %` : "Waits to be sent.",
-    waiting: "Waits for its turn.",
+    uploading: done ? `Uploading: ${Math.floor(done * 100)} %` : "Waiting to be uploaded.",
+    waiting: "Waiting for its turn.",
     working: done ? `Separating: ${formatTime(done)}${length}` : "Loading the model …",
     failed: error,
     stopped: "Stopped.",

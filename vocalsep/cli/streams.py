@@ -29,23 +29,29 @@ class _Output(io.TextIOWrapper):
     between the system's answer and their account of it.
     """
 
-    error: OSError | None = None
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.error: OSError | None = None
+        self._busy, self._waiting = False, ""
 
     def write(self, text: str) -> int:
-        """Write a text, or discard it."""
-        if self.error is None:
+        """Write a text, or discard it. What a signal's handler writes in the middle of another text comes after it."""
+        self._waiting += text
+        while self._waiting and not self._busy and self.error is None:
+            text_now, self._waiting = self._waiting, ""
             with self._remember_error():
-                super().write(text)
+                super().write(text_now)
         return len(text)
 
     def flush(self) -> None:
         """Write what is in buffers, or discard it."""
-        if self.error is None:
+        if self.error is None and not self._busy:
             with self._remember_error():
                 super().flush()
 
     @contextlib.contextmanager
     def _remember_error(self) -> Iterator[None]:
+        self._busy = True
         try:
             try:
                 yield
@@ -55,6 +61,8 @@ class _Output(io.TextIOWrapper):
             self.error = error
         except ValueError:  # it is closed
             self.error = OSError(errno.EBADF, os.strerror(errno.EBADF))
+        finally:
+            self._busy = False
 
     def _wait_and_flush(self) -> None:
         while True:

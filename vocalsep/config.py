@@ -105,7 +105,9 @@ def _choose_member(members: list[Any], value: Any, name: str) -> Any:
     kinds = {typing.get_args(typing.get_type_hints(member)["kind"])[0]: member for member in members}
     wanted = value.get("kind", next(iter(kinds)))
     if not isinstance(wanted, str) or wanted not in kinds:
-        raise ConfigError(describe_unknown(f"{name}.kind", _shorten(wanted), kinds))
+        raise ConfigError(
+            describe_unknown(f"{name}.kind", wanted[:80] if isinstance(wanted, str) else _shorten(wanted), kinds)
+        )
     return kinds[wanted]
 
 

@@ -167,16 +167,6 @@ def read_card(name: str, folder: Path | None = None) -> Card:
     return Card(name=name, text=text, facts=facts)
 
 
-def read_digest(path: Path) -> str:
-    """Return the SHA-256 that the card beside a model's file states; empty if there is none."""
-    try:
-        text = path.with_suffix(".md").read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return ""
-    found = re.search(r"^- \*\*SHA-256\*\*: `([0-9a-f]{64})`", text, re.MULTILINE)
-    return found[1] if found else ""
-
-
 def list_models(folder: Path | None = None) -> list[ModelInfo]:
     """List the models that have a name with the facts on their cards, the default model first.
 

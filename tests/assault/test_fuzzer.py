@@ -30,6 +30,8 @@ def test_it_reports_bugs_hangs_and_crashes(tmp_path: Path) -> None:
 import os, sys, time
 sys.path.insert(0, {str(FUZZ.parent)!r})
 import fuzz
+
+pytestmark = pytest.mark.slow
 fuzz.CASE_SECONDS = 1
 
 def case(rng, folder):

@@ -34,6 +34,7 @@ KEYS = {
     "clusters_used",
     "clipped_samples",
     "gain_db",
+    "shorter_than_stated",
     "warnings",
 }
 PACKAGE = Path(vocalsep.__file__).parent

@@ -206,7 +206,8 @@ def test_a_full_disk_is_one_line_and_leaves_the_manifest_as_it_was(
 
 def test_the_guide_reads_a_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     guide = Path(__file__).parents[2] / "docs" / "batches.md"
-    (code,) = re.findall(r"```python\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
+    (code,) = [block for block in blocks if "manifests.read" in block]
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "all.jsonl", "a", report=REPORT | {"voice_share": 0.75})
     write(tmp_path / "all.jsonl", "b", report=REPORT)

@@ -143,7 +143,7 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint_whole(
     def fail_the_third(state: Any, file: Any) -> None:
         calls.append(state["step"])
         if len(calls) == 3:
-            file.write_bytes(b"half of it")
+            file.write(b"half of it")
             raise OSError(28, "No space left on device")
         save(state, file)
 

@@ -22,6 +22,8 @@ from vocalsep.training.material import Material, open_material
 from vocalsep.training.team import SharedBatchNorm, Team
 from vocalsep.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def group() -> Iterator[None]:

@@ -47,7 +47,7 @@ class SongsFirstGroup(TyperGroup):
         try:
             return super().resolve_command(ctx, args)
         except _UsageError as error:
-            if args[0] not in self.commands and "Did you mean" not in error.message:
+            if args[0] in hints.COMMANDS or (args[0] not in self.commands and "Did you mean" not in error.message):
                 error.message = hints.explain_command(args[0])
             raise
 

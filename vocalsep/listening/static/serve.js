@@ -173,11 +173,9 @@ class Desk {
     if (!(await ask(`Remove all ${this.songs.size} songs, and stop what is in progress? Your own files stay.`))) return;
     const songs = [...this.songs.values()];
     this.uploads = [];
-    for (const { id, cancel } of songs) {
-      cancel?.();
-      this.forget(id);
-    }
+    for (const { cancel } of songs) cancel?.();
     await this.send("POST", "/api/clear");
+    for (const { id } of songs) this.forget(id);
     this.refresh();
   }
 

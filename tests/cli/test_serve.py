@@ -24,7 +24,10 @@ from song_server import CHANGE, wait_until
 
 from vocalsep.cli import serve
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes where Linux lists them")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks for processes where Linux lists them"),
+]
 
 
 @dataclass

@@ -24,7 +24,10 @@ from command_line import make_environment, run
 from vocalsep import files
 from vocalsep.cli import signals
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes where Linux lists them")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks for processes where Linux lists them"),
+]
 
 SONGS = ("a.wav", "b.wav", "c.wav")
 OPTIONS = ("-o", "out", "--accompaniment", "--progress", "json")

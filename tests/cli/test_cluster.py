@@ -206,7 +206,7 @@ def test_ctrl_c_stops_the_actors_and_leaves_no_files(music: Path, model: Path, m
     use(monkeypatch, fake_ray.FakeRay(room=1, should_lose=interrupt))
     result = run(music, "-m", model, "-o", "out")
     assert result.exit_code in (1, 130)
-    assert "stopped after 2 of 6 songs" in result.stderr
+    assert "stopped after 2 of 6 songs; to go on, repeat the command\n" in result.stderr
     assert list_files(Path("out")) == ["0.vocals.wav", "1.vocals.wav"]
     assert list(read_statuses()) == SONGS[:2]
 
@@ -223,6 +223,9 @@ def test_a_cluster_that_is_not_there_is_one_line(music: Path, model: Path) -> No
     pytest.importorskip("ray")
     error = read_error(run(music, "-m", model, "-o", "out", "-q", "--address", "nonsense"))
     assert error.startswith("--address nonsense: cannot be reached (")
+    for address in ("127.0.0.1:1", "127.0.0.1:99999999"):
+        error = read_error(run(music, "-m", model, "-o", "out", "-q", "--address", address))
+        assert error.startswith(f"--address {address}: no cluster answers there (")
 
 
 def test_misuse(music: Path, model: Path) -> None:

@@ -152,7 +152,8 @@ def cluster(
     verbose = progress != "none" and not quiet and not dry_run
     kind = reporting.choose_reporter(progress, todo) if verbose or progress == "json" else reporting.Reporter
     place = actors.Cluster(address=address, actors=jobs, processors=threads, gpus=int(device == "cuda"))
-    with recorder, kind(todo, names.model, as_json=as_json, talkative=verbose, overwrite=overwrite) as reporter:
+    reporter = kind(todo, names.model, as_json=as_json, talkative=verbose, overwrite=overwrite, resumes=True)
+    with recorder, reporter:
         recorder.watch(reporter, todo)
         for problem in problems + unfound:
             reporter.report_error(problem)

@@ -25,8 +25,8 @@ _STDIN, _STDOUT, _STDERR = range(3)  # file descriptors
 class _Output(io.TextIOWrapper):
     """An output that remembers its first error instead of raising it, and discards everything from then on.
 
-    Nothing is written twice if a signal interrupts: the layers below are in C, and no Python code, such as a handler, runs
-    between the system's answer and their account of it.
+    Nothing is written twice if a signal interrupts: the layers below are in C, and no Python code, such as a handler,
+    runs between the system's answer and their account of it.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:

@@ -31,6 +31,7 @@ _VARIABLES: Final = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # otherwise it warns of how it treats GPUs
     "RAY_raylet_start_wait_time_s": "300",  # on a busy machine, 30 s are not enough
 }
+_PATIENCE_SECONDS: Final = 20.0  # for a cluster to answer
 _LONGEST_FOLDER: Final = 40  # Ray puts sockets into its folder, and their names are short
 
 
@@ -129,6 +130,7 @@ def connect(cluster: Cluster) -> Iterator[ModuleType]:
     except ImportError as error:
         raise SetupError("a cluster needs Ray; run: pip install 'vocalsep[ray]'") from error
     address = cluster.address or os.environ.get("RAY_ADDRESS") or None
+    _check_address(address or "")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     with contextlib.ExitStack() as stack:
         try:
@@ -151,6 +153,21 @@ def connect(cluster: Cluster) -> Iterator[ModuleType]:
         stack.callback(ray.shutdown)
         stack.enter_context(contextlib.redirect_stdout(_OwnThread(sys.stdout)))
         yield ray
+
+
+def _check_address(address: str) -> None:
+    """Check that a cluster answers. Ray itself would try for minutes.
+
+    Raises:
+        SetupError: If nobody answers.
+    """
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise SetupError(f"--address {address}: no cluster answers there ({reason})") from error
 
 
 class _OwnThread:

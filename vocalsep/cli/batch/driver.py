@@ -75,8 +75,8 @@ def run(
     if not jobs:
         return
     with (
-        signals.raise_on_signal(signal.SIGINT, signal.SIGTERM) as check_signals,
         connect(cluster) as ray,
+        signals.raise_on_signal(signal.SIGINT, signal.SIGTERM) as check_signals,  # Ray has just set its own handlers
         make_probe([job for _, job in jobs], settings.run) as shared,
     ):
         driver = _Driver(ray, jobs, settings, digest, cluster, on_event, shared)

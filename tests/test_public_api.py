@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pydoc
 import re
 import subprocess
@@ -23,6 +24,12 @@ def test_dir_shows_the_public_names_alone_before_they_are_loaded() -> None:
     code = "import vocalsep; print(*(name for name in dir(vocalsep) if not name.startswith('_')))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.split() == sorted(set(vocalsep.__all__) - {"__version__"})
+
+
+def test_onnx_runtime_reports_nothing_and_leaves_no_file(tmp_path: Path) -> None:
+    code = "import vocalsep, onnxruntime"
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"TMPDIR": str(tmp_path)})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_guide_lists_the_public_names() -> None:

@@ -69,6 +69,9 @@ _MODULES = ("audio", "errors", "metrics", "stft")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # sleep after 2^4 cycles, the least that OpenBLAS takes
 
+# From version 1.32 on, if not before, ONNX Runtime keeps a file in the temporary folder and sends reports to Microsoft.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:

@@ -152,8 +152,7 @@ class Remote:
             system.invalidate_cache()
             return system.cat_file(path), time.time() - system.modified(path).timestamp()
 
-        found: tuple[bytes, float] = _call(self, read)
-        return found
+        return _call(self, read)  # type: ignore[no-any-return]
 
     def delete(self) -> None:
         """Delete a file.
@@ -212,8 +211,7 @@ def find_files(folder: Remote, *, recursive: bool) -> list[tuple[str, Remote]] |
                 found.append(("/".join(parts[:-1]), Remote(_add_scheme(system, folder, str(name)))))
         return sorted(found)
 
-    found: list[tuple[str, Remote]] | None = _call(folder, search)
-    return found
+    return _call(folder, search)  # type: ignore[no-any-return]
 
 
 def find_matches(pattern: Remote) -> list[Remote]:
@@ -390,8 +388,9 @@ def _open_system(remote: Remote) -> tuple[Any, str]:
         import fsspec
     except ImportError as error:
         raise AudioError(f"{remote}: needs fsspec; run: pip install 'vocalsep[remote]'") from error
-    system, path = fsspec.core.url_to_fs(remote.address)
-    return system, str(path)
+    kind = fsspec.get_filesystem_class(remote.scheme)
+    system = fsspec.filesystem(remote.scheme, **kind._get_kwargs_from_urls(remote.address))
+    return system, str(kind._strip_protocol(remote.address))  # `url_to_fs` would take "::" in a name for a chain
 
 
 def _add_scheme(system: Any, like: Remote, path: str) -> str:

@@ -1,15 +1,17 @@
-"""Measure what many short songs cost: memory after each hundred, and the time to plan them.
+"""Measure what many short songs cost: memory and open files after each hundred, and the time to plan them.
 
-    python tests/bench/batch.py [--songs 1000] [--seconds 1] [--jobs 1] [--threads 1] [--model uhnet-hd]
+    python tests/bench/batch.py [--songs 5000] [--seconds 1] [--jobs 1] [--threads 1] [--model uhnet-hd] [--remote]
 
-The songs are parts of the demo song, mono at 16 kHz. The table has the worker's peak memory from its report and, with
---jobs 1 on Linux, the memory that it holds at that moment. Neither should grow.
+The songs are parts of the demo song, mono at 16 kHz. The table has the worker's peak memory from its report and, on
+Linux, the memory and the open files of the command itself, which with --jobs 1 is the worker. None should grow. The
+command writes a manifest. With --remote, songs and outputs have addresses. In the end, only the outputs may be left.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -42,37 +44,56 @@ def measure_memory_mb(process: int) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
 
+def count_open_files(process: int) -> int:
+    try:
+        return len(list(Path(f"/proc/{process}/fd").iterdir()))
+    except OSError:
+        return -1
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--songs", type=int, default=1000)
+    parser.add_argument("--songs", type=int, default=5000)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--model", default=DEFAULT_MODEL)
+    parser.add_argument("--remote", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        songs, out = Path(name, "songs"), Path(name, "out")
+        songs, out, temporary = (Path(name, folder) for folder in ("songs", "out", "temporary"))
         songs.mkdir()
+        temporary.mkdir()
         make_songs(songs, options.songs, options.seconds)
-        command = [sys.executable, "-m", "vocalsep", "extract", str(songs), "-o", str(out), "--device", "cpu"]
+        scheme = "file://" if options.remote else ""
+        command = [sys.executable, "-m", "vocalsep", "extract", f"{scheme}{songs}", "-o", f"{scheme}{out}"]
+        command += ["--device", "cpu", "--manifest", f"{name}/manifest.jsonl"]
         command += ["--model", options.model, "--jobs", str(options.jobs), "--threads", str(options.threads)]
         started = time.perf_counter()
         subprocess.run([*command, "--dry-run"], check=True, stdout=subprocess.DEVNULL)
         print(f"planning, with start-up: {time.perf_counter() - started:.2f} s\n")
-        print("| songs | peak memory | memory | seconds so far |")
-        print("|---|---|---|---|")
+        print("| songs | peak memory | memory | open files | seconds so far |")
+        print("|---|---|---|---|---|")
         started, done = time.perf_counter(), 0
         command += ["--progress", "json"]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
+        environment = os.environ | {"TMPDIR": str(temporary)}
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+        ) as running:
             assert running.stderr is not None
             for event in map(json.loads, running.stderr):
                 done += event["event"] == "done"
                 if event["event"] == "done" and (done % STEP == 0 or done == 1):
                     peak, held = event["report"]["peak_memory_mb"], measure_memory_mb(running.pid)
                     taken = time.perf_counter() - started
-                    print(f"| {done} | {peak:.1f} MiB | {held:.1f} MiB | {taken:.1f} |", flush=True)
+                    files = count_open_files(running.pid)
+                    print(f"| {done} | {peak:.1f} MiB | {held:.1f} MiB | {files} | {taken:.1f} |", flush=True)
         if running.returncode:
             sys.exit(f"the command ended with status {running.returncode}")
+        left = len(list(out.iterdir())) - options.songs, len(list(temporary.iterdir()))
+        print(f"\nfiles besides the outputs: {left[0]} in their folder, {left[1]} temporary ones")
+        command = [sys.executable, "-m", "vocalsep", "manifest", "summary", f"{name}/manifest.jsonl"]
+        subprocess.run(command, check=True)
 
 
 if __name__ == "__main__":

@@ -237,6 +237,7 @@ def test_a_worker_process_that_dies_costs_one_song(music: Path, model: Path, mon
     assert (result.exit_code, result.stdout) == (1, "out/a.wav\nout/cd 1/a.wav\n")
     how = "its worker process ended with status -9; is there enough memory?"
     assert result.stderr == f"vocalsep: music/b.flac: {how}\n"
+    assert not list(Path("out").rglob(".*"))
 
 
 def test_a_bug_in_one_song_does_not_stop_the_others(music: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from vocalsep import claims, extraction, manifests
 from vocalsep.cli.batch import options, plan
+from vocalsep.errors import ManifestError
 
 run = functools.partial(command_line.run, "extract")
 
@@ -186,7 +187,8 @@ def test_a_mean_has_a_digest_of_its_own(music: Path, model: Path, tmp_path: Path
     [
         (["--retry-failed"], "--retry-failed needs --manifest"),
         (["--manifest", "-"], "--manifest needs a file"),
-        (["--manifest", "music"], "--manifest music: cannot be written as a manifest (Is a directory)"),
+        (["--manifest", "new.jsonl", "-o", "{song}.mid"], "unknown output format"),
+        (["--manifest", "music"], "--manifest music: cannot be read as a manifest (Is a directory)"),
         (["--manifest", "music/a.wav"], "--manifest music/a.wav: "),
         (["--manifest", "m.jsonl", "--page"], "cannot be combined with --manifest, unless you add --overwrite"),
         (["--manifest", "other.jsonl"], "its songs were separated with model other (0000"),
@@ -201,6 +203,48 @@ def test_manifests_that_cannot_be_used_are_reported_first(
     assert expected in read_misuse(run(music, "-m", model, *more))
     assert before == {name: (music / name).read_bytes() for name in SONGS}
     assert list_files(music) == ["a.wav", "b.wav", "cd", "cd/a.wav"]
+    assert not Path("new.jsonl").exists()
+
+
+def test_standard_input_has_no_name_for_a_manifest(music: Path, model: Path) -> None:
+    assert "standard input has none" in read_misuse(run("-", "-o", "x.wav", "--manifest", "m.jsonl"))
+
+
+def test_a_shard_without_songs_says_so(music: Path, model: Path) -> None:
+    outcomes = [run(music / "a.wav", "-o", "out", "-m", model, "--shard", f"{part}/2") for part in (1, 2)]
+    empty = next(result for result in outcomes if not result.stdout)
+    assert empty.exit_code == 0
+    assert "none of the 1 songs belongs to part " in empty.stderr
+
+
+def test_the_parent_of_workers_does_not_load_numpy_to_write_a_manifest(music: Path, model: Path) -> None:
+    code = f"""
+import sys
+from vocalsep.cli import app
+
+if __name__ == "__main__":
+    try:
+        app(["extract", "music", "-m", {str(model)!r}, "-o", "out", "--jobs", "2", "--manifest", "m.jsonl"])
+    except SystemExit as end:
+        assert not end.code, end.code
+    assert not {{"numpy", "fsspec", "pyarrow"}} & set(sys.modules)
+"""
+    Path("main.py").write_text(code, encoding="utf-8")
+    done = command_line.run_python("main.py")
+    assert done.returncode == 0, done.stderr
+    assert set(statuses().values()) == {"done"}
+
+
+def test_a_manifest_that_cannot_be_written_fails_the_call_but_not_the_songs(
+    music: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ManifestError("m.jsonl: cannot be written as a manifest (No space left on device)")
+
+    monkeypatch.setattr(manifests.Writer, "add", fail)
+    result = run(music, "-m", model, "-o", "out", "--manifest", "m.jsonl")
+    assert (result.exit_code, len(result.stdout.splitlines())) == (1, 2)
+    assert result.stderr.count("vocalsep: m.jsonl: cannot be written as a manifest") == 2
 
 
 # claims

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import servers
 import synthetic_songs
 from command_line import make_environment, read_misuse
 
-from vocalsep import extraction, manifests, remote
+from vocalsep import claims, extraction, manifests, remote
 
 fsspec = pytest.importorskip("fsspec")
 
@@ -144,9 +145,21 @@ def test_missing_credentials_are_one_line(s3: Any, song: Path, model: Path, monk
     assert "check your credentials" in read_misuse(run(song, "-m", model, "-o", "s3://songs/out/"))
 
 
-def test_a_remote_song_that_another_call_is_working_on_is_skipped(memory: Any, song: Path, model: Path) -> None:
-    from vocalsep import claims
+def test_wrong_credentials_are_one_line(s3: Any, server: str, song: Path, model: Path) -> None:
+    import requests
 
+    requests.post(f"{server}/moto-api/reset-auth", data=b"0", timeout=10)  # from now on, moto checks them
+    try:
+        result = run("s3://songs/in/a.wav", "s3://songs/in/", song, "-m", model, "-o", "out")
+    finally:
+        requests.post(f"{server}/moto-api/reset-auth", data=b"inf", timeout=10)
+    assert (result.exit_code, result.stdout) == (1, "out/song.vocals.wav\n")
+    lines = [line for line in result.stderr.splitlines() if "s3://" in line]
+    assert len(lines) == 2
+    assert all(line.endswith("check your credentials") for line in lines)
+
+
+def test_a_remote_song_that_another_call_is_working_on_is_skipped(memory: Any, song: Path, model: Path) -> None:
     command = ("memory://in/a.wav", "-m", model, "-o", "memory://out/a.wav")
     with claims.claim([remote.Remote("memory://out/a.wav")]):
         result = run(*command)
@@ -157,19 +170,22 @@ def test_a_remote_song_that_another_call_is_working_on_is_skipped(memory: Any, s
     assert memory.find("/") == ["/in/a.wav", "/out/a.wav"]
 
 
-def test_the_remote_claim_of_a_dead_process_is_removed(memory: Any, song: Path, model: Path) -> None:
-    from vocalsep import claims
-
-    code = """
-import sys
-from vocalsep import claims
-sys.stdout.write(claims.Claim()._content.decode())
-"""
-    content = command_line.run_python("-c", code).stdout.encode()
+@pytest.mark.parametrize(
+    ("machine", "age", "counts"), [(None, 0, False), ("another", 0, True), ("another", 1e4, False)]
+)
+def test_a_remote_claim_counts_as_long_as_its_process_is_alive(
+    memory: Any, song: Path, model: Path, machine: str | None, age: float, counts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "import sys; from vocalsep import claims; sys.stdout.write(claims.Claim()._content.decode())"
+    content = json.loads(command_line.run_python("-c", code).stdout)  # of a process that has ended
+    content |= {"machine": machine} if machine else {}
     name = claims._name_claim(remote.Remote("memory://out/a.wav"))
-    memory.pipe_file(str(name).removeprefix("memory:/"), content)
-    assert run("memory://in/a.wav", "-m", model, "-o", "memory://out/a.wav").stdout == "memory://out/a.wav\n"
-    assert memory.find("/") == ["/in/a.wav", "/out/a.wav"]
+    memory.pipe_file(str(name).removeprefix("memory:/"), json.dumps(content).encode())
+    read = remote.Remote.read
+    monkeypatch.setattr(remote.Remote, "read", lambda each: (read(each)[0], read(each)[1] + age))
+    result = run("memory://in/a.wav", "-m", model, "-o", "memory://out/a.wav")
+    assert result.stdout == ("" if counts else "memory://out/a.wav\n")
+    assert len(memory.find("/")) == 2
 
 
 def test_local_addresses_work_like_paths(song: Path, model: Path, tmp_path: Path) -> None:

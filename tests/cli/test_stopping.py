@@ -96,7 +96,8 @@ def session_ends(leader: int) -> bool:
 
 
 def parts(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.name.endswith(".part"))
+    """Return what only a process at work may have there: unfinished files and claims."""
+    return sorted(path.name for path in folder.iterdir() if path.name.endswith((".part", ".claim")))
 
 
 def whole(music: Path) -> list[Path]:

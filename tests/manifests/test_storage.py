@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -200,3 +202,22 @@ def test_a_full_disk_is_one_line_and_leaves_the_manifest_as_it_was(
         assert path.read_bytes() == before
         writer.add(CALL.record("c", error="x"))
     assert list(manifests.read(path)) == ["a", "c"]
+
+
+def test_the_guide_reads_a_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guide = Path(__file__).parents[2] / "docs" / "batches.md"
+    (code,) = re.findall(r"```python\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "all.jsonl", "a", report=REPORT | {"voice_share": 0.75})
+    write(tmp_path / "all.jsonl", "b", report=REPORT)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["sung"] == ["out/a.wav"]
+
+
+def test_the_guide_lists_every_field() -> None:
+    guide = Path(__file__).parents[2] / "docs" / "batches.md"
+    table = guide.read_text(encoding="utf-8").split("| field | meaning |")[1].split("\n\n")[0]
+    cells = [line.split("|")[1] for line in table.splitlines() if line]
+    listed = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+    assert listed == {field.name for field in dataclasses.fields(Record)}

@@ -109,6 +109,8 @@ def extract(
         options.check_format(names)
     options.check_remote_places(names)
     options.check_pipes(found, names, raw=raw is not None, clip=clip, processes=jobs, bitrate=bits_per_second)
+    if manifest is not None and any(song.path == inputs.PIPE for song in found):
+        raise Misuse("--manifest needs songs with a name, and standard input has none")
     existing = "overwrite" if overwrite else "skip" if skip_existing or manifest is not None else "refuse"
     settings = work.Settings(
         models=models,
@@ -142,10 +144,10 @@ def extract(
     page_path = None if page is None else pages.choose_path(page, todo)
     verbose = progress != "none" and not quiet and not dry_run
     kind = reporting.choose_reporter(progress, todo) if verbose or progress == "json" else reporting.Reporter
-    resumes = existing == "skip"
-    reporter = kind(todo, names.model, as_json=as_json, talkative=verbose, overwrite=overwrite, resumes=resumes)
-    with recorder, reporter:
+    with recorder, kind(todo, names.model, as_json=as_json, talkative=verbose, overwrite=overwrite) as reporter:
         recorder.watch(reporter, todo)
+        if found and not todo and verbose:
+            reporting.tell(f"none of the {len(found)} songs belongs to part {shard}")
         for problem in problems + unfound:
             reporter.report_error(problem)
         if dry_run:

@@ -22,7 +22,8 @@ SongsArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="SONG",
-        help="Audio or video files, folders, or patterns such as '*.flac'. Use - for standard input.",
+        help="Audio or video files, folders, patterns such as '*.flac', or addresses such as s3://bucket/song.flac. "
+        "Use - for standard input.",
     ),
 ]
 OutputOption = Annotated[

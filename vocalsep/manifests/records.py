@@ -31,7 +31,7 @@ class Record:
         id: Path of the song relative to the folder that was searched, or as it was given. No two songs share one.
         status: "done", "failed" or "skipped".
         input: Path or address of the song.
-        input_sha256: SHA-256 of the song's file; None if it was not read, or came through a pipe.
+        input_sha256: SHA-256 of the song's file; None if it could not be read.
         model: Name of the model.
         model_sha256: See `means.hash_models`.
         version: Version of vocalsep.

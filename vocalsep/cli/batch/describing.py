@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from vocalsep import files
@@ -68,20 +68,19 @@ def describe_voice(report: dict[str, Any]) -> str:
     return f"{sung}, {abs(level):.0f} dB {'below' if level < 0 else 'above'} the song"
 
 
-def describe_call(counts: Mapping[str, int], events: Iterable[Finished], taken_seconds: float) -> str:
+def describe_call(counts: Mapping[str, int], audio_seconds: float, taken_seconds: float) -> str:
     """Return how a call with several songs ended.
 
     Args:
         counts: Number of songs for each outcome.
-        events: The outcomes.
+        audio_seconds: Length of the songs that are done.
         taken_seconds: Time that the whole call took.
     """
-    seconds = sum(event.report["audio_seconds"] for event in events if event.report)
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
     text = f"{sum(counts.values())} songs: {outcomes}"
-    if not seconds:
+    if not audio_seconds:
         return text
-    return f"{text}; {format_time(seconds)} in {format_speed(taken_seconds, seconds / taken_seconds)}"
+    return f"{text}; {format_time(audio_seconds)} in {format_speed(taken_seconds, audio_seconds / taken_seconds)}"
 
 
 def format_time(seconds: float) -> str:

@@ -115,8 +115,9 @@ def run_plan(
     """
     try:
         with opened as page:
+            reports = reporter.keep_reports()
             running.run_plan(jobs, dataclasses.replace(settings, bundles=page.bundles), processes, reporter)
-            if page.write(jobs, reporter.reports):
+            if page.write(jobs, reports):
                 reporter.report_page(page.path)
     except AudioError as error:
         reporter.report_error(error)

@@ -59,8 +59,7 @@ def run(jobs: Sequence[tuple[int, Job]], settings: Settings, processes: int, on_
         if processes > 1:
             _run_in_parallel(jobs, settings, processes, on_event, check_signals)
             return
-        worker = Worker(settings, on_event, check_signals)
-        with silence_c_libraries():
+        with silence_c_libraries(), contextlib.closing(Worker(settings, on_event, check_signals)) as worker:
             for index, job in jobs:
                 worker.do(index, job)
 

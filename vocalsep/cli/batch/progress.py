@@ -45,7 +45,6 @@ class Reporter:
         talkative: Whether to tell people on stderr about each song that is done, and how the call ended. Says nothing
             in a pipeline, where other programs use the terminal too.
         overwrite: Whether the call overwrites existing outputs, so that it cannot go on where it was stopped.
-        resumes: Whether the same command goes on where it was stopped.
     """
 
     def __init__(
@@ -56,14 +55,15 @@ class Reporter:
         as_json: bool = False,
         talkative: bool = False,
         overwrite: bool = False,
-        resumes: bool = False,
     ) -> None:
-        self._hint = "repeat the command" if resumes else "repeat the command with --skip-existing"
         self.jobs, self.model, self._as_json, self._overwrite = jobs, model, as_json, overwrite
         self._sound_on_stdout = any(PIPE in job.outputs.values() for job in jobs)
         self._talkative = talkative and not any(job.uses_pipe for job in jobs)
-        self._finished: dict[int, Finished] = {}
+        self._waiting: dict[int, dict[str, Any] | None] = {}  # reports of jobs that wait for others to be printed first
         self._printed = 0  # jobs at the start of the plan whose results, if any, are printed
+        self._counts = dict.fromkeys(("done", "skipped", "failed"), 0)
+        self._audio_seconds, self._failed_before = 0.0, 0
+        self._kept: dict[int, dict[str, Any]] | None = None
         self._start_time = time.perf_counter()
         self._recorder: Callable[[Finished], None] | None = None
         self.failed = False
@@ -90,12 +90,21 @@ class Reporter:
             with self.hide_bars():
                 self.on_warned(event)
         else:
-            self._finished[event.index] = event
-            self.failed = self.failed or bool(event.error)
+            self._count(event)
             with self.hide_bars():
                 self._record(event)
                 self._print_results()  # first, because a reader of the event may stop the call
                 self.on_finished(event)
+
+    def _count(self, event: Finished) -> None:
+        self.failed = self.failed or bool(event.error)
+        self._counts[name_outcome(event)] += 1
+        self._failed_before += event.skipped == "failed"
+        self._waiting[event.index] = event.report
+        if event.report:
+            self._audio_seconds += event.report["audio_seconds"]
+            if self._kept is not None:
+                self._kept[event.index] = event.report
 
     def record_with(self, recorder: Callable[[Finished], None]) -> None:
         """Call a function with the outcome of each song. An error of it is reported, and the work goes on."""
@@ -131,9 +140,9 @@ class Reporter:
             report_error(AudioError(event.error))
         described = event.report is not None and self._talkative and not self._as_json
         if event.report and described:
-            _tell(describe_song(event.report))
+            tell(describe_song(event.report))
         if event.skipped == "claimed" and self._talkative:
-            _tell(f"{self.jobs[event.index].label}: skipped; another call is working on it")
+            tell(f"{self.jobs[event.index].label}: skipped; another call is working on it")
         for text in list_warnings(event.report) if event.report else ():
             if not (described and _NO_VOICE in text):  # the line has just said so
                 report_warning(text)
@@ -142,19 +151,19 @@ class Reporter:
         """Report that the call is over."""
         if self._talkative and len(self.jobs) > 1:
             taken = time.perf_counter() - self._start_time
-            _tell(describe_call(self.count_outcomes(), self._finished.values(), taken))
-        failed = sum(event.skipped == "failed" for event in self._finished.values())
-        if failed and self._talkative:
-            _tell(f"{failed} of the skipped songs failed before; to try them again, add --retry-failed")
+            tell(describe_call(self._counts, self._audio_seconds, taken))
+        if self._failed_before and self._talkative:
+            tell(f"{self._failed_before} of the skipped songs failed before; to try them again, add --retry-failed")
 
     def stop(self) -> None:
         """Report that a signal stops the call, and how to go on."""
         if not self._talkative:
             return
-        counts = self.count_outcomes()
+        counts = self._counts
         done, total = counts["done"] + counts["skipped"], len(self.jobs)
         text = f"stopped after {done} of {total} songs" if total > 1 else "stopped; no file was written"
-        hint = "" if self._overwrite or total == 1 else f"; to go on, {self._hint}"
+        how = "" if self._recorder else " with --skip-existing"
+        hint = "" if self._overwrite or total == 1 else f"; to go on, repeat the command{how}"
         report_warning(text + hint)
 
     @contextmanager
@@ -162,17 +171,10 @@ class Reporter:
         """Hide any progress bars while the ``with`` block prints lines."""
         yield
 
-    def count_outcomes(self) -> dict[str, int]:
-        """Return the number of songs for each outcome."""
-        counts = dict.fromkeys(("done", "skipped", "failed"), 0)
-        for event in self._finished.values():
-            counts[name_outcome(event)] += 1
-        return counts
-
-    @property
-    def reports(self) -> dict[int, dict[str, Any]]:
-        """Reports of the songs that are done, by their positions in the plan."""
-        return {index: event.report for index, event in self._finished.items() if event.report}
+    def keep_reports(self) -> dict[int, dict[str, Any]]:
+        """Keep the reports of songs that are done, from now on. Return them by their positions in the plan."""
+        self._kept = {}
+        return self._kept
 
     def report_page(self, path: Path) -> None:
         """Report that the listening page is written."""
@@ -183,8 +185,8 @@ class Reporter:
             stream.flush()
 
     def _print_results(self) -> None:
-        while self._printed in self._finished:
-            report = self._finished[self._printed].report
+        while self._printed in self._waiting:
+            report = self._waiting.pop(self._printed)
             self._printed += 1
             stream = self._choose_stream()
             if report and stream:
@@ -242,11 +244,11 @@ class ProgressBars(Reporter):
         """Remove the bar of a song, and move the bar of the call."""
         if event.index in self._bars:
             self._progress.remove_task(self._bars.pop(event.index))
-        self._progress.update(self._total, completed=len(self._finished), description=self._count_songs())
+        self._progress.update(self._total, completed=sum(self._counts.values()), description=self._count_songs())
         super().on_finished(event)
 
     def _count_songs(self) -> str:
-        return f"{len(self._finished)} of {len(self.jobs)} songs"
+        return f"{sum(self._counts.values())} of {len(self.jobs)} songs"
 
     @contextmanager
     def hide_bars(self) -> Iterator[None]:
@@ -301,7 +303,7 @@ class JsonLines(Reporter):
         """Write the number of songs for each outcome."""
         taken = round(time.perf_counter() - self._start_time, 3)
         page: dict[str, Any] = {"page": str(self.page)} if self.page else {}
-        self._write("end", **self.count_outcomes(), taken_seconds=taken, **page)
+        self._write("end", **self._counts, taken_seconds=taken, **page)
 
     def _choose_stream(self) -> TextIO | None:
         """Return where results go. On stderr, they would repeat the "done" events."""
@@ -314,7 +316,7 @@ class JsonLines(Reporter):
             sys.stderr.flush()
 
 
-def _tell(text: str) -> None:
+def tell(text: str) -> None:
     """Print a line on stderr. Rich would print it twice if Ctrl-C arrived in the middle."""
     sys.stderr.write(f"{escape_controls(text)}\n")
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -24,7 +25,7 @@ _NO_OPTIONS: Final = {"models", "threads", "mute", "bundles", "existing", "hash_
 
 
 class Recorder:
-    """Writes a record for each outcome. A context manager, which closes the manifest.
+    """Writes a record for each outcome. A context manager, which opens and closes the manifest.
 
     Args:
         path: The manifest; None to record nothing.
@@ -33,10 +34,11 @@ class Recorder:
         dry_run: Whether to read the manifest only.
 
     Raises:
-        Misuse: If the manifest cannot be used.
+        Misuse: If the manifest cannot be used. Also raised by the ``with`` statement.
     """
 
     def __init__(self, path: str | None, model: str, settings: Settings, *, dry_run: bool = False) -> None:
+        self._path, self._writes = path, path is not None and not dry_run
         self._writer: manifests.Writer | None = None
         self._known: dict[str, manifests.Record] = {}
         self._jobs: Sequence[Job] = ()
@@ -46,17 +48,12 @@ class Recorder:
             raise Misuse("--manifest needs a file; standard output is for results")
         if is_address(path):
             raise Misuse(f"--manifest {path}: needs a local file, because lines are appended to it")
-        try:
+        with _refuse():
             digest = means.hash_models(settings.models, settings.shares)
-            if not dry_run:
-                call = manifests.Call(model=model, model_sha256=digest, options=describe_options(settings))
-                self._writer = manifests.Writer(Path(path), call)
-                self._known = self._writer.known
-            elif Path(path).exists():
+            self._call = manifests.Call(model=model, model_sha256=digest, options=describe_options(settings))
+            if Path(path).exists():
                 self._known = manifests.read(Path(path))
                 manifests.check_model(Path(path), self._known.values(), (model, digest))
-        except VocalsepError as error:
-            raise Misuse(f"--manifest {error}") from error
 
     @property
     def failed(self) -> set[str]:
@@ -71,7 +68,7 @@ class Recorder:
             jobs: The plan of the call.
         """
         self._jobs = jobs
-        if self._writer:
+        if self._writes:
             reporter.record_with(self._record)
 
     def _record(self, event: Finished) -> None:
@@ -93,6 +90,9 @@ class Recorder:
         self._writer.add(record)
 
     def __enter__(self) -> Self:
+        if self._writes:
+            with _refuse():
+                self._writer = manifests.Writer(Path(str(self._path)), self._call)
         return self
 
     def __exit__(
@@ -105,6 +105,15 @@ class Recorder:
 def name_run(path: str) -> str:
     """Return a name for the run that a manifest belongs to: the same one when the run is resumed."""
     return hashlib.sha256(os.fsencode(f"{socket.gethostname()}:{os.path.realpath(path)}")).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _refuse() -> Iterator[None]:
+    """Turn errors about a manifest into misuse."""
+    try:
+        yield
+    except VocalsepError as error:
+        raise Misuse(f"--manifest {error}") from error
 
 
 def describe_options(settings: Settings) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import sys
 import traceback
 import warnings
@@ -159,6 +160,7 @@ class Worker:
     def __init__(self, settings: Settings, on_event: OnEvent, check_signals: Callable[[], None]) -> None:
         self.settings, self._on_event, self._check_signals = settings, on_event, check_signals
         self._loaded: Extractor | None = None
+        self._frozen = False
         if settings.mute:
             warnings.simplefilter("ignore")
 
@@ -168,8 +170,7 @@ class Worker:
         Args:
             index: Its position in the plan.
             job: What to do.
-            again: Whether a process that was killed has worked on it in this call, so that outputs that exist now are
-                replaced.
+            again: Whether a lost process has worked on it in this call, so that its outputs are replaced.
 
         Raises:
             SetupError: If the model cannot be loaded.
@@ -190,10 +191,25 @@ class Worker:
             error = f"{failure.filename or job.label}: {failure.strerror or failure}"
         except Exception as bug:
             error, trace = f"{job.label}: {type(bug).__name__}: {bug}", traceback.format_exc()
+        self._collect_garbage()
         self._check_signals()
         self._on_event(
             Finished(index=index, report=report, error=error, trace=trace, skipped=skipped, input_sha256=self._digest)
         )
+
+    def _collect_garbage(self) -> None:
+        """Free what a song has left in circles, mostly its tags. Python itself would wait for thousands of songs.
+
+        Everything that is there after the first song stays until `close`, so it is searched only once.
+        """
+        gc.collect()
+        if not self._frozen:
+            gc.freeze()
+            self._frozen = True
+
+    def close(self) -> None:
+        """Let Python collect what is no longer needed. The worker must not be used any more."""
+        gc.unfreeze()
 
     def _extract(self, index: int, job: Job) -> dict[str, Any]:
         if not job.is_remote:
@@ -266,11 +282,7 @@ class Worker:
         return dataclasses.asdict(report)
 
     def load(self) -> Extractor:
-        """Load the model, unless it is loaded.
-
-        Raises:
-            SetupError: If that fails.
-        """
+        """Load the model, unless it is loaded; raise `SetupError` if that fails."""
         if not self._loaded:
             try:
                 self._loaded = load_extractor(self.settings)

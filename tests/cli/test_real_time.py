@@ -7,6 +7,7 @@ import sys
 import fake_nets
 import numpy as np
 import pytest
+import quiet
 import real_time
 import synthetic_songs
 
@@ -26,6 +27,7 @@ def make_song(seconds: float) -> Array:
 @pytest.mark.slow
 @pytest.mark.alone
 def test_no_sample_comes_more_than_half_a_second_after_it_went_in() -> None:
+    quiet.skip_unless_quiet()
     pcm = (fake_nets.quantise(make_song(31), 16) * 2**15).astype("<i2").tobytes()
     command = [sys.executable, "-m", "vocalsep", "extract", "-", "-o", "-", "--raw", "44100,2,s16le"]
     went_in, came = real_time.feed([*command, "--latency", f"{LATENCY:g}"], pcm, rate=RATE, stride=4, lead=RATE)

@@ -152,9 +152,10 @@ def cluster(
     verbose = progress != "none" and not quiet and not dry_run
     kind = reporting.choose_reporter(progress, todo) if verbose or progress == "json" else reporting.Reporter
     place = actors.Cluster(address=address, actors=jobs, processors=threads, gpus=int(device == "cuda"))
-    reporter = kind(todo, names.model, as_json=as_json, talkative=verbose, overwrite=overwrite, resumes=True)
-    with recorder, reporter:
+    with recorder, kind(todo, names.model, as_json=as_json, talkative=verbose, overwrite=overwrite) as reporter:
         recorder.watch(reporter, todo)
+        if found and not todo and verbose:
+            reporting.tell(f"none of the {len(found)} songs belongs to part {shard}")
         for problem in problems + unfound:
             reporter.report_error(problem)
         if dry_run:

@@ -151,9 +151,7 @@ def extract(
     page_path = None if page is None else pages.choose_path(page, todo)
     verbose = progress != "none" and not quiet and not dry_run
     kind = reporting.choose_reporter(progress, todo) if verbose or progress == "json" else reporting.Reporter
-    resumes = existing == "skip"
-    reporter = kind(todo, names.model, as_json=as_json, talkative=verbose, overwrite=overwrite, resumes=resumes)
-    with recorder, reporter:
+    with recorder, kind(todo, names.model, as_json=as_json, talkative=verbose, overwrite=overwrite) as reporter:
         recorder.watch(reporter, todo)
         if found and not todo and verbose:
             print_note(f"none of the {len(found)} songs belongs to part {shard}")

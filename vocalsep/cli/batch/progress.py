@@ -46,7 +46,6 @@ class Reporter:
         talkative: Whether to tell people on stderr about each song that is done, and how the call ended. Says nothing
             in a pipeline, where other programs use the terminal too.
         overwrite: Whether the call overwrites existing outputs, so that it cannot go on where it was stopped.
-        resumes: Whether the same command goes on where it was stopped.
     """
 
     def __init__(
@@ -57,9 +56,7 @@ class Reporter:
         as_json: bool = False,
         talkative: bool = False,
         overwrite: bool = False,
-        resumes: bool = False,
     ) -> None:
-        self._hint = "repeat the command" if resumes else "repeat the command with --skip-existing"
         self.jobs, self.model, self._as_json, self._overwrite = jobs, model, as_json, overwrite
         self._sound_on_stdout = any(PIPE in job.outputs.values() for job in jobs)
         self._talkative = talkative and not any(job.uses_pipe for job in jobs)
@@ -168,7 +165,8 @@ class Reporter:
         counts = self._counts
         done, total = counts["done"] + counts["skipped"], len(self.jobs)
         text = f"stopped after {done} of {total} songs" if total > 1 else "stopped; no file was written"
-        hint = "" if self._overwrite or total == 1 else f"; to go on, {self._hint}"
+        how = "" if self._recorder else " with --skip-existing"
+        hint = "" if self._overwrite or total == 1 else f"; to go on, repeat the command{how}"
         report_warning(text + hint)
 
     @contextmanager

@@ -109,8 +109,7 @@ class Worker:
         Args:
             index: Its position in the plan.
             job: What to do.
-            again: Whether a process that was killed has worked on it in this call, so that outputs that exist now are
-                replaced.
+            again: Whether a lost process has worked on it in this call, so that its outputs are replaced.
 
         Raises:
             SetupError: If the model cannot be loaded.
@@ -232,11 +231,7 @@ class Worker:
         return dataclasses.asdict(report)
 
     def load(self) -> Extractor:
-        """Load the model, unless it is loaded.
-
-        Raises:
-            SetupError: If that fails.
-        """
+        """Load the model, unless it is loaded; raise `SetupError` if that fails."""
         if not self._loaded:
             try:
                 self._loaded = load_extractor(self.settings)

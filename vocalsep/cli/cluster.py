@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from vocalsep.cli import parameters
-from vocalsep.cli.common import Misuse
+from vocalsep.cli.common import Misuse, print_note
 from vocalsep.errors import AudioError, VocalsepError
 from vocalsep.release import DEFAULT_MODEL
 
@@ -155,7 +155,7 @@ def cluster(
     with recorder, kind(todo, names.model, as_json=as_json, talkative=verbose, overwrite=overwrite) as reporter:
         recorder.watch(reporter, todo)
         if found and not todo and verbose:
-            reporting.tell(f"none of the {len(found)} songs belongs to part {shard}")
+            print_note(f"none of the {len(found)} songs belongs to part {shard}")
         for problem in problems + unfound:
             reporter.report_error(problem)
         if dry_run:

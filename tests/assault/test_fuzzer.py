@@ -31,7 +31,6 @@ import os, sys, time
 sys.path.insert(0, {str(FUZZ.parent)!r})
 import fuzz
 
-pytestmark = pytest.mark.slow
 fuzz.CASE_SECONDS = 1
 
 def case(rng, folder):

@@ -162,7 +162,7 @@ def test_a_hostile_checkpoint_is_refused_in_one_line(case: str, trained: Trainer
     with pytest.raises(ConfigError) as caught:
         checkpoints.read(path, trained)
     message = str(caught.value)
-    assert message.startswith(f"{path}: cannot be ")
+    assert message.startswith(f"{path}: training cannot resume from this checkpoint: ")
     check_clean(message)
     assert not Path("/tmp/owned-by-a-checkpoint").exists()
 

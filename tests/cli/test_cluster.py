@@ -221,7 +221,6 @@ def test_without_ray_one_line_says_how_to_install_it(music: Path, model: Path, m
 
 def test_a_cluster_that_is_not_there_is_one_line(music: Path, model: Path) -> None:
     pytest.importorskip("ray")
-    pytest.importorskip("ray")
     error = read_error(run(music, "-m", model, "-o", "out", "-q", "--address", "nonsense"))
     assert error.startswith("--address nonsense: cannot be reached (")
     for address in ("127.0.0.1:1", "127.0.0.1:99999999"):

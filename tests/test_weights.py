@@ -163,10 +163,10 @@ def test_a_damaged_byte_in_the_header_is_refused_or_harmless(
     place %= 8 + int.from_bytes(content[:8], "little")
     damaged.write_bytes(content[:place] + bytes([value]) + content[place + 1 :])
     try:
-        model = weights.load(str(damaged))
+        names = weights.load(str(damaged)).net.state_dict().keys()
     except ModelError:
         return
-    assert model.net.state_dict().keys() == build_net().state_dict().keys()
+    assert names == build_net().state_dict().keys()
 
 
 @settings(deadline=None, max_examples=20)

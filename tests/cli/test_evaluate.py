@@ -192,6 +192,7 @@ def test_a_killed_run_continues(mir1k_root: Path, model: Path, tmp_path: Path) -
         assert len(texts[0].splitlines()) == len(texts[1].splitlines())
 
 
+@pytest.mark.slow
 def test_several_jobs_give_the_same_scores_as_one(mir1k_root: Path, model: Path, tmp_path: Path) -> None:
     given = ["--dataset", "mir1k", "--root", mir1k_root, "-m", model, "--limit", "2", "--out"]
     assert evaluate(*given, tmp_path / "one").exit_code == 0

@@ -71,6 +71,7 @@ def test_a_run_with_scores_gets_a_page_without_scoring_again(
     assert page.read_bytes() == first
 
 
+@pytest.mark.slow
 def test_models_folders_and_gates_are_heard_side_by_side(dsd100_root: Path, model: Path, tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     track = "001 - Artist 1 - Song 1"
@@ -87,6 +88,7 @@ def test_models_folders_and_gates_are_heard_side_by_side(dsd100_root: Path, mode
     assert song["passages"] == [{"kind": "whole", "from": 0, "to": pytest.approx(3)}]
 
 
+@pytest.mark.slow
 def test_another_model_adds_its_passages_and_keeps_the_rest(
     stems_root: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +102,7 @@ def test_another_model_adds_its_passages_and_keeps_the_rest(
     assert len(read_song(tmp_path / "page.html")["sources"]) == 6
 
 
+@pytest.mark.slow
 def test_a_song_whose_estimate_is_missing_is_heard_without_it(stems_root: Path, model: Path, tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir()
     given = ["--dataset", "stems", "--root", stems_root, "--limit", "1", "--out", tmp_path / "run", "--page"]
@@ -131,6 +134,7 @@ def test_another_file_is_never_replaced(stems_root: Path, model: Path, tmp_path:
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_json_stays_one_object(stems_root: Path, model: Path, tmp_path: Path) -> None:
     given = ["--dataset", "stems", "--root", stems_root, "-m", model, "--out", tmp_path, "--limit", "1", "-q"]
     result = evaluate(*given, "--json", "--page", tmp_path)

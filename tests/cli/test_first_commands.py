@@ -172,6 +172,7 @@ def test_json_names_the_accompaniment_alone(songs: Path) -> None:
     assert planned["outputs"] == report["outputs"]
 
 
+@pytest.mark.slow
 def test_a_bit_rate_sets_the_size(songs: Path) -> None:
     synthetic_songs.write(songs / "long.wav", 0.2 * fake_nets.noise(2, 44_100 * 3).T, 44_100)
     sizes = {}
@@ -186,6 +187,7 @@ def test_a_bit_rate_sets_the_size(songs: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_songs_from_lossy_formats_give_16_bit_wav_unless_they_are_too_loud(
     songs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -313,6 +313,7 @@ def test_two_calls_on_one_folder_do_every_song_once(tmp_path: Path, model: Path)
     assert len(list_files(tmp_path / "out")) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not say when a process started")
 @pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_a_killed_call_is_completed_by_the_next_one(tmp_path: Path, model: Path, jobs: str) -> None:

@@ -40,6 +40,7 @@ def test_tiny_blocks_give_the_same_bits(random_extractor: Extractor, rate: int, 
     assert np.array_equal(cut.vocals, random_extractor(mixture, rate).vocals)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [DEFAULT_MODEL, "unet"])
 @pytest.mark.parametrize("gate", [False, True])
 def test_a_file_and_a_pipe_give_the_same_bytes_with_any_number_of_threads(

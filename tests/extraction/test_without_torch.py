@@ -42,6 +42,7 @@ def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return synthetic_songs.write(tmp_path_factory.mktemp("song") / "song.wav", 0.3 * stereo.T, RATE)
 
 
+@pytest.mark.slow
 def test_every_model_and_inversion_separates_files_and_arrays(song: Path) -> None:
     code = """
 import pathlib, vocalsep

@@ -136,6 +136,7 @@ def test_order_of_the_batch_does_not_change_the_masks(name: str) -> None:
     torch.testing.assert_close(net(features[order]), net(features)[order], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_it_overfits_one_batch(name: str) -> None:
     net, batch = build_net(name), make_batch(SMALL)

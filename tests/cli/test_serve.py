@@ -19,7 +19,7 @@ import httpx
 import numpy as np
 import pytest
 import synthetic_songs
-from command_line import make_environment, read_error, read_misuse, run
+from command_line import make_environment, read_error, read_misuse, receiving_ctrl_c, run
 from song_server import CHANGE, wait_until
 
 from vocalsep.cli import serve
@@ -60,14 +60,15 @@ class Running:
 def start(folder: Path, model: Path, *options: str) -> Iterator[Running]:
     command = [sys.executable, "-W", "error", "-m", "vocalsep", "serve", "--port", "0", "--no-browser"]
     command += ["--folder", str(folder), "-m", str(model), "--threads", "1", *options]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=make_environment(),
-        start_new_session=True,
-    )
+    with receiving_ctrl_c():
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=make_environment(),
+            start_new_session=True,
+        )
     try:
         assert process.stdout
         line = process.stdout.readline()

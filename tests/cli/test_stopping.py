@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import soundfile
 import synthetic_songs
-from command_line import make_environment, run
+from command_line import make_environment, receiving_ctrl_c, run
 
 from vocalsep import files
 from vocalsep.cli import signals
@@ -65,16 +65,6 @@ def at_work(model: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(running.pid, signal.SIGKILL)
-
-
-@contextmanager
-def receiving_ctrl_c() -> Iterator[None]:
-    """Start processes that receive Ctrl-C even if it is ignored here, as under nohup or in a shell's background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def session(leader: int) -> list[int]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,16 @@ def run(*arguments: str | Path, stdin: str | bytes = "") -> Result:
 def make_environment(**variables: str) -> dict[str, str]:
     """Return the environment of a process that can import the package, with these variables too."""
     return os.environ | {"PYTHONPATH": str(SOURCE)} | variables
+
+
+@contextmanager
+def receiving_ctrl_c() -> Iterator[None]:
+    """Start processes that receive Ctrl-C even if it is ignored here, as under nohup or in a shell's background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def read_objects(text: str) -> list[dict[str, Any]]:

@@ -55,6 +55,8 @@ class _SndfileEncoder:
         if bitrate:
             level, mode = bitrates.find_compression(kind.name, bitrate, rate, channels), "CONSTANT"
         self._stamped = path if long else None
+        self._unsure = path if kind.name == "OGG" else None
+        self._frames = 0
         self._file = soundfile.SoundFile(
             encode_path(path),
             "w",
@@ -70,10 +72,13 @@ class _SndfileEncoder:
             soundfile._snd.sf_command(self._file._file, _SET_ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)
 
     def write(self, samples: AnyArray) -> None:
+        self._frames += samples.shape[-1]
         self._file.write(interleave(reorder_from_wav(samples, self._subtype)))
 
     def close(self) -> None:
         self._file.close()
+        if self._unsure and soundfile.info(encode_path(self._unsure)).frames != self._frames:
+            raise OSError("the file is not complete")  # libsndfile does not say that a page of an ogg file is lost
         if self._stamped:  # libsndfile always writes the peak chunk into RF64, so clear its time stamp
             with self._stamped.open("r+b") as file:
                 place = file.read(256).find(b"PEAK")

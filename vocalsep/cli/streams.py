@@ -112,6 +112,8 @@ def _wrap(stream: Any, number: int, errors: str, *, line_buffering: bool) -> _Ou
 
 def open_sound_output() -> BinaryIO:
     """Return standard output for sound. Unlike text, sound raises an error if it cannot be written."""
+    if isinstance(sys.stdout, _Output):
+        return io.BufferedWriter(io.FileIO(_STDOUT, "w", closefd=False))  # so that only its writer sees its errors
     return sys.stdout.buffer
 
 

@@ -91,11 +91,11 @@ def test_a_minute_beside_a_busy_process_has_the_delay_that_is_told(tmp_path: Pat
     clicks = find_clicks(pulse.read(recording))
     delays = [after - before for before, after in zip(clicks[::2], clicks[1::2], strict=False)]
     print(said.read_text(), f"by clicks: {np.mean(delays):.3f} s on average, {max(delays):.3f} s at most")
-    underruns = re.search(r"(\d+) underruns?|no underruns", said.read_text().splitlines()[-1])
-    assert underruns, said.read_text()
-    assert int(underruns[1] or 0) <= 2  # the machine is not ours alone
-    assert len(delays) == pytest.approx(SECONDS / EVERY, abs=2)
-    assert np.median(delays) == pytest.approx(float(told[1]), abs=0.03)
+    end = re.search(r"no underruns|underruns? \(([\d.]+) s of silence\)", said.read_text().splitlines()[-1])
+    assert end, said.read_text()
+    assert float(end[1] or 0) < SECONDS / 100  # the machine is not ours alone
+    assert len(delays) == pytest.approx(SECONDS / EVERY, abs=3)
+    assert np.median(delays) == pytest.approx(float(told[1]), abs=0.05)
     assert max(delays) < 0.5
 
 

@@ -122,7 +122,7 @@ def test_a_signal_ends_every_command_within_two_seconds(
         ended = run(*arguments, after=stop, VOCALSEP_CACHE=str(Path("cache").absolute()))
         taken = time.monotonic() - stop.sent
         assert ended.status in (0, 128 + number, -number), ended.stderr
-        check_stopped(ended, early=moment < 0.1)
+        check_stopped(ended, early=when == "at the start")
         assert taken < 2 + SLACK_SECONDS
         assert not list_unfinished(Path())
         ends = time.monotonic() + 5
@@ -132,8 +132,8 @@ def test_a_signal_ends_every_command_within_two_seconds(
 
 
 def check_stopped(ended: Ended, *, early: bool) -> None:
-    """Check what a stopped command has printed. Python itself reports a Ctrl-C in its first hundredths of a second."""
-    if not (early and "vocalsep" not in ended.stderr):
+    """Check what a stopped command has printed. Python itself reports a Ctrl-C while it starts."""
+    if not (early and ended.stderr.rstrip().endswith("KeyboardInterrupt")):
         check_clean("".join(ended.stderr.split("\x1b[?25h")).replace("\x1b[2K", "").replace("\r", ""))
 
 

@@ -8,7 +8,6 @@ import typer
 
 from vocalsep.cli import parameters
 from vocalsep.cli.common import Misuse, print_note
-from vocalsep.errors import AudioError, VocalsepError
 from vocalsep.release import DEFAULT_MODEL
 
 _CLUSTER = "Cluster"
@@ -103,13 +102,7 @@ def cluster(
         options.check_model(name)
     if songs:
         options.check_songs(songs, output)
-    problems: list[VocalsepError] = []
-    listed: list[str] = []
-    try:
-        listed = inputs.read_list(from_file) if from_file is not None else []
-    except AudioError as error:
-        problems.append(error)
-    found, unfound = inputs.find(songs or [], listed, recursive=recursive)
+    found, problems = inputs.gather(songs or [], from_file, recursive=recursive)
     names = naming.Naming(
         places=options.choose_places(output=output, stem=stem, accompaniment=None, others={}),
         extension=output_format or "wav",
@@ -150,13 +143,13 @@ def cluster(
         failed=() if retry_failed else recorder.failed,
     )
     verbose = progress != "none" and not quiet and not dry_run
-    kind = reporting.choose_reporter(progress, todo) if verbose or progress == "json" else reporting.Reporter
+    kind = reporting.choose_reporter(progress, todo, verbose=verbose)
     place = actors.Cluster(address=address, actors=jobs, processors=threads, gpus=int(device == "cuda"))
     with recorder, kind(todo, names.model, as_json=as_json, talkative=verbose, overwrite=overwrite) as reporter:
         recorder.watch(reporter, todo)
         if found and not todo and verbose:
             print_note(f"none of the {len(found)} songs belongs to part {shard}")
-        for problem in problems + unfound:
+        for problem in problems:
             reporter.report_error(problem)
         if dry_run:
             reporting.report_plan(todo, reporter, as_json=as_json)

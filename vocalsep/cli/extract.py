@@ -7,7 +7,6 @@ import typer
 from vocalsep.cli import parameters
 from vocalsep.cli.common import ARGUMENTS, Misuse, print_note
 from vocalsep.cores import count_cores
-from vocalsep.errors import AudioError, VocalsepError
 from vocalsep.release import DEFAULT_MODEL
 
 
@@ -91,13 +90,7 @@ def extract(
     bits_per_second = options.parse_bitrate(bitrate)
     part = options.parse_shard(shard)
     layout = None if raw is None else options.parse_raw(raw)
-    listed: list[str] = []
-    problems: list[VocalsepError] = []
-    try:
-        listed = inputs.read_list(from_file) if from_file is not None else []
-    except AudioError as error:
-        problems.append(error)
-    found, unfound = inputs.find(songs, listed, recursive=recursive)
+    found, problems = inputs.gather(songs, from_file, recursive=recursive)
     if preset == "ultrastar":
         found = inputs.leave_out_videos(found)
     seconds = None if latency is None else options.parse_latency(latency)
@@ -150,12 +143,12 @@ def extract(
     )
     page_path = None if page is None else pages.choose_path(page, todo)
     verbose = progress != "none" and not quiet and not dry_run
-    kind = reporting.choose_reporter(progress, todo) if verbose or progress == "json" else reporting.Reporter
+    kind = reporting.choose_reporter(progress, todo, verbose=verbose)
     with recorder, kind(todo, names.model, as_json=as_json, talkative=verbose, overwrite=overwrite) as reporter:
         recorder.watch(reporter, todo)
         if found and not todo and verbose:
             print_note(f"none of the {len(found)} songs belongs to part {shard}")
-        for problem in problems + unfound:
+        for problem in problems:
             reporter.report_error(problem)
         if dry_run:
             reporting.report_plan(todo, reporter, as_json=as_json)

@@ -137,6 +137,29 @@ def read_list(name: str) -> list[str]:
     return [os.fsdecode(line) for line in (line.rstrip(b"\r") for line in lines) if line]
 
 
+def gather(
+    arguments: Iterable[str], from_file: str | None, *, recursive: bool
+) -> tuple[list[Song], list[VocalsepError]]:
+    """Find the songs of a call whose arguments and list may both name some.
+
+    Args:
+        arguments: As for `find`.
+        from_file: The list, as for `read_list`; None if there is none.
+        recursive: Whether to search subfolders too.
+
+    Returns:
+        The songs, and an error for a list that cannot be read and for each argument that yields none.
+    """
+    problems: list[VocalsepError] = []
+    listed: list[str] = []
+    try:
+        listed = read_list(from_file) if from_file is not None else []
+    except AudioError as error:
+        problems.append(error)
+    songs, unfound = find(arguments, listed, recursive=recursive)
+    return songs, problems + unfound
+
+
 def describe_missing(path: File) -> str:
     """Return an error message for a song that does not exist, with the most similar name in its folder."""
     if isinstance(path, Remote):

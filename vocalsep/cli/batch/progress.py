@@ -308,10 +308,18 @@ class JsonLines(Reporter):
         streams.write_object(sys.stderr, {"event": name} | about | values)
 
 
-def choose_reporter(progress: str, jobs: Sequence[Job]) -> type[Reporter]:
-    """Return the reporter that --progress asks for. In a pipeline, auto leaves the terminal to the other programs."""
+def choose_reporter(progress: str, jobs: Sequence[Job], *, verbose: bool) -> type[Reporter]:
+    """Return the reporter that --progress asks for. In a pipeline, auto leaves the terminal to the other programs.
+
+    Args:
+        progress: The value of --progress.
+        jobs: The plan of the call.
+        verbose: Whether people want to see progress.
+    """
     if progress == "json":
         return JsonLines
+    if not verbose:
+        return Reporter
     automatic = stderr.is_terminal and not any(job.uses_pipe for job in jobs)
     return ProgressBars if progress == "bar" or automatic else Reporter
 

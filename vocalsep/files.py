@@ -324,3 +324,8 @@ def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def find_data_folder() -> Path:
+    """Return the folder of what the user wants to keep: own models, and the songs of ``vocalsep serve``."""
+    return platformdirs.user_data_path("vocalsep", appauthor=False)

@@ -22,8 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from vocalsep import files, runs
 from vocalsep.errors import ModelError, describe_error, describe_unknown
 from vocalsep.files import hash_file
@@ -92,7 +90,7 @@ def find_models_folder() -> Path:
 
 def find_own_folder() -> Path:
     """Return the folder of the user's own models. It may not exist yet."""
-    return platformdirs.user_data_path("vocalsep", appauthor=False) / "models"
+    return files.find_data_folder() / "models"
 
 
 def find_models(folder: Path | None = None) -> dict[str, Path]:

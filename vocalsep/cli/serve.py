@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from vocalsep import files
 from vocalsep.cli import parameters
 from vocalsep.cli.common import Inversion, MasksFrom, exit_on_error, report_warning
 from vocalsep.cores import count_cores
@@ -94,9 +95,7 @@ def serve(
 
 def find_folder() -> Path:
     """Return the folder of the songs, unless the user names another."""
-    import platformdirs
-
-    return platformdirs.user_data_path("vocalsep", appauthor=False) / "songs"
+    return files.find_data_folder() / "songs"
 
 
 def describe_command(name: str, chosen: Mapping[str, Any], models: Mapping[str, Sequence[str]]) -> str:

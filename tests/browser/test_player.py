@@ -348,6 +348,19 @@ def test_a_list_changes_the_song_and_shows_names_as_text(open_page: Opener, page
     assert page.evaluate("player.context.state") == "running"
 
 
+def test_a_song_that_closes_before_its_next_frame_is_drawn_no_more(open_page: Opener, page_file: Path) -> None:
+    page = open_page(page_file)
+    page.wait_for_function("() => player.view?.frame === 0")
+    page.evaluate("""async () => {
+        const { view } = player;
+        view.redraw();
+        player.close();
+        view.draw = () => { window.drawn = true; };
+        for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);
+    }""")
+    assert page.evaluate("window.drawn") is None
+
+
 def test_the_command_can_be_copied(open_page: Opener, page_file: Path) -> None:
     page = open_page(page_file, permissions=["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Copy").click()

@@ -54,7 +54,7 @@ class Player {
     this.showState();
     $("length").textContent = formatTime(this.engine.seconds);
     await this.view.open();
-    await this.engine.prepare();
+    if (this.opening === id) await this.engine.prepare();
   }
 
   /* All songs share one context. Browsers allow sound only after a click or a key, so it is made then. */
@@ -341,7 +341,7 @@ class Player {
       restart();
     });
     track.addEventListener("pointermove", (event) => {
-      if (!fingers.has(event.pointerId)) return;
+      if (!fingers.has(event.pointerId) || !this.view) return;
       fingers.set(event.pointerId, event);
       const [first, second] = fingers.values();
       const { from, to, seconds } = start;
@@ -362,7 +362,7 @@ class Player {
       }
     });
     const end = (event) => {
-      if (!fingers.delete(event.pointerId)) return;
+      if (!fingers.delete(event.pointerId) || !this.view) return;
       if (fingers.size) return restart();
       if (event.type === "pointercancel") return this.showLoop();
       if (!start.moved) this.seek(start.seconds);

@@ -147,7 +147,8 @@ class Desk {
     }
     if (shown !== this.shown && state === "done") {
       $("download-status").textContent = song.warnings.join(" ");
-      this.player.open(song).catch((error) => this.notify(error.message));
+      const { id } = song;
+      this.player.open(song).catch((error) => this.player.opening === id && this.notify(error.message));
     }
     this.shown = shown;
     if (state === "none" || state === "done") return;

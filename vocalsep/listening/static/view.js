@@ -47,6 +47,7 @@ class View {
 
   close() {
     this.observer.disconnect();
+    cancelAnimationFrame(this.frame);
     this.closed = true;
   }
 

@@ -64,9 +64,9 @@ def test_onnx_is_the_net_with_its_weights_and_says_what_surrounds_it(hd: Model, 
     assert (len(described["rows_hz"]), described["licence"]) == (64, "CC0")
 
 
-@pytest.mark.parametrize("above", ["mean", "zero"])
-def test_mdx_masks_spectra_as_the_engine_does(hd: Model, tmp_path: Path, above: Any) -> None:
-    model = replace(hd, front_end=replace(FRONT_END, above=above))
+@pytest.mark.parametrize("changes", [{}, {"above": "zero"}, {"side": True}], ids=str)
+def test_mdx_masks_spectra_as_the_engine_does(tmp_path: Path, changes: dict[str, Any]) -> None:
+    model = fake_nets.random_uhnet(replace(FRONT_END, **changes))
     path, beside = export.write(model, tmp_path, "mdx")
     assert not model.net.training
     spectrum = make_spectrum()

@@ -95,8 +95,8 @@ def random_uhnet(front_end: Linear = LINEAR, seed: int = 0) -> Model:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         shape = {"freqs": front_end.freqs, "sub_bands": 4, "widths": [4, 6, 8], "recurrent": 8}
-        net = nets.build("uhnet-hd", shape)
-        inputs = torch.randn(4, front_end.channels, front_end.freqs, front_end.frames).abs()
+        net = nets.build("uhnet-hd", shape | {"side": front_end.side})
+        inputs = torch.randn(4, *front_end.input_shape).abs()
     assert isinstance(net.leave, nn.Conv2d)
     return make_model(_spread_masks(net, net.leave, inputs), front_end, name="random")
 

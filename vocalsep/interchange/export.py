@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from vocalsep import backends, config, files
@@ -220,7 +221,11 @@ class _SpectralNet(nn.Module):
             Same shape.
         """
         pairs = parts.reshape(parts.shape[0], 2, 2, *parts.shape[2:])  # batch, channel, part, freq, frame
-        power = pairs.square().sum(dim=2)[:, :, : self._front_end.freqs]
+        seen = pairs[..., : self._front_end.freqs, :]
+        power = seen.square().sum(dim=2)
+        if self._front_end.side:
+            side = (seen[:, :1] - seen[:, 1:]).square().sum(dim=2) / 2
+            power = torch.cat([power, side], dim=1)
         mask = self._front_end.spread(self.net(self._front_end.normalise(power)))[:, :, : parts.shape[2]]
         masked: Tensor = pairs * mask.unsqueeze(2)
         return masked.reshape(parts.shape)

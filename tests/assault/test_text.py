@@ -116,7 +116,7 @@ def test_tables_and_files_of_scores_hold_no_controls(tmp_path: Path) -> None:
     lines = [{"track": name, "song": name, "row": name, "fingerprint": "f", "seconds": 1.0, **scores}]
     setup = songs.Setup(dataset="stems", root=tmp_path, split="test", snr_db=None)
     found = summary.summarise(lines, [name])
-    report.write_files(tmp_path, setup, lines, found, report.make_json(setup, found, [], "0"))
+    report.write_files(tmp_path, setup, lines, found, None, report.make_json(setup, found, None, [], "0"))
     for path in (tmp_path / "summary.md", tmp_path / "scores.csv", tmp_path / "summary.json"):
         check_clean(path.read_text(encoding="utf-8"))
     assert "a\\|b" in (tmp_path / "summary.md").read_text(encoding="utf-8")

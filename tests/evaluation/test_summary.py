@@ -93,6 +93,53 @@ def test_one_song_has_no_interval() -> None:
     assert (found.mean, found.mean_interval, found.median_interval) == (1.5, None, None)
 
 
+# comparisons
+
+
+def test_estimators_are_compared_on_the_tracks_that_both_have() -> None:
+    lines = [
+        *(make_line("a", track, value) for track, value in zip("uvwxy", (1.0, 5.0, 9.0, None, 3.0), strict=True)),
+        *(make_line("b", track, value) for track, value in zip("uvwxz", (2.0, 5.5, 8.5, 1.0, 4.0), strict=True)),
+        make_line("c", "z", 1.0),
+    ]
+    found = summary.compare(lines, ["a", "b", "c"])
+    assert found is not None
+    assert (found.base, list(found.differences)) == ("a", ["b", "c"])
+    difference = found.differences["b"]["vocals"]["song_sdr"]
+    assert difference is not None
+    assert (difference.mean, difference.better, difference.tracks) == (pytest.approx(1 / 3, abs=1e-4), 2, 3)
+    assert found.differences["c"]["vocals"]["song_sdr"] is None
+    assert summary.compare(lines, ["a"]) is None
+
+
+def test_a_steady_difference_shows_where_scores_vary_from_song_to_song() -> None:
+    random = np.random.default_rng(2)
+    songs = random.normal(5, 3, 25)
+    lines = [make_line("a", str(index), value) for index, value in enumerate(songs)]
+    lines += [make_line("b", str(index), value + 0.3 + random.normal(0, 0.2)) for index, value in enumerate(songs)]
+    scores = summary.summarise(lines, ["a", "b"])
+    one, other = (scores[name]["vocals"]["song_sdr"].mean_interval for name in "ab")
+    assert one is not None
+    assert other is not None
+    assert other[0] < one[1]
+    compared = summary.compare(lines, ["a", "b"])
+    assert compared is not None
+    difference = compared.differences["b"]["vocals"]["song_sdr"]
+    assert difference is not None
+    assert difference.mean_interval is not None
+    assert 0.15 < difference.mean_interval[0] < 0.3 < difference.mean_interval[1] < 0.45
+
+
+def test_clips_of_one_song_are_not_independent_in_comparisons() -> None:
+    lines = [make_line("a", str(index), 0.0, song="one") for index in range(9)]
+    lines += [make_line("b", str(index), 1.0, song="one") for index in range(9)]
+    found = summary.compare(lines, ["a", "b"])
+    assert found is not None
+    assert found.differences["b"]["vocals"]["v4_sdr"] == summary.Difference(
+        mean=1.0, mean_interval=None, better=9, tracks=9
+    )
+
+
 # the report
 
 
@@ -121,6 +168,20 @@ def test_tables_show_the_statistics_of_each_estimator() -> None:
     assert "| mixture | 2.00 [1.00, 3.00] | 2.00 |" in text
 
 
+def test_comparisons_are_tables_of_their_own_and_in_the_json() -> None:
+    lines = [make_line("unet", track, value) for track, value in zip("xyz", (1.0, 2.0, 3.0), strict=True)]
+    lines += [make_line("mine", track, 2.5) for track in "xyz"]
+    found, comparison = summary.summarise(lines, ["unet", "mine"]), summary.compare(lines, ["unet", "mine"])
+    vocals, accompaniment = report.make_tables(found, comparison)[-2:]
+    assert vocals.title == "Vocals: differences from unet on the same songs"
+    assert accompaniment.title.startswith("Accompaniment: ")
+    assert vocals.head[:3] == ("estimate", "SDR of whole songs", "better on")
+    assert vocals.rows == (("mine", *("+0.50 [-0.50, +1.50]", "2 of 3") * 3),)
+    about = report.make_json(SETUP, found, comparison, [], "1.0")
+    assert about["compared_with"] == "unet"
+    assert about["differences"]["mine"]["vocals"]["si_sdr"]["better"] == 2
+
+
 def test_rows_with_fewer_tracks_than_others_say_so() -> None:
     lines = [make_line("mixture", "x", 1.0), make_line("mixture", "y", 2.0), make_line("unet", "x", 3.0)]
     rows = [row[0] for row in report.make_tables(summary.summarise(lines, ["mixture", "unet"]))[0].rows]
@@ -130,21 +191,23 @@ def test_rows_with_fewer_tracks_than_others_say_so() -> None:
 def test_every_file_of_a_report_can_be_read(tmp_path: Path) -> None:
     lines = [make_line("mixture", "a, $b$", 1.0), make_line("mixture", "雨", None), make_line("unet", "a, $b$", 300.0)]
     found = summary.summarise(lines, ["mixture", "unet"])
-    about = report.make_json(SETUP, found, [Problem("雨, unet", "no estimate")], "1.0")
-    report.write_files(tmp_path, SETUP, lines, found, about)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
+    about = report.make_json(SETUP, found, None, [Problem("雨, unet", "no estimate")], "1.0")
+    out = tmp_path / "out"
+    out.mkdir()
+    report.write_files(out, SETUP, lines, found, None, about)
+    assert sorted(path.name for path in out.iterdir()) == [
         "boxes.png",
         "scores.csv",
         "songs.png",
         "summary.json",
         "summary.md",
     ]
-    read: dict[str, Any] = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    read: dict[str, Any] = json.loads((out / "summary.json").read_text(encoding="utf-8"))
     assert read["rows"]["mixture"]["vocals"]["v4_sdr"]["tracks"] == 1
     assert read["rows"]["mixture"]["vocals"]["v4_sdr"]["without"] == 1
     assert read["problems"] == [{"name": "雨, unet", "what": "no estimate"}]
     assert set(read["scores"]) == set(SCORES)
-    rows = list(csv.DictReader((tmp_path / "scores.csv").read_text(encoding="utf-8").splitlines()))
+    rows = list(csv.DictReader((out / "scores.csv").read_text(encoding="utf-8").splitlines()))
     assert len(rows) == 6
     assert rows[0]["track"] == "a, $b$"
     assert rows[2]["v4_sdr"] == ""
@@ -152,5 +215,5 @@ def test_every_file_of_a_report_can_be_read(tmp_path: Path) -> None:
 
 def test_a_run_without_scores_has_no_plots(tmp_path: Path) -> None:
     found = summary.summarise([], ["mixture"])
-    report.write_files(tmp_path, SETUP, [], found, report.make_json(SETUP, found, [], "1.0"))
+    report.write_files(tmp_path, SETUP, [], found, None, report.make_json(SETUP, found, None, [], "1.0"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["scores.csv", "summary.json", "summary.md"]

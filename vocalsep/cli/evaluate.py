@@ -175,9 +175,10 @@ def evaluate(
                 setup, compared, folder, limit=limit, passages=passages, executor=executor, progress=progress
             )
         found = summary.summarise(lines, [estimator.name for estimator in compared])
-        about = report.make_json(setup, found, problems, __version__)
+        comparison = summary.compare(lines, [estimator.name for estimator in compared if estimator.is_compared])
+        about = report.make_json(setup, found, comparison, problems, __version__)
         try:
-            report.write_files(folder, setup, lines, found, about)
+            report.write_files(folder, setup, lines, found, comparison, about)
         except OSError as error:
             raise DatasetError(f"{error.filename or folder}: {describe_error(error)}") from error
         if target and passages and lines:
@@ -196,7 +197,7 @@ def evaluate(
     if as_json:
         streams.write_object(sys.stdout, about)
     else:
-        for table in report.make_tables(found):
+        for table in report.make_tables(found, comparison):
             _print_table(table)
         print_line(folder)
         if target and lines:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from vocalsep.datasets.tracks import Problem
 from vocalsep.evaluation.runs import Line
 from vocalsep.evaluation.scores import SCORES, TARGETS
 from vocalsep.evaluation.songs import Setup
-from vocalsep.evaluation.summary import Statistics, Summary, to_dict
+from vocalsep.evaluation.summary import Comparison, Difference, Statistics, Summary, to_dict
 from vocalsep.text import escape
 
 _PLOTTED_DB = 60.0  # scores beyond this come from rounding errors, and would squeeze the rest of the plot
@@ -58,6 +59,13 @@ _TABLES = {
     ),
 }
 
+_COMPARED = {
+    "SDR of whole songs": "song_sdr",
+    "SDR, medians of frames (v4)": "v4_sdr",
+    "SDR, gain only (v2.1)": "gain_sdr",
+}
+"""The scores whose differences are shown."""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -74,10 +82,11 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-def make_tables(summary: Summary) -> list[Table]:
+def make_tables(summary: Summary, comparison: Comparison | None = None) -> list[Table]:
     """Make a table for each family of scores and each target, in dB, with 95 % intervals in brackets.
 
-    Estimators that were scored on fewer tracks than others say so beside their names.
+    Estimators that were scored on fewer tracks than others say so beside their names. A comparison adds a table for
+    each target.
     """
     tables, labels = [], _label_rows(summary)
     for title, columns in _TABLES.items():
@@ -88,7 +97,26 @@ def make_tables(summary: Summary) -> list[Table]:
                 for name, targets in summary.items()
             ]
             tables.append(Table(f"{target.capitalize()}: {title}", head, tuple(rows)))
-    return tables
+    return [*tables, *(_make_comparison_tables(comparison) if comparison else ())]
+
+
+def _make_comparison_tables(comparison: Comparison) -> Iterator[Table]:
+    head = ("estimate", *itertools.chain.from_iterable((name, "better on") for name in _COMPARED))
+    for target in TARGETS:
+        rows = [
+            (name, *itertools.chain.from_iterable(_format_difference(found[target][key]) for key in _COMPARED.values()))
+            for name, found in comparison.differences.items()
+        ]
+        title = f"{target.capitalize()}: differences from {comparison.base} on the same songs"
+        yield Table(title, head, tuple(rows))
+
+
+def _format_difference(found: Difference | None) -> tuple[str, str]:
+    if found is None:
+        return "-", "-"
+    interval = found.mean_interval
+    ends = f" [{interval[0]:+.2f}, {interval[1]:+.2f}]" if interval else ""
+    return f"{found.mean:+.2f}{ends}", f"{found.better} of {found.tracks}"
 
 
 def _label_rows(summary: Summary) -> dict[str, str]:
@@ -136,7 +164,9 @@ def format_csv(lines: Iterable[Line]) -> str:
     return text.getvalue()
 
 
-def make_json(setup: Setup, summary: Summary, problems: Sequence[Problem], version: str) -> dict[str, Any]:
+def make_json(
+    setup: Setup, summary: Summary, comparison: Comparison | None, problems: Sequence[Problem], version: str
+) -> dict[str, Any]:
     """Return a run as plain values, for JSON: setup, summary and problems, but not the scores of each track."""
     return {
         "vocalsep": version,
@@ -145,11 +175,20 @@ def make_json(setup: Setup, summary: Summary, problems: Sequence[Problem], versi
         "snr_db": setup.snr_db,
         "scores": SCORES,
         "rows": to_dict(summary),
+        "compared_with": comparison and comparison.base,
+        "differences": to_dict(comparison.differences) if comparison else {},
         "problems": [{"name": problem.name, "what": problem.what} for problem in problems],
     }
 
 
-def write_files(out: Path, setup: Setup, lines: Sequence[Line], summary: Summary, about: dict[str, Any]) -> None:
+def write_files(
+    out: Path,
+    setup: Setup,
+    lines: Sequence[Line],
+    summary: Summary,
+    comparison: Comparison | None,
+    about: dict[str, Any],
+) -> None:
     """Write ``summary.json``, ``summary.md``, ``scores.csv``, ``boxes.png`` and ``songs.png`` into the folder of a run.
 
     Args:
@@ -157,12 +196,13 @@ def write_files(out: Path, setup: Setup, lines: Sequence[Line], summary: Summary
         setup: What was scored on.
         lines: The lines of the run; without lines, no plots are drawn.
         summary: Their summary.
+        comparison: Their comparison, if there is one.
         about: The result of `make_json`.
     """
     tracks = list(dict.fromkeys(line["track"] for line in lines))
     texts = {
         "summary.json": files.dump_json(about, indent=2) + "\n",
-        "summary.md": format_markdown(setup, make_tables(summary), len(tracks)),
+        "summary.md": format_markdown(setup, make_tables(summary, comparison), len(tracks)),
         "scores.csv": format_csv(lines),
     }
     for name, text in texts.items():

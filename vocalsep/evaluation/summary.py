@@ -1,8 +1,8 @@
-"""Summarise scores over tracks: medians, means, means weighted by length, and confidence intervals."""
+"""Summarise scores over tracks: medians, means, means weighted by length, differences, and confidence intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -48,6 +48,36 @@ Summary = dict[str, dict[str, dict[str, Statistics]]]
 """Statistics by name of estimator, target and score."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """How much higher one score of an estimator is than that of another, over the tracks for which both have it.
+
+    Attributes:
+        mean: Mean difference in dB.
+        mean_interval: Its 95 % bootstrap interval; None with a single song.
+        better: Number of tracks on which the score is higher.
+        tracks: Number of tracks.
+    """
+
+    mean: float
+    mean_interval: tuple[float, float] | None
+    better: int
+    tracks: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Estimators against one of them, track by track.
+
+    Attributes:
+        base: The name of the one that the others are compared with.
+        differences: Differences by name of estimator, target and score; None where no track has both scores.
+    """
+
+    base: str
+    differences: dict[str, dict[str, dict[str, Difference | None]]]
+
+
 def summarise(lines: Sequence[Line], names: Iterable[str]) -> Summary:
     """Summarise the lines of a run.
 
@@ -72,6 +102,53 @@ def _summarise_estimator(lines: Sequence[Line]) -> dict[str, dict[str, Statistic
         }
         found[target] = {name: compute_statistics(column, seconds, counts) for name, column in values.items()}
     return found
+
+
+def compare(lines: Sequence[Line], names: Sequence[str]) -> Comparison | None:
+    """Compare estimators with the first of them on the same tracks.
+
+    Paired differences vary much less from song to song than scores do. So their intervals can show that one estimator
+    is better where the intervals of both scores overlap. They are made as in `summarise`.
+
+    Args:
+        lines: Lines of any estimators and tracks.
+        names: Names of the estimators, in order.
+
+    Returns:
+        The comparison, or None with fewer than two names.
+    """
+    if len(names) < 2:
+        return None
+    by_row = {name: {line["track"]: line for line in lines if line["row"] == name} for name in names}
+    base, *others = names
+    return Comparison(base, {name: _compare_estimators(by_row[base], by_row[name]) for name in others})
+
+
+def _compare_estimators(base: dict[str, Line], other: dict[str, Line]) -> dict[str, dict[str, Difference | None]]:
+    tracks = [track for track in base if track in other]
+    counts = draw_resamples([base[track]["song"] for track in tracks])
+    return {
+        target: {
+            score: _compute_difference(
+                np.array([_subtract(other[track][target][score], base[track][target][score]) for track in tracks]),
+                counts,
+            )
+            for score in SCORES
+        }
+        for target in TARGETS
+    }
+
+
+def _subtract(one: float | None, other: float | None) -> float:
+    return np.nan if one is None or other is None else one - other
+
+
+def _compute_difference(values: Floats, counts: Floats) -> Difference | None:
+    found = compute_statistics(values, np.ones(len(values)), counts)
+    if found.mean is None:
+        return None
+    better = int((values > 0).sum())
+    return Difference(mean=found.mean, mean_interval=found.mean_interval, better=better, tracks=found.tracks)
 
 
 def draw_resamples(songs: Sequence[str]) -> Floats:
@@ -138,11 +215,14 @@ def _round(value: np.floating) -> float:
     return round(float(value), _DIGITS)
 
 
-def to_dict(summary: Summary) -> dict[str, dict[str, dict[str, dict[str, object]]]]:
-    """Return the summary as plain values, for JSON."""
+def to_dict(
+    found: Mapping[str, Mapping[str, Mapping[str, Statistics | Difference | None]]],
+) -> dict[str, dict[str, dict[str, dict[str, object] | None]]]:
+    """Return a summary, or the differences of a comparison, as plain values, for JSON."""
     return {
         estimator: {
-            target: {name: asdict(found) for name, found in scores.items()} for target, scores in targets.items()
+            target: {name: None if value is None else asdict(value) for name, value in scores.items()}
+            for target, scores in targets.items()
         }
-        for estimator, targets in summary.items()
+        for estimator, targets in found.items()
     }

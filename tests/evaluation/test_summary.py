@@ -110,6 +110,10 @@ def test_estimators_are_compared_on_the_tracks_that_both_have() -> None:
     assert (difference.mean, difference.better, difference.tracks) == (pytest.approx(1 / 3, abs=1e-4), 2, 3)
     assert found.differences["c"]["vocals"]["song_sdr"] is None
     assert summary.compare(lines, ["a"]) is None
+    assert summary.compare(lines, ["a", "nothing"]) is None
+    later = summary.compare(lines, ["nothing", "b", "a"])
+    assert later is not None
+    assert (later.base, list(later.differences)) == ("b", ["a"])
 
 
 def test_a_steady_difference_shows_where_scores_vary_from_song_to_song() -> None:
@@ -173,9 +177,9 @@ def test_comparisons_are_tables_of_their_own_and_in_the_json() -> None:
     lines += [make_line("mine", track, 2.5) for track in "xyz"]
     found, comparison = summary.summarise(lines, ["unet", "mine"]), summary.compare(lines, ["unet", "mine"])
     vocals, accompaniment = report.make_tables(found, comparison)[-2:]
-    assert vocals.title == "Vocals: differences from unet on the same songs"
+    assert vocals.title == "Vocals: SDR minus that of unet, song by song"
     assert accompaniment.title.startswith("Accompaniment: ")
-    assert vocals.head[:3] == ("estimate", "SDR of whole songs", "better on")
+    assert vocals.head[:3] == ("estimate", "whole songs", "better on")
     assert vocals.rows == (("mine", *("+0.50 [-0.50, +1.50]", "2 of 3") * 3),)
     about = report.make_json(SETUP, found, comparison, [], "1.0")
     assert about["compared_with"] == "unet"

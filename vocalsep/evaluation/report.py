@@ -60,11 +60,11 @@ _TABLES = {
 }
 
 _COMPARED = {
-    "SDR of whole songs": "song_sdr",
-    "SDR, medians of frames (v4)": "v4_sdr",
-    "SDR, gain only (v2.1)": "gain_sdr",
+    "whole songs": "song_sdr",
+    "medians of frames (v4)": "v4_sdr",
+    "gain only (v2.1)": "gain_sdr",
 }
-"""The scores whose differences are shown."""
+"""The kinds of SDR whose differences are shown."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _make_comparison_tables(comparison: Comparison) -> Iterator[Table]:
             (name, *itertools.chain.from_iterable(_format_difference(found[target][key]) for key in _COMPARED.values()))
             for name, found in comparison.differences.items()
         ]
-        title = f"{target.capitalize()}: differences from {comparison.base} on the same songs"
+        title = f"{target.capitalize()}: SDR minus that of {comparison.base}, song by song"
         yield Table(title, head, tuple(rows))
 
 

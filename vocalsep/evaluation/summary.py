@@ -105,7 +105,7 @@ def _summarise_estimator(lines: Sequence[Line]) -> dict[str, dict[str, Statistic
 
 
 def compare(lines: Sequence[Line], names: Sequence[str]) -> Comparison | None:
-    """Compare estimators with the first of them on the same tracks.
+    """Compare estimators on the same tracks with the first of them that has scores.
 
     Paired differences vary much less from song to song than scores do. So their intervals can show that one estimator
     is better where the intervals of both scores overlap. They are made as in `summarise`.
@@ -115,12 +115,13 @@ def compare(lines: Sequence[Line], names: Sequence[str]) -> Comparison | None:
         names: Names of the estimators, in order.
 
     Returns:
-        The comparison, or None with fewer than two names.
+        The comparison, or None if fewer than two have scores.
     """
-    if len(names) < 2:
-        return None
     by_row = {name: {line["track"]: line for line in lines if line["row"] == name} for name in names}
-    base, *others = names
+    scored = [name for name in names if by_row[name]]
+    if len(scored) < 2:
+        return None
+    base, *others = scored
     return Comparison(base, {name: _compare_estimators(by_row[base], by_row[name]) for name in others})
 
 

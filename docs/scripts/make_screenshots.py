@@ -23,7 +23,8 @@ from playwright.sync_api import Browser, sync_playwright
 ROOT = Path(__file__).parents[2]
 SONG = ROOT / "docs" / "demo" / "orphanage.ogg"
 DESKTOP = {"viewport": {"width": 1180, "height": 780}, "color_scheme": "light"}
-TALL = DESKTOP | {"viewport": {"width": 1180, "height": 1180}}
+SERVER = DESKTOP | {"viewport": {"width": 1180, "height": 810}}
+WIDE = DESKTOP | {"viewport": {"width": 1360, "height": 1085}}
 COMPARED = ["-m", "uhnet-hd-mir1k", "-m", "drnn-stft"]  # not trained on DSD100
 PLAYER, EVALUATION = "player.view?.overviews.length === 2", "evaluation.deck.view?.overviews.length"
 PHONE = {
@@ -94,7 +95,8 @@ def main() -> None:
         with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as server:
             assert server.stdout
             address = server.stdout.readline().strip()
-            take(browser, address, out / "serve.webp", "player.seek(9.9)", DESKTOP, songs=songs)
+            script = "document.querySelector('#options').open = true, player.seek(9.9)"
+            take(browser, address, out / "serve.webp", script, SERVER, songs=songs)
             server.terminate()
         if arguments.dsd100:
             root = arguments.dsd100.resolve()
@@ -103,7 +105,7 @@ def main() -> None:
             subprocess.run(command, check=True, cwd=folder)
             script = "document.querySelector('header').hidden = true"
             address = Path(folder, "run", "page.html").as_uri()
-            take(browser, address, out / "evaluation.webp", script, TALL, EVALUATION)
+            take(browser, address, out / "evaluation.webp", script, WIDE, EVALUATION)
         browser.close()
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,12 @@ os.environ["OMP_NUM_THREADS"] = "1"  # of processes that tests start
 settings.register_profile("ci", derandomize=True)  # new examples are for those who can act on them
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector everything that has been imported: a hundred modules, and thousands of tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -12,12 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import typer.testing
 from typer.testing import CliRunner, Result
 
 import vocalsep
 from vocalsep.cli import app
 
 SOURCE = Path(vocalsep.__file__).parents[1]
+typer.testing._get_command = functools.cache(typer.testing._get_command)  # it builds all commands anew for each call
 
 
 def run(*arguments: str | Path, stdin: str | bytes = "") -> Result:

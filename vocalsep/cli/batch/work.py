@@ -100,6 +100,7 @@ class Worker:
         self.settings, self._on_event, self._check_signals = settings, on_event, check_signals
         self._loaded: Extractor | None = None
         self._frozen = False
+        gc.freeze()  # nothing that is there already is garbage of a song
         if settings.mute:
             warnings.simplefilter("ignore")
 

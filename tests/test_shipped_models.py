@@ -13,6 +13,7 @@ import fake_nets
 import numpy as np
 import pytest
 import reference_bsseval
+import shipped
 
 from vocalsep import audio, extraction, weights
 from vocalsep.datasets.layouts import stems
@@ -128,7 +129,6 @@ def read_instrumentals() -> Iterator[tuple[Waveform, int]]:
         yield mixture[:, : 12 * rate], rate
 
 
-FAST = (weights.DEFAULT_MODEL, "unet")  # models that the default run of the tests tries
 CLUSTERING = [name for name in weights.find_models() if weights.load(name).run.embeds]
 
 
@@ -152,10 +152,7 @@ def test_songs_without_a_singer_come_out_nearly_silent(model: str, masks_from: s
         assert np.mean(levels) <= -25
 
 
-@pytest.mark.parametrize(
-    "name",
-    [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in sorted(weights.find_models())],
-)
+@pytest.mark.parametrize("name", shipped.MODELS)
 def test_every_model_improves_on_the_mixture(name: str, test_songs: Songs) -> None:
     """Models trained on MIR-1K alone get clips of MIR-1K, all others songs of DSD100."""
     model = weights.load(name)

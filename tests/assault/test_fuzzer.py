@@ -23,6 +23,7 @@ def test_a_short_run_finds_nothing() -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.slow
 def test_it_reports_bugs_hangs_and_crashes(tmp_path: Path) -> None:
     script = tmp_path / "planted.py"
     script.write_text(

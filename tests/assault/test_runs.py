@@ -34,10 +34,14 @@ def cache() -> None:
     """Share the session's cache."""
 
 
+def hurry(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(trainer, "NORM_BATCHES", 2)
+    patch.setattr(record.plots, "draw_loss_curves", lambda _, path, **_title: Path(path).touch())
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "NORM_BATCHES", 2)
-    monkeypatch.setattr(record.plots, "draw_loss_curves", lambda _, path, **_title: Path(path).touch())
+    hurry(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -214,8 +218,7 @@ def finished(dsd100_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """The folder of a run of two steps. Do not change it."""
     run = tmp_path_factory.mktemp("runs") / "finished"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "NORM_BATCHES", 2)
-        patch.setattr(record.plots, "draw_loss_curves", lambda _, path, **_title: Path(path).touch())
+        hurry(patch)
         training.fit(make_recipe(dsd100_root, steps=2), run, device=CPU)
     return run
 
@@ -257,13 +260,25 @@ def test_a_hostile_line_of_scores_is_refused(tmp_path: Path) -> None:
             evaluation_runs._read_lines(tmp_path / "tracks.jsonl")
 
 
+@pytest.fixture(scope="module")
+def losses(dsd100_root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[float]:
+    """The losses of a run of three steps that nothing disturbs."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    with pytest.MonkeyPatch.context() as patch:
+        hurry(patch)
+        training.fit(make_recipe(dsd100_root, steps=3), folder, device=CPU)
+    return read_losses(folder)
+
+
+def read_losses(folder: Path) -> list[float]:
+    return [entry["loss"] for entry in record.read_log(folder / "log.jsonl")]
+
+
 @pytest.mark.parametrize("failing", ["log", "checkpoint", "weights", "curves"])
 def test_a_full_disk_stops_a_run_in_one_line_and_it_goes_on_when_there_is_space(
-    failing: str, dsd100_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    failing: str, losses: list[float], dsd100_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe, folder = make_recipe(dsd100_root, steps=3), tmp_path / "run"
-    whole = tmp_path / "whole"
-    training.fit(recipe, whole, device=CPU)
     calls = 0
 
     def fail_at_the_second_call(action: Callable[..., Any]) -> Callable[..., Any]:
@@ -291,8 +306,7 @@ def test_a_full_disk_stops_a_run_in_one_line_and_it_goes_on_when_there_is_space(
     resumes = (folder / "checkpoint.pt").exists()
     assert f"continue with: vocalsep train --resume {folder}" in str(caught.value) or not resumes
     training.fit(recipe, folder, device=CPU, resume=resumes)
-    logs = [[entry["loss"] for entry in record.read_log(each / "log.jsonl")] for each in (whole, folder)]
-    assert logs[0] == logs[1]
+    assert read_losses(folder) == losses
 
 
 def test_files_are_parsed_within_limits() -> None:

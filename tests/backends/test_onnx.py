@@ -14,6 +14,7 @@ from typing import Any
 import net_batches
 import numpy as np
 import pytest
+import shipped
 import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -54,7 +55,7 @@ def cut_demo(front_end: FrontEnd, count: int = 3) -> Array:
 # Agreement with torch
 
 
-@pytest.mark.parametrize("name", sorted(weights.find_models()))
+@pytest.mark.parametrize("name", shipped.MODELS)
 def test_onnx_runtime_and_torch_agree_on_every_shipped_model_and_batch_size(name: str) -> None:
     model = weights.load(name)
     ours, theirs = open_backend(model, "cpu"), open_backend(model, "cpu", "torch")
@@ -132,7 +133,7 @@ def test_weights_that_are_all_equal_are_not_merged(tmp_path: Path) -> None:
 # The graph and the weights
 
 
-@pytest.mark.parametrize("name", sorted(weights.find_models()))
+@pytest.mark.parametrize("name", shipped.MODELS)
 def test_a_shipped_graph_is_the_one_that_its_net_exports(name: str) -> None:
     model = weights.load(name)
     assert model.run == export.get_run_settings(model.net)

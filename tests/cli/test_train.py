@@ -93,6 +93,7 @@ def test_a_run_has_epochs_and_a_precision_and_can_be_extended(
     assert len((folder / "log.jsonl").read_text().splitlines()) == pytest.approx(2 * done, abs=1)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="this system has no SIGINT to send")
 def test_ctrl_c_stops_after_the_current_step_and_resume_continues(dsd100_root: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"

@@ -61,7 +61,7 @@ def test_data_sets_are_checked(mir1k_root: Path) -> None:
     assert "CUDA" not in run("data", "check", "mir1k", "--root", mir1k_root).stderr
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_estimates_models_and_ideal_masks_are_scored(mir1k_root: Path, tmp_path: Path, jobs: str) -> None:
     setup = set_up("mir1k", mir1k_root)
     for track in setup.list_tracks().tracks:

@@ -9,6 +9,7 @@ from pathlib import Path
 import fake_nets
 import numpy as np
 import pytest
+import shipped
 import synthetic_songs
 
 from vocalsep import audio, extraction, weights
@@ -73,7 +74,7 @@ def test_the_command_extracts_without_torch(song: Path, tmp_path: Path) -> None:
     assert audio.read(tmp_path / "vocals.wav")[0].shape == audio.read(song)[0].shape
 
 
-@pytest.mark.parametrize("name", sorted(weights.find_models()))
+@pytest.mark.parametrize("name", shipped.MODELS)
 def test_vocals_equal_those_of_torch_to_80_db(song: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     samples, rate = audio.read(song)
     model = weights.load(name)

@@ -12,7 +12,7 @@ import tiny_recipes
 import torch
 from hypothesis import settings
 
-from vocalsep import library, weights
+from vocalsep import library, plots, weights
 from vocalsep.training.material import Material, open_material
 
 # Nets are tiny here: threads would only wait for each other, and busily, if the machine has other work.
@@ -53,6 +53,14 @@ def own_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(variable, str(tmp_path / "home"))
     monkeypatch.delenv("VOCALSEP_MODELS", raising=False)
     return library.find_own_folder()
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave pictures of losses and scores empty. Drawing them takes longer than a tiny run or its evaluation."""
+    for name in ("draw_loss_curves", "draw_score_boxes"):
+        monkeypatch.setattr(plots, name, lambda _, path, **_options: Path(path).touch())
+    monkeypatch.setattr(plots, "draw_scores_by_song", lambda _, _scores, path, **_options: Path(path).touch())
 
 
 @pytest.fixture(scope="session")

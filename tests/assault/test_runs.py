@@ -274,7 +274,9 @@ def read_losses(folder: Path) -> list[float]:
     return [entry["loss"] for entry in record.read_log(folder / "log.jsonl")]
 
 
-@pytest.mark.parametrize("failing", ["log", "checkpoint", "weights", "curves"])
+@pytest.mark.parametrize(
+    "failing", ["log", "checkpoint", *(pytest.param(name, marks=pytest.mark.slow) for name in ("weights", "curves"))]
+)
 def test_a_full_disk_stops_a_run_in_one_line_and_it_goes_on_when_there_is_space(
     failing: str, losses: list[float], dsd100_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from typer.testing import Result
 
 from vocalsep import audio
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 CLIPS = ["bobon_3_01", "bobon_3_02", "davidson_4_01", "davidson_4_02"]  # in the test split of the fixture
 FILES = ["boxes.png", "scores.csv", "setup.json", "songs.png", "summary.json", "summary.md", "tracks.jsonl"]
 

@@ -14,6 +14,8 @@ from typer.testing import Result
 from vocalsep import audio
 from vocalsep.evaluation.estimators import Estimator
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def evaluate(*arguments: str | Path) -> Result:
     """Run ``vocalsep eval`` in this process."""

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from vocalsep.cli import training_display
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 SMALL = ("options.width=2", "front_end.bands=32", "front_end.frames=16", "training.batch_size=1")
 ONE_STEP = [part for setting in (*SMALL, "training.minutes=0", "training.steps=1") for part in ("--set", setting)]
 

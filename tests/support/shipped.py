@@ -7,4 +7,6 @@ import pytest
 from vocalsep import weights
 
 FAST = (weights.DEFAULT_MODEL, "unet")
-MODELS = [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in sorted(weights.find_models())]
+MODELS = [
+    name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in sorted(weights.find_models())
+]

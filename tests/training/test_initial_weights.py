@@ -23,7 +23,7 @@ from vocalsep.training.recipes import Recipe
 from vocalsep.training.team import Team
 from vocalsep.training.trainer import Trainer
 
-pytestmark = pytest.mark.usefixtures("few_norm_batches", "no_curves")
+pytestmark = pytest.mark.usefixtures("few_norm_batches", "no_pictures")
 
 CLUSTERING = {"bands": tiny_recipes.SMALL.bands, "units": 3, "layers": 1, "dimensions": 2, "dropout": 0.0}
 UNET = {"width": 4, "dropout": 0.0}

@@ -21,7 +21,7 @@ from vocalsep.training.material import Material
 from vocalsep.training.recipes import PoolOptions
 from vocalsep.training.trainer import Trainer
 
-pytestmark = pytest.mark.usefixtures("few_norm_batches", "no_curves")
+pytestmark = pytest.mark.usefixtures("few_norm_batches", "no_pictures")
 
 TIMES = ("seconds", "waited", "validated", "validation_seconds")
 

@@ -20,7 +20,7 @@ from vocalsep.training.excerpts.sampler import ExcerptOptions
 from vocalsep.training.material import Material, open_material
 from vocalsep.training.recipes import PoolOptions
 
-pytestmark = pytest.mark.usefixtures("no_curves")
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 def test_validation_tracks_and_artists_are_not_trained_on(dsd100_root: Path, material: Material) -> None:

@@ -13,6 +13,7 @@ import torch
 from hypothesis import settings
 
 from vocalsep import library, plots, weights
+from vocalsep.training import trainer
 from vocalsep.training.material import Material, open_material
 
 # Nets are tiny here: threads would only wait for each other, and busily, if the machine has other work.
@@ -61,6 +62,14 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("draw_loss_curves", "draw_score_boxes"):
         monkeypatch.setattr(plots, name, lambda _, path, **_options: Path(path).touch())
     monkeypatch.setattr(plots, "draw_scores_by_song", lambda _, _scores, path, **_options: Path(path).touch())
+
+
+@pytest.fixture(scope="module")
+def few_norm_batches() -> Iterator[None]:
+    """Measure batch norms on fewer batches, for tests that compare runs and look at no scores."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "NORM_BATCHES", 2)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -454,7 +454,7 @@ def test_a_damaged_recording_gives_sound_or_a_one_line_error(music: Path, model:
     assert np.isfinite(soundfile.read("out/nan.vocals.wav")[0]).all()
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_stderr_holds_only_json_even_if_libraries_print_to_it(music: Path, model: Path, jobs: str) -> None:
     samples = fake_nets.noise(2, 16_000).T
     for seed in range(6):

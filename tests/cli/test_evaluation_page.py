@@ -43,12 +43,12 @@ def forbid_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_page_goes_into_the_folder_of_the_run(stems_root: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    result = evaluate("--dataset", "stems", "--root", stems_root, "-m", model, "--out", out, "--page")
+    result = evaluate("--dataset", "stems", "--root", stems_root, "-m", model, "--out", out, "--page", "--limit", "1")
     assert result.exit_code == 0, result.stderr
     assert result.stdout.splitlines()[-2:] == [str(out), str(out / "page.html")]
     assert re.fullmatch(rf"{re.escape(str(out / 'page.html'))}: \d+\.\d MB\n", result.stderr)
     shown = read_run(out / "page.html")
-    assert [song["heard"] for song in shown["songs"]] == [True, True, True]
+    assert [song["heard"] for song in shown["songs"]] == [True]
     assert shown["command"].startswith("vocalsep eval --dataset stems --root ")
     lines = [json.loads(line) for line in (out / "tracks.jsonl").read_text(encoding="utf-8").splitlines()]
     scores = {(line["track"], line["row"]): line["vocals"]["v4_sdr"] for line in lines}

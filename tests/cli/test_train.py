@@ -14,9 +14,14 @@ from rich.console import Console
 
 from vocalsep.cli import training_display
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
+pytestmark = pytest.mark.usefixtures("few_norm_batches", "no_pictures")
 SMALL = ("options.width=2", "front_end.bands=32", "front_end.frames=16", "training.batch_size=1")
 ONE_STEP = [part for setting in (*SMALL, "training.minutes=0", "training.steps=1") for part in ("--set", setting)]
+
+
+@pytest.fixture(autouse=True)
+def cache() -> None:
+    """Share the session's cache of decoded songs."""
 
 
 @pytest.fixture

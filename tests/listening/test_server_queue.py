@@ -157,6 +157,7 @@ def test_a_closed_queue_stops_at_once_and_the_next_server_goes_on(tmp_path: Path
         assert [work.recording.parent.name for work in server.runner.works] == [first, second]
 
 
+@pytest.mark.slow
 def test_a_thousand_songs_can_wait(server: Server, song: bytes) -> None:
     server.runner.gate.clear()
     songs = []

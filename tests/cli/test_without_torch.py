@@ -67,7 +67,7 @@ def test_estimates_models_and_ideal_masks_are_scored(mir1k_root: Path, tmp_path:
     for track in setup.list_tracks().tracks:
         vocals = load(track, setup).vocals
         synthetic_songs.write(tmp_path / "theirs" / f"{track.name}.wav", vocals.T, audio.read(track.vocals[0].path)[1])
-    given = ["--dataset", "mir1k", "--root", mir1k_root, "--limit", "2", "--jobs", jobs]
+    given = ["--dataset", "mir1k", "--root", mir1k_root, "--limit", jobs, "--jobs", jobs]
     estimates, model = ["--estimates", tmp_path / "theirs"], ["--model", weights.DEFAULT_MODEL]
     assert "300" in check("eval", *given, *estimates, *model, "--out", tmp_path / "run")
 

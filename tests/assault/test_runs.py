@@ -51,6 +51,11 @@ def trained(dsd100_root: Path, material: Material) -> Trainer:
     return made
 
 
+@pytest.fixture(scope="module")
+def saved(trained: Trainer) -> bytes:
+    return save(trained.state_dict())
+
+
 class Evil:
     """Runs a command if it is unpickled."""
 
@@ -159,9 +164,9 @@ HOSTILE: dict[str, Callable[[State], bytes]] = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_a_hostile_checkpoint_is_refused_in_one_line(case: str, trained: Trainer, tmp_path: Path) -> None:
+def test_a_hostile_checkpoint_is_refused_in_one_line(case: str, trained: Trainer, saved: bytes, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
-    state = torch.load(io.BytesIO(save(trained.state_dict())), weights_only=True)  # a copy
+    state = torch.load(io.BytesIO(saved), weights_only=True)  # a copy
     path.write_bytes(HOSTILE[case](state))
     with pytest.raises(ConfigError) as caught:
         checkpoints.read(path, trained)

@@ -97,7 +97,7 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize(("name", "options", "front_end"), VARIANTS)
-@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("half", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_every_kind_of_net_runs_as_soon_as_it_is_saved(
     tmp_path: Path, name: str, options: dict[str, Any], front_end: FrontEnd, half: bool
 ) -> None:

@@ -85,14 +85,14 @@ def test_json_is_one_object_that_says_what_each_score_is(mir1k_root: Path, model
 
 
 def test_the_data_set_names_the_default_folder_and_the_environment_its_root(
-    stems_root: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mir1k_root: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("VOCALSEP_STEMS", str(stems_root))
-    result = evaluate("--dataset", "stems", "-m", model, "--limit", "1")
+    monkeypatch.setenv("VOCALSEP_MIR1K", str(mir1k_root))
+    result = evaluate("--dataset", "mir1k", "-m", model, "--limit", "1")
     assert result.exit_code == 0, result.stderr
-    assert result.stdout.splitlines()[-1] == str(Path("scores") / "stems-all")
-    assert sorted(path.name for path in Path("scores/stems-all").iterdir()) == FILES
+    assert result.stdout.splitlines()[-1] == str(Path("scores") / "mir1k-test")
+    assert sorted(path.name for path in Path("scores/mir1k-test").iterdir()) == FILES
 
 
 def test_estimates_of_other_separators_are_scored_the_same_way(mir1k_root: Path, tmp_path: Path) -> None:

@@ -101,6 +101,7 @@ def test_a_damaged_model_is_one_line(song: Path, tmp_path: Path, content: bytes 
     assert not (tmp_path / "song.vocals.wav").exists()
 
 
+@pytest.mark.slow
 def test_means_are_scored(tmp_path: Path, pair: tuple[Path, Path]) -> None:
     track = tmp_path / "tracks" / "one"
     for name, seed in (("vocals", 0), ("accompaniment", 1)):

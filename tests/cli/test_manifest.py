@@ -217,6 +217,7 @@ def test_a_shard_without_songs_says_so(music: Path, model: Path) -> None:
     assert "none of the 1 songs belongs to part " in empty.stderr
 
 
+@pytest.mark.slow
 def test_the_parent_of_workers_does_not_load_numpy_to_write_a_manifest(music: Path, model: Path) -> None:
     code = f"""
 import sys

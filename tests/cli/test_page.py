@@ -54,7 +54,7 @@ def test_the_page_tells_model_numbers_and_command(song: Path, model: Path, tmp_p
     assert about["stems"] == ["vocals", "accompaniment"]
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_several_songs_go_on_one_page_in_their_order(song: Path, model: Path, tmp_path: Path, jobs: int) -> None:
     other = write(song.with_name("other.wav"), 1)
     result = run("extract", song, other, "-o", tmp_path / "out", "-m", model, "--page", "--jobs", jobs)

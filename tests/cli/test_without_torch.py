@@ -49,12 +49,15 @@ def check(*arguments: str | Path) -> str:
     return done.stdout
 
 
-def test_help_models_and_doctor() -> None:
+def test_doctor_finds_everything_to_work() -> None:
+    assert check("doctor").endswith("\nEverything works.\n")
+
+
+@pytest.mark.slow
+def test_help_and_models_are_shown() -> None:
     assert "--threads" in check("extract", "--help")
     assert weights.DEFAULT_MODEL in check("models")
     assert "SHA-256" in check("models", "show", weights.DEFAULT_MODEL)
-    printed = check("doctor")
-    assert printed.endswith("\nEverything works.\n")
 
 
 def test_data_sets_are_checked(mir1k_root: Path) -> None:
@@ -72,11 +75,14 @@ def test_estimates_models_and_ideal_masks_are_scored(mir1k_root: Path, tmp_path:
     assert "300" in check("eval", *given, *estimates, *model, "--out", tmp_path / "run")
 
 
-def test_training_names_the_command_that_brings_torch() -> None:
-    for arguments in ([], ["nonsense"], ["--minutes", "1", "--epochs", "1"]):
-        done = run("train", *arguments)
-        assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == "vocalsep: training needs torch; run: pip install 'vocalsep[train]'\n"
+@pytest.mark.parametrize(
+    "arguments",
+    [["nonsense"], *(pytest.param(each, marks=pytest.mark.slow) for each in ([], ["--minutes", "1", "--epochs", "1"]))],
+)
+def test_training_names_the_command_that_brings_torch(arguments: list[str]) -> None:
+    done = run("train", *arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "vocalsep: training needs torch; run: pip install 'vocalsep[train]'\n"
 
 
 def test_torch_is_not_imported_where_it_is_installed() -> None:

@@ -137,7 +137,7 @@ def test_silence_is_not_raised() -> None:
 # collecting
 
 
-@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("channels", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_what_is_kept_is_the_sound_of_the_passages(tmp_path: Path, channels: int) -> None:
     song, store = make_song(24.0, channels=channels), Store(tmp_path, "song")
     made = song.vocals.copy()

@@ -249,7 +249,11 @@ def test_minutes_end_a_run(dsd100_root: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("estimate", "validate_minutes", "validated"),
-    [(6.0, 0.5, [36.0, 60.0]), (9.0, 60.0, [57.0]), (3.0, 60.0, [63.0])],
+    [
+        (6.0, 0.5, [36.0, 60.0]),
+        pytest.param(9.0, 60.0, [57.0], marks=pytest.mark.slow),
+        pytest.param(3.0, 60.0, [63.0], marks=pytest.mark.slow),
+    ],
 )
 def test_minutes_include_validations(
     dsd100_root: Path,
@@ -349,7 +353,8 @@ def test_a_plateau_lowers_the_learning_rate_of_a_run(
     assert [entry["lr"] for entry in read_log(tmp_path / "run")] == pytest.approx([4e-3, 4e-3, 4e-3, 2e-3, 2e-3])
 
 
-@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_run_with_plateaus_continues_bit_for_bit(dsd100_root: Path, tmp_path: Path, precision: str) -> None:
     options = {"schedule": "plateau", "plateau_validations": 1, "stop_validations": 3, "optimiser": "rmsprop"}
     chosen = make_recipe(dsd100_root, steps=6, validate_steps=1, precision=precision, **options)
@@ -376,6 +381,7 @@ def test_validation_follows_the_stated_number_of_steps(dsd100_root: Path, tmp_pa
     assert validated == [1, 3, 4]  # every second step, and the last one
 
 
+@pytest.mark.slow
 def test_validation_follows_the_stated_number_of_epochs(dsd100_root: Path, tmp_path: Path) -> None:
     chosen = make_recipe(dsd100_root, steps=0, epochs=1.5, batch_size=1, validate_epochs=0.5)
     training.fit(chosen, tmp_path / "run", device=CPU)

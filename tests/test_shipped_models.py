@@ -111,6 +111,7 @@ def test_the_level_of_a_real_song_does_not_matter(extractor: extraction.Extracto
     assert metrics.sdr(vocals, extractor(mixture / 1000, RATE).vocals * 1000) >= 60
 
 
+@pytest.mark.slow
 def test_vocals_match_the_key_of_their_own_accompaniment() -> None:
     """A random move would land within one step of the right key for one song in six."""
     ratios = []
@@ -191,7 +192,8 @@ def test_both_channels_of_a_real_song_and_its_bandwidth_are_kept(
     assert (above.sum(axis=1) > 0.05 * true.sum(axis=1)).all()
 
 
-@pytest.mark.parametrize("index", [0, pytest.param(9, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("index", [0, 9])
 def test_version_4_of_bss_eval_equals_musevals_on_real_songs(test_songs: Songs, index: int) -> None:
     stems_ = [test_songs[index][stem][:, : 3 * RATE + 999] for stem in ("vocals", "accompaniment")]
     # Decoded floats are too smooth for either implementation; see the last test.

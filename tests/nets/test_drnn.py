@@ -206,7 +206,10 @@ def test_order_of_the_batch_does_not_change_the_masks() -> None:
     torch.testing.assert_close(net(features[order]), net(features)[order])
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"both"}))
+@pytest.mark.parametrize(
+    "kind",
+    ["share", *(pytest.param(kind, marks=pytest.mark.slow) for kind in sorted(KINDS.keys() - {"both", "share"}))],
+)
 def test_it_overfits_one_batch(kind: str) -> None:
     """For a cepstrum, only values above 0 count, since the paper's ReLU cannot produce others."""
     options, front_end = KINDS[kind]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from vocalsep import claims, extraction, manifests, remote
 from vocalsep.remote import addresses
 
 fsspec = pytest.importorskip("fsspec")
+registry = pytest.importorskip("fsspec.registry")  # `fsspec.registry` is its dictionary
 
 run = functools.partial(command_line.run, "extract")
 pytestmark = pytest.mark.filterwarnings("default")  # aiohttp and moto have their own
@@ -271,6 +273,47 @@ def test_without_fsspec_one_line_says_what_to_install(song: Path, model: Path, m
     assert (result.exit_code, result.stdout) == (1, "out/song.vocals.wav\n")
     assert "vocalsep: s3://songs/a.wav: needs fsspec; run: pip install 'vocalsep[remote]'" in result.stderr
     assert "needs fsspec" in read_misuse(run(song, "-m", model, "-o", "s3://songs/"))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "package"), [("gs", "gcsfs"), ("hf", "huggingface_hub"), ("sftp", "paramiko"), ("abfs", "adlfs")]
+)
+def test_without_the_package_of_a_service_one_line_says_what_to_install(
+    song: Path, model: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(registry._registry, scheme, raising=False)
+    monkeypatch.delitem(sys.modules, "fsspec.implementations.sftp", raising=False)
+    addresses._find_class.cache_clear()
+    result = run(f"{scheme}://songs/in/a.wav", song, "-m", model, "-o", "out")
+    assert (result.exit_code, result.stdout) == (1, "out/song.vocals.wav\n")
+    (line,) = [line for line in result.stderr.splitlines() if "://" in line]
+    expected = f"{scheme}:// needs another package; run: pip install {package}"
+    assert line == f"vocalsep: {scheme}://songs/in/a.wav: {expected}"
+    assert expected in read_misuse(run(song, "-m", model, "-o", f"{scheme}://songs/"))
+
+
+def test_what_a_package_logs_is_not_printed(
+    memory: Any, song: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Chatty(type(memory)):  # type: ignore[misc]
+        protocol = "chatty"
+
+        @classmethod
+        def _strip_protocol(cls, path: str) -> str:
+            return path.replace("chatty:/", "")
+
+        def open(self, *arguments: Any, **options: Any) -> Any:
+            logging.getLogger("chatty.core").warning("a note of the package")
+            return super().open(*arguments, **options)
+
+    Chatty.__module__ = "chatty.core"
+    monkeypatch.setitem(registry._registry, "chatty", Chatty)
+    monkeypatch.setattr(logging.root, "handlers", [])  # those of pytest
+    logging.getLogger("chatty.core").warning("before")
+    assert capfd.readouterr().err == "before\n"
+    result = run("chatty://in/a.wav", "-m", model, "-o", "out/", "-q")
+    assert (result.exit_code, result.stderr) == (0, "")
 
 
 def test_a_scheme_that_nobody_knows_is_one_line(song: Path, model: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import re
 import time
@@ -22,6 +23,7 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _WEB = ("http", "https")
 _BUCKETS = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oci", "oss", "r2")  # the first part of a path is a bucket
 ATOMIC: Final = (*_BUCKETS, "memory", "hf")  # a file appears when it is complete
+_REFUSED = re.compile("credential|forbidden|unauthori[sz]ed|anonymous caller", re.IGNORECASE)
 _FINAL = (FileNotFoundError, IsADirectoryError, PermissionError, NotImplementedError, ImportError, ValueError)
 
 
@@ -265,11 +267,17 @@ def _explain(remote: Remote) -> Iterator[None]:
     except PermissionError as error:
         raise AudioError(f"{remote}: no permission ({_shorten(error)}); check your credentials") from error
     except ImportError as error:
-        raise AudioError(f"{remote}: needs a package for {remote.scheme}:// ({_shorten(error)})") from error
+        raise AudioError(f"{remote}: {remote.scheme}:// needs another package; {_name_package(error)}") from error
     except Exception as error:
         name = type(error).__name__
-        credentials = "; check your credentials" if "redential" in f"{name} {error}" else ""
+        credentials = "; check your credentials" if _REFUSED.search(f"{name} {error}") else ""
         raise AudioError(f"{remote}: cannot be reached ({_shorten(error) or name}){credentials}") from error
+
+
+def _name_package(error: ImportError) -> str:
+    """Return what to install. fsspec's text names the package, but not in the same way for all of them."""
+    text, missing = _shorten(error), getattr(error.__cause__, "name", None)
+    return f"run: pip install {missing}" if missing and missing in text else text
 
 
 def _shorten(error: BaseException) -> str:
@@ -281,9 +289,22 @@ def _open_system(remote: Remote) -> tuple[Any, str]:
         import fsspec
     except ImportError as error:
         raise AudioError(f"{remote}: needs fsspec; run: pip install 'vocalsep[remote]'") from error
-    kind = fsspec.get_filesystem_class(remote.scheme)
+    kind = _find_class(remote.scheme)
     system = fsspec.filesystem(remote.scheme, **kind._get_kwargs_from_urls(remote.address))
     return system, str(kind._strip_protocol(remote.address))  # `url_to_fs` would take "::" in a name for a chain
+
+
+@functools.cache
+def _find_class(scheme: str) -> Any:
+    """Return the class for a scheme. Python no longer prints what its package logs, unless the program asks for that.
+
+    Its errors are raised; what gcsfs logs besides, several times per file, is not for users.
+    """
+    import fsspec
+
+    kind = fsspec.get_filesystem_class(scheme)
+    logging.getLogger(kind.__module__.partition(".")[0]).addHandler(logging.NullHandler())
+    return kind
 
 
 def _add_scheme(system: Any, like: Remote, path: str) -> str:

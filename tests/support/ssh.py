@@ -61,7 +61,8 @@ def run_machines(names: Sequence[str], folder: Path, variables: Mapping[str, str
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")], check=True)
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)  # an sshd of root needs it
-    assert (sshd := _find_server())
+    sshd = _find_server()
+    assert sshd
     settings = " ".join(f'{name}="{value}"' for name, value in variables.items())
     client = ""
     with contextlib.ExitStack() as stack:

@@ -12,8 +12,7 @@ done = songs.map_batches(
 done.write_parquet("s3://bucket/done")
 ```
 
-To separate files on a cluster without a pipeline, use the command ``vocalsep cluster``. It is above `cli` in the order
-of imports, because it runs the same `Worker` as the commands.
+To separate files on a cluster without a pipeline, use the command ``vocalsep cluster``.
 """
 
 from __future__ import annotations
@@ -27,11 +26,9 @@ from typing import Any, Final, Literal
 
 from vocalsep import manifests, means, remote
 from vocalsep.audio import bitrates
-from vocalsep.cli.batch.events import Event, Finished
-from vocalsep.cli.batch.options import name_model
-from vocalsep.cli.batch.plan import Job
-from vocalsep.cli.batch.recording import describe_options
-from vocalsep.cli.batch.work import Settings, Worker, rename
+from vocalsep.batches.events import Event, Finished
+from vocalsep.batches.jobs import Job
+from vocalsep.batches.work import Settings, Worker, rename
 from vocalsep.errors import AudioError, ConfigError, VocalsepError
 from vocalsep.manifests import Record
 from vocalsep.release import DEFAULT_MODEL
@@ -111,9 +108,9 @@ class Extract:
             run=_name_run(),
         )
         self._call = manifests.Call(
-            model="+".join(map(name_model, models)),
+            model="+".join(map(means.name_model, models)),
             model_sha256=means.hash_models(models),
-            options=describe_options(settings),
+            options=settings.describe(),
         )
         self._finished: Finished | None = None
         self._worker = Worker(settings, self._keep, lambda: None)

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from vocalsep import config, files, library
-from vocalsep.errors import ConfigError, ModelError, describe_error
+from vocalsep import config, files, library, runs
+from vocalsep.errors import ConfigError, ModelError, VocalsepError, describe_error
 
 SUFFIX = ".toml"
 SEPARATOR = "+"
@@ -185,6 +185,16 @@ def label(name: str) -> str:
     """Return what to call a model that `weights.load` would load: its name, or that of its file; joined if several."""
     parts = [name] if files.is_file(name) else name.split(SEPARATOR)
     return SEPARATOR.join(Path(part).stem if part.endswith(library.SUFFIXES) else part for part in parts)
+
+
+def name_model(model: str) -> str:
+    """Return the name that ``{model}`` stands for in templates. That of a run is in its weights."""
+    if not (model.endswith(runs.SUFFIX) or files.is_folder(model)):
+        return label(model)
+    try:
+        return runs.read_name(runs.find_weights(Path(model)))
+    except VocalsepError:  # reported later, when the first song needs the model
+        return Path(model).stem
 
 
 def hash_models(models: Sequence[str], weights: Sequence[float] = ()) -> str:

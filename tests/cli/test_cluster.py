@@ -141,8 +141,8 @@ def test_a_machine_that_would_give_other_results_gets_no_songs(
 
 
 def test_a_machine_without_the_folder_of_the_songs_is_unfit(music: Path, model: Path) -> None:
-    from vocalsep.cli.batch.actors import Actor
-    from vocalsep.cli.batch.work import Settings
+    from vocalsep.batches.actors import Actor
+    from vocalsep.batches.work import Settings
     from vocalsep.means import hash_models
 
     digest = hash_models([str(model)])

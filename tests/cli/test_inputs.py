@@ -143,15 +143,6 @@ def test_a_dash_is_a_pipe_as_an_argument_and_a_file_in_a_list(tree: Path) -> Non
     assert [song.path for song in songs] == [Path("-")]
 
 
-def test_a_missing_song_comes_with_the_most_similar_name_in_its_folder(tree: Path) -> None:
-    Path("song2.mp3").touch()
-    Path("song3.txt").touch()
-    assert inputs.describe_missing(Path("song.mp3")) == "song.mp3: no such file. Did you mean song2.mp3?"
-    assert inputs.describe_missing(Path("music/c.wav")) == "music/c.wav: no such file. Did you mean music/b.wav?"
-    assert inputs.describe_missing(Path("quite another.wav")) == "quite another.wav: no such file"
-    assert inputs.describe_missing(Path("no folder/song.mp3")) == "no folder/song.mp3: no such file"
-
-
 def test_lists_are_read_from_files_and_from_standard_input(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = "\ufeffa b.wav\r\n\n  c.wav \n".encode() + b"\xff.wav"
     Path("list.txt").write_bytes(content)

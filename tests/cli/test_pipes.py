@@ -19,7 +19,7 @@ import torch
 from command_line import make_environment, read_misuse, read_objects
 
 from vocalsep import audio, weights
-from vocalsep.cli.batch import work
+from vocalsep.batches import work
 from vocalsep.shapes import Waveform
 
 run = functools.partial(command_line.run, "extract")

@@ -89,7 +89,9 @@ def cluster(
     from pathlib import Path
 
     from vocalsep import claims, means
-    from vocalsep.cli.batch import actors, driver, inputs, naming, options, plan, processes, recording, work
+    from vocalsep.batches import work
+    from vocalsep.batches.jobs import PIPE
+    from vocalsep.cli.batch import connection, driver, inputs, naming, options, plan, processes, recording
     from vocalsep.cli.batch import progress as reporting
 
     if not songs and from_file is None:
@@ -106,10 +108,10 @@ def cluster(
     names = naming.Naming(
         places=options.choose_places(output=output, stem=stem, accompaniment=None, others={}),
         extension=output_format or "wav",
-        model="+".join(map(options.name_model, models)),
+        model="+".join(map(means.name_model, models)),
         many=True,
     )
-    if inputs.PIPE in names.places.values() or any(song.path == inputs.PIPE for song in found):
+    if PIPE in names.places.values() or any(song.path == PIPE for song in found):
         raise Misuse("a cluster works on files; for pipes, use 'vocalsep extract'")
     if output_format:
         options.check_format(names)
@@ -144,7 +146,7 @@ def cluster(
     )
     verbose = progress != "none" and not quiet and not dry_run
     kind = reporting.choose_reporter(progress, todo, verbose=verbose)
-    place = actors.Cluster(address=address, actors=jobs, processors=threads, gpus=int(device == "cuda"))
+    place = connection.Cluster(address=address, actors=jobs, processors=threads, gpus=int(device == "cuda"))
     with recorder, kind(todo, names.model, as_json=as_json, talkative=verbose, overwrite=overwrite) as reporter:
         recorder.watch(reporter, todo)
         if found and not todo and verbose:

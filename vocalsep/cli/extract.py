@@ -56,11 +56,14 @@ def extract(
     The vocals keep the song's sample rate, channels, length, level and tags.
     vocalsep does not replace existing files unless you add --overwrite.
     """
-    from vocalsep.cli.batch import inputs, naming, options, pages, plan, processes, recording, work
+    from vocalsep import means
+    from vocalsep.batches import work
+    from vocalsep.batches.jobs import LABELS, PICTURE, PIPE
+    from vocalsep.cli.batch import inputs, naming, options, pages, plan, processes, recording
     from vocalsep.cli.batch import progress as reporting
 
     songs = songs or []
-    optional = {"accompaniment": accompaniment, naming.LABELS: labels, naming.PICTURE: picture, "page": page}
+    optional = {"accompaniment": accompaniment, LABELS: labels, PICTURE: picture, "page": page}
     if not songs and from_file is None:
         songs, optional = options.find_swallowed_song(optional)
     page = optional.pop("page")
@@ -99,7 +102,7 @@ def extract(
     names = naming.Naming(
         places=places,
         extension=output_format or chosen.extension,
-        model="+".join(map(options.name_model, models)),
+        model="+".join(map(means.name_model, models)),
         many=len(found) > 1 or not (from_file is shard is None) or not all(song.named for song in found),
         names=chosen.names,
     )
@@ -107,7 +110,7 @@ def extract(
         options.check_format(names)
     options.check_remote_places(names)
     options.check_pipes(found, names, raw=raw is not None, clip=clip, processes=jobs, bitrate=bits_per_second)
-    if manifest is not None and any(song.path == inputs.PIPE for song in found):
+    if manifest is not None and any(song.path == PIPE for song in found):
         raise Misuse("--manifest needs songs with a name, and standard input has none")
     existing = "overwrite" if overwrite else "skip" if skip_existing or manifest is not None else "refuse"
     settings = work.Settings(

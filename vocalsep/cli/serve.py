@@ -24,7 +24,7 @@ from vocalsep.errors import ConfigError
 from vocalsep.release import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from vocalsep.cli.batch.work import Settings
+    from vocalsep.batches.work import Settings
     from vocalsep.listening.server.routes import Choices
 
 _PORT = 8377
@@ -59,7 +59,8 @@ def serve(
     programs on this machine can reach the page, and only with the token in the
     address. Ctrl-C ends the server; the songs stay.
     """
-    from vocalsep.cli.batch import options, work
+    from vocalsep.batches import work
+    from vocalsep.cli.batch import options
 
     models = tuple(model or [DEFAULT_MODEL])
     for name in models:

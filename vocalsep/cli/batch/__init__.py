@@ -1,4 +1,5 @@
-"""Process the songs of one call of ``vocalsep extract``.
+"""Process the songs of one call of ``vocalsep extract`` or ``vocalsep cluster``.
 
-`inputs` finds them, `plan` decides where their outputs go, `work` and `processes` process them, and `progress` reports.
+`inputs` finds them, `plan` makes jobs of them, `processes` or `driver` hand these to the workers of `batches.work`, and
+`progress` and `recording` report what became of them.
 """

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vocalsep import files
-from vocalsep.cli.batch.events import Event, Finished, Progressed, Started, Warned
+from vocalsep.batches.events import Event, Finished, Progressed, Started, Warned
 from vocalsep.manifests import STEMS
 from vocalsep.text import escape
 

@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from vocalsep import claims, files
+from vocalsep.batches.actors import Actor, localise, make_absolute
+from vocalsep.batches.events import Finished, OnEvent, Warned
+from vocalsep.batches.jobs import Job
+from vocalsep.batches.work import Settings, SetupError
 from vocalsep.cli import signals
-from vocalsep.cli.batch.actors import Actor, Cluster, connect, localise, make_absolute, make_probe
-from vocalsep.cli.batch.events import Finished, OnEvent, Warned
-from vocalsep.cli.batch.plan import Job
-from vocalsep.cli.batch.work import Settings, SetupError
+from vocalsep.cli.batch.connection import Cluster, connect, make_probe
 from vocalsep.release import __version__
 
 TRIES: Final = 3

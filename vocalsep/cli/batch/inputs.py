@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import glob
 import os
@@ -12,21 +11,14 @@ import sys
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
 
 from vocalsep import files, remote
 from vocalsep.audio.formats import SUFFIXES, VIDEO_SUFFIXES
 from vocalsep.audio.signature import is_signed
+from vocalsep.batches.jobs import PIPE, Place
 from vocalsep.cli.batch import patterns
 from vocalsep.errors import AudioError, VocalsepError, describe_error
 from vocalsep.remote import Remote
-
-PIPE: Final = "-"
-File = Path | Remote
-"""A file on this machine or elsewhere."""
-
-Place = File | Literal["-"]
-"""A file, or `PIPE`: standard input for a song, standard output for an output."""
 
 _OWN = "outputs of vocalsep; to separate them again, name the files themselves"
 _OUTPUT = re.compile(r"(.+)(?:\.(?:vocals|accompaniment)| \[(?:VOC|INSTR)\])\.[^.]+", re.DOTALL)  # and its song's name
@@ -158,18 +150,6 @@ def gather(
         problems.append(error)
     songs, unfound = find(arguments, listed, recursive=recursive)
     return songs, problems + unfound
-
-
-def describe_missing(path: File) -> str:
-    """Return an error message for a song that does not exist, with the most similar name in its folder."""
-    if isinstance(path, Remote):
-        return f"{path}: no such file"
-    try:
-        names = [name for name in os.listdir(path.parent) if Path(name).suffix.lower() in SUFFIXES]  # noqa: PTH208
-    except OSError:
-        names = []
-    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.7)
-    return f"{path}: no such file" + (f". Did you mean {path.with_name(near[0])}?" if near else "")
 
 
 def _expand(text: str, problems: list[VocalsepError], *, literal: bool, recursive: bool) -> list[Song]:

@@ -10,17 +10,15 @@ from pathlib import Path
 from typing import Final
 
 from vocalsep import files
-from vocalsep.cli.batch.inputs import PIPE, File, Place, Song
+from vocalsep.batches.jobs import EXTENSIONS, PICTURE, PIPE, Place
+from vocalsep.claims import File
+from vocalsep.cli.batch.inputs import Song
 from vocalsep.cli.common import Misuse
 from vocalsep.errors import AudioError, describe_unknown
 from vocalsep.remote import Remote, is_address
 
 FIELDS = ("stem", "song", "folder", "model", "ext", "source")
 """Fields that a template for output names may contain."""
-
-LABELS, PICTURE = "labels", "picture"
-EXTENSIONS: Final = {LABELS: "txt", PICTURE: "png"}
-"""File extensions of the outputs that are no recordings, by stem."""
 
 _DEFAULT_NAME = "{song}.{stem}.{ext}"
 _VARYING = {"song", "folder", "source"}  # fields that differ between songs

@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from vocalsep import files, latency, library, means, remote, runs
+from vocalsep import latency, library, means, remote
 from vocalsep.audio import bitrates
 from vocalsep.audio.formats import FORMATS, SUFFIXES
-from vocalsep.cli.batch import inputs
-from vocalsep.cli.batch.inputs import PIPE, Song
-from vocalsep.cli.batch.naming import EXTENSIONS, Naming, is_folder, is_template, list_fields
+from vocalsep.batches.jobs import EXTENSIONS, PIPE, describe_missing
+from vocalsep.cli.batch.inputs import Song
+from vocalsep.cli.batch.naming import Naming, is_folder, is_template, list_fields
 from vocalsep.cli.common import Misuse
-from vocalsep.errors import AudioError, ConfigError, ModelError, VocalsepError
+from vocalsep.errors import AudioError, ConfigError, ModelError
 
 if TYPE_CHECKING:
     from vocalsep.audio import SampleLayout
@@ -67,7 +67,7 @@ def check_songs(songs: Sequence[str], output: str | None) -> None:
     if last == PIPE or os.path.lexists(last) or glob.has_magic(last) or remote.is_address(last):
         return
     if len(songs) == 2 or Path(last).suffix.lower() not in SUFFIXES:
-        missing, _, similar = inputs.describe_missing(Path(last)).partition(". Did you mean ")
+        missing, _, similar = describe_missing(Path(last)).partition(". Did you mean ")
         choice = f"-o {last}, or {similar}" if similar else f"-o {last}?"
         raise Misuse(f"{missing}. Did you mean {choice}")
 
@@ -193,16 +193,6 @@ def check_pipes(
         raise Misuse("standard output is a terminal; send the sound to a program or a file")
     if from_stdin and sys.stdin.isatty():
         raise Misuse("standard input is a terminal; send a recording to it")
-
-
-def name_model(model: str) -> str:
-    """Return the name that ``{model}`` stands for in templates. That of a run is in its weights."""
-    if not (model.endswith(runs.SUFFIX) or files.is_folder(model)):
-        return means.label(model)
-    try:
-        return runs.read_name(runs.find_weights(Path(model)))
-    except VocalsepError:  # reported later, when the first song needs the model
-        return Path(model).stem
 
 
 def parse_weights(text: str | None, models: tuple[str, ...]) -> tuple[float, ...]:

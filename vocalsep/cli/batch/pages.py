@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from vocalsep import files
+from vocalsep.batches.jobs import PIPE, Job
+from vocalsep.batches.work import Settings
 from vocalsep.cli.batch import processes as running
-from vocalsep.cli.batch.inputs import PIPE
-from vocalsep.cli.batch.plan import Job
 from vocalsep.cli.batch.progress import Reporter
-from vocalsep.cli.batch.work import Settings
 from vocalsep.cli.common import Misuse, parse_page
 from vocalsep.errors import AudioError, describe_error
 from vocalsep.remote import is_address

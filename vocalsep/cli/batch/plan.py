@@ -9,82 +9,20 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from vocalsep import files
 from vocalsep.audio.formats import check_output
-from vocalsep.cli.batch.inputs import PIPE, File, Place, Song
-from vocalsep.cli.batch.naming import EXTENSIONS, Naming
+from vocalsep.batches.jobs import PIPE, Job, Place, check_existing
+from vocalsep.claims import File
+from vocalsep.cli.batch.inputs import Song
+from vocalsep.cli.batch.naming import Naming
 from vocalsep.cli.common import Misuse
 from vocalsep.errors import AudioError, VocalsepError, describe_error
-from vocalsep.remote import Remote, list_names
+from vocalsep.remote import list_names
 
 _IGNORES_CASE = os.name == "nt" or sys.platform == "darwin"  # whether file systems usually treat a and A as the same
 _Identify = Callable[[Place], str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One song to process.
-
-    Attributes:
-        song: The recording.
-        outputs: Where each output goes, by stem.
-        id: What a manifest calls the song: its path relative to the folder that was searched, or as given.
-        refusal: Why vocalsep refuses the job; empty if it accepts the job.
-        skipped: Why vocalsep skips the job: "exists" if all its outputs exist, "failed" if it failed in an earlier
-            call; empty if vocalsep does not skip it.
-        bundle: Where to write what the player needs; None without a player.
-    """
-
-    song: Place
-    outputs: dict[str, Place]
-    id: str = ""
-    refusal: str = ""
-    skipped: str = ""
-    bundle: Path | None = None
-
-    @property
-    def label(self) -> str:
-        """The song's name in messages."""
-        return "standard input" if self.song == PIPE else str(self.song)
-
-    @property
-    def files(self) -> list[Path]:
-        """The outputs that are files on this machine."""
-        return [path for path in self.outputs.values() if isinstance(path, Path)]
-
-    @property
-    def remote_files(self) -> list[Remote]:
-        """The outputs that are remote files."""
-        return [path for path in self.outputs.values() if isinstance(path, Remote)]
-
-    @property
-    def all_files(self) -> list[File]:
-        """The outputs that are files, here or elsewhere."""
-        return [path for path in self.outputs.values() if not isinstance(path, str)]
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether the song or an output is a remote file."""
-        return isinstance(self.song, Remote) or bool(self.remote_files)
-
-    @property
-    def recordings(self) -> list[File]:
-        """The outputs that are files with sound in them."""
-        files = [(stem, path) for stem, path in self.outputs.items() if not isinstance(path, str)]
-        return [path for stem, path in files if stem not in EXTENSIONS]
-
-    @property
-    def uses_pipe(self) -> bool:
-        """Whether sound comes from standard input or goes to standard output."""
-        return PIPE in (self.song, *self.outputs.values())
-
-    @property
-    def is_pending(self) -> bool:
-        """Whether there is something to do."""
-        return not self.refusal and not self.skipped
 
 
 def make(
@@ -285,29 +223,6 @@ def _check(job: Job, own: list[File], *, existing: str) -> Job:
         return dataclasses.replace(job, refusal=str(error))
     except OSError as error:  # the name is too long, or the folder is not accessible
         return dataclasses.replace(job, refusal=f"{error.filename}: cannot be written ({describe_error(error)})")
-
-
-def check_existing(job: Job, existing: str, *, now: bool = False) -> Job:
-    """Return a job that is refused or skipped if outputs of it exist.
-
-    Args:
-        job: The job.
-        existing: See `make`.
-        now: Whether to ask for each remote output again, rather than to list each remote folder once.
-
-    Raises:
-        AudioError: If a remote folder is not accessible.
-        OSError: If a folder is not accessible.
-    """
-    if existing == "overwrite":
-        return job
-    there: list[File] = [path for path in job.files if os.path.lexists(path) and not files.is_special(path)]
-    there += [path for path in job.remote_files if (path.exists() if now else path.was_listed())]
-    if there and existing == "refuse":
-        choice = "choose another output, or add --overwrite or --skip-existing"
-        return dataclasses.replace(job, refusal=f"{there[0]}: already exists; {choice}")
-    complete = len(there) == len(job.outputs)
-    return dataclasses.replace(job, skipped="exists") if existing == "skip" and complete else job
 
 
 def _identify(path: Place) -> str:

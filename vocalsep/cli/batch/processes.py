@@ -16,11 +16,11 @@ from collections.abc import Callable, Sequence
 from multiprocessing import connection
 
 from vocalsep import claims, files, remote
+from vocalsep.batches.events import Event, Finished, OnEvent
+from vocalsep.batches.jobs import Job
+from vocalsep.batches.work import Settings, SetupError, Worker
 from vocalsep.cli import signals, streams
-from vocalsep.cli.batch.events import Event, Finished, OnEvent
-from vocalsep.cli.batch.plan import Job
 from vocalsep.cli.batch.progress import Reporter
-from vocalsep.cli.batch.work import Settings, SetupError, Worker
 
 GRACE_SECONDS = 0.8  # for a stopped process to remove its unfinished files
 
@@ -61,7 +61,7 @@ def run(jobs: Sequence[tuple[int, Job]], settings: Settings, processes: int, on_
             return
         with (
             streams.silence_c_libraries(),
-            contextlib.closing(Worker(settings, on_event, check_signals)) as worker,
+            contextlib.closing(Worker(settings, on_event, check_signals, streams.open_sound_output)) as worker,
         ):
             for index, job in jobs:
                 worker.do(index, job)

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+from vocalsep.batches.events import Event, Finished, Progressed, Started, Warned
+from vocalsep.batches.jobs import PIPE, Job
 from vocalsep.cli import streams
 from vocalsep.cli.batch.describing import (
     EventFormatter,
@@ -24,9 +26,6 @@ from vocalsep.cli.batch.describing import (
     list_warnings,
     name_outcome,
 )
-from vocalsep.cli.batch.events import Event, Finished, Progressed, Started, Warned
-from vocalsep.cli.batch.inputs import PIPE
-from vocalsep.cli.batch.plan import Job
 from vocalsep.cli.common import get_bar_console, print_line, print_note, report_error, report_warning, stderr
 from vocalsep.errors import AudioError, VocalsepError
 from vocalsep.text import escape

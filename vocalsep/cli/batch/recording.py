@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import os
 import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Self
 
 from vocalsep import manifests, means
-from vocalsep.cli.batch.events import Finished
-from vocalsep.cli.batch.inputs import PIPE
-from vocalsep.cli.batch.plan import Job
+from vocalsep.batches.events import Finished
+from vocalsep.batches.jobs import PIPE, Job
+from vocalsep.batches.work import Settings
 from vocalsep.cli.batch.progress import Reporter
-from vocalsep.cli.batch.work import Settings
 from vocalsep.cli.common import Misuse
 from vocalsep.errors import VocalsepError
 from vocalsep.remote import is_address
-
-_NO_OPTIONS: Final = {"models", "threads", "mute", "bundles", "existing", "hash_inputs", "run"}  # they change no output
 
 
 class Recorder:
@@ -51,7 +47,7 @@ class Recorder:
             raise Misuse(f"--manifest {path}: must be a local file, because vocalsep appends lines to it")
         with _refuse():
             digest = means.hash_models(settings.models, settings.shares)
-            self._call = manifests.Call(model=model, model_sha256=digest, options=describe_options(settings))
+            self._call = manifests.Call(model=model, model_sha256=digest, options=settings.describe())
             if Path(path).exists():
                 self._known = manifests.read(Path(path))
                 manifests.check_model(Path(path), self._known.values(), (model, digest))
@@ -115,9 +111,3 @@ def _refuse() -> Iterator[None]:
 def name_run(path: str) -> str:
     """Return a name for the run that a manifest belongs to: the same one when the run is resumed."""
     return hashlib.sha256(os.fsencode(f"{socket.gethostname()}:{os.path.realpath(path)}")).hexdigest()[:16]
-
-
-def describe_options(settings: Settings) -> dict[str, Any]:
-    """Return the settings that decide the outputs, except for the models, and without those that are off."""
-    values = {"weights" if key == "shares" else key: value for key, value in dataclasses.asdict(settings).items()}
-    return {key: value for key, value in values.items() if key not in _NO_OPTIONS and value not in (None, False, ())}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from vocalsep.batches.events import Finished
+from vocalsep.batches.jobs import Job
+from vocalsep.batches.work import Settings, SetupError
 from vocalsep.cli import signals
 from vocalsep.cli.batch.describing import EventFormatter
-from vocalsep.cli.batch.events import Finished
-from vocalsep.cli.batch.plan import Job
 from vocalsep.cli.batch.processes import GRACE_SECONDS, WorkerProcess
-from vocalsep.cli.batch.work import Settings, SetupError
 from vocalsep.listening.server.queue import OnEvent, Work
 
 _POLL_SECONDS = 0.1  # between looks at whether to stop

@@ -11,20 +11,20 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 
 from vocalsep import claims, files
+from vocalsep.batches.events import Finished, OnEvent, Progressed, Started, Warned
+from vocalsep.batches.jobs import PIPE, Job, Place, check_existing, describe_missing
 from vocalsep.claims import Claim
-from vocalsep.cli import streams
-from vocalsep.cli.batch import inputs, plan
-from vocalsep.cli.batch.events import Finished, OnEvent, Progressed, Started, Warned
-from vocalsep.cli.batch.plan import Job
 from vocalsep.errors import AudioError, VocalsepError, describe_error, is_about_memory
 from vocalsep.remote import Remote, Workspace
 
 if TYPE_CHECKING:
     from vocalsep.audio import SampleLayout
     from vocalsep.extraction import Extractor
+
+_NO_OPTIONS: Final = {"models", "threads", "mute", "bundles", "existing", "hash_inputs", "run"}  # they change no output
 
 READ_ONCE = (
     "raw samples and wav from a pipe can be read only once, so they are not clustered; "
@@ -78,6 +78,12 @@ class Settings:
     hash_inputs: bool = False
     run: str = ""
 
+    def describe(self) -> dict[str, Any]:
+        """Return the settings that decide the outputs, except for the models, and without those that are off."""
+        values, off = dataclasses.asdict(self), (None, False, ())
+        on = {key: value for key, value in values.items() if key not in _NO_OPTIONS and value not in off}
+        return {"weights" if key == "shares" else key: value for key, value in on.items()}
+
 
 class SetupError(VocalsepError):
     """No song can be processed at all: the model or the device is missing."""
@@ -93,11 +99,19 @@ class Worker:
     Args:
         settings: What to compute.
         on_event: Called with each event.
-        check_signals: Raises an exception if a signal has asked to stop; see `signals.raise_on_signal`.
+        check_signals: Raises an exception if somebody has asked to stop.
+        open_stdout: Opens standard output for sound.
     """
 
-    def __init__(self, settings: Settings, on_event: OnEvent, check_signals: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        on_event: OnEvent,
+        check_signals: Callable[[], None],
+        open_stdout: Callable[[], BinaryIO] = lambda: sys.stdout.buffer,
+    ) -> None:
         self.settings, self._on_event, self._check_signals = settings, on_event, check_signals
+        self._open_stdout = open_stdout
         self._loaded: Extractor | None = None
         self._frozen = False
         gc.freeze()  # nothing that is there already is garbage of a song
@@ -186,7 +200,7 @@ class Worker:
             self._on_event(
                 Warned(index=index, message=f"this machine can keep up with a latency of {extractor.latency:g} s")
             )
-        if extractor.uses_clusters and (job.song == inputs.PIPE or settings.raw):
+        if extractor.uses_clusters and (job.song == PIPE or settings.raw):
             self._on_event(Warned(index=index, message=READ_ONCE))
         for file in here.files:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -211,9 +225,7 @@ class Worker:
             self._check_signals()
             self._on_event(Progressed(index=index, seconds=done))
 
-        outputs = {
-            stem: path if isinstance(path, Path) else streams.open_sound_output() for stem, path in job.outputs.items()
-        }
+        outputs = {stem: path if isinstance(path, Path) else self._open_stdout() for stem, path in job.outputs.items()}
         report = extraction.extract(
             job.song if isinstance(job.song, Path) else sys.stdin.buffer,
             outputs.get("vocals"),
@@ -273,7 +285,7 @@ def _check_existing(job: Job, existing: str) -> None:
         _Skip: If they do, and the job is to be skipped.
         AudioError: If one does, and may not be replaced.
     """
-    checked = plan.check_existing(job, existing, now=True)
+    checked = check_existing(job, existing, now=True)
     if checked.refusal:
         raise AudioError(checked.refusal)
     if checked.skipped:
@@ -283,7 +295,7 @@ def _check_existing(job: Job, existing: str) -> None:
 def _move_here(job: Job, workspace: Workspace) -> Job:
     """Download a remote song. Return the job with temporary files in place of remote ones."""
     song = workspace.download(job.song) if isinstance(job.song, Remote) else job.song
-    outputs: dict[str, inputs.Place] = {
+    outputs: dict[str, Place] = {
         stem: workspace.place(path) if isinstance(path, Remote) else path for stem, path in job.outputs.items()
     }
     return dataclasses.replace(job, song=song, outputs=outputs)
@@ -334,7 +346,7 @@ def _check_song(job: Job, settings: Settings) -> float | None:
     try:
         job.song.stat()
     except FileNotFoundError as error:
-        raise AudioError(inputs.describe_missing(job.song)) from error
+        raise AudioError(describe_missing(job.song)) from error
     except (OSError, ValueError):
         pass  # the reader reports the reason
     with audio.open_song(job.song, settings.raw) as reader:

@@ -219,10 +219,12 @@ def test_without_ray_one_line_says_how_to_install_it(music: Path, model: Path, m
     )
 
 
-def test_a_cluster_that_is_not_there_is_one_line(music: Path, model: Path) -> None:
+def test_a_cluster_that_is_not_there_is_one_line(music: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     error = read_error(run(music, "-m", model, "-o", "out", "-q", "--address", "nonsense"))
     assert error.startswith("--address nonsense: cannot be reached (")
+    assert error.endswith("); if it needs a token, set RAY_AUTH_MODE=token")
     for address in ("127.0.0.1:1", "127.0.0.1:99999999"):
         error = read_error(run(music, "-m", model, "-o", "out", "-q", "--address", address))
         assert error.startswith(f"--address {address}: no cluster answers there (")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from vocalsep import cores, remote
 from vocalsep.batches.jobs import Job
 from vocalsep.batches.work import SetupError
+from vocalsep.cli import streams
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -67,7 +68,8 @@ def connect(cluster: Cluster) -> Iterator[ModuleType]:
     with contextlib.ExitStack() as stack:
         try:
             if address:
-                ray.init(address=address, **quiet)
+                with streams.silence_c_libraries():  # they complain every second if they have no token
+                    ray.init(address=address, **quiet)
             else:
                 folder = stack.enter_context(remote.Workspace()).folder
                 quiet |= {"_temp_dir": str(folder)} if len(str(folder)) <= _LONGEST_FOLDER else {}
@@ -81,7 +83,9 @@ def connect(cluster: Cluster) -> Iterator[ModuleType]:
         except Exception as error:  # Ray has no common type for what may go wrong
             reason = " ".join(str(error).split())[:300]
             where = f"--address {address}" if address else "Ray on this machine"
-            raise SetupError(f"{where}: cannot be reached ({reason or type(error).__name__})") from error
+            may_need_token = address and "RAY_AUTH_MODE" not in os.environ
+            hint = "; if it needs a token, set RAY_AUTH_MODE=token" if may_need_token else ""
+            raise SetupError(f"{where}: cannot be reached ({reason or type(error).__name__}){hint}") from error
         stack.callback(ray.shutdown)
         stack.enter_context(contextlib.redirect_stdout(_OwnThread(sys.stdout)))
         yield ray

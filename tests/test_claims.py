@@ -98,7 +98,13 @@ def test_the_claim_of_another_machine_expires(tmp_path: Path, age: float, counts
             assert (held is None) == counts
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"machine": 1}', '{"machine": "x", "pid": "y", "started": null}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{", "[]", '{"machine": 1}', '{"machine": "x", "pid": "y", "started": null}', "[" * 10**5),
+        '{"machine": "x", "pid": Infinity, "started": null}',
+    ],
+)
 def test_a_claim_that_says_nothing_counts_until_it_expires(tmp_path: Path, content: str) -> None:
     with claims.claim([tmp_path / "a"]):
         (path,) = find_claims(tmp_path)

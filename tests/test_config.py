@@ -40,6 +40,7 @@ class Plan:
     folders: tuple[Folder, ...] = ()
     widths: tuple[int, ...] = (1, 2)
     note: str | None = None
+    remarks: list[str] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
     computed: int = field(default=7, init=False)
 
@@ -137,6 +138,8 @@ def test_a_value_of_the_wrong_type_is_refused_by_name(values: dict[str, Any], me
         ),
         ({"name": "a", "note": 3}, "^note = 3: expected str$"),
         ({"name": "a", "options": [1]}, r"^options = \[1\]: expected dict"),
+        ({"name": "a", "remarks": "x"}, r"^remarks = 'x': expected list"),
+        ({"name": "a", "remarks": ["x", 1]}, r"^remarks\[1\] = 1: expected str$"),
     ],
 )
 def test_a_value_of_the_wrong_shape_is_refused_by_name(values: dict[str, Any], message: str) -> None:
@@ -215,6 +218,7 @@ def test_plain_values_leave_out_none_and_fields_that_are_not_settings() -> None:
         "loop": {"steps": 100, "learning_rate": 1e-3, "resume": False, "betas": [0.9, 0.999]},
         "folders": [{"root": "x", "layout": "stems"}],
         "widths": [1, 2],
+        "remarks": [],
         "options": {},
     }
     assert type(plain["widths"]) is list

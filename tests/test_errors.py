@@ -11,6 +11,7 @@ from vocalsep import errors
         ("unett", ["dpcl", "unet"], "unknown net 'unett'; did you mean 'unet'?"),
         ("zzz", ["unet", "dpcl"], "unknown net 'zzz'; known: dpcl, unet"),
         ("unet", [], "unknown net 'unet'; known: none"),
+        ("9" * 5_000, ["unet"], f"unknown net '{'9' * 80}'; known: unet"),
     ],
 )
 def test_an_unknown_name_is_described_with_the_nearest_name_or_all(name: str, known: list[str], expected: str) -> None:

@@ -202,9 +202,9 @@ def _is_alive(content: bytes, get_age: Callable[[], float], run: str) -> bool:
         run: See `claim`.
     """
     try:
-        owner = json.loads(content)
+        owner = files.parse_json(content)
         machine, number, started = owner["machine"], int(owner["pid"]), owner["started"]
-    except (ValueError, TypeError, KeyError):  # its owner was killed, or has not yet written it
+    except (ValueError, TypeError, KeyError, OverflowError):  # its owner was killed, or has not yet written it
         machine, number, started, owner = "", 0, None, {}
     if run and owner.get("run") == run:
         return False

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-import textwrap
 import tomllib
 import types
 import typing
@@ -18,7 +17,7 @@ from typing import Any, TypeVar
 
 import tomli_w
 
-from vocalsep.errors import ConfigError, describe_error, describe_unknown
+from vocalsep.errors import ConfigError, describe_error, describe_unknown, describe_value
 
 T = TypeVar("T")
 
@@ -27,8 +26,9 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
     """Build a settings dataclass from plain values.
 
     Args:
-        cls: A dataclass. Its fields may be bool, int, float, str, Literal, tuples of these, other such dataclasses, or
-            a union of such dataclasses that each have a different ``kind: Literal["..."] = "..."``.
+        cls: A dataclass. Its fields may be bool, int, float, str, Literal, tuples, lists and dictionaries of these,
+            other such dataclasses, or a union of such dataclasses that each have a different
+            ``kind: Literal["..."] = "..."``.
         values: One entry per field. Missing fields keep their defaults.
         where: Dotted name of this table, for messages.
 
@@ -63,7 +63,7 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
     elif origin is typing.Literal:
         if value in arguments:
             return value
-        raise ConfigError(f"{name} = {_shorten(value)}: expected one of {', '.join(map(repr, arguments))}")
+        raise ConfigError(f"{name} = {describe_value(value)}: expected one of {', '.join(map(repr, arguments))}")
     elif origin is tuple:
         if isinstance(value, list | tuple) and (arguments[-1] is Ellipsis or len(value) == len(arguments)):
             kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
@@ -76,6 +76,9 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
         return _convert(
             _choose_member([kind for kind in arguments if kind is not type(None)], value, name), value, name
         )
+    elif origin is list:
+        if isinstance(value, list):
+            return [_convert(arguments[0], entry, f"{name}[{i}]") for i, entry in enumerate(value)]
     elif origin is dict:
         if isinstance(value, Mapping):
             kind = arguments[1]
@@ -83,19 +86,11 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
     elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         if abs(value) <= sys.float_info.max:
             return float(value)
-        raise ConfigError(f"{name} = {_shorten(value)}: expected a finite number")
+        raise ConfigError(f"{name} = {describe_value(value)}: expected a finite number")
     elif isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
     expected = hint.__name__ if isinstance(hint, type) else str(hint)
-    raise ConfigError(f"{name} = {_shorten(value)}: expected {expected}")
-
-
-def _shorten(value: Any) -> str:
-    """Return a value as it may stand in a message. It may come from anywhere, and be as long as it likes."""
-    try:
-        return textwrap.shorten(repr(value), 80, placeholder=" ...")
-    except (ValueError, RecursionError):  # an integer of thousands of digits, or values nested thousands deep
-        return f"a value of type {type(value).__name__}"
+    raise ConfigError(f"{name} = {describe_value(value)}: expected {expected}")
 
 
 def _choose_member(members: list[Any], value: Any, name: str) -> Any:
@@ -106,7 +101,7 @@ def _choose_member(members: list[Any], value: Any, name: str) -> Any:
     wanted = value.get("kind", next(iter(kinds)))
     if not isinstance(wanted, str) or wanted not in kinds:
         raise ConfigError(
-            describe_unknown(f"{name}.kind", wanted[:80] if isinstance(wanted, str) else _shorten(wanted), kinds)
+            describe_unknown(f"{name}.kind", wanted if isinstance(wanted, str) else describe_value(wanted), kinds)
         )
     return kinds[wanted]
 
@@ -165,7 +160,9 @@ def override(values: Mapping[str, Any], settings: Iterable[str]) -> dict[str, An
         path, equals, text = setting.partition("=")
         *tables, key = [part.strip() for part in path.split(".")]
         if not equals or not all((*tables, key)):
-            raise ConfigError(f"override {setting!r}: expected key=value, for example training.batch_size=8")
+            raise ConfigError(
+                f"override {describe_value(setting)}: expected key=value, for example training.batch_size=8"
+            )
         try:
             value = tomllib.loads(f"value = {text}")["value"]
         except (ValueError, RecursionError):
@@ -174,7 +171,7 @@ def override(values: Mapping[str, Any], settings: Iterable[str]) -> dict[str, An
         for name in tables:
             table = table.setdefault(name, {})
             if not isinstance(table, dict):
-                raise ConfigError(f"override {setting!r}: {name} is a value, not a table")
+                raise ConfigError(f"override {describe_value(setting)}: {name} is a value, not a table")
         table[key] = value
     return merged
 

@@ -7,6 +7,7 @@ what to do. The command line prints that line and continues with the next song. 
 from __future__ import annotations
 
 import difflib
+import textwrap
 from collections.abc import Iterable
 
 
@@ -34,6 +35,8 @@ class ManifestError(VocalsepError):
     """A manifest cannot be read, written or merged."""
 
 
+_LONGEST = 80  # letters of a value or name in a message
+
 _PLAIN = {
     "System error": "the operating system reports an error",  # libsndfile has lost the reason
     "Bad file descriptor": "it is closed",
@@ -56,6 +59,14 @@ def is_about_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(each in str(error) for each in words)
 
 
+def describe_value(value: object) -> str:
+    """Return a value as it may stand in a message. It may come from anywhere, and be as long as it likes."""
+    try:
+        return textwrap.shorten(repr(value), _LONGEST, placeholder=" ...")
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or values nested thousands deep
+        return f"a value of type {type(value).__name__}"
+
+
 def describe_unknown(what: str, name: str, known: Iterable[str]) -> str:
     """Write the message for an unknown name, with the nearest known name as a suggestion.
 
@@ -67,7 +78,7 @@ def describe_unknown(what: str, name: str, known: Iterable[str]) -> str:
     Returns:
         One line. If no known name is similar, it lists them all.
     """
-    names = sorted(known)
+    names, name = sorted(known), name[:_LONGEST]
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"
     return f"unknown {what} {name!r}; {hint}"

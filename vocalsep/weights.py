@@ -26,7 +26,7 @@ from safetensors.numpy import save as serialise
 from vocalsep import backends, config, files, interchange, library, means, runs
 from vocalsep.backends import graphs
 from vocalsep.backends.graphs import Graph, RunSettings
-from vocalsep.errors import ConfigError, ModelError
+from vocalsep.errors import ConfigError, ModelError, describe_value
 from vocalsep.files import hash_file as hash_file
 from vocalsep.interchange import ForeignModel
 from vocalsep.library import ModelInfo as ModelInfo
@@ -166,9 +166,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
 
 def _build_model(path: Path, name: str, metadata: dict[str, Any], tensors: dict[str, Array]) -> Model:
     if metadata.get("format") != _FORMAT:
-        raise ModelError(
-            f"model {name!r} has format {metadata.get('format')!r}, but this version reads {_FORMAT}; update vocalsep"
-        )
+        found = describe_value(metadata.get("format"))
+        raise ModelError(f"model {name!r} has format {found}, but this version reads {_FORMAT}; update vocalsep")
     from vocalsep.features import FRONT_ENDS  # imports numpy, which takes time
 
     try:

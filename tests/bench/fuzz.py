@@ -1,6 +1,7 @@
 """Feeds vocalsep with damaged and hostile files for as long as you say, and counts what it does not survive.
 
     python tests/bench/fuzz.py --minutes 10
+    python tests/bench/fuzz.py --total 50000
     python tests/bench/fuzz.py --only checkpoints --seed 7 --first 1234 --cases 1     # one case again
 
 A case passes if vocalsep gives a result or one of its own errors, in one line, in time and within its memory. Cases run
@@ -11,7 +12,6 @@ kind, its number and the seed alone. The exit status is 1 if a case failed.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import io
 import json
 import os
@@ -31,39 +31,29 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import damage
 import fake_nets
 import foreign_graphs
+import hostile_manifests
+import hostile_names
+import hostile_requests
+import hostile_tags
 import synthetic_songs
 import tiny_recipes
 import torch
+from cases import Case, require_clean
 
-from vocalsep import audio, extraction, files, means, text, weights
+from vocalsep import audio, extraction, means, weights
 from vocalsep.audio import tags
-from vocalsep.cli.batch import inputs, naming
-from vocalsep.errors import VocalsepError
 from vocalsep.evaluation import runs
+from vocalsep.interchange import mdx
 from vocalsep.training import checkpoints, guards, recipes, record
 from vocalsep.training.material import open_material
 from vocalsep.training.team import Team
 
-Case = Callable[[random.Random, Path], None]
-
-SLICE_SECONDS = 5.0  # before the next kind has its turn
+SLICE_SECONDS = 20.0  # at most, before the next kind has its turn
 CASE_SECONDS = 20  # a case that takes longer hangs
 MEMORY = 2**31  # bytes that cases may take beyond what the libraries take
 MOST_SECONDS = 60  # of sound; a damaged header may claim hours
 
 CPU = torch.device("cpu")
-
-
-def require_clean(action: Callable[[], object]) -> bool:
-    """Run an action. Return whether it works; its own errors are fine if they can be shown in one line."""
-    try:
-        action()
-    except VocalsepError as error:
-        message = text.escape(error)
-        assert message, "an error without words"
-        assert message.isprintable() or not message.isascii(), message
-        return False
-    return True
 
 
 def set_up_decoding(folder: Path) -> Case:
@@ -88,36 +78,6 @@ def set_up_decoding(folder: Path) -> Case:
         assert all(isinstance(value, str) for values in found.fields.values() for value in values)
         if content[:4] == b"RIFF":
             require_clean(lambda: read(io.BytesIO(content)))
-
-    return case
-
-
-def set_up_tags(folder: Path) -> Case:
-    """ID3 tags with frames of any size, packed or not, in front of a song."""
-    song = damage.make_recordings()["mp3"]
-    names = [b"TIT2", b"TPE1", b"TXXX", b"APIC", b"COMM", b"USLT", b"CHAP", b"TCON", b"ZZZZ"]
-
-    def case(rng: random.Random, folder: Path) -> None:
-        import zlib
-
-        frames, version = b"", rng.choice([2, 3, 4])
-        for _ in range(rng.randint(1, 6)):
-            body = rng.choice([b"\3Text", b"\0image/png\0\3\0", b"\1\xff\xfe"]) + rng.randbytes(rng.randint(0, 99))
-            body += bytes(rng.choice([0, 0, 0, 10**5, 10**7, 10**8]) if rng.random() < 0.3 else 0)
-            flags = rng.choice([0, 0x80, 0x09, 0x08, 0x02, 0x0B, rng.randrange(2**16)])
-            if flags & 0x88:
-                body = rng.randbytes(4) + zlib.compress(body, 1)
-            size = (
-                len(body)
-                if version == 3 or rng.random() < 0.2
-                else sum((len(body) >> 7 * i & 127) << 8 * i for i in range(4))
-            )
-            frames += rng.choice(names) + (size % 2**32).to_bytes(4, "big") + flags.to_bytes(2, "big") + body
-        length = len(frames) if rng.random() < 0.9 else rng.randrange(2**28)
-        head = b"ID3" + bytes([version, 0, rng.choice([0, 0, 0x80, 0x40])])
-        path = folder / "song.mp3"
-        path.write_bytes(head + bytes(length >> 7 * i & 127 for i in (3, 2, 1, 0)) + frames + song)
-        tags.read_tags(path)
 
     return case
 
@@ -252,6 +212,9 @@ def set_up_graphs(folder: Path) -> Case:
     models.append(foreign_graphs.write_waveform(folder / "waveform.onnx", mixes=True))
     contents = [path.read_bytes() for path in models]
     sound = fake_nets.noise(2, 30_000)
+    beside = folder / "mdx_model_data.json"
+    entries = {"compensate": 1.03, "mdx_dim_f_set": 2_048, "mdx_dim_t_set": 8, "mdx_n_fft_scale_set": 4_096}
+    entries |= {"primary_stem": "Vocals"}
 
     def use(path: Path, data: str | None) -> None:
         extraction.Extractor(weights.load(path, data=data), workers=0).separate(sound, 44_100)
@@ -263,75 +226,39 @@ def set_up_graphs(folder: Path) -> Case:
         fields = [f"{rng.choice(['n_fft', 'dim_f', 'dim_t', 'samples', 'compensate'])}={rng.choice(damage.HOSTILE)}"]
         usual = "n_fft=4096,primary_stem=vocals"
         data = rng.choice([usual, ",".join([usual, *fields]), fields[0], None])
+        beside.unlink(missing_ok=True)
+        if rng.random() < 0.2:
+            entry = damage.change_value(rng, entries)
+            beside.write_bytes(json.dumps({mdx.compute_md5(path): entry}).encode("utf-8", "surrogatepass"))
         require_clean(lambda: use(path, data))
 
     return case
 
 
-def set_up_names(folder: Path) -> Case:
-    """Names with control characters and worse: in JSON, in text for people, in templates, as songs."""
-    letters = [
-        "a",
-        "é",
-        "\x1b[31m",
-        "\x07",
-        "\n",
-        "\x9b",
-        "\x7f",
-        "\u202e",
-        "..",
-        "/",
-        "{song}",
-        "}",
-        "\udcff",
-        "*",
-        "[",
-        "~",
-    ]
-
-    def case(rng: random.Random, folder: Path) -> None:
-        name = "".join(rng.choice(letters) for _ in range(rng.randint(1, 9)))
-        shown = text.escape(name)
-        assert not any(ord(letter) < 32 or 127 <= ord(letter) < 160 or letter == "\u202e" for letter in shown)
-        line = files.dump_json({"name": name})
-        assert json.loads(line) == {"name": name}
-        assert text.escape(line) == line
-        song = inputs.Song(path=folder / name.replace("/", "_"))
-        with contextlib.suppress(naming.Misuse):
-            rule = naming.Naming(places={"vocals": f"{folder}/out/{{song}}.{name}.{{ext}}"})
-
-            def fill() -> None:
-                (path,) = rule.name_outputs(song).values()
-                assert isinstance(path, Path)
-                assert ".." in name or path.resolve().is_relative_to(folder.resolve())
-
-            require_clean(fill)
-        if ".." not in name:
-            inputs.find([str(folder / name.replace("/", "_"))], recursive=True)
-
-    return case
-
-
-KINDS: dict[str, Callable[[Path], Case]] = {
-    "decoding": set_up_decoding,
-    "tags": set_up_tags,
-    "models": set_up_models,
-    "recipes": set_up_recipes,
-    "checkpoints": set_up_checkpoints,
-    "runs": set_up_runs,
-    "graphs": set_up_graphs,
-    "names": set_up_names,
+KINDS: dict[str, tuple[Callable[[Path], Case], int]] = {  # and the share of each in 100 cases
+    "decoding": (set_up_decoding, 15),
+    "tags": (hostile_tags.set_up, 3),
+    "models": (set_up_models, 5),
+    "recipes": (set_up_recipes, 3),
+    "checkpoints": (set_up_checkpoints, 1),
+    "runs": (set_up_runs, 17),
+    "graphs": (set_up_graphs, 8),
+    "names": (hostile_names.set_up, 12),
+    "requests": (hostile_requests.set_up, 16),
+    "manifests": (hostile_manifests.set_up, 20),
 }
 
 
-def run_cases(kind: str, case: Case, seed: int, first: int, count: int, folder: Path) -> tuple[int, list[str]]:
+def run_cases(
+    kind: str, case: Case, seed: int, first: int, count: int, folder: Path, seconds: float = SLICE_SECONDS
+) -> tuple[int, list[str]]:
     """Run cases in a child process. Return the number of the next case, and a report of each failure."""
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
         os.close(reader)
         with os.fdopen(writer, "w") as pipe:
-            _serve(kind, case, seed, range(first, first + count), folder, pipe)
+            _serve(kind, case, seed, range(first, first + count), folder, pipe, seconds)
         os._exit(0)
     os.close(writer)
     reached, failures = first - 1, []
@@ -349,14 +276,14 @@ def run_cases(kind: str, case: Case, seed: int, first: int, count: int, folder: 
     return reached + 1, failures
 
 
-def _serve(kind: str, case: Case, seed: int, numbers: range, folder: Path, pipe: io.TextIOBase) -> None:
+def _serve(kind: str, case: Case, seed: int, numbers: range, folder: Path, pipe: io.TextIOBase, seconds: float) -> None:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 2)  # C libraries complain about damaged files
     warnings.simplefilter("ignore")
-    ends = time.monotonic() + SLICE_SECONDS
+    ends = time.monotonic() + seconds
     for number in numbers:
         pipe.write(json.dumps({"case": number}) + "\n")
         pipe.flush()
@@ -374,6 +301,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--cases", type=int, default=0, help="of each kind; instead of --minutes")
+    parser.add_argument("--total", type=int, default=0, help="cases of all kinds; instead of --minutes")
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--only", choices=KINDS, action="append")
@@ -386,16 +314,22 @@ def main() -> None:
         os.environ["VOCALSEP_CACHE"] = f"{name}/cache"
         for kind, folder in folders.items():
             folder.mkdir()
-            cases[kind] = KINDS[kind](folder)
+            cases[kind] = KINDS[kind][0](folder)
         following = dict.fromkeys(cases, given.first)
         ends = time.monotonic() + 60 * given.minutes
         left = dict.fromkeys(cases, given.cases or sys.maxsize)
-        while any(left.values()) and (given.cases or time.monotonic() < ends):
+        if given.total:
+            shares = {kind: KINDS[kind][1] for kind in cases}
+            left = {kind: -(-given.total * share // sum(shares.values())) for kind, share in shares.items()}
+        bounded, most = bool(given.cases or given.total), SLICE_SECONDS
+        if not bounded:
+            most = min(most, 60 * given.minutes / len(cases))
+        while any(left.values()) and (bounded or time.monotonic() < ends):
             for kind, case in cases.items():
-                if not left[kind] or not (given.cases or time.monotonic() < ends):
+                if not left[kind] or not (bounded or time.monotonic() < ends):
                     continue
-                at = following[kind]
-                following[kind], found = run_cases(kind, case, given.seed, at, min(left[kind], 10**6), folders[kind])
+                at, count = following[kind], min(left[kind], 10**6)
+                following[kind], found = run_cases(kind, case, given.seed, at, count, folders[kind], most)
                 left[kind] -= following[kind] - at
                 for failure in found:
                     print(failure, flush=True)

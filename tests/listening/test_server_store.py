@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from song_server import make_report
 
 from vocalsep.listening.server import store as stores
 from vocalsep.listening.server.store import Song, Store, StoreError, clean_name, format_size
@@ -28,12 +29,13 @@ def list_folders(folder: Path) -> list[str]:
 def test_a_store_finds_its_songs_again(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         first, second = add(store, "one.mp3"), add(store, "two.wav")
-        store.change(first, state=stores.DONE, report={"model": "m"}, done_seconds=3.0)
+        report = make_report("one.mp3", 3.0)
+        store.change(first, state=stores.DONE, report=report, done_seconds=3.0)
         assert store.place_recording(first).name == "song.mp3"
     with open_store(tmp_path) as store:
         assert [song.name for song in store.list_songs()] == ["one.mp3", "two.wav"]
         found = store.songs[first.id]
-        assert (found.state, found.report, found.options) == ("done", {"model": "m"}, {"model": "m"})
+        assert (found.state, found.report, found.options) == ("done", report, {"model": "m"})
         assert store.songs[second.id].state == "waiting"
         assert store.used == first.used + second.used > 400
 
@@ -87,6 +89,33 @@ def test_other_things_in_the_folder_are_left_alone(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         assert store.list_songs() == []
         assert len(list_folders(tmp_path)) == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"added": value} for value in ("now", None, float("nan"), 10**400)),
+        *({"name": 3}, {"suffix": []}, {"warnings": "text"}, {"options": {"model": []}}, {"report": []}, {"used": "x"}),
+    ],
+)
+def test_a_song_with_fields_of_other_types_is_left_alone(tmp_path: Path, change: dict[str, object]) -> None:
+    with open_store(tmp_path) as store:
+        kept, other = add(store), add(store)
+    path = tmp_path / other.id / "song.json"
+    for text in (json.dumps(json.loads(path.read_text()) | change), "[" * 10**5):
+        path.write_text(text)
+        with open_store(tmp_path) as store:
+            assert list(store.songs) == [kept.id]
+            assert path.read_text() == text
+
+
+@pytest.mark.parametrize("change", [{}, {"audio_seconds": "1"}, {"times_real_time": None}, {"model": 3}, {"voice": 1}])
+def test_a_done_song_whose_report_says_too_little_is_separated_again(tmp_path: Path, change: dict[str, object]) -> None:
+    report = make_report("song.wav", 1.0) | change if change else {}
+    with open_store(tmp_path) as store:
+        store.change(add(store, "a\x1b.wav"), state=stores.DONE, report=report)
+    with open_store(tmp_path) as store:
+        assert [song.state for song in store.list_songs()] == ["waiting"]
 
 
 def test_a_file_beyond_the_limit_is_refused_while_it_comes(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from vocalsep import manifests
 from vocalsep.errors import ManifestError
-from vocalsep.manifests import Call, Record, Writer
+from vocalsep.manifests import Call, Record, Writer, storage
 
 CALL = Call(model="unet", model_sha256="ab" * 32, options={"gate": True})
 REPORT = {
@@ -164,6 +164,36 @@ def test_a_file_that_is_no_manifest_is_refused_and_stays(tmp_path: Path, content
     with pytest.raises(ManifestError, match=reason):
         Writer(path, CALL)
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *((name, 3) for name in ("id", "input", "model", "model_sha256", "version", "time", "error", "reason")),
+        *(("audio_seconds", value) for value in ("1", True, float("nan"), float("inf"), 1e300, 10**400, [1])),
+        *(("voice", value) for value in (1, [1], [[1]], [[1, 2, 3]], [["a", "b"]], [[0, float("inf")]], "ab")),
+        *(("warnings", value) for value in ("text", [1], {"a": "b"})),
+        *(("outputs", value) for value in ([], {"vocals": 1}, "x")),
+        *(("options", value) for value in ([], None, {"x": float("nan")}, {"x": [[[[[[[[[]]]]]]]]]})),
+        *(("status", value) for value in ("finished", None, ["done"], {})),
+    ],
+)
+def test_a_field_of_another_type_is_refused_by_name(tmp_path: Path, field: str, value: object) -> None:
+    path = tmp_path / "m.jsonl"
+    values = dataclasses.asdict(CALL.record("a.wav", report=REPORT)) | {field: value}
+    path.write_text(json.dumps(values) + "\n")
+    with pytest.raises(ManifestError, match=rf"line 1 is not a record of a manifest \({field} is invalid\)"):
+        manifests.read(path)
+
+
+def test_a_line_without_end_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "m.jsonl", "a", error="x")
+    monkeypatch.setattr(storage, "_LONGEST", path.stat().st_size + 1)
+    assert list(manifests.read(path)) == ["a"]
+    for ending in (b"", b"\n"):
+        path.write_bytes(path.read_bytes() + b'{"id": "' + b"x" * 10_000 + ending)
+        with pytest.raises(ManifestError, match=r"line 2 .*too long"):
+            manifests.read(path)
 
 
 def test_a_text_without_a_line_break_is_not_taken_for_a_torn_line(tmp_path: Path) -> None:

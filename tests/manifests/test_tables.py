@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vocalsep import manifests
+from vocalsep import files, manifests
 from vocalsep.errors import ManifestError
 from vocalsep.manifests import Call, Record
 
@@ -82,17 +83,24 @@ def test_a_summary_counts_songs_and_hours() -> None:
     assert manifests.summarise([])["songs"] == 0
 
 
+def test_a_summary_is_finite_whatever_the_times_are() -> None:
+    for taken, times in ((5e-324, 0.0), (1e12, 0.0), (0.5, 14400.0)):
+        found = manifests.summarise([make("a", report=REPORT | {"taken_seconds": taken})])
+        assert found["times_real_time"] == times
+        assert json.loads(files.dump_json(found)) == found | {"models": [list(UNET.record("x").made_with)]}
+
+
 def test_a_table_has_a_column_for_each_field(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     report = REPORT | {"voice": ((0.5, 1.0),), "warnings": ("w",), "vocals": "o/\udcff.wav"}
-    call = Call(model="unet", model_sha256="a" * 64, options={"gate": True, "clip": "clamp"})
+    call = Call(model="unet", model_sha256="a" * 64, options={"gate": True, "clip": "clamp", "x": "\udcff"})
     manifests.write_parquet(tmp_path / "t.parquet", [call.record("\udcff", report=report), make("b", error="x")])
     first, second = parquet.read_table(tmp_path / "t.parquet").to_pylist()
     assert list(first) == [field.name for field in dataclasses.fields(Record)]
     assert first["id"] == "\\udcff"
     assert (dict(first["outputs"]), dict(first["options"])) == (
         {"vocals": "o/\\udcff.wav"},
-        {"gate": "true", "clip": "clamp"},
+        {"gate": "true", "clip": "clamp", "x": "\\udcff"},
     )
     assert first["voice"] == [{"start": 0.5, "end": 1.0}]
     assert (second["audio_seconds"], second["error"], second["voice"]) == (None, "x", [])

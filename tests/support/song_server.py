@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import soundfile
 from starlette.types import ASGIApp
 
-from vocalsep import listening
+from vocalsep import audio, listening
 from vocalsep.errors import AudioError
 from vocalsep.listening.server import guard
 from vocalsep.listening.server.queue import OnEvent, Queue, Work
@@ -42,20 +41,20 @@ class HalfRunner:
     def run(self, work: Work, on_event: OnEvent, should_stop: Callable[[], bool]) -> None:
         self.works.append(work)
         try:
-            samples, rate = soundfile.read(work.recording, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
+            samples, rate = audio.read(work.recording)
+        except AudioError as error:
             raise AudioError(f"{work.recording}: is not a recording") from error
-        seconds = len(samples) / rate
+        seconds = samples.shape[1] / rate
         on_event("song", {"seconds": seconds})
         on_event("progress", {"seconds": seconds / 2, "of": seconds})
         while not self.gate.wait(0.01):
             if should_stop():
                 return
-        soundfile.write(work.accompaniment, samples - samples / 2, rate, subtype="FLOAT")
+        soundfile.write(work.accompaniment, (samples - samples / 2).T, rate, subtype="FLOAT")
         work.labels.write_text("0.000000\t0.100000\tvoice\n", encoding="utf-8")
-        parts = [samples.T / 2, samples.T - samples.T / 2]
+        parts = [samples / 2, samples - samples / 2]
         with listening.BundleWriter(work.bundle, ["vocals", "accompaniment"], rate=rate, channels=len(parts[0])) as out:
-            out.write([np.ascontiguousarray(part) for part in parts])
+            out.write(parts)
             out.finish(voice=[(0.0, 0.1)])
         on_event("warning", {"message": f"{work.recording}: odd tags"})
         on_event("done", {"outcome": "done", "report": make_report(str(work.recording), seconds)})

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from vocalsep import config, files
-from vocalsep.errors import ConfigError, ModelError
+from vocalsep.errors import ConfigError, ModelError, describe_value
 from vocalsep.interchange import mdx, waveform
 from vocalsep.interchange.inspection import Inspected, inspect
 
@@ -94,7 +94,7 @@ def _settle_mdx(path: Path, graph: Inspected, data: str | None) -> mdx.Settings:
         raise ModelError(f"{path}: {error}") from error
     for key, size in (("dim_f", rows), ("dim_t", frames)):
         if size is not None and found.setdefault(key, size) != size:
-            raise ModelError(f"{path}: {key} is {found[key]} in its parameters, but {size} in the file")
+            raise ModelError(f"{path}: {key} is {describe_value(found[key])} in its parameters, but {size} in the file")
     missing = [key for key in ("n_fft", "dim_f", "dim_t", "primary_stem") if key not in found]
     if missing:
         raise ModelError(
@@ -115,7 +115,9 @@ def _settle_waveform(path: Path, graph: Inspected, data: str | None) -> waveform
     except ConfigError as error:
         raise ModelError(f"{path}: {error}") from error
     if samples is not None and found.setdefault("samples", samples) != samples:
-        raise ModelError(f"{path}: samples is {found['samples']} in its parameters, but {samples} in the file")
+        raise ModelError(
+            f"{path}: samples is {describe_value(found['samples'])} in its parameters, but {samples} in the file"
+        )
     count = output[1] if len(output) == 4 else None
     stems = waveform.STEMS.get(4 if count is None else count)  # if there are not four, running the graph will show it
     if stems:

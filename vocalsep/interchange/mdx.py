@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vocalsep import files
-from vocalsep.errors import ConfigError, ModelError, describe_error
+from vocalsep.errors import ConfigError, ModelError, describe_error, describe_value
 from vocalsep.interchange.inspection import MAX_SIGNAL_BYTES
 
 RATE, HOP = 44_100, 1_024
@@ -77,10 +77,11 @@ def translate(entry: Mapping[str, Any]) -> dict[str, Any]:
             found[ours] = _take(entry, theirs, int)
     if "dim_t" in found:
         if not 0 <= found["dim_t"] <= 15:
-            raise ConfigError(f"mdx_dim_t_set = {found['dim_t']}: expected the exponent of a power of two")
+            shown = describe_value(found["dim_t"])
+            raise ConfigError(f"mdx_dim_t_set = {shown}: expected the exponent of a power of two")
         found["dim_t"] = 2 ** found["dim_t"]
     if "compensate" in entry:
-        found["compensate"] = float(_take(entry, "compensate", (int, float)))
+        found["compensate"] = _take(entry, "compensate", (int, float))
     if "primary_stem" in entry:
         found["primary_stem"] = read_stem(_take(entry, "primary_stem", str))
     return found
@@ -94,14 +95,16 @@ def read_stem(name: str) -> str:
     """
     stem = {"vocals": "vocals", "instrumental": "instrumental"}.get(name.lower())
     if stem is None:
-        raise ConfigError(f"primary_stem = {name!r}: this model separates neither vocals nor instrumental")
+        raise ConfigError(
+            f"primary_stem = {describe_value(name)}: this model separates neither vocals nor instrumental"
+        )
     return stem
 
 
 def _take(entry: Mapping[str, Any], key: str, kind: Any) -> Any:
     value = entry[key]
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise ConfigError(f"{key} = {value!r}: not as in UVR's mdx_model_data.json")
+        raise ConfigError(f"{key} = {describe_value(value)}: not as in UVR's mdx_model_data.json")
     return value
 
 

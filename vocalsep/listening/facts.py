@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from vocalsep.release import __version__
+
+
+def can_describe(report: dict[str, Any] | None) -> bool:
+    """Return whether a report, which may come from anywhere, has what people are told about a song that is done."""
+    if report is None:
+        return False
+    try:
+        json.dumps([summarise(report), list_facts(report), report], allow_nan=False, indent=2)
+        return isinstance(report["model"], str) and isinstance(report["audio_seconds"], int | float)
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
+        return False
 
 
 def summarise(report: dict[str, Any]) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -84,23 +84,80 @@ class Record:
         Raises:
             ValueError: If it is no record.
         """
-        values = json.loads(line)
+        values = files.parse_json(line)
         if not isinstance(values, dict):
             raise ValueError("expected a JSON object")
-        needed = {field.name for field in _FIELDS if _is_required(field)}
-        if missing := sorted(needed - values.keys()):
+        if missing := sorted(_REQUIRED - values.keys()):
             raise ValueError(f"{missing[0]} is missing")
-        if values["status"] not in STATUSES or not isinstance(values["id"], str):
-            raise ValueError("id or status is invalid")
-        known = {field.name for field in _FIELDS}
-        return cls(**{key: value for key, value in values.items() if key in known})
+        known = {key: value for key, value in values.items() if key in _CHECKS}
+        for key, value in known.items():
+            if not _CHECKS[key](value):
+                raise ValueError(f"{key} is invalid")
+        return cls(**known)
 
 
-_FIELDS: Final = dataclasses.fields(Record)
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
-def _is_required(field: dataclasses.Field[Any]) -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+def _is_text_or_none(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_number(value: object) -> bool:
+    """Return whether a value is a number of seconds or decibels; sums of such numbers stay finite."""
+    return type(value) in (int, float) and -_MOST <= value <= _MOST  # type: ignore[operator]
+
+
+def _is_number_or_none(value: object) -> bool:
+    return value is None or _is_number(value)
+
+
+def _is_list_of_texts(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_map_of_texts(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_text, value.values()))
+
+
+def _is_list_of_segments(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)) for pair in value
+    )
+
+
+def _is_map(value: object) -> bool:
+    return isinstance(value, dict) and _can_be_written(value, _DEEPEST)
+
+
+def _can_be_written(value: object, deep: int) -> bool:
+    """Return whether a JSON value has no infinite numbers, and nothing deeper than a number of levels."""
+    if isinstance(value, dict | list):
+        return deep > 0 and all(
+            _can_be_written(each, deep - 1) for each in (value.values() if isinstance(value, dict) else value)
+        )
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+_MOST: Final = 10**12
+_DEEPEST: Final = 8
+
+_CHECKS: Final[Mapping[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys(("id", "input", "model", "model_sha256", "version", "time"), _is_text),
+    **dict.fromkeys(("input_sha256", "error", "reason"), _is_text_or_none),
+    **dict.fromkeys(("audio_seconds", "taken_seconds", "vocals_db", "voice_share"), _is_number_or_none),
+    "status": lambda value: isinstance(value, str) and value in STATUSES,
+    "options": _is_map,
+    "outputs": _is_map_of_texts,
+    "voice": _is_list_of_segments,
+    "warnings": _is_list_of_texts,
+}
+_REQUIRED: Final = {
+    field.name
+    for field in dataclasses.fields(Record)
+    if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+}
 
 
 @dataclass(frozen=True, kw_only=True)

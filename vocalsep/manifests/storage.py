@@ -16,6 +16,7 @@ from vocalsep.manifests.records import Call, Record, check_model, collect
 
 _SYNC_SECONDS: Final = 1.0
 _START: Final = b'{"id": '  # of every line
+_LONGEST: Final = 2**24  # bytes of a line; a song with half a million segments has a shorter one
 
 
 class Writer:
@@ -126,12 +127,14 @@ def iterate(path: Path) -> Iterator[Record]:
     """
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
-                    return  # torn, or being written
+            for number, line in enumerate(iter(lambda: file.readline(_LONGEST), b""), 1):
                 try:
+                    if len(line) == _LONGEST:
+                        raise ValueError("it is too long")
+                    if not line.endswith(b"\n"):
+                        return  # torn, or being written
                     record = Record.from_line(line)
-                except (ValueError, TypeError, RecursionError) as error:
+                except ValueError as error:
                     reason = " ".join(str(error).split())
                     raise ManifestError(f"{path}: line {number} is not a record of a manifest ({reason})") from error
                 yield record

@@ -84,10 +84,9 @@ def write_parquet(path: Path, records: Iterable[Record]) -> None:
 
 
 def _to_arrow(name: str, value: Any) -> Any:
-    if name == "options":
-        return [(key, each if isinstance(each, str) else files.dump_json(each)) for key, each in value.items()]
-    if name == "outputs":
-        return [(key, _to_arrow("", each)) for key, each in value.items()]
+    if name in ("options", "outputs"):
+        texts = {key: each if isinstance(each, str) else files.dump_json(each) for key, each in value.items()}
+        return [(_to_arrow("", key), _to_arrow("", each)) for key, each in texts.items()]
     if name == "voice":
         return [{"start": start, "end": end} for start, end in value]
     if name == "warnings":
@@ -106,15 +105,16 @@ def summarise(records: Iterable[Record]) -> dict[str, Any]:
     listed = list(records)
     done = [record for record in listed if record.status == "done"]
     audio, taken = (sum(getattr(record, key) or 0.0 for record in done) for key in ("audio_seconds", "taken_seconds"))
+    audio, taken = round(audio, 3), round(taken, 3)
     voice = sum((record.audio_seconds or 0.0) * (record.voice_share or 0.0) for record in done)
     return {
         "songs": len(listed),
         **{status: sum(record.status == status for record in listed) for status in STATUSES},
         "models": sorted({record.made_with for record in listed}),
         "versions": sorted({record.version for record in listed}),
-        "audio_seconds": round(audio, 3),
+        "audio_seconds": audio,
         "voice_seconds": round(voice, 3),
-        "taken_seconds": round(taken, 3),
+        "taken_seconds": taken,
         "times_real_time": round(audio / taken, 2) if taken else 0.0,
         "warnings": sum(bool(record.warnings) for record in listed),
         "errors": {record.id: record.error for record in listed if record.error},

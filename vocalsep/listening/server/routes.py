@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
 import threading
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -42,6 +43,7 @@ from vocalsep.listening.server.store import Song, Store, StoreError
 from vocalsep.listening.server.updates import Updates
 
 _STATIC = resources.files("vocalsep.listening") / "static"
+_DIGITS = 20  # of a length that is beyond any limit
 _TYPES = {".css": "text/css", ".js": "text/javascript"}
 _SCRIPTS = ("shared.js", "engine.js", "view.js", "player.js", "serve.js")
 _STYLES = ("player.css", "serve.css")
@@ -142,7 +144,7 @@ class App:
         try:
             with self._store.receive(request.query_params.get("name", ""), options) as upload:
                 if announced.isdecimal():
-                    upload.expect(int(announced))
+                    upload.expect(int(announced) if len(announced) < _DIGITS else sys.maxsize)
                 async for content in request.stream():
                     if content:
                         await run_in_threadpool(upload.write, content)
@@ -180,12 +182,13 @@ class App:
         bundle = self._store.place(song, "bundle.zip")
         if name == "song.json":
             report = song.report or {}
+            options = {option: values[0] for option, values in self._choices.options.items()} | song.options
             described = page.Song(
                 name=song.name,
                 bundle=bundle,
                 summary=facts.summarise(report),
                 facts=facts.list_facts(report),
-                command=self._choices.describe_command(song.name, song.options),
+                command=self._choices.describe_command(song.name, options),
             )
             return files.dump_json(described.describe()).encode()
         try:

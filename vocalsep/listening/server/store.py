@@ -13,7 +13,6 @@ The vocals are the song minus the accompaniment, so they need no file of their o
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import secrets
 import shutil
@@ -25,9 +24,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from vocalsep import files
+from vocalsep import config, files
 from vocalsep.audio.formats import SUFFIXES
-from vocalsep.errors import VocalsepError
+from vocalsep.errors import ConfigError, VocalsepError
+from vocalsep.listening import facts
 
 WAITING, WORKING, DONE, FAILED, STOPPED = "waiting", "working", "done", "failed", "stopped"
 
@@ -75,7 +75,7 @@ class Song:
     id: str
     name: str
     suffix: str = ""
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, str] = field(default_factory=dict)
     added: float = 0.0
     state: str = WAITING
     seconds: float | None = None
@@ -269,17 +269,20 @@ class Store:
     def _read(self, folder: Path) -> Song | None:
         """Read a song. One that has no description has not arrived completely, and is deleted."""
         try:
-            values = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+            values = files.parse_json((folder / _ABOUT).read_text(encoding="utf-8"))
             known = {each.name for each in fields(Song)}
-            song = Song(**{name: value for name, value in values.items() if name in known})
+            song = config.build(Song, {name: value for name, value in values.items() if name in known})
         except FileNotFoundError:
             shutil.rmtree(folder, ignore_errors=True)
             return None
-        except (OSError, ValueError, TypeError, AttributeError):
+        except (OSError, ValueError, AttributeError, ConfigError):
             return None  # of another version; it stays
         if song.id != folder.name or song.suffix not in SUFFIXES | {""}:
             return None
-        if song.state in (WAITING, WORKING):
+        song.name = clean_name(song.name)
+        if song.state != DONE or not facts.can_describe(song.report):
+            song.report = None
+        if song.state not in (FAILED, STOPPED) and song.report is None:
             song.state, song.done_seconds = WAITING, 0.0
             self.discard_result(song)
         song.used = _measure(folder)

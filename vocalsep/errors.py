@@ -55,7 +55,13 @@ def describe_error(error: BaseException) -> str:
 
 def is_about_memory(error: BaseException) -> bool:
     """Return whether an error means that memory has run out, even if it says so in other words."""
-    words = ("failed to map segment", "annot allocate memory", "nable to allocate", "can't start new thread")
+    words = (
+        "failed to map segment",
+        "annot allocate memory",
+        "nable to allocate",
+        "bad_alloc",
+        "can't start new thread",
+    )
     return isinstance(error, MemoryError) or any(each in str(error) for each in words)
 
 

@@ -134,11 +134,12 @@ def write_atomically(path: Path) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # temporary files are private; results are not
         temporary.replace(path)
+        _unfinished.discard(temporary)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)  # without memory, this may fail; `remove_unfinished` then tries again
+        _unfinished.discard(temporary)
         raise
     finally:
-        _unfinished.discard(temporary)
         if handle is not None:
             os.close(handle)  # this also releases the lock
 

@@ -6,12 +6,14 @@
 
 A case passes if vocalsep gives a result or one of its own errors, in one line, in time and within its memory. Cases run
 one after another in a child process, which a crash ends; the next child goes on behind the case. A case depends on its
-kind, its number and the seed alone. The exit status is 1 if a case failed.
+kind, its number and the seed alone. Ctrl-C ends the script, which then prints what it has done. The exit status is 1 if
+a case failed.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import os
@@ -49,7 +51,7 @@ from vocalsep.training.material import open_material
 from vocalsep.training.team import Team
 
 SLICE_SECONDS = 20.0  # at most, before the next kind has its turn
-CASE_SECONDS = 20  # a case that takes longer hangs
+CASE_SECONDS = 60  # a case that takes longer hangs, even on a busy machine
 MEMORY = 2**31  # bytes that cases may take beyond what the libraries take
 MOST_SECONDS = 60  # of sound; a damaged header may claim hours
 
@@ -324,16 +326,17 @@ def main() -> None:
         bounded, most = bool(given.cases or given.total), SLICE_SECONDS
         if not bounded:
             most = min(most, 60 * given.minutes / len(cases))
-        while any(left.values()) and (bounded or time.monotonic() < ends):
-            for kind, case in cases.items():
-                if not left[kind] or not (bounded or time.monotonic() < ends):
-                    continue
-                at, count = following[kind], min(left[kind], 10**6)
-                following[kind], found = run_cases(kind, case, given.seed, at, count, folders[kind], most)
-                left[kind] -= following[kind] - at
-                for failure in found:
-                    print(failure, flush=True)
-                failures += found
+        with contextlib.suppress(KeyboardInterrupt):
+            while any(left.values()) and (bounded or time.monotonic() < ends):
+                for kind, case in cases.items():
+                    if not left[kind] or not (bounded or time.monotonic() < ends):
+                        continue
+                    at, count = following[kind], min(left[kind], 10**6)
+                    following[kind], found = run_cases(kind, case, given.seed, at, count, folders[kind], most)
+                    left[kind] -= following[kind] - at
+                    for failure in found:
+                        print(failure, flush=True)
+                    failures += found
     for kind, number in following.items():
         print(f"{kind:12} {number - given.first:8,} cases")
     total = sum(following.values()) - given.first * len(following)

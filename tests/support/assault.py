@@ -121,6 +121,27 @@ def check_clean(printed: str) -> None:
     assert not re.search("None\\)|System error|\\[Errno", printed), printed
 
 
+def count_processes(leader: int) -> int:
+    """Return the number of processes that are alive in a process group."""
+    found = 0
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                state, _, group = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
+            except OSError:
+                continue
+            found += int(group) == leader and state != "Z"
+    return found
+
+
+def wait_for_group(leader: int, seconds: float = 5) -> None:
+    """Wait until no process of a process group is alive, or fail after some seconds."""
+    ends = time.monotonic() + seconds
+    while count_processes(leader):
+        assert time.monotonic() < ends, "processes are left"
+        time.sleep(0.05)
+
+
 def list_unfinished(folder: Path) -> list[Path]:
     """List temporary files that a command has left."""
     return sorted(folder.rglob("*.part"))

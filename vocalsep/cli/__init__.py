@@ -17,6 +17,7 @@ gc.set_threshold(100_000)
 
 import typer
 
+from vocalsep import files
 from vocalsep.cli import (
     cluster,
     data,
@@ -77,7 +78,10 @@ def main() -> None:
     """Run the command ``vocalsep``."""
     streams.guard()
     with signals.end_on_signal():
-        sys.exit(_run())
+        try:
+            sys.exit(_run())
+        finally:
+            files.remove_unfinished()  # there is memory again
 
 
 def _run() -> Any:

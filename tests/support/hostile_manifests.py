@@ -20,8 +20,9 @@ import typer
 from cases import Case, check_message, require_clean
 
 from vocalsep import files, manifests, means, weights
+from vocalsep.batches import work
 from vocalsep.cli import manifest
-from vocalsep.cli.batch import recording, work
+from vocalsep.cli.batch import recording
 from vocalsep.cli.common import Misuse
 from vocalsep.manifests import Call, Record
 

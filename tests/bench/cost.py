@@ -1,6 +1,6 @@
 """Estimate what a large batch costs on a cluster, from figures that the other benchmarks measure.
 
-    python tests/bench/cost.py [--nodes 100] [--cores 32] [--song-seconds 240] [--core-seconds 3.7] [--worker-ms 3]
+    python tests/bench/cost.py [--nodes 100] [--cores 32] [--song-seconds 240] [--core-seconds 4.7] [--worker-ms 3]
                                [--driver-ms 2]
 
 The model: each core separates one song after another, in --core-seconds for a song of --song-seconds (speed.py with
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=100)
     parser.add_argument("--cores", type=int, default=32)
     parser.add_argument("--song-seconds", type=float, default=240)
-    parser.add_argument("--core-seconds", type=float, default=3.7)
+    parser.add_argument("--core-seconds", type=float, default=4.7)
     parser.add_argument("--worker-ms", type=float, default=3)
     parser.add_argument("--driver-ms", type=float, default=2)
     options = parser.parse_args()

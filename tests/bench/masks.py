@@ -36,6 +36,8 @@ def estimate(extractor: Extractor, song: songs.Song) -> tuple[Mask, Mask]:
     clusters = extractor.cluster([song.mixture], song.rate, channels) if extractor.uses_clusters else None
     found = estimate_masks(open_backend(model, "cpu"), front_end, cut(song.mixture), model.run.chunks, clusters)
     ideal = masks.ratio(*(front_end.group_channels(cut(stem)) for stem in song.references))
+    if getattr(front_end, "side", False):
+        ideal = ideal[:, :-1]  # the difference between the channels has no mask
     return np.broadcast_to(found, ideal.shape), ideal
 
 

@@ -37,7 +37,7 @@ def test_overrides_reach_a_recipe() -> None:
 
 def test_a_recipe_selects_its_front_end_by_kind() -> None:
     assert recipes.read_recipe("unet").front_end == LogMel()
-    assert recipes.read_recipe("uhnet-hd").front_end == Linear()
+    assert recipes.read_recipe("uhnet-hd").front_end == Linear(side=True)
     linear = recipes.read_recipe("unet", ["front_end={kind='linear', freqs=513, channels=1}"])
     assert linear.front_end == Linear(freqs=513, channels=1)
     assert config.build(recipes.Recipe, config.to_dict(linear)) == linear

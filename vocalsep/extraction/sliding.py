@@ -35,7 +35,7 @@ from vocalsep.shapes import AnyArray, Mask, Spectrum, Waveform
 from vocalsep.stft import Analysis, Grid
 from vocalsep.weights import Model
 
-_STEP_SHARE = 1 / 3  # of the latency
+_STEP_SHARE = 0.4  # of the latency
 _MIN_STEP_SECONDS = 0.03  # smaller ones gain little, and the net runs once per step
 _COMPUTE_SHARE = 0.31  # of the latency, in which the net has to answer; never more than a step
 _MARGIN = 1.2  # times the measured seconds that a step needs, because machines have other work

@@ -121,6 +121,12 @@ def check_clean(printed: str) -> None:
     assert not re.search("None\\)|System error|\\[Errno", printed), printed
 
 
+def is_pythons_own(printed: str) -> bool:
+    """Return whether a text is Python's own report of a Ctrl-C, which it makes until `__main__` begins."""
+    ours = set(re.findall(r'File "[^"]*/vocalsep/([^"]+)"', printed)) - {"__init__.py", "__main__.py", "release.py"}
+    return not ours and printed.rstrip().endswith("KeyboardInterrupt")
+
+
 def count_processes(leader: int) -> int:
     """Return the number of processes that are alive in a process group."""
     found = 0

@@ -263,6 +263,16 @@ def test_a_song_that_another_call_is_working_on_is_skipped(music: Path, model: P
     assert statuses()["a.wav"] == "done"
 
 
+def test_claims_of_a_call_that_was_killed_behind_its_outputs_are_removed(music: Path, model: Path) -> None:
+    run(music, "-m", model, "-o", "out")
+    code = "import sys; from vocalsep import claims; sys.stdout.write(claims.Claim()._content.decode())"
+    ended = subprocess.run([sys.executable, "-c", code], env=make_environment(), capture_output=True, check=True)
+    claims._name_claim(Path("out/a.vocals.wav")).write_bytes(ended.stdout)
+    with claims.claim([Path("out/b.vocals.wav")]):
+        assert run(music, "-m", model, "-o", "out", "--skip-existing").exit_code == 0
+        assert [*Path("out").glob("*.claim")] == [claims._name_claim(Path("out/b.vocals.wav"))]
+
+
 @pytest.mark.parametrize("existing", ["--skip-existing", None])
 def test_outputs_that_appear_while_a_song_waits_are_left_alone(
     music: Path, model: Path, existing: str | None, monkeypatch: pytest.MonkeyPatch

@@ -45,11 +45,11 @@ def end_on_signal() -> Iterator[None]:
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(_TO_STATUS + number)
 
     numbers = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) != signal.SIG_IGN]  # nohup
-    for number in numbers:
-        signal.signal(number, raise_remembered)
-    _watch()
+    _watch()  # first, so that no signal can raise its exception there
     with _drop_unraisable(_received):
         try:
+            for number in numbers:
+                signal.signal(number, raise_remembered)
             yield
         except BaseException:
             if not _received:

@@ -37,6 +37,7 @@ def report_settled(jobs: Sequence[Job], reporter: Reporter) -> list[tuple[int, J
     """Report the jobs that the plan refuses or skips. Return the others, with their positions in the plan."""
     for index, job in enumerate(jobs):
         if not job.is_pending:
+            claims.remove_dead(job.files)  # of a call that was killed when its outputs were done
             reporter(Finished(index=index, error=job.refusal, skipped=job.skipped))
     return [(index, job) for index, job in enumerate(jobs) if job.is_pending]
 

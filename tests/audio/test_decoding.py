@@ -77,6 +77,7 @@ def test_blocks_have_the_standard_size_and_add_up_to_the_recording(tmp_path: Pat
     assert all(block.dtype == np.float32 and block.flags.c_contiguous for block in blocks)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
     code = """
 import resource, sys

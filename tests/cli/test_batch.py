@@ -166,6 +166,7 @@ def test_a_dry_run_prints_what_would_be_done(music: Path, broken_model: Path) ->
     assert [line.split(": ")[1] for line in refused.stderr.splitlines()] == ["out/a.vocals.wav", "out/bad.vocals.wav"]
 
 
+@pytest.mark.slow
 def test_neither_a_dry_run_nor_the_parent_of_the_workers_loads_torch(music: Path, model: Path) -> None:
     code = f"""
 import sys
@@ -193,6 +194,7 @@ if __name__ == "__main__":
 # side by side
 
 
+@pytest.mark.slow
 def test_any_number_of_processes_gives_the_same_bytes_and_the_same_order(music: Path, model: Path) -> None:
     write(music / "long.wav", samples=400_000)  # the first song finishes last
     songs = [music / "long.wav", music / "bad.wav", music / "a.wav", music / "b.flac"]
@@ -224,6 +226,7 @@ def test_a_broken_model_is_reported_once_by_many_processes(music: Path, broken_m
     assert "a.vocals.wav" not in files(music)
 
 
+@pytest.mark.slow
 def test_a_worker_process_that_dies_costs_one_song(music: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("sitecustomize.py").write_text(  # worker processes kill themselves when they open b.flac
         "import sys, os\n"

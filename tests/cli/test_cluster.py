@@ -197,6 +197,7 @@ def test_two_drivers_do_not_share_a_manifest(music: Path, model: Path, monkeypat
     assert ray.calls == []
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_the_actors_and_leaves_no_files(music: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(actor: int, method: str, arguments: Any) -> bool:
         if method == "do" and arguments[0] == 2:

@@ -41,6 +41,7 @@ def forbid_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Estimator, "estimate", fail)
 
 
+@pytest.mark.slow
 def test_a_page_goes_into_the_folder_of_the_run(stems_root: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     result = evaluate("--dataset", "stems", "--root", stems_root, "-m", model, "--out", out, "--page", "--limit", "1")

@@ -116,6 +116,7 @@ def test_means_are_scored(tmp_path: Path, pair: tuple[Path, Path]) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
+@pytest.mark.slow
 def test_a_hostile_model_takes_less_than_a_gigabyte(song: Path, tmp_path: Path) -> None:
     from onnx import helper
 

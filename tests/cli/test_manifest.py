@@ -307,6 +307,7 @@ def test_a_song_that_disappears_while_it_waits_costs_one_line(
     assert statuses() == {"a.wav": "done", "b.wav": "failed", "cd/a.wav": "done"}
 
 
+@pytest.mark.slow
 def test_two_calls_on_one_folder_do_every_song_once(tmp_path: Path, model: Path) -> None:
     names = [f"{number:02}.wav" for number in range(6)]
     for seed, name in enumerate(names):

@@ -83,6 +83,7 @@ def test_misuse_has_status_2(tmp_path: Path) -> None:
     assert "give only one" in read_misuse(run("train", "--minutes", "1", "--epochs", "1"))
 
 
+@pytest.mark.slow
 def test_a_run_has_epochs_and_a_precision_and_can_be_extended(
     no_roots: None, dsd100_root: Path, tmp_path: Path
 ) -> None:

@@ -49,6 +49,7 @@ def check(*arguments: str | Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_doctor_finds_everything_to_work() -> None:
     assert check("doctor").endswith("\nEverything works.\n")
 

@@ -146,6 +146,7 @@ def test_damaged_passages_are_an_error_in_words(run: Run, tmp_path: Path) -> Non
     assert not (tmp_path / "page.html").exists()
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_passages(run: Run, tmp_path: Path) -> None:
     """Fifty songs on one page take as much memory as one, apart from their names and scores."""
 

@@ -157,6 +157,7 @@ def test_problems_are_returned_and_the_rest_is_scored(dsd100_root: Path, tmp_pat
     assert messages[3].endswith("132293 samples; expected 132300, like the references")
 
 
+@pytest.mark.slow
 def test_a_model_is_not_scored_on_what_it_was_trained_on(stems_root: Path, dsd100_root: Path, tmp_path: Path) -> None:
     made = fake_nets.random_unet(fake_nets.SMALL)
 

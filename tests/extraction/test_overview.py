@@ -61,6 +61,7 @@ def test_songs_of_any_length_are_drawn(tmp_path: Path, samples: int) -> None:
     assert path.read_bytes().startswith(PNG)
 
 
+@pytest.mark.slow
 def test_extract_draws_a_picture_on_request(tmp_path: Path, model: Path) -> None:
     song = synthetic_songs.write(tmp_path / "song.wav", fake_nets.noise(2, 9_000).T / 4, 8_000)
     report = vocalsep.extract(song, model=model, picture=tmp_path / "p.png")

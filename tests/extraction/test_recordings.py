@@ -108,6 +108,7 @@ def test_in_files_too_vocals_and_accompaniment_add_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux reports it")
+@pytest.mark.slow
 def test_peak_memory_is_that_of_the_process_itself_not_of_its_parent() -> None:
     ours = np.ones(700 * 2**20, dtype=np.uint8)
     code = "from vocalsep.extraction import measure_peak_memory_mb; print(measure_peak_memory_mb())"

@@ -109,6 +109,7 @@ def test_the_rear_left_of_a_surround_song_is_heard_on_the_left(tmp_path: Path) -
     assert_allclose(right, 0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_song(tmp_path: Path) -> None:
     def measure(pieces: int) -> int:
         block = np.zeros((1, PIECE), np.float32)

@@ -75,9 +75,15 @@ def test_an_input_that_stalls_and_comes_back_is_told() -> None:
 
     devices = FakeDevices({1.0: silence, 4.0: silence})
     messages, _ = run(devices, 6.0)
-    assert messages[:2] == [START, "no sound from Mic for 1 s; waiting for it"]
-    assert messages[2] == "Mic is back after 3.0 s"
-    assert re.fullmatch(DELAY, messages[3])
+    assert messages[0] == START
+    # The thread that tells it may be late on a busy machine, and the delay may have been told before the silence.
+    silent = messages.index("no sound from Mic for 1 s; waiting for it")
+    back = re.fullmatch(r"Mic is back after ([\d.]+) s", messages[silent + 1])
+    assert back
+    assert float(back[1]) == pytest.approx(3, abs=0.5)
+    assert any(
+        re.fullmatch(r"0\.\d+ s behind, 0\.02 s of that in the devices", message) for message in messages[silent:]
+    )
     assert devices.opened == 1
 
 

@@ -104,15 +104,24 @@ def test_silence_stays_silent(random_model: Model) -> None:
 @pytest.mark.parametrize("front_end", [fake_nets.PAPER, Linear(), MFCC()], ids=lambda f: f.kind)
 @pytest.mark.parametrize("latency", [0.1, 0.3, 1.0, 3.0])
 @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 48_000])
+@pytest.mark.parametrize("frame_step", [None, 1, 16])
 def test_a_step_the_future_and_the_time_to_compute_fill_the_latency(
-    front_end: FrontEnd, latency: float, rate: int
+    front_end: FrontEnd, latency: float, rate: int, frame_step: int | None
 ) -> None:
-    pace = choose_pace(front_end, rate, latency)
+    pace = choose_pace(front_end, rate, latency, frame_step)
     assert pace.latency_seconds <= latency + 1e-9
     assert pace.latency_seconds > latency - 0.01 or latency > 0.5  # with more, chunks decide
     assert 0.02 < pace.compute_seconds <= pace.step_seconds
     assert pace.step % pace.grid.hop == 0
-    assert pace.step + pace.future + pace.grid.n_fft / 2 <= front_end.chunk_samples * rate / front_end.rate
+    frame_seconds = front_end.grid.frame_seconds
+    assert (pace.step + pace.future + pace.grid.n_fft / 2) / rate <= pace.frames * frame_seconds
+    if frame_step is None:
+        assert pace.frames == front_end.frames
+    else:
+        past = pace.frames * frame_seconds - (pace.step + pace.future) / rate
+        assert pace.frames % frame_step == 0
+        assert past >= 1.2 or pace.frames == front_end.frames
+        assert past < 1.2 + (frame_step + 1) * frame_seconds  # no more than is needed
 
 
 @pytest.mark.parametrize("rate", [8_000, 44_100])
@@ -124,6 +133,29 @@ def test_no_sample_waits_longer_than_the_latency(random_model: Model, rate: int,
     lag = measure_lag(extractor, rate, 2, size=rate // 100)
     assert lag <= (pace.step + pace.future) / rate + 0.01  # a block of 10 ms
     assert lag + pace.compute_seconds <= latency + 0.01
+
+
+def test_the_net_sees_no_more_frames_than_it_needs() -> None:
+    seen = set()
+
+    class Spy(fake_nets.ConstantNet):
+        def __init__(self, frame_step: int | None) -> None:
+            super().__init__(1.0)
+            self.step = frame_step
+
+        @property
+        def frame_step(self) -> int | None:
+            return self.step
+
+        def forward(self, features: Features) -> Mask:
+            seen.add(features.shape[-1])
+            return super().forward(features)
+
+    for frame_step, frames in ((None, 128), (16, 64)):
+        model = fake_nets.make_model(Spy(frame_step), Linear())
+        Extractor(model, workers=0, latency=0.3)(fake_nets.noise(2, 44_100), 44_100)
+        assert seen == {frames}
+        seen.clear()
 
 
 class Newest(fake_nets.ConstantNet):
@@ -140,7 +172,7 @@ class Newest(fake_nets.ConstantNet):
 
 
 def test_vocals_come_from_frames_with_the_future_that_the_pace_promises() -> None:
-    pace = choose_pace(fake_nets.SMALL, 8_000, 0.2)
+    pace = choose_pace(fake_nets.SMALL, 8_000, 0.2, None)
     lookahead = pace.future // pace.grid.hop - pace.grid.parts // 2 - 1
     assert lookahead > 3
     mixture = fake_nets.noise(1, 16_000)
@@ -207,6 +239,6 @@ def test_a_latency_needs_one_model_of_our_own() -> None:
 
 def test_chunks_and_frames_have_to_be_short_and_long_enough() -> None:
     with pytest.raises(ConfigError, match="too short for this model's frames"):
-        choose_pace(LogMel(rate=8_000, n_fft=4_096, hop=2_048), 8_000, 0.1)
+        choose_pace(LogMel(rate=8_000, n_fft=4_096, hop=2_048), 8_000, 0.1, None)
     with pytest.raises(ConfigError, match="chunks of 4 frames are too short"):
-        choose_pace(LogMel(rate=8_000, n_fft=256, hop=64, frames=4), 8_000, 0.3)
+        choose_pace(LogMel(rate=8_000, n_fft=256, hop=64, frames=4), 8_000, 0.3, None)

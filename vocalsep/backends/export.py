@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import tempfile
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from vocalsep.errors import ModelError
 from vocalsep.nets import ClusteringNet, Net
 
 _OPSET = 18  # ONNX Runtime 1.14 and later read it
+_FREE = {0: "batch"}
 
 
 def get_run_settings(net: Net) -> RunSettings:
@@ -27,6 +29,7 @@ def get_run_settings(net: Net) -> RunSettings:
         embeds=embeds,
         clusters_by_default=isinstance(net, ClusteringNet) and net.clusters_by_default,
         original_lead=net.original_lead,
+        frame_step=net.frame_step,
     )
 
 
@@ -51,17 +54,27 @@ def export_graphs(net: Net, shape: tuple[int, int, int]) -> dict[str, Graph]:
 def _export(kind: type[Net], options: Any, shape: tuple[int, int, int], method: str) -> Graph:
     net = _build_with_distinct_weights(kind, options)
     net.forward = getattr(net, method)  # type: ignore[method-assign] # the exporter calls no other method
-    return _detach_weights(trace(net, shape, INPUT, OUTPUTS[method], fold=False), net.state_dict())
+    free = {0: "batch", 3: "frame"} if net.frame_step else _FREE
+    return _detach_weights(trace(net, shape, INPUT, OUTPUTS[method], free=free, fold=False), net.state_dict())
 
 
-def trace(net: nn.Module, shape: tuple[int, int, int], source: str, outputs: list[str], *, fold: bool = True) -> Any:
-    """Return the ONNX model of a net in evaluation mode, for batches of any size.
+def trace(
+    net: nn.Module,
+    shape: tuple[int, int, int],
+    source: str,
+    outputs: list[str],
+    *,
+    free: Mapping[int, str] = _FREE,
+    fold: bool = True,
+) -> Any:
+    """Return the ONNX model of a net in evaluation mode.
 
     Args:
         net: The net.
         shape: Shape of its input, without the batch.
         source: Name of the input.
         outputs: Names of the outputs.
+        free: Axes of any size, of input and outputs, and their names.
         fold: Whether to fold constants, batch norms among them. Without that, all weights keep their names.
 
     Raises:
@@ -80,7 +93,7 @@ def trace(net: nn.Module, shape: tuple[int, int, int], source: str, outputs: lis
                 path,
                 input_names=[source],
                 output_names=outputs,
-                dynamic_axes={name: {0: "batch"} for name in (source, *outputs)},
+                dynamic_axes={name: dict(free) for name in (source, *outputs)},
                 opset_version=_OPSET,
                 dynamo=False,  # the other exporter needs onnxscript as well
                 training=torch.onnx.TrainingMode.EVAL if fold else torch.onnx.TrainingMode.PRESERVE,

@@ -53,6 +53,7 @@ class RunSettings:
         clusters_by_default: Whether extraction uses clusters by default instead of the net's own mask.
         original_lead: For a net of another program: the number of frames of silence that it puts before a song. It
             cuts the song without overlap.
+        frame_step: Chunks may have any multiple of this number of frames; None if they must be as long as in training.
 
     Raises:
         ConfigError: For values out of range.
@@ -63,11 +64,13 @@ class RunSettings:
     embeds: bool = False
     clusters_by_default: bool = False
     original_lead: int | None = None
+    frame_step: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap <= _MAX_OVERLAP:
             raise ConfigError(f"running a net needs overlap from 0 to {_MAX_OVERLAP}, not {self.overlap}")
-        for name, value, least in (("chunks", self.chunks, 1), ("original_lead", self.original_lead or 0, 0)):
+        counts = ("chunks", self.chunks, 1), ("original_lead", self.original_lead or 0, 0)
+        for name, value, least in (*counts, ("frame_step", self.frame_step or 1, 1)):
             if not least <= value <= _MOST:
                 raise ConfigError(f"running a net needs {name} from {least} to {_MOST}, not {value}")
 

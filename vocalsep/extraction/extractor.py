@@ -256,7 +256,7 @@ class Extractor:
         if self.latency is None:
             return None
         assert isinstance(self.model, weights.Model)  # engines refuse a latency for all others
-        return choose_pace(self.model.front_end, rate, self.latency)
+        return choose_pace(self.model.front_end, rate, self.latency, self.model.run.frame_step)
 
     def warm_up(self, rate: int, channels: int) -> None:
         """Run the net once, so that the first vocals need no longer than the others. Needs a latency.
@@ -287,7 +287,8 @@ class Extractor:
                 taken.append(time.perf_counter() - before)
             else:  # the first vocals take longer, because the net is loaded
                 taken, began = [], time.perf_counter()
-        return choose_latency(self.model.front_end, rate, float(np.quantile(taken[1:], 0.9)))
+        per_frame = float(np.quantile(taken[1:], 0.9)) / pace.frames
+        return choose_latency(self.model.front_end, rate, per_frame, self.model.run.frame_step)
 
     def cluster(self, blocks: Iterable[Waveform], rate: int, channels: int) -> Clusters | None:
         """Find a song's clusters. Memory use does not grow with the song.

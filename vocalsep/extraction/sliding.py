@@ -1,7 +1,8 @@
 """The sliding window: vocals that follow the song by a fraction of a second.
 
 The offline engine waits until a chunk of some 3 s is full. Here, a chunk ends at the newest sample, and slides on in
-small steps. At each step the net sees the last chunk and the vocals of one step are taken from near its end:
+small steps. At each step the net sees the last chunk, which is shorter, because it costs its length at each step. The
+vocals of one step are taken from near its end:
 
     song     ...-----------------------------------------------|   the newest sample
     net      |<------------------- chunk --------------------->|
@@ -17,6 +18,7 @@ cost 0.6 dB in the first seconds, because the net was trained on stretches from 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,9 +37,10 @@ from vocalsep.shapes import AnyArray, Mask, Spectrum, Waveform
 from vocalsep.stft import Analysis, Grid
 from vocalsep.weights import Model
 
-_STEP_SHARE = 0.4  # of the latency
+_STEP_SHARE = 1 / 3  # of the latency
 _MIN_STEP_SECONDS = 0.03  # smaller ones gain little, and the net runs once per step
 _COMPUTE_SHARE = 0.31  # of the latency, in which the net has to answer; never more than a step
+_PAST_SECONDS = 1.2  # that the net hears before the vocals of a step; more is worth nothing, and costs time
 _MARGIN = 1.2  # times the measured seconds that a step needs, because machines have other work
 _MAX_FUTURE, _MAX_STEP = 0.5, 0.25  # of a chunk: more future is worth nothing, since the past becomes too short
 
@@ -48,12 +51,14 @@ class Pace:
 
     Attributes:
         grid: The song's own grid.
+        frames: Number of frames that the net sees at each step, on the net's grid.
         step: Samples between steps, a multiple of the grid's hop.
         future: Samples that the net sees after those whose vocals are taken.
         compute_seconds: Seconds that a step may take to compute, so that its vocals are in time.
     """
 
     grid: Grid
+    frames: int
     step: int
     future: int
     compute_seconds: float
@@ -74,13 +79,14 @@ class Pace:
         return (self.step + self.future) / self.grid.rate + self.compute_seconds
 
 
-def choose_pace(front_end: FrontEnd, rate: int, latency_seconds: float) -> Pace:
+def choose_pace(front_end: FrontEnd, rate: int, latency_seconds: float, frame_step: int | None) -> Pace:
     """Choose how the window slides so that the vocals are at most `latency_seconds` behind.
 
     Args:
         front_end: The net's front end.
         rate: The song's sample rate in Hz.
         latency_seconds: See `latency`.
+        frame_step: See `RunSettings`.
 
     Raises:
         ConfigError: If the latency is out of range, or too short for the frames of this model.
@@ -98,23 +104,32 @@ def choose_pace(front_end: FrontEnd, rate: int, latency_seconds: float) -> Pace:
     if left < 0:
         raise ConfigError(f"a latency of {latency_seconds:g} s is too short for this model's frames")
     future = int(min(left, _MAX_FUTURE * chunk_seconds) * rate)
-    return Pace(grid=grid, step=step, future=future, compute_seconds=compute_seconds)
+    frames = _choose_frames(front_end, (step + future) / rate + _PAST_SECONDS, frame_step)
+    return Pace(grid=grid, frames=frames, step=step, future=future, compute_seconds=compute_seconds)
 
 
-def choose_latency(front_end: FrontEnd, rate: int, taken_seconds: float) -> float:
+def _choose_frames(front_end: FrontEnd, seconds: float, frame_step: int | None) -> int:
+    """Return the fewest frames that the net takes and that last so many seconds, or those of a whole chunk."""
+    step = frame_step or front_end.frames
+    return min(-(-math.ceil(seconds / front_end.grid.frame_seconds) // step) * step, front_end.frames)
+
+
+def choose_latency(front_end: FrontEnd, rate: int, taken_seconds: float, frame_step: int | None) -> float:
     """Return the shortest of `LATENCIES` that a machine can hold, or the longest if it can hold none.
 
     Args:
         front_end: The net's front end.
         rate: The song's sample rate in Hz.
-        taken_seconds: Seconds that the machine takes to compute a step.
+        taken_seconds: Seconds that the machine takes to compute a step, for each frame that the net sees.
+        frame_step: See `RunSettings`.
     """
     for seconds in LATENCIES:
         try:
-            if _MARGIN * taken_seconds <= choose_pace(front_end, rate, seconds).compute_seconds:
-                return seconds
+            pace = choose_pace(front_end, rate, seconds, frame_step)
         except ConfigError:  # too short for this model
             continue
+        if _MARGIN * taken_seconds * pace.frames <= pace.compute_seconds:
+            return seconds
     return LATENCIES[-1]
 
 
@@ -183,16 +198,16 @@ class SlidingEstimator:
         if self._net is not self._song:
             complete, begun = _transform(self._net, self._backend.place(self._resampler.push(block)))
         self._power.push(front_end.analyse(complete))
-        self._power.drop(max(0, self._power.length - front_end.frames))
+        self._power.drop(max(0, self._power.length - pace.frames))
         last = self._net.samples // front_end.hop  # the last frame of which the net has heard at least half
         half_heard = front_end.analyse(begun[..., : last + 1 - self._power.total])
-        chunk = _fill(join([self._power.peek(), half_heard]), front_end.frames)
+        chunk = _fill(join([self._power.peek(), half_heard]), pace.frames)
         if stop > 0:
             frames, offset = range(first, first + spectrum.shape[-1]), first * pace.grid.hop
 
             def estimate() -> Waveform:
                 with np.errstate(all="ignore"):
-                    mask = self._estimate_mask(chunk, last + 1 - front_end.frames, frames)
+                    mask = self._estimate_mask(chunk, last + 1 - pace.frames, frames)
                     vocals = stft.inverse(masks.apply(mask, spectrum), pace.grid, stop + pace.fade - offset)
                     return silence_non_finite(to_numpy(vocals[..., start - offset :]))
 
@@ -213,7 +228,7 @@ class SlidingEstimator:
         if not bool(xp.all(xp.isfinite(mask))):
             self.is_invalid = True
         needed = int(frames.start * grid.frame_seconds / front_end.grid.frame_seconds) - 1
-        skipped = min(max(0, needed - start), front_end.frames - 1)
+        skipped = min(max(0, needed - start), mask.shape[-1] - 1)
         mask, start = mask[..., skipped:], start + skipped
         missing = frames.stop - start - mask.shape[-1]
         if missing > 0:  # the last frames are hardly heard yet

@@ -154,6 +154,11 @@ class Net(nn.Module, abc.ABC):
         """Compute the training loss as named, weighted terms. Training minimises their sum."""
 
     @property
+    def frame_step(self) -> int | None:
+        """Chunks may have any multiple of this number of frames; None if they must be as long as in training."""
+        return None
+
+    @property
     def parameter_count(self) -> int:
         """Number of trained parameters."""
         return sum(parameter.numel() for parameter in self.parameters())

@@ -112,6 +112,11 @@ class DPCL(ClusteringNet):
         # One row for vocals, one for accompaniment. Short vectors change direction quickly in training.
         self.anchors = nn.Parameter(0.1 * torch.randn(2, options.dimensions))
 
+    @property
+    def frame_step(self) -> int:
+        """See `Net.frame_step`."""
+        return 1
+
     def encode(self, features: Features) -> Tensor:
         """Run the GRU layers on a chunk.
 

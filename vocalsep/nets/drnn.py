@@ -120,6 +120,11 @@ class DRNN(Net):
         rows = options.freqs * (1 + (options.answer == "share"))
         self.dense = nn.Linear(options.units * (1 + options.bidirectional), rows)
 
+    @property
+    def frame_step(self) -> int:
+        """See `Net.frame_step`."""
+        return 1
+
     def forward(self, features: Features) -> Mask:
         """See `Net.forward`.
 

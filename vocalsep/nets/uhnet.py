@@ -69,6 +69,11 @@ class UHNet(Net):
         self.clustering = HDPCL(options.clustering)
         self.unet = UNet(options.unet)
 
+    @property
+    def frame_step(self) -> int:
+        """See `Net.frame_step`."""
+        return self.unet.frame_step
+
     def _compute_logits(self, features: Features, head_logits: Tensor) -> Tensor:
         clustering_masks = head_logits.softmax(dim=1).to(features.dtype)
         return self.unet.compute_logits(torch.cat([features, clustering_masks], dim=1))

@@ -150,6 +150,11 @@ class UHNetHD(Net):
         if options.voicing:
             self.voicing = nn.Conv1d(size, 1, kernel_size=1)
 
+    @property
+    def frame_step(self) -> int:
+        """See `Net.frame_step`."""
+        return 1 << (len(self.options.widths) - 1)
+
     def estimate_masks(self, features: Features) -> tuple[Mask, Mask]:
         """Estimate the masks of vocals and accompaniment, ``(batch, 2, freq, frame)`` each.
 

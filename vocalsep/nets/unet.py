@@ -90,6 +90,11 @@ class UNet(Net):
         self.dropout = nn.Dropout(options.dropout)
         self.head = nn.Conv2d(widths[0], 1, kernel_size=1)
 
+    @property
+    def frame_step(self) -> int:
+        """See `Net.frame_step`."""
+        return 1 << _STAGES
+
     def compute_logits(self, features: Features) -> Tensor:
         """Compute the mask before its sigmoid, ``(batch, 1, band, frame)``.
 

@@ -92,7 +92,7 @@ STATUS = {
     "0": "Everything worked. Skipped songs count as done.",
     "1": "Something failed. The other songs are still done.",
     "2": "Misuse: an unknown option or model, a missing value, or conflicting options. Nothing was computed.",
-    "130": "Stopped by Ctrl-C. No half-written file stays behind.",
+    "130": "Stopped by Ctrl-C; `train` also by SIGTERM. No half-written file stays behind.",
     "143": "Stopped by SIGTERM. No half-written file stays behind.",
 }
 DATASET = "Folder of the data set `{}`, when you do not give `--root`. Presets read it too."

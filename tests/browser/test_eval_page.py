@@ -263,7 +263,7 @@ def test_a_test_needs_two_sources_and_can_be_stopped(page: Page) -> None:
     page.wait_for_function("() => evaluation.deck.engine.playing")
     page.keyboard.press("Escape")
     page.get_by_role("dialog").wait_for(state="hidden")
-    assert not page.evaluate("evaluation.deck.engine.playing")
+    page.wait_for_function("() => !evaluation.deck.engine.playing")  # a dialog says that it is closed a moment later
 
 
 def test_a_preference_test_counts_what_is_preferred(page: Page) -> None:

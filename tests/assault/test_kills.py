@@ -75,7 +75,9 @@ def test_killed_batches_leave_only_whole_files_and_are_completed(
     taken = time.monotonic() - started
     expected = read_files(Path("whole"))
     for _ in range(KILLS):
-        ended = run(*command, "-o", "out", "--skip-existing", after=Stop(rng.uniform(0, taken), signal.SIGKILL))
+        stop = Stop(rng.uniform(0, taken), signal.SIGKILL)
+        ended = run(*command, "-o", "out", "--skip-existing", after=stop)
+        wait_for_group(stop.leader)  # until then, the songs of its jobs are claimed
         assert ended.status in (0, -signal.SIGKILL)
         check_clean(ended.stderr)
         for path in Path("out").glob("[!.]*"):

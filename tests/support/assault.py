@@ -80,7 +80,6 @@ def run(
         after(process)
         usage = _wait(process, started + seconds)
         taken = time.monotonic() - started
-        _wait_for_group(process.pid)
         texts = []
         for file in (out, err):
             file.seek(0)
@@ -98,22 +97,6 @@ def _wait(process: subprocess.Popen[bytes], until: float) -> resource.struct_rus
         if time.monotonic() > until:
             os.killpg(process.pid, signal.SIGKILL)
         time.sleep(0.01)
-
-
-def _wait_for_group(group: int) -> None:
-    """Wait until the jobs of a call have ended that was killed itself: until then, their songs are theirs."""
-    until = time.monotonic() + 10
-    while any(_is_alive(path, group) for path in Path("/proc").glob("[0-9]*/stat")):
-        assert time.monotonic() < until, "jobs outlive the call that started them"
-        time.sleep(0.01)
-
-
-def _is_alive(path: Path, group: int) -> bool:
-    try:
-        state, _, found, *_ = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except OSError:  # it has just ended
-        return False
-    return int(found) == group and state not in "ZX"
 
 
 def check_ended(ended: Ended, status: int, lines: int | None = 1) -> str:

@@ -69,8 +69,11 @@ class RunSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.overlap <= _MAX_OVERLAP:
             raise ConfigError(f"running a net needs overlap from 0 to {_MAX_OVERLAP}, not {self.overlap}")
-        counts = ("chunks", self.chunks, 1), ("original_lead", self.original_lead or 0, 0)
-        for name, value, least in (*counts, ("frame_step", self.frame_step or 1, 1)):
+        for name, value, least in (
+            ("chunks", self.chunks, 1),
+            ("original_lead", self.original_lead or 0, 0),
+            ("frame_step", self.frame_step or 1, 1),
+        ):
             if not least <= value <= _MOST:
                 raise ConfigError(f"running a net needs {name} from {least} to {_MOST}, not {value}")
 

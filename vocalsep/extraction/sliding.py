@@ -1,8 +1,8 @@
 """The sliding window: vocals that follow the song by a fraction of a second.
 
 The offline engine waits until a chunk of some 3 s is full. Here, a chunk ends at the newest sample, and slides on in
-small steps. At each step the net sees the last chunk, which is shorter, because it costs its length at each step. The
-vocals of one step are taken from near its end:
+small steps. At each step the net sees the last chunk and the vocals of one step are taken from near its end. Chunks are
+shorter than offline, because the net runs on one at every step:
 
     song     ...-----------------------------------------------|   the newest sample
     net      |<------------------- chunk --------------------->|

@@ -253,6 +253,7 @@ def test_a_real_cluster_survives_the_loss_of_a_worker(
     pytest.importorskip("ray")
     import signal
     import subprocess
+    import threading
 
     from ray.cluster_utils import Cluster
 
@@ -267,13 +268,17 @@ def test_a_real_cluster_survives_the_loss_of_a_worker(
         cluster.add_node(**nodes)
         command = [sys.executable, "-m", "vocalsep", "cluster", "music", "-m", str(model), "-o", "out"]
         with subprocess.Popen([*command, "--address", cluster.address], stdout=subprocess.PIPE, text=True) as running:
+            patience = threading.Timer(240, running.kill)
+            patience.daemon = True
+            patience.start()
             assert running.stdout is not None
-            running.stdout.readline()  # a song is done
+            assert running.stdout.readline(), "the call ended, or did nothing for minutes"
             for path in Path("/proc").glob("[0-9]*/cmdline"):
                 if path.read_bytes().startswith(b"ray::Actor"):
                     os.kill(int(path.parent.name), signal.SIGKILL)
                     break
             assert running.wait() == 0
+            patience.cancel()
     finally:
         cluster.shutdown()
     assert sorted(read_statuses()) == sorted(f"{number}.wav" for number in range(12))

@@ -24,6 +24,8 @@ class Desk {
     this.songs = new Map(); // what the server says, and uploads
     this.items = new Map(); // their elements
     this.uploads = []; // that wait to be sent
+    this.sent = null; // the upload on its way
+    this.held = []; // songs that may be this upload, which the server tells before the upload ends
     this.shown = ""; // what the main part shows
     this.selected = location.hash.slice(1);
     this.player = window.player = new Player(this);
@@ -64,7 +66,11 @@ class Desk {
 
   change({ songs, gone, used }) {
     gone.forEach((id) => this.forget(id));
-    for (const song of songs) this.put(song);
+    this.held = this.held.filter(({ id }) => !gone.includes(id));
+    for (const song of songs) {
+      if (!this.songs.has(song.id) && this.sent?.name === song.name) this.held.push(song);
+      else this.put(song);
+    }
     if (used !== undefined) this.used = used;
     this.refresh();
   }
@@ -258,9 +264,12 @@ class Desk {
           } catch { /* the connection broke */ }
           this.put(Object.assign(song, { state: "failed", error }));
         }
+        this.held.forEach((each) => this.put(each));
+        [this.sent, this.held] = [null, []];
         this.refresh();
         resolve();
       };
+      this.sent = song;
       song.cancel = () => request.abort();
       request.send(song.file);
     });

@@ -6,10 +6,13 @@ import fake_nets
 import foreign_graphs
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vocalsep import means, weights
 from vocalsep.errors import ConfigError, ModelError
 from vocalsep.extraction import Extractor
+from vocalsep.extraction.averaging import Follower
 from vocalsep.means import Mean, Settings
 
 RATE = 44_100
@@ -48,6 +51,66 @@ def test_blocks_of_any_size_give_the_same_bits(tmp_path: Path, workers: int) -> 
     cut = fake_nets.separate_in_blocks(extractor.start(22_050, 1, low_delay=True), mixture, [700, 0, 5_000])
     assert np.array_equal(cut.vocals, whole.vocals)
     assert np.array_equal(whole.vocals + whole.accompaniment, mixture)
+
+
+# means that are led by their first model
+
+
+def lead(gain: float, other: float = 0.5) -> Extractor:
+    """Return an extractor whose nets give `gain` and `other` times the mixture."""
+    models = [fake_nets.constant(g, fake_nets.SMALL) for g in (gain, other)]
+    return Extractor(Mean.of(models, led_by_first=True), workers=0)
+
+
+def test_others_fade_out_where_the_first_finds_far_less() -> None:
+    """Up to 10 dB less counts as agreement; each dB beyond that turns the others down by two."""
+    mixture = fake_nets.noise(2, 32_000)
+    for gain_db, expected_db in ((0, 0), (-9, 0), (-20, -20), (-30, -40)):
+        gain = 0.5 * 10 ** (gain_db / 20)
+        expected = (gain + 0.5 * 10 ** (expected_db / 20)) / 2 * mixture
+        assert fake_nets.snr_db(expected[:, 8_000:], lead(gain)(mixture, 8_000).vocals[:, 8_000:]) > 40, gain_db
+
+
+def test_others_are_silent_where_the_first_is_and_come_back_at_once() -> None:
+    rate, vocals = 8_000, fake_nets.noise(2, 48_000)
+    leader = vocals.copy()
+    leader[:, 16_000:32_000] = 0
+    led = Follower(rate).push(leader, vocals)
+    assert np.array_equal(led[:, :16_000], vocals[:, :16_000])
+    assert not led[:, 20_400:32_000].any()  # after half a second
+    assert np.array_equal(led[:, 32_600:], vocals[:, 32_600:])  # after 75 ms
+
+
+def test_a_led_mean_of_equal_nets_changes_nothing() -> None:
+    mixture = fake_nets.noise(2, 20_001)
+    assert fake_nets.snr_db(mixture, lead(1.0, 1.0)(mixture, 11_025).vocals) > 100
+    assert not lead(1.0, 1.0)(0 * mixture, 11_025).vocals.any()
+
+
+@pytest.mark.parametrize("latency", [None, 0.3])
+@settings(deadline=None, max_examples=10)
+@given(sizes=st.lists(st.integers(0, 5_000), min_size=1, max_size=5).filter(lambda sizes: max(sizes) > 50))
+def test_a_led_mean_does_not_depend_on_blocks(latency: float | None, sizes: list[int]) -> None:
+    mean = Mean.of([fake_nets.random_unet(), fake_nets.constant(0.3, fake_nets.SMALL)], led_by_first=True)
+    mixture = fake_nets.quantise(fake_nets.noise(2, 30_077, level=0.3), 16)
+    extractor = Extractor(mean, workers=0, latency=latency)
+    whole = extractor(mixture, 22_050)
+    cut = fake_nets.separate_in_blocks(extractor.start(22_050, 2, low_delay=True), mixture, sizes)
+    assert np.array_equal(cut.vocals, whole.vocals)
+    assert np.array_equal(whole.vocals + whole.accompaniment, mixture)
+
+
+def test_a_led_mean_is_written_read_and_has_its_own_digest(tmp_path: Path, pair: tuple[str, str]) -> None:
+    digests = set()
+    for led in (False, True):
+        means.write(tmp_path / "m.toml", Settings(models=pair, led_by_first=led))
+        mean = weights.load(str(tmp_path / "m.toml"))
+        assert isinstance(mean, Mean)
+        assert (mean.led_by_first, means.read(tmp_path / "m.toml").led_by_first) == (led, led)
+        digests.add(means.hash_models([str(tmp_path / "m.toml")]))
+    assert len(digests) == 2
+    means.write(tmp_path / "outer.toml", Settings(models=("m.toml", pair[0])))
+    assert [part.is_led for part in means.list_parts(str(tmp_path / "outer.toml"))] == [False, True, False]
 
 
 def test_nan_from_one_model_is_an_error(tmp_path: Path, pair: tuple[str, str]) -> None:

@@ -61,7 +61,7 @@ class ModelInfo:
         speed: Its speed relative to real time, with the processor.
         data: The data that it was trained on.
         licence: Licence of its weights.
-        size_mb: Size of its file in MB.
+        size_mb: Size of its file in MB, or of all files of a mean.
         is_default: Whether it is the default model.
         is_own: Whether it is one of the user's own, not one that comes with vocalsep.
     """
@@ -187,12 +187,22 @@ def list_models(folder: Path | None = None) -> list[ModelInfo]:
                 speed=facts.get("speed", ""),
                 data=facts.get("data", ""),
                 licence=facts.get("licence", ""),
-                size_mb=round(path.stat().st_size / 1e6, 1),
+                size_mb=round(_measure_size(path) / 1e6, 1),
                 is_default=name == DEFAULT_MODEL,
                 is_own=name not in published,
             )
         )
     return sorted(models, key=lambda model: not model.is_default)
+
+
+def _measure_size(path: Path) -> int:
+    """Return the bytes of a model's file, or of those that a mean names."""
+    size = path.stat().st_size
+    if path.suffix == ".toml":
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
+            known, names = find_models(), tomllib.loads(path.read_text(encoding="utf-8"))["models"]
+            size += sum(_measure_size(known.get(name) or path.parent / name) for name in names)
+    return size
 
 
 def _describe(name: str, path: Path, suffix: str, digest: str = "") -> str:

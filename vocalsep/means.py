@@ -4,6 +4,7 @@ A mean is written as the names of its models, ``A+B``, or as a TOML file with th
 
     models = ["uhnet-hd", "spleeter"]
     weights = [0.4, 0.6]
+    led_by_first = true
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from vocalsep import config, files, library, runs
 from vocalsep.errors import ConfigError, ModelError, VocalsepError, describe_error
@@ -43,6 +44,7 @@ class Settings:
     Attributes:
         models: Their names, or paths of model files.
         weights: A weight for each, above 0; equal ones if empty. Only their proportions count.
+        led_by_first: Whether the other models fade out where the first one finds no voice.
 
     Raises:
         ConfigError: If there are less than two models, one occurs twice, or the weights do not fit.
@@ -50,6 +52,7 @@ class Settings:
 
     models: tuple[str, ...]
     weights: tuple[float, ...] = ()
+    led_by_first: bool = False
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.models) <= _MOST:
@@ -68,20 +71,25 @@ class Mean:
         name: Its name.
         models: Its models.
         weights: A weight for each; they add up to 1.
+        led_by_first: See `Settings`.
     """
 
     name: str
     models: tuple[Any, ...]
     weights: tuple[float, ...]
+    led_by_first: bool = False
 
     @classmethod
-    def of(cls, models: Sequence[Member], weights: Sequence[float] = (), name: str = "") -> Mean:
+    def of(
+        cls, models: Sequence[Member], weights: Sequence[float] = (), name: str = "", *, led_by_first: bool = False
+    ) -> Mean:
         """Make a mean of models.
 
         Args:
             models: The models.
             weights: See `Settings`.
             name: Its name; by default those of its models.
+            led_by_first: See `Settings`.
 
         Raises:
             ConfigError: As `Settings`.
@@ -89,7 +97,8 @@ class Mean:
         if not 2 <= len(models) <= _MOST:
             raise ConfigError(f"{len(models)} models; a mean is of 2 to {_MOST}")
         name = name or SEPARATOR.join(model.name for model in models)
-        return cls(name=name, models=tuple(models), weights=normalise(weights, len(models)))
+        shares = normalise(weights, len(models))
+        return cls(name=name, models=tuple(models), weights=shares, led_by_first=led_by_first)
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -174,7 +183,8 @@ def load(name: str, load_model: Callable[[str], Any]) -> Mean:
             settings = Settings(models=tuple(name.split(SEPARATOR)))
             return Mean.of([load_model(part) for part in settings.models])
         settings, path = read(Path(name)), Path(name)
-        return Mean.of([load_model(_find_beside(part, path)) for part in settings.models], settings.weights, path.stem)
+        models = [load_model(_find_beside(part, path)) for part in settings.models]
+        return Mean.of(models, settings.weights, path.stem, led_by_first=settings.led_by_first)
     except RecursionError as error:
         raise ModelError(f"{name}: is a mean of itself") from error
     except ConfigError as error:
@@ -201,7 +211,7 @@ def hash_models(models: Sequence[str], weights: Sequence[float] = ()) -> str:
     """Return the SHA-256 of what `weights.load` would load, without loading it.
 
     That of one file is that of its bytes. That of a mean is the SHA-256 of a text with a line for each of its files:
-    its share of the mean, a space, and its SHA-256.
+    its share of the mean, a space, its SHA-256, and " led" if it fades out where another one finds no voice.
 
     Args:
         models: Names or files; their vocals are averaged if there are several.
@@ -212,29 +222,59 @@ def hash_models(models: Sequence[str], weights: Sequence[float] = ()) -> str:
     """
     try:
         shares = normalise(weights, len(models))
-        found = [part for name, share in zip(models, shares, strict=True) for part in _list_files(name, share)]
-        digests = [(share, files.hash_file(path)) for path, share in found]
+        found = [part for name, share in zip(models, shares, strict=True) for part in list_parts(name, share)]
+        digests = [files.hash_file(part.path) for part in found]
     except (ConfigError, RecursionError) as error:
         raise ModelError(f"{SEPARATOR.join(models)}: not a mean of models ({error})") from error
     except OSError as error:
         raise ModelError(f"{error.filename}: cannot be read ({describe_error(error)})") from error
     if len(digests) == 1:
-        return digests[0][1]
-    return hashlib.sha256("".join(f"{share!r} {digest}\n" for share, digest in digests).encode()).hexdigest()
+        return digests[0]
+    lines = [f"{part.share!r} {digest}{' led' * part.is_led}\n" for part, digest in zip(found, digests, strict=True)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _list_files(name: str, share: float) -> list[tuple[Path, float]]:
-    """Return the files of a model, each with its share of the mean."""
+class Part(NamedTuple):
+    """A file of a model: its only one, or one of a mean's.
+
+    Attributes:
+        path: The file.
+        share: Its share of the mean, in (0, 1].
+        is_led: Whether it fades out where another one finds no voice.
+    """
+
+    path: Path
+    share: float
+    is_led: bool
+
+
+def list_parts(name: str, share: float = 1.0, *, is_led: bool = False) -> list[Part]:
+    """Return the files of a model.
+
+    Args:
+        name: Name or file of a model, several joined by "+", or a mean's own file.
+        share: Its share of a larger mean.
+        is_led: Whether it is led there.
+
+    Raises:
+        ModelError: If a model does not exist, or the file of a mean cannot be read, or does not describe a mean.
+        RecursionError: If a mean is one of itself.
+    """
+    led = False
     if SEPARATOR in name and name not in library.find_models() and not os.path.lexists(name):
-        parts, weights = name.split(SEPARATOR), normalise((), name.count(SEPARATOR) + 1)
+        names, weights = name.split(SEPARATOR), normalise((), name.count(SEPARATOR) + 1)
     else:
         path = library.find_file(name)
         if path.suffix != SUFFIX:
-            return [(path, share)]
+            return [Part(path, share, is_led)]
         settings = read(path)
-        parts = [_find_beside(part, path) for part in settings.models]
-        weights = normalise(settings.weights, len(parts))
-    return [found for part, weight in zip(parts, weights, strict=True) for found in _list_files(part, share * weight)]
+        names, led = [_find_beside(each, path) for each in settings.models], settings.led_by_first
+        weights = normalise(settings.weights, len(names))
+    return [
+        part
+        for place, (each, weight) in enumerate(zip(names, weights, strict=True))
+        for part in list_parts(each, share * weight, is_led=is_led or (led and place > 0))
+    ]
 
 
 def _find_beside(name: str, path: Path) -> str:

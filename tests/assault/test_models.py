@@ -12,6 +12,7 @@ from typing import Any
 
 import fake_nets
 import pytest
+import shipped
 import torch
 
 from vocalsep import library, nets, weights
@@ -159,13 +160,13 @@ def test_deep_options_are_refused_quickly() -> None:
         nets.build("spleeter", {"widths": [1] * 10_000})
 
 
-@pytest.mark.parametrize("name", sorted(library.find_models(library.find_models_folder())))
+@pytest.mark.parametrize("name", shipped.NAMES)
 def test_every_shipped_model_notices_flipped_bits(name: str, tmp_path: Path) -> None:
-    shipped = library.find_models()[name]
-    content = bytearray(shipped.read_bytes())
+    path = library.find_models()[name]
+    content = bytearray(path.read_bytes())
     header, metadata, _ = split(bytes(content))
     assert len(metadata["tensors"]) == 64
-    path = tmp_path / shipped.name
+    path = tmp_path / path.name
     first = 8 + int.from_bytes(content[:8], "little")
     for at in (first, (first + len(content)) // 2, len(content) - 1):
         content[at] ^= 1
@@ -177,9 +178,9 @@ def test_every_shipped_model_notices_flipped_bits(name: str, tmp_path: Path) -> 
 
 
 def test_a_flipped_bit_in_metadata_is_noticed_beside_the_card(tmp_path: Path) -> None:
-    shipped = library.find_models()["unet"]
-    content = shipped.read_bytes()
-    (tmp_path / "unet.md").write_bytes(shipped.with_suffix(".md").read_bytes())
+    found = library.find_models()["unet"]
+    content = found.read_bytes()
+    (tmp_path / "unet.md").write_bytes(found.with_suffix(".md").read_bytes())
     path = tmp_path / "unet.safetensors"
     path.write_bytes(content)
     assert weights.load("unet", tmp_path).name == "unet"

@@ -19,11 +19,12 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vocalsep import audio, weights
+from vocalsep import audio, library, weights
 from vocalsep.audio import SampleLayout, decoding, wav
 from vocalsep.audio.pipes import PipeWriter
 from vocalsep.errors import AudioError, ConfigError
 from vocalsep.extraction import Extractor, StreamingSeparator, extract
+from vocalsep.means import Mean
 from vocalsep.shapes import Waveform
 
 GUIDE = Path(__file__).parents[2] / "docs" / "extract.md"
@@ -357,17 +358,18 @@ def measure_delay(song: StreamingSeparator, rate: int, block: Waveform, seconds:
     "name",
     [
         pytest.param(name, marks=() if name == weights.DEFAULT_MODEL else pytest.mark.slow)
-        for name in sorted(weights.find_models())
+        for name in sorted(library.find_models(library.find_models_folder()))
     ],
 )
 @pytest.mark.parametrize("gate", [False, True])
 def test_the_delay_is_as_the_guide_says(name: str, gate: bool) -> None:
-    real, net = weights.load(name), fake_nets.ConstantNet(0.5)
-    net.overlap = real.run.overlap  # nothing else of the net affects the delay
-    model = fake_nets.make_model(net, real.front_end)
-    found = 0.0
+    loaded, models, found = weights.load(name), [], 0.0
+    for real in loaded.models if isinstance(loaded, Mean) else [loaded]:
+        net = fake_nets.ConstantNet(0.5)
+        net.overlap = real.run.overlap  # nothing else of a net affects the delay
+        models.append(fake_nets.make_model(net, real.front_end))
     for rate in (8_000, 44_100, 48_000):
-        song = Extractor(model, gate=gate).start(rate, 1, low_delay=True)
+        song = Extractor(models, gate=gate).start(rate, 1, low_delay=True)
         block = fake_nets.noise(1, round(audio.PIPE_BLOCK_SECONDS * rate))
         found = max(found, measure_delay(song, rate, block, 20))
     stated = read_stated_delays()[name]

@@ -55,7 +55,7 @@ def cut_demo(front_end: FrontEnd, count: int = 3) -> Array:
 # Agreement with torch
 
 
-@pytest.mark.parametrize("name", shipped.MODELS)
+@pytest.mark.parametrize("name", shipped.NETS)
 def test_onnx_runtime_and_torch_agree_on_every_shipped_model_and_batch_size(name: str) -> None:
     model = weights.load(name)
     ours, theirs = open_backend(model, "cpu"), open_backend(model, "cpu", "torch")
@@ -138,7 +138,7 @@ def test_weights_that_are_all_equal_are_not_merged(tmp_path: Path) -> None:
 # The graph and the weights
 
 
-@pytest.mark.parametrize("name", shipped.MODELS)
+@pytest.mark.parametrize("name", shipped.NETS)
 def test_a_shipped_graph_is_the_one_that_its_net_exports(name: str) -> None:
     model = weights.load(name)
     settings = export.get_run_settings(model.net)

@@ -1,6 +1,6 @@
 """Measure what many short songs cost: memory and open files after each hundred, and the time to plan them.
 
-    python tests/bench/batch.py [--songs 5000] [--seconds 1] [--jobs 1] [--threads 1] [--model uhnet-hd] [--remote]
+    python tests/bench/batch.py [--songs 5000] [--seconds 1] [--jobs 1] [--threads 1] [--model duo] [--remote]
 
 The songs are parts of the demo song, mono at 16 kHz. The table has the worker's peak memory from its report and, on
 Linux, the memory and the open files of the command itself, which with --jobs 1 is the worker. None should grow. The

@@ -32,7 +32,6 @@ from vocalsep.backends.onnx import OnnxBackend, make_session_options
 from vocalsep.extraction import chunks, masking, voice
 from vocalsep.extraction.checks import OutputCheck
 from vocalsep.features import FRONT_ENDS, FrontEnd
-from vocalsep.release import DEFAULT_MODEL
 from vocalsep.weights import Model
 
 START = """
@@ -134,7 +133,7 @@ def print_table(head: str, unit: str, rows: dict[str, float]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=4)
-    parser.add_argument("--model", default=DEFAULT_MODEL)
+    parser.add_argument("--model", default="uhnet-hd")
     parser.add_argument("--passes", type=int, default=20)
     options = parser.parse_args()
     model = weights.load(options.model)

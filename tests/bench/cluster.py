@@ -1,7 +1,7 @@
 """Kill parts of a Ray cluster while it separates songs, and check that every song is done once, as `extract` does it.
 
     python tests/bench/cluster.py [--songs 2000] [--seconds 0.3] [--nodes 3] [--kill worker actor node driver]
-                                  [--speed-songs 300] [--model uhnet-hd]
+                                  [--speed-songs 300] [--model duo]
 
 The cluster is on this machine, with one worker per node. First, `extract --jobs` separates the songs. Then `cluster`
 does, while a worker process, an actor and a whole node are killed; then the driver is killed and started again. The

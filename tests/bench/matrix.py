@@ -1,6 +1,6 @@
 """Print the tables of rates, channels and formats in docs/speed.md: speed and memory of the extraction.
 
-    python tests/bench/matrix.py [--minutes 1] [--model uhnet-hd]
+    python tests/bench/matrix.py [--minutes 1] [--model duo]
 
 Each cell is one run of the command in its own process. It shows the speed in multiples of real time, without starting
 Python and loading the model, and the peak memory of the process in MiB. The song is the demo song, resampled and

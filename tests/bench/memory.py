@@ -1,6 +1,6 @@
 """Measure peak memory and speed on songs of any length through pipes, for the table in docs/speed.md.
 
-    python tests/bench/memory.py [--minutes 3 30 180] [--model uhnet-hd]
+    python tests/bench/memory.py [--minutes 3 30 180] [--model duo]
     python tests/bench/memory.py --model mdx    # or waveform: a small model of another program, made here
 
 Each row is one run of ``vocalsep extract - -o -`` in its own process. The song is the demo song, repeated: stereo at

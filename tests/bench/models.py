@@ -3,9 +3,9 @@
     python tests/bench/models.py [--model unet ...] [--seconds 60]
 
 MMAC/s are millions of multiply-accumulate operations of the net per second of a stereo song, if the net processes each
-frame once. Chunks overlap, so the extractor needs twice as many, or a third more with `uhnet-hd`. "times real time" is
-the speed of the whole extraction of noise from memory, with STFT and resampling from 44.1 kHz: the best of three runs,
-with one worker per core.
+frame once. Chunks overlap, so the extractor needs twice as many, a third more with `uhnet-hd`, or a seventh more with
+`unet`. A mean has the sums of its models. "times real time" is the speed of the whole extraction of noise from memory,
+with STFT and resampling from 44.1 kHz: the best of three runs, with one worker per core.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vocalsep import weights
 from vocalsep.extraction import Extractor
-from vocalsep.weights import Model
+from vocalsep.means import Mean, list_parts
+from vocalsep.weights import AnyModel, Model
 
 RATE, CHANNELS = 44_100, 2
 
@@ -39,7 +40,7 @@ def count_macs(model: Model) -> int:
     return counter.get_total_flops() // 2
 
 
-def measure_speed(model: Model, seconds: float) -> float:
+def measure_speed(model: AnyModel, seconds: float) -> float:
     extractor = Extractor(model, device="cpu", workers=os.cpu_count() or 1)
     song = 0.1 * torch.randn(CHANNELS, round(seconds * RATE), generator=torch.Generator().manual_seed(0))
     taken = []
@@ -61,11 +62,12 @@ def main() -> None:
     print("|---|---|---|---|---|")
     for name in options.model:
         model = weights.load(name)
-        path = weights.find_models().get(name)
-        size = f"{path.stat().st_size / 1e6:.1f}" if path else "-"
-        per_second = count_macs(model) / (model.front_end.frames * model.front_end.hop / model.front_end.rate) / 1e6
+        size = sum(part.path.stat().st_size for part in list_parts(name)) / 1e6
+        nets = model.models if isinstance(model, Mean) else [model]
+        parameters = sum(net.net.parameter_count for net in nets)
+        per_second = sum(count_macs(net) / net.front_end.frames / net.front_end.grid.frame_seconds for net in nets)
         speed = measure_speed(model, options.seconds)
-        print(f"| {name} | {model.net.parameter_count:,} | {size} | {per_second:.0f} | {speed:.0f} |", flush=True)
+        print(f"| {name} | {parameters:,} | {size:.1f} | {per_second / 1e6:.0f} | {speed:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

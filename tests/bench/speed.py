@@ -1,6 +1,6 @@
 """Measure how fast vocalsep extracts songs and in how much memory, for the table in docs/speed.md.
 
-    python tests/bench/speed.py [--minutes 3 4 180] [--model uhnet-hd] [--inversion phase] [--threads 2]
+    python tests/bench/speed.py [--minutes 3 4 180] [--model duo] [--inversion phase] [--threads 2]
 
 Each row is one run of the command in its own process. The song is the demo song, repeated: stereo at 44.1 kHz. "taken"
 is the time in the report, without starting Python and loading the model. "whole command" includes both.

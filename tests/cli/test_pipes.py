@@ -126,7 +126,6 @@ def test_with_a_latency_a_file_and_a_pipe_give_the_same_samples(song: Path, tmp_
         (["--latency", "0.3", "--inversion", "griffin-lim"], "--inversion griffin-lim, which needs more of the song"),
         (["--latency", "0.3", "--masks", "clusters"], "--masks clusters, which needs more of the song"),
         (["--latency", "0.3", "--as-original"], "--as-original, which needs more of the song"),
-        (["--latency", "0.3", "-m", "unet", "-m", "uhnet"], "a latency needs a single model, not the mean of several"),
     ],
 )
 def test_what_does_not_work_with_a_latency_is_misuse(song: Path, arguments: list[str], expected: str) -> None:

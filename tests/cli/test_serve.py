@@ -23,6 +23,7 @@ from command_line import make_environment, read_error, read_misuse, receiving_ct
 from song_server import CHANGE, wait_until
 
 from vocalsep.cli import serve
+from vocalsep.release import DEFAULT_MODEL
 
 pytestmark = [
     pytest.mark.slow,
@@ -253,8 +254,8 @@ def test_songs_are_kept_in_the_users_data_folder(tmp_path: Path) -> None:
 
 
 def test_the_command_names_what_differs_from_the_defaults() -> None:
-    models = {"uhnet-hd": ("uhnet-hd",), "unet + uhnet": ("unet", "uhnet")}
-    plain = {"model": "uhnet-hd", "gate": "no", "masks": "auto", "inversion": "phase"}
+    models = {DEFAULT_MODEL: (DEFAULT_MODEL,), "unet + uhnet": ("unet", "uhnet")}
+    plain = {"model": DEFAULT_MODEL, "gate": "no", "masks": "auto", "inversion": "phase"}
     assert serve.describe_command("my song.mp3", plain, models) == "vocalsep extract 'my song.mp3' --stem both"
     mean = plain | {"model": "unet + uhnet", "masks": "net"}
     assert serve.describe_command("a.mp3", mean, models) == (

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from pathlib import Path
 from typing import Any
 
 import fake_nets
+import foreign_graphs
 import held_bytes
 import numpy as np
 import pytest
@@ -14,10 +16,10 @@ import synthetic_songs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vocalsep import extraction
+from vocalsep import extraction, weights
 from vocalsep.errors import ConfigError
 from vocalsep.extraction import Extractor
-from vocalsep.extraction.sliding import choose_pace
+from vocalsep.extraction.sliding import choose_latency, choose_pace
 from vocalsep.features import MFCC, FrontEnd, Linear, LogMel
 from vocalsep.shapes import Features, Mask
 from vocalsep.weights import Model
@@ -128,11 +130,39 @@ def test_a_step_the_future_and_the_time_to_compute_fill_the_latency(
 @pytest.mark.parametrize("latency", [0.1, 0.3, 1.0])
 def test_no_sample_waits_longer_than_the_latency(random_model: Model, rate: int, latency: float) -> None:
     extractor = Extractor(random_model, workers=2, latency=latency)
-    pace = extractor.find_pace(rate)
-    assert pace
+    (pace,) = extractor.find_paces(rate)
     lag = measure_lag(extractor, rate, 2, size=rate // 100)
     assert lag <= (pace.step + pace.future) / rate + 0.01  # a block of 10 ms
     assert lag + pace.compute_seconds <= latency + 0.01
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+@pytest.mark.parametrize("latency", [0.15, 0.3])
+def test_a_mean_waits_for_the_slowest_of_its_nets(rate: int, latency: float) -> None:
+    """Their steps differ, because they have different grids."""
+    models = [fake_nets.constant(0.3, fake_nets.PAPER), fake_nets.constant(0.5, Linear())]
+    extractor = Extractor(models, workers=0, latency=latency)
+    paces = extractor.find_paces(rate)
+    assert len({pace.step for pace in paces}) == 2
+    lag = measure_lag(extractor, rate, 2, size=rate // 100)
+    assert max((pace.step + pace.future) / rate for pace in paces) - 0.02 < lag
+    assert lag + max(pace.compute_seconds for pace in paces) <= latency + 0.01
+    mixture = fake_nets.noise(2, rate)
+    np.testing.assert_allclose(extractor(mixture, rate).vocals, 0.4 * mixture, rtol=0, atol=2e-6)
+
+
+def test_the_time_that_all_nets_of_a_mean_take_decides_what_a_machine_can_hold() -> None:
+    choose = functools.partial(choose_pace, Linear(), 44_100, frame_step=16)
+    frames = choose(latency_seconds=0.3).frames
+    alone = choose(latency_seconds=0.3).compute_seconds / frames / 1.3
+
+    def find(*seconds: float) -> float:
+        return choose_latency([(lambda latency: choose(latency_seconds=latency), each) for each in seconds])
+
+    assert find(alone) <= 0.3
+    assert find(alone / 2, alone / 2) == find(alone)
+    assert find(alone, alone) > find(alone)
+    assert find(10.0) == 3.0
 
 
 def test_the_net_sees_no_more_frames_than_it_needs() -> None:
@@ -232,9 +262,11 @@ def test_latencies_out_of_range_are_refused(latency: float) -> None:
         Extractor(fake_nets.constant(1.0), latency=latency)
 
 
-def test_a_latency_needs_one_model_of_our_own() -> None:
-    with pytest.raises(ConfigError, match="one of vocalsep's own models"):
-        Extractor([fake_nets.constant(1.0), fake_nets.constant(0.5)], latency=0.3)
+def test_a_latency_needs_models_of_our_own(tmp_path: Path) -> None:
+    foreign = weights.load(str(foreign_graphs.write_waveform(tmp_path / "net.onnx")))
+    for model in (foreign, [fake_nets.constant(1.0), foreign]):
+        with pytest.raises(ConfigError, match="needs vocalsep's own models"):
+            Extractor(model, latency=0.3)
 
 
 def test_chunks_and_frames_have_to_be_short_and_long_enough() -> None:

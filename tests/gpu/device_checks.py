@@ -16,6 +16,7 @@ from typing import Any
 
 import fake_nets
 import numpy as np
+import shipped
 import synthetic_songs
 import tiny_recipes
 import torch
@@ -67,7 +68,7 @@ def list_checks(device: str, seconds: float = 8.0) -> Iterator[Check]:
         device: "cuda", or "cpu" for a rehearsal.
         seconds: Length of the songs.
     """
-    models = sorted(weights.find_models())
+    models = shipped.NAMES
 
     def snr(name: str, limit: float, function: Callable[..., float], *arguments: Any, **options: Any) -> Check:
         return Check(name, limit, "dB", functools.partial(function, device, *arguments, **options))

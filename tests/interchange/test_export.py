@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import fake_nets
+import foreign_graphs
 import numpy as np
 import onnx
 import onnxruntime
@@ -144,5 +145,7 @@ def test_the_command_names_its_files_and_replaces_none(model: Path, tmp_path: Pa
     assert list_files(out) == ["narrow.json", "narrow.onnx"]
     line = read_error(run("export", model, "-o", tmp_path / "mdx", "--for", "mdx"))
     assert "cannot be exported in this format" in line
-    assert "only models of vocalsep's own nets" in read_error(run("export", "unet+uhnet", "-o", out))
+    assert "is the mean of unet and uhnet; export each of them" in read_error(run("export", "unet+uhnet", "-o", out))
+    foreign = foreign_graphs.write_waveform(tmp_path / "net.onnx")
+    assert "only models of vocalsep's own nets" in read_error(run("export", foreign, "-o", out))
     assert "did you mean 'unet'" in read_error(run("export", "unte"))

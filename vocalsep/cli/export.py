@@ -44,10 +44,13 @@ def export(
     with exit_on_error():
         if not all(map(importlib.util.find_spec, ("torch", "onnx"))):
             raise ModelError("export needs torch and onnx; run: pip install 'vocalsep[train]'")
-        from vocalsep import weights
+        from vocalsep import means, weights
         from vocalsep.interchange import export as exporting
 
         loaded = weights.load(model)
+        if isinstance(loaded, means.Mean):
+            names = " and ".join(part.name for part in loaded.models)
+            raise ModelError(f"model {loaded.name} is the mean of {names}; export each of them")
         if not isinstance(loaded, weights.Model):
             raise ModelError(f"model {loaded.name}: only models of vocalsep's own nets can be exported")
         for path in exporting.write(loaded, output, program, overwrite=overwrite):

@@ -166,7 +166,7 @@ def _import_file(source: str, name: str, data: str | None, *, overwrite: bool) -
     if isinstance(loaded, means.Mean):
         settings = means.read(path)
         beside = [_make_absolute(str(path.parent / part), part) for part in settings.models]
-        return _write_mean(name, means.Settings(models=tuple(beside), weights=settings.weights), overwrite=overwrite)
+        return _write_mean(name, dataclasses.replace(settings, models=tuple(beside)), overwrite=overwrite)
     imported = library.add(name, path.suffix, library.copy(path), overwrite=overwrite)
     if isinstance(loaded, interchange.ForeignModel):  # its parameters may come from elsewhere
         files.write_text(imported.with_suffix(".toml"), config.dump_toml(config.to_dict(loaded.settings)))
@@ -202,6 +202,10 @@ def combine(
             "--weights", metavar="NUMBERS", help="Weights of the models, as in 0.4,0.6.", show_default="equal"
         ),
     ] = None,
+    led_by_first: Annotated[
+        bool,
+        typer.Option("--led-by-first", help="Fade the other models out where the first one finds no voice."),
+    ] = False,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Give the mean of several models a name.
@@ -214,7 +218,9 @@ def combine(
 
     try:
         shares = tuple(float(number) for number in numbers.split(",")) if numbers is not None else ()
-        settings = means.Settings(models=tuple(_make_absolute(part, part) for part in names), weights=shares)
+        settings = means.Settings(
+            models=tuple(_make_absolute(part, part) for part in names), weights=shares, led_by_first=led_by_first
+        )
     except (ConfigError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
     with exit_on_error():

@@ -178,6 +178,7 @@ def _hash_model(model: str) -> str:
 def _compute_fingerprint(model: weights.AnyModel) -> str:
     if isinstance(model, means.Mean):
         parts = [f"{w!r} {_compute_fingerprint(m)}" for w, m in zip(model.weights, model.models, strict=True)]
+        parts += ["led by the first"] if model.led_by_first else []
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
     if isinstance(model, interchange.ForeignModel):
         return model.compute_fingerprint()

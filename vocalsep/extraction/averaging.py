@@ -1,4 +1,9 @@
-"""Averages the vocals that several estimators find in the same song."""
+"""Averages the vocals that several estimators find in the same song.
+
+A net without a voice-activity head lets more of a song through where nobody sings than one with such a head. In a mean
+that is led by its first model, the others fade out there: where the first model's vocals of the last half second are
+more than 10 dB below those of another one, each dB beyond these 10 turns that one down by two.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,11 @@ import numpy as np
 from vocalsep.extraction.chunks import Buffer
 from vocalsep.extraction.estimators import Estimator
 from vocalsep.extraction.voice import VoiceDetector
-from vocalsep.shapes import Waveform
+from vocalsep.shapes import Array, Waveform
+
+_STEP_SECONDS = 0.01  # between gains
+_STEPS = 50  # over which energies are summed
+_TOLERANCE = 10.0  # how many times the first model's energy another one may have
 
 
 class MeanEstimator:
@@ -20,12 +29,17 @@ class MeanEstimator:
     Args:
         estimators: The estimators, at least one.
         weights: A weight for each. They add up to 1.
+        rate: The song's sample rate in Hz.
+        led_by_first: Whether the others fade out where the first finds no voice.
     """
 
     detector: VoiceDetector | None = None
 
-    def __init__(self, estimators: Sequence[Estimator], weights: Sequence[float]) -> None:
+    def __init__(
+        self, estimators: Sequence[Estimator], weights: Sequence[float], rate: int, *, led_by_first: bool = False
+    ) -> None:
         self._members = [(e, np.float32(w), Buffer()) for e, w in zip(estimators, weights, strict=True)]
+        self._followers = [Follower(rate) for _ in self._members[1:]] if led_by_first else []
 
     @property
     def is_invalid(self) -> bool:
@@ -46,8 +60,50 @@ class MeanEstimator:
 
     def _add(self) -> Waveform:
         ready = min(found.length for _, _, found in self._members)
-        parts = [weight * found.pop(ready) for _, weight, found in self._members]
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
+        first, *others = (found.pop(ready) for _, _, found in self._members)
+        if self._followers:
+            others = [follower.push(first, other) for follower, other in zip(self._followers, others, strict=True)]
+        total: Waveform = self._members[0][1] * first
+        for (_, weight, _), part in zip(self._members[1:], others, strict=True):
+            total = total + weight * part
         return total
+
+
+class Follower:
+    """Fades the vocals of one model where another one finds far less.
+
+    The gain of a sample depends only on samples before it, so nothing is delayed.
+
+    Args:
+        rate: The song's sample rate in Hz.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self._step = max(1, round(_STEP_SECONDS * rate))
+        self._squares = Buffer()  # of the leader and of the follower, ``(2, time)``, less than a step
+        self._energies = np.zeros((2, _STEPS - 1))  # in the steps before those
+        self._gains = np.ones(2)  # at the end of the last two steps
+        self._place = 0  # the next sample within its step
+
+    def push(self, leader: Waveform, follower: Waveform) -> Waveform:
+        """Take the next vocals of both, ``(channel, time)`` each, and return the follower's, faded."""
+        self._squares.push(np.stack([np.einsum("ct,ct->t", x, x, dtype=np.float64) for x in (leader, follower)]))
+        count = self._squares.length // self._step
+        energies = self._squares.pop(count * self._step).reshape(2, count, self._step).sum(axis=-1)
+        gains = np.concatenate([self._gains, self._compute_gains(energies)])
+        steps = (self._place + 0.5 + np.arange(follower.shape[-1])) / self._step
+        self._gains, self._place = gains[-2:], self._squares.length
+        return follower * np.interp(steps, np.arange(len(gains)), gains).astype(np.float32)
+
+    def _compute_gains(self, energies: Array) -> Array:
+        """Return the gain after each of the next steps."""
+        count = energies.shape[-1]
+        held = np.concatenate([self._energies, energies], axis=-1)
+        self._energies = held[:, count:].copy()  # without the rest
+        sums = np.zeros_like(energies)
+        for first in range(_STEPS):  # in the same order for blocks of any size
+            sums += held[:, first : first + count]
+        leader, follower = sums
+        allowed = np.minimum(_TOLERANCE * leader, follower)
+        gains: Array = np.divide(allowed, follower, out=np.ones(count), where=follower > 0)
+        return gains

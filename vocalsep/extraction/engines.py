@@ -19,7 +19,7 @@ from vocalsep.extraction.estimators import Estimator, Lookahead, PaddedEstimator
 from vocalsep.extraction.foreign import ForeignEstimator
 from vocalsep.extraction.inversion import INVERSIONS
 from vocalsep.extraction.masking import MaskEstimator, get_batch_size, get_piece_size, prepare_inputs
-from vocalsep.extraction.sliding import Pace, SlidingEstimator
+from vocalsep.extraction.sliding import Pace, SlidingEstimator, choose_pace
 from vocalsep.interchange import ForeignModel, waveform
 from vocalsep.kinds import silence_non_finite
 from vocalsep.means import Mean
@@ -73,7 +73,7 @@ class Start:
         clusters: Its clusters, if it was clustered.
         workers: Threads in which nets run, if there are any.
         low_delay: Whether the caller waits for them.
-        pace: How to follow the song; None to separate it as well as possible.
+        latency: Seconds that its vocals may be behind; None to separate it as well as possible. See `sliding`.
     """
 
     rate: int
@@ -81,7 +81,7 @@ class Start:
     clusters: Clusters | None = None
     workers: Executor | None = None
     low_delay: bool = False
-    pace: Pace | None = None
+    latency: float | None = None
 
 
 class Engine(Protocol):
@@ -92,6 +92,10 @@ class Engine(Protocol):
 
     uses_clusters: bool
     """Whether songs must be clustered first."""
+
+    @property
+    def nets(self) -> Sequence[MaskEngine]:
+        """The engines of its nets of our own: itself, or those of a mean."""
 
     def start(self, song: Start) -> Estimator:
         """Start a song."""
@@ -121,7 +125,7 @@ def _refuse_clusters(name: str, options: Options) -> None:
 
 def _refuse_latency(name: str, options: Options) -> None:
     if options.follows:
-        raise ConfigError(f"{name}: a latency needs one of vocalsep's own models, not a mean or another program's")
+        raise ConfigError(f"{name}: a latency needs vocalsep's own models, not another program's")
 
 
 class MaskEngine:
@@ -146,12 +150,22 @@ class MaskEngine:
         self._backend = backends.open_backend(model, options.device)
         self.device = self._backend.device
 
+    @property
+    def nets(self) -> Sequence[MaskEngine]:
+        """See `Engine.nets`."""
+        return [self]
+
+    def choose_pace(self, rate: int, latency: float) -> Pace:
+        """Choose how the net slides over songs of a sample rate; see `sliding.choose_pace`."""
+        return choose_pace(self._model.front_end, rate, latency, self._model.run.frame_step)
+
     def start(self, song: Start) -> Estimator:
         """See `Engine.start`."""
         model, lead = self._model, self._lead
-        if song.pace:
+        if song.latency is not None:
+            pace = self.choose_pace(song.rate, song.latency)
             steps: Lookahead[Waveform] = Lookahead(song.workers, low_delay=song.low_delay)
-            return SlidingEstimator(model, self._backend, song.pace, song.channels, ahead=steps)
+            return SlidingEstimator(model, self._backend, pace, song.channels, ahead=steps)
         if lead is not None:
             model = replace(model, run=replace(model.run, overlap=0.0))
         estimator = MaskEstimator(
@@ -204,6 +218,7 @@ class ForeignEngine:
     """
 
     device, uses_clusters = "cpu", False
+    nets: Sequence[MaskEngine] = ()
 
     def __init__(self, model: ForeignModel, options: Options) -> None:
         _refuse_clusters(model.name, options)
@@ -245,17 +260,20 @@ class MeanEngine:
 
     def __init__(self, mean: Mean, options: Options) -> None:
         _refuse_clusters(mean.name, options)
-        _refuse_latency(mean.name, options)
-        own = Options(
-            device=options.device, inversion=options.inversion, masks_from="net", as_original=options.as_original
-        )
+        own = replace(options, masks_from="net")
         self._engines: Sequence[Engine] = [open_engine(model, own) for model in mean.models]
-        self._weights = mean.weights
+        self._mean = mean
         self.device = next((engine.device for engine in self._engines if engine.device != "cpu"), "cpu")
+
+    @property
+    def nets(self) -> Sequence[MaskEngine]:
+        """See `Engine.nets`."""
+        return [net for engine in self._engines for net in engine.nets]
 
     def start(self, song: Start) -> Estimator:
         """See `Engine.start`."""
-        return MeanEstimator([engine.start(song) for engine in self._engines], self._weights)
+        estimators = [engine.start(song) for engine in self._engines]
+        return MeanEstimator(estimators, self._mean.weights, song.rate, led_by_first=self._mean.led_by_first)
 
     def cluster(self, blocks: Iterable[Waveform], rate: int, channels: int) -> Clusters | None:  # noqa: ARG002
         """Do nothing; see the class."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +17,8 @@ from vocalsep.errors import AudioError, ConfigError
 from vocalsep.extraction.arrays import ArraySong, Samples
 from vocalsep.extraction.checks import OutputCheck
 from vocalsep.extraction.clustering import Clusters
-from vocalsep.extraction.engines import Options, Start, open_engine
-from vocalsep.extraction.sliding import Pace, choose_latency, choose_pace
+from vocalsep.extraction.engines import MaskEngine, Options, Start, open_engine
+from vocalsep.extraction.sliding import Pace, choose_latency
 from vocalsep.extraction.streaming import Parts, StreamingSeparator
 from vocalsep.extraction.workers import Workers
 from vocalsep.kinds import MAX_CHANNELS, to_array
@@ -243,52 +244,34 @@ class Extractor:
             clusters=clusters,
             workers=self._workers,
             low_delay=low_delay,
-            pace=self.find_pace(rate),
+            latency=self.latency,
         )
         return StreamingSeparator(self._engine.start(song), rate, channels, gate=self.gate)
 
-    def find_pace(self, rate: int) -> Pace | None:
-        """Return how the window slides over songs of this sample rate in Hz; None without a latency.
+    def find_paces(self, rate: int) -> list[Pace]:
+        """Return how the window of each net slides over songs of this sample rate in Hz; none without a latency.
 
         Raises:
-            ConfigError: If the latency is too short for this model's frames.
+            ConfigError: If the latency is too short for a net's frames.
         """
-        if self.latency is None:
-            return None
-        assert isinstance(self.model, weights.Model)  # engines refuse a latency for all others
-        return choose_pace(self.model.front_end, rate, self.latency, self.model.run.frame_step)
+        return [] if self.latency is None else [net.choose_pace(rate, self.latency) for net in self._engine.nets]
 
     def warm_up(self, rate: int, channels: int) -> None:
-        """Run the net once, so that the first vocals need no longer than the others. Needs a latency.
+        """Run the nets once, so that the first vocals need no longer than the others. Needs a latency.
 
         Args:
             rate: The sample rate of the songs to come, in Hz.
             channels: Their number of channels.
         """
-        pace = self.find_pace(rate)
-        assert pace
-        separator, silence = self.start(rate, channels, low_delay=True), np.zeros((channels, pace.step), np.float32)
+        step = max(pace.step for pace in self.find_paces(rate))
+        separator, silence = self.start(rate, channels, low_delay=True), np.zeros((channels, step), np.float32)
         while not separator.push(silence).vocals.shape[-1]:
             pass
 
     def _measure_latency(self) -> float:
-        """Run the net on noise for a second, and return the shortest latency that this machine can hold."""
-        assert isinstance(self.model, weights.Model)
-        rate, channels = self.model.front_end.rate, 2
-        self.latency = LATENCIES[-1]
-        pace = self.find_pace(rate)
-        assert pace
-        noise = np.random.default_rng(0).uniform(-0.5, 0.5, (channels, pace.step)).astype(np.float32)
-        separator, began = self.start(rate, channels, low_delay=True), 0.0
-        taken: list[float] = []
-        while len(taken) < _FEWEST_MEASURED or time.perf_counter() < began + 1:
-            before = time.perf_counter()
-            if separator.push(noise).vocals.shape[-1]:
-                taken.append(time.perf_counter() - before)
-            else:  # the first vocals take longer, because the net is loaded
-                taken, began = [], time.perf_counter()
-        per_frame = float(np.quantile(taken[1:], 0.9)) / pace.frames
-        return choose_latency(self.model.front_end, rate, per_frame, self.model.run.frame_step)
+        """Run each net on noise for a second, and return the shortest latency that this machine can hold."""
+        rate, nets = 44_100, self._engine.nets
+        return choose_latency([(partial(net.choose_pace, rate), _measure_step(net, rate)) for net in nets])
 
     def cluster(self, blocks: Iterable[Waveform], rate: int, channels: int) -> Clusters | None:
         """Find a song's clusters. Memory use does not grow with the song.
@@ -304,3 +287,19 @@ class Extractor:
             The clusters, or None if the song is silent or its loud bins are all alike.
         """
         return self._engine.cluster(blocks, rate, channels)
+
+
+def _measure_step(net: MaskEngine, rate: int) -> float:
+    """Run a net on noise for a second. Return the seconds that a step takes, for each frame that the net sees."""
+    channels, latency = 2, LATENCIES[-1]
+    pace = net.choose_pace(rate, latency)
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (channels, pace.step)).astype(np.float32)
+    estimator, began = net.start(Start(rate=rate, channels=channels, latency=latency, low_delay=True)), 0.0
+    taken: list[float] = []
+    while len(taken) < _FEWEST_MEASURED or time.perf_counter() < began + 1:
+        before = time.perf_counter()
+        if estimator.push(noise).shape[-1]:
+            taken.append(time.perf_counter() - before)
+        else:  # the first vocals take longer, because the net is loaded
+            taken, began = [], time.perf_counter()
+    return float(np.quantile(taken[1:], 0.9)) / pace.frames

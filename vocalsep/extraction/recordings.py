@@ -171,8 +171,8 @@ def extract(
         stack.enter_context(written)
         heard = None if bundle is None else _open_bundle(stack, bundle, reader)
         low_delay = not all(isinstance(place, Path) for place in (source, *outputs))  # what has arrived must not wait
-        if isinstance(reader, audio.Stream) and (pace := extractor.find_pace(reader.rate)):
-            reader.block_samples = pace.step
+        if isinstance(reader, audio.Stream) and (paces := extractor.find_paces(reader.rate)):
+            reader.block_samples = min(pace.grid.hop for pace in paces)  # none waits to fill a larger one
             extractor.warm_up(reader.rate, reader.channels)
         separator = extractor.start(reader.rate, reader.channels, clusters, low_delay=low_delay)
         check = OutputCheck(extractor.model.name, name)

@@ -19,6 +19,7 @@ cost 0.6 dB in the first seconds, because the net was trained on stretches from 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,21 +115,20 @@ def _choose_frames(front_end: FrontEnd, seconds: float, frame_step: int | None) 
     return min(-(-math.ceil(seconds / front_end.grid.frame_seconds) // step) * step, front_end.frames)
 
 
-def choose_latency(front_end: FrontEnd, rate: int, taken_seconds: float, frame_step: int | None) -> float:
+def choose_latency(nets: Sequence[tuple[Callable[[float], Pace], float]]) -> float:
     """Return the shortest of `LATENCIES` that a machine can hold, or the longest if it can hold none.
 
     Args:
-        front_end: The net's front end.
-        rate: The song's sample rate in Hz.
-        taken_seconds: Seconds that the machine takes to compute a step, for each frame that the net sees.
-        frame_step: See `RunSettings`.
+        nets: For each net, how it chooses its pace for a latency, and the seconds that the machine takes to compute a
+            step, for each frame that the net sees. All nets have to answer in the time that each has.
     """
     for seconds in LATENCIES:
         try:
-            pace = choose_pace(front_end, rate, seconds, frame_step)
+            paces = [choose(seconds) for choose, _ in nets]
         except ConfigError:  # too short for this model
             continue
-        if _MARGIN * taken_seconds * pace.frames <= pace.compute_seconds:
+        taken = sum(per_frame * pace.frames for (_, per_frame), pace in zip(nets, paces, strict=True))
+        if _MARGIN * taken <= min(pace.compute_seconds for pace in paces):
             return seconds
     return LATENCIES[-1]
 

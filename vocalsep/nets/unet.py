@@ -73,6 +73,7 @@ class UNet(Net):
     """
 
     Options = UNetOptions
+    overlap = 0.125
 
     def __init__(self, options: UNetOptions) -> None:
         super().__init__()

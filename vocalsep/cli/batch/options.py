@@ -276,10 +276,13 @@ def check_live(
     Raises:
         Misuse: If they do not.
     """
-    if len(models) > 1 or is_mean(models[0]):
-        raise Misuse("a latency needs a single model, not the mean of several")
-    if library.find_file(models[0]).suffix != library.SUFFIX:
-        raise Misuse(f"{models[0]}: a latency needs one of vocalsep's own models")
+    for model in models:
+        try:
+            parts = means.list_parts(model)
+        except (ConfigError, ModelError, RecursionError) as error:
+            raise Misuse(f"{model}: not a model ({error})") from error
+        if any(part.path.suffix != library.SUFFIX for part in parts):
+            raise Misuse(f"{model}: a latency needs vocalsep's own models, not another program's")
     others = {"--as-original": as_original, "--gate": gate, f"--inversion {inversion}": inversion != "phase"}
     for option, is_given in (others | {"--masks clusters": masks == "clusters"}).items():
         if is_given:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import itertools
 from pathlib import Path
 
 import fake_nets
@@ -65,7 +67,7 @@ def lead(gain: float, other: float = 0.5) -> Extractor:
 def test_others_fade_out_where_the_first_finds_far_less() -> None:
     """Up to 10 dB less counts as agreement; each dB beyond that turns the others down by two."""
     mixture = fake_nets.noise(2, 32_000)
-    for gain_db, expected_db in ((0, 0), (-9, 0), (-20, -20), (-30, -40)):
+    for gain_db, expected_db in ((0, 0), (-9, 0), (-11, -2), (-12, -4), (-20, -20), (-30, -40)):
         gain = 0.5 * 10 ** (gain_db / 20)
         expected = (gain + 0.5 * 10 ** (expected_db / 20)) / 2 * mixture
         assert fake_nets.snr_db(expected[:, 8_000:], lead(gain)(mixture, 8_000).vocals[:, 8_000:]) > 40, gain_db
@@ -91,7 +93,7 @@ def test_a_led_mean_of_equal_nets_changes_nothing() -> None:
 @settings(deadline=None, max_examples=10)
 @given(sizes=st.lists(st.integers(0, 5_000), min_size=1, max_size=5).filter(lambda sizes: max(sizes) > 50))
 def test_a_led_mean_does_not_depend_on_blocks(latency: float | None, sizes: list[int]) -> None:
-    mean = Mean.of([fake_nets.random_unet(), fake_nets.constant(0.3, fake_nets.SMALL)], led_by_first=True)
+    mean = Mean.of([fake_nets.constant(0.1, fake_nets.SMALL), fake_nets.random_unet()], led_by_first=True)
     mixture = fake_nets.quantise(fake_nets.noise(2, 30_077, level=0.3), 16)
     extractor = Extractor(mean, workers=0, latency=latency)
     whole = extractor(mixture, 22_050)
@@ -100,17 +102,65 @@ def test_a_led_mean_does_not_depend_on_blocks(latency: float | None, sizes: list
     assert np.array_equal(whole.vocals + whole.accompaniment, mixture)
 
 
-def test_a_led_mean_is_written_read_and_has_its_own_digest(tmp_path: Path, pair: tuple[str, str]) -> None:
-    digests = set()
+@pytest.mark.parametrize("rate", [1_000, 8_000, 44_100])
+@settings(deadline=None, max_examples=10)
+@given(
+    channels=st.integers(1, 8),
+    samples=st.sampled_from([1, 9, 440, 441, 442, 100_003]),
+    sizes=st.lists(st.integers(0, 3_000), min_size=1, max_size=4).filter(lambda sizes: max(sizes) > 0),
+)
+def test_gains_of_blocks_of_any_size_are_the_same(rate: int, channels: int, samples: int, sizes: list[int]) -> None:
+    level = 0.1 + np.abs(np.sin(np.arange(samples, dtype=np.float32) * 7 / rate))
+    leader, vocals = fake_nets.noise(channels, samples, 1) * level**4, fake_nets.noise(channels, samples, 2)
+    whole, cut, parts, at = Follower(rate).push(leader, vocals), Follower(rate), [], 0
+    for size in itertools.cycle(sizes):
+        parts.append(cut.push(leader[:, at : at + size], vocals[:, at : at + size]))
+        at += size
+        if at >= samples:
+            break
+    assert np.array_equal(np.concatenate(parts, axis=-1), whole)
+    gains = np.abs(whole[0]) / np.maximum(np.abs(vocals[0]), 1e-9)
+    assert samples < rate or (gains.min() < 0.5 and gains.max() > 0.99)
+
+
+def test_a_led_mean_is_written_and_read(tmp_path: Path, pair: tuple[str, str]) -> None:
     for led in (False, True):
         means.write(tmp_path / "m.toml", Settings(models=pair, led_by_first=led))
         mean = weights.load(str(tmp_path / "m.toml"))
         assert isinstance(mean, Mean)
         assert (mean.led_by_first, means.read(tmp_path / "m.toml").led_by_first) == (led, led)
-        digests.add(means.hash_models([str(tmp_path / "m.toml")]))
-    assert len(digests) == 2
-    means.write(tmp_path / "outer.toml", Settings(models=("m.toml", pair[0])))
-    assert [part.is_led for part in means.list_parts(str(tmp_path / "outer.toml"))] == [False, True, False]
+
+
+def test_means_that_sound_different_have_different_digests(tmp_path: Path, pair: tuple[str, str]) -> None:
+    third = str(foreign_graphs.write_waveform(tmp_path / "third.onnx", gain=0.1))
+    means.write(tmp_path / "inner.toml", Settings(models=(pair[1], third)))
+    cases = [
+        Settings(models=(pair[0], "inner.toml")),
+        Settings(models=(pair[0], "inner.toml"), led_by_first=True),
+        Settings(models=(pair[0], pair[1], third), weights=(2, 1, 1), led_by_first=True),
+        Settings(models=(pair[1], pair[0], third), weights=(1, 2, 1), led_by_first=True),
+    ]
+    digests = []
+    for case in cases:
+        means.write(tmp_path / "m.toml", case)
+        digests.append(means.hash_models([str(tmp_path / "m.toml")]))
+    assert len(set(digests)) == len(cases)
+    lines = [
+        f"{share} {weights.hash_file(Path(path))}\n"
+        for share, path in zip((0.5, 0.25, 0.25), (*pair, third), strict=True)
+    ]
+    assert digests[0] == hashlib.sha256("".join(lines).encode()).hexdigest()  # manifests keep it
+
+
+def test_the_files_of_a_mean_are_found_or_it_is_an_error(tmp_path: Path, pair: tuple[str, str]) -> None:
+    means.write(tmp_path / "inner.toml", Settings(models=pair))
+    means.write(tmp_path / "outer.toml", Settings(models=("inner.toml", pair[0])))
+    assert means.list_files(str(tmp_path / "outer.toml")) == [Path(path) for path in (*pair, pair[0])]
+    means.write(tmp_path / "self.toml", Settings(models=("self.toml", pair[0])))
+    with pytest.raises(ModelError, match="is a mean of itself"):
+        means.list_files(str(tmp_path / "self.toml"))
+    with pytest.raises(ModelError, match="named twice"):
+        means.list_files("unet+unet")
 
 
 def test_nan_from_one_model_is_an_error(tmp_path: Path, pair: tuple[str, str]) -> None:

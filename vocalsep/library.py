@@ -61,7 +61,7 @@ class ModelInfo:
         speed: Its speed relative to real time, with the processor.
         data: The data that it was trained on.
         licence: Licence of its weights.
-        size_mb: Size of its file in MB, or of all files of a mean.
+        size_mb: Size of its file in MB; for a mean, with those of its models.
         is_default: Whether it is the default model.
         is_own: Whether it is one of the user's own, not one that comes with vocalsep.
     """
@@ -176,7 +176,8 @@ def list_models(folder: Path | None = None) -> list[ModelInfo]:
     """
     published = find_models(folder or find_models_folder())
     models = []
-    for name, path in find_models(folder).items():
+    known = find_models(folder)
+    for name, path in known.items():
         facts = read_card(name, folder).facts
         models.append(
             ModelInfo(
@@ -187,7 +188,7 @@ def list_models(folder: Path | None = None) -> list[ModelInfo]:
                 speed=facts.get("speed", ""),
                 data=facts.get("data", ""),
                 licence=facts.get("licence", ""),
-                size_mb=round(_measure_size(path) / 1e6, 1),
+                size_mb=round(_measure_size(path, known) / 1e6, 1),
                 is_default=name == DEFAULT_MODEL,
                 is_own=name not in published,
             )
@@ -195,14 +196,14 @@ def list_models(folder: Path | None = None) -> list[ModelInfo]:
     return sorted(models, key=lambda model: not model.is_default)
 
 
-def _measure_size(path: Path) -> int:
-    """Return the bytes of a model's file, or of those that a mean names."""
-    size = path.stat().st_size
+def _measure_size(path: Path, known: Mapping[str, Path]) -> int:
+    """Return the bytes of a model's file, and for a mean those of the files that it names."""
+    paths = {path}
     if path.suffix == ".toml":
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
-            known, names = find_models(), tomllib.loads(path.read_text(encoding="utf-8"))["models"]
-            size += sum(_measure_size(known.get(name) or path.parent / name) for name in names)
-    return size
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            names = tomllib.loads(path.read_text(encoding="utf-8"))["models"]
+            paths.update(known.get(name) or path.parent / name for name in names)
+    return sum(each.stat().st_size for each in paths if files.is_file(each))
 
 
 def _describe(name: str, path: Path, suffix: str, digest: str = "") -> str:
@@ -225,7 +226,8 @@ def _read_facts(path: Path, suffix: str) -> dict[str, str]:
             mean = tomllib.loads(path.read_text(encoding="utf-8"))
             weights = [f" x {weight:g}" for weight in mean.get("weights", [])] or [""] * len(mean["models"])
             parts = [f"{model}{weight}" for model, weight in zip(mean["models"], weights, strict=False)]
-            return {"What": f"the mean of {' and '.join(parts)}"}
+            led = ", led by the first" if mean.get("led_by_first") is True else ""
+            return {"What": f"the mean of {' and '.join(parts)}{led}"}
     if suffix != SUFFIX:
         return {"What": "a model of another program"}
     metadata = runs.read_metadata(path)

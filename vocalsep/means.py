@@ -5,6 +5,8 @@ A mean is written as the names of its models, ``A+B``, or as a TOML file with th
     models = ["uhnet-hd", "spleeter"]
     weights = [0.4, 0.6]
     led_by_first = true
+
+With ``led_by_first``, the other models fade out where the first one finds no voice.
 """
 
 from __future__ import annotations
@@ -13,9 +15,9 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from vocalsep import config, files, library, runs
 from vocalsep.errors import ConfigError, ModelError, VocalsepError, describe_error
@@ -211,7 +213,8 @@ def hash_models(models: Sequence[str], weights: Sequence[float] = ()) -> str:
     """Return the SHA-256 of what `weights.load` would load, without loading it.
 
     That of one file is that of its bytes. That of a mean is the SHA-256 of a text with a line for each of its files:
-    its share of the mean, a space, its SHA-256, and " led" if it fades out where another one finds no voice.
+    its share of the mean, a space, and its SHA-256. Means within a mean are taken apart. Where a mean is led by its
+    first model, the text has "led by the first" and then a line for each of its models, with what this returns for it.
 
     Args:
         models: Names or files; their vocals are averaged if there are several.
@@ -222,59 +225,58 @@ def hash_models(models: Sequence[str], weights: Sequence[float] = ()) -> str:
     """
     try:
         shares = normalise(weights, len(models))
-        found = [part for name, share in zip(models, shares, strict=True) for part in list_parts(name, share)]
-        digests = [files.hash_file(part.path) for part in found]
+        digests = [pair for name, share in zip(models, shares, strict=True) for pair in _hash_files(name, share)]
     except (ConfigError, RecursionError) as error:
         raise ModelError(f"{SEPARATOR.join(models)}: not a mean of models ({error})") from error
     except OSError as error:
         raise ModelError(f"{error.filename}: cannot be read ({describe_error(error)})") from error
-    if len(digests) == 1:
-        return digests[0]
-    lines = [f"{part.share!r} {digest}{' led' * part.is_led}\n" for part, digest in zip(found, digests, strict=True)]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return digests[0][1] if len(digests) == 1 else _hash_lines(digests)
 
 
-class Part(NamedTuple):
-    """A file of a model: its only one, or one of a mean's.
-
-    Attributes:
-        path: The file.
-        share: Its share of the mean, in (0, 1].
-        is_led: Whether it fades out where another one finds no voice.
-    """
-
-    path: Path
-    share: float
-    is_led: bool
-
-
-def list_parts(name: str, share: float = 1.0, *, is_led: bool = False) -> list[Part]:
-    """Return the files of a model.
+def list_files(name: str) -> list[Path]:
+    """Return the files of a model: one, or those of a mean's models.
 
     Args:
         name: Name or file of a model, several joined by "+", or a mean's own file.
-        share: Its share of a larger mean.
-        is_led: Whether it is led there.
 
     Raises:
-        ModelError: If a model does not exist, or the file of a mean cannot be read, or does not describe a mean.
-        RecursionError: If a mean is one of itself.
+        ModelError: If a model does not exist, or the file of a mean cannot be read, or it is a mean of itself.
     """
-    led = False
+    try:
+        found = _find_members(name)
+        return [found] if isinstance(found, Path) else [path for part in found.models for path in list_files(part)]
+    except RecursionError as error:
+        raise ModelError(f"{name}: is a mean of itself") from error
+    except ConfigError as error:
+        raise ModelError(f"{name}: {error}") from error
+
+
+def _hash_files(name: str, share: float) -> list[tuple[float, str]]:
+    """Return the shares and SHA-256 of a model's files, for `hash_models`."""
+    found = _find_members(name)
+    if isinstance(found, Path):
+        return [(share, files.hash_file(found))]
+    members = list(zip(found.models, normalise(found.weights, len(found.models)), strict=True))
+    if found.led_by_first:
+        lines = [(weight, hash_models([part])) for part, weight in members]
+        return [(share, _hash_lines(lines, "led by the first\n"))]
+    return [pair for part, weight in members for pair in _hash_files(part, share * weight)]
+
+
+def _hash_lines(digests: Sequence[tuple[float, str]], start: str = "") -> str:
+    text = start + "".join(f"{share!r} {digest}\n" for share, digest in digests)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _find_members(name: str) -> Path | Settings:
+    """Return the file of a model, or what a mean is of: names, or files that lie beside its own."""
     if SEPARATOR in name and name not in library.find_models() and not os.path.lexists(name):
-        names, weights = name.split(SEPARATOR), normalise((), name.count(SEPARATOR) + 1)
-    else:
-        path = library.find_file(name)
-        if path.suffix != SUFFIX:
-            return [Part(path, share, is_led)]
-        settings = read(path)
-        names, led = [_find_beside(each, path) for each in settings.models], settings.led_by_first
-        weights = normalise(settings.weights, len(names))
-    return [
-        part
-        for place, (each, weight) in enumerate(zip(names, weights, strict=True))
-        for part in list_parts(each, share * weight, is_led=is_led or (led and place > 0))
-    ]
+        return Settings(models=tuple(name.split(SEPARATOR)))
+    path = library.find_file(name)
+    if path.suffix != SUFFIX:
+        return path
+    settings = read(path)
+    return replace(settings, models=tuple(_find_beside(part, path) for part in settings.models))
 
 
 def _find_beside(name: str, path: Path) -> str:

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vocalsep import weights
 from vocalsep.extraction import Extractor
-from vocalsep.means import Mean, list_parts
+from vocalsep.means import Mean, list_files
 from vocalsep.weights import AnyModel, Model
 
 RATE, CHANNELS = 44_100, 2
@@ -62,7 +62,7 @@ def main() -> None:
     print("|---|---|---|---|---|")
     for name in options.model:
         model = weights.load(name)
-        size = sum(part.path.stat().st_size for part in list_parts(name)) / 1e6
+        size = sum(path.stat().st_size for path in list_files(name)) / 1e6
         nets = model.models if isinstance(model, Mean) else [model]
         parameters = sum(net.net.parameter_count for net in nets)
         per_second = sum(count_macs(net) / net.front_end.frames / net.front_end.grid.frame_seconds for net in nets)

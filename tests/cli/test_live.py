@@ -106,6 +106,10 @@ def test_models_of_other_programs_are_misuse(tmp_path: Path) -> None:
     foreign = tmp_path / "net.onnx"
     foreign.write_bytes(b"")
     assert "a latency needs vocalsep's own models" in read_misuse(run("-m", foreign))
+    assert "a latency needs vocalsep's own models" in read_misuse(run("-m", f"unet+{foreign}"))
+    path = tmp_path / "self.toml"
+    path.write_text(f'models = ["unet", "{path}"]')
+    assert "is a mean of itself" in read_misuse(run("-m", path))
 
 
 @pytest.mark.parametrize(

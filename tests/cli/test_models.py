@@ -10,7 +10,7 @@ import pytest
 import synthetic_songs
 from command_line import list_files, read_error, read_misuse, read_objects, run
 
-from vocalsep import library, weights
+from vocalsep import library, means, weights
 from vocalsep.cli.common import complete_models, complete_presets
 
 
@@ -173,8 +173,10 @@ def test_what_a_foreign_file_says_reaches_no_terminal_as_it_is(tmp_path: Path, o
 def test_a_mean_gets_a_name(model: Path, song: Path, own_models: Path) -> None:
     for name in ("a", "b"):
         run("models", "import", model, "--name", name)
-    assert run("models", "combine", "a", "b", "--weights", "1,3", "--name", "best").exit_code == 0
-    assert "the mean of a x 1 and b x 3" in run("models", "show", "best").stdout
+    command = ("models", "combine", "a", "b", "--weights", "1,3", "--led-by-first", "--name", "best")
+    assert run(*command).exit_code == 0
+    assert "the mean of a x 1 and b x 3, led by the first" in run("models", "show", "best").stdout
+    assert means.read(own_models / "best.toml").led_by_first
     assert json.loads(run("extract", song, "-m", "best", "--json").stdout)["model"] == "best"
     assert "did you mean 'a'" in read_error(run("models", "combine", "a", "aa", "--name", "c"))
     assert "a mean is of 2 to" in read_misuse(run("models", "combine", "a", "--name", "c"))

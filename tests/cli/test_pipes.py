@@ -18,7 +18,7 @@ import synthetic_songs
 import torch
 from command_line import make_environment, read_misuse, read_objects
 
-from vocalsep import audio, weights
+from vocalsep import audio, library, weights
 from vocalsep.batches import work
 from vocalsep.shapes import Waveform
 
@@ -108,8 +108,15 @@ def test_raw_samples_go_in_and_out(song: Path, tmp_path: Path, piped: bool) -> N
     assert (tmp_path / "v.pcm").stat().st_size == 2 * len(pcm)
 
 
-def test_with_a_latency_a_file_and_a_pipe_give_the_same_samples(song: Path, tmp_path: Path) -> None:
-    pcm, out, latency = song.read_bytes()[44:], tmp_path / "v.wav", ("--latency", "0.2")
+@pytest.mark.parametrize("models", [["a"], ["a", "b"]])
+def test_with_a_latency_a_file_and_a_pipe_give_the_same_samples(
+    song: Path, tmp_path: Path, models: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grids = {"a": fake_nets.SMALL, "b": fake_nets.PAPER}
+    monkeypatch.setattr(weights, "load", lambda name, **_options: fake_nets.constant(0.5, grids[name]))
+    monkeypatch.setattr(library, "find_file", lambda name: Path(f"{name}.safetensors"))
+    pcm, out = song.read_bytes()[44:], tmp_path / "v.wav"
+    latency = ("--latency", "0.2", *(part for name in models for part in ("-m", name)))
     assert run(song, "-o", out, *latency).exit_code == 0
     result = run("-", "-o", "-", "--raw", "8000,2,s16le", *latency, stdin=pcm)
     assert (result.exit_code, result.stderr) == (0, "")

@@ -136,6 +136,13 @@ def test_models_that_do_not_cluster_are_listed_once_for_all_mask_sources(model: 
     assert list_estimators([model], ["phase"], [], ["clusters"]) == list_estimators([model], ["phase"], [])
 
 
+def test_a_mean_has_the_bounds_of_its_nets(model: str, clustering: str) -> None:
+    def list_bounds(*models: str) -> list[str]:
+        return [one.name for one in list_estimators(models, ["phase"], []) if one.kind == "irm-grid"]
+
+    assert list_bounds(f"{model}+{clustering}") == list_bounds(model)  # both have the same grid
+
+
 def test_the_default_mask_source_is_auto(model: str, clustering: str) -> None:
     assert list_estimators([model, clustering], ["phase"], []) == list_estimators(
         [model, clustering], ["phase"], [], ["auto"]

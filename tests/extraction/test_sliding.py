@@ -21,6 +21,7 @@ from vocalsep.errors import ConfigError
 from vocalsep.extraction import Extractor
 from vocalsep.extraction.sliding import choose_latency, choose_pace
 from vocalsep.features import MFCC, FrontEnd, Linear, LogMel
+from vocalsep.latency import LATENCIES as LATENCIES_TO_CHOOSE_FROM
 from vocalsep.shapes import Features, Mask
 from vocalsep.weights import Model
 
@@ -149,6 +150,15 @@ def test_a_mean_waits_for_the_slowest_of_its_nets(rate: int, latency: float) -> 
     assert lag + max(pace.compute_seconds for pace in paces) <= latency + 0.01
     mixture = fake_nets.noise(2, rate)
     np.testing.assert_allclose(extractor(mixture, rate).vocals, 0.4 * mixture, rtol=0, atol=2e-6)
+
+
+def test_a_mean_can_be_warmed_up_and_its_latency_measured() -> None:
+    models = [fake_nets.constant(0.3, fake_nets.PAPER), fake_nets.constant(0.5, Linear())]
+    extractor = Extractor(models, workers=0, latency="auto")
+    assert extractor.latency in LATENCIES_TO_CHOOSE_FROM
+    extractor.warm_up(44_100, 2)
+    with pytest.raises(ConfigError, match="with a latency"):
+        Extractor(models, workers=0).warm_up(44_100, 2)
 
 
 def test_the_time_that_all_nets_of_a_mean_take_decides_what_a_machine_can_hold() -> None:

@@ -145,7 +145,9 @@ def test_the_command_names_its_files_and_replaces_none(model: Path, tmp_path: Pa
     assert list_files(out) == ["narrow.json", "narrow.onnx"]
     line = read_error(run("export", model, "-o", tmp_path / "mdx", "--for", "mdx"))
     assert "cannot be exported in this format" in line
-    assert "is the mean of unet and uhnet; export each of them" in read_error(run("export", "unet+uhnet", "-o", out))
+    assert "is a mean of several (unet, uhnet); export these one by one" in read_error(
+        run("export", "unet+uhnet", "-o", out)
+    )
     foreign = foreign_graphs.write_waveform(tmp_path / "net.onnx")
     assert "only models of vocalsep's own nets" in read_error(run("export", foreign, "-o", out))
     assert "did you mean 'unet'" in read_error(run("export", "unte"))

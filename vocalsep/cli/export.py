@@ -49,8 +49,8 @@ def export(
 
         loaded = weights.load(model)
         if isinstance(loaded, means.Mean):
-            names = " and ".join(part.name for part in loaded.models)
-            raise ModelError(f"model {loaded.name} is the mean of {names}; export each of them")
+            names = ", ".join(part.name for part in loaded.models)
+            raise ModelError(f"model {loaded.name} is a mean of several ({names}); export these one by one")
         if not isinstance(loaded, weights.Model):
             raise ModelError(f"model {loaded.name}: only models of vocalsep's own nets can be exported")
         for path in exporting.write(loaded, output, program, overwrite=overwrite):

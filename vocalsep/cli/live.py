@@ -52,7 +52,8 @@ def live(
             "-m",
             "--model",
             metavar="MODEL",
-            help="One of vocalsep's own models: a name, a weights file or the folder of a training run.",
+            help="One of vocalsep's own models, or A+B for the mean of two: a name, a file or the folder of a training "
+            "run.",
         ),
     ] = DEFAULT_MODEL,
     list_devices: Annotated[bool, typer.Option("--list", help="List the devices and exit.")] = False,

@@ -140,9 +140,11 @@ def list_estimators(
     front_ends = []
     for model in models:
         own = loaded[model]
-        if isinstance(own, weights.Model) and own.front_end not in front_ends:
-            front_ends.append(own.front_end)
-            bounds.append(Estimator(name=f"IRM, grid of {labels[model]}", kind="irm-grid", model=model))
+        parts = [(one.name, str(one.path), one) for one in own.models] if isinstance(own, means.Mean) else []
+        for label, name, net in parts or [(labels[model], model, own)]:
+            if isinstance(net, weights.Model) and net.front_end not in front_ends:
+                front_ends.append(net.front_end)
+                bounds.append(Estimator(name=f"IRM, grid of {label}", kind="irm-grid", model=name))
     bounds.append(Estimator(name=CEILING, kind="irm"))
     estimators = [Estimator(name=MIXTURE, kind="mixture"), *compared, *bounds]
     names = [estimator.name for estimator in estimators]

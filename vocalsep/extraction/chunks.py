@@ -25,7 +25,7 @@ from vocalsep.stft import Analysis, Grid
 
 PIECE = 32
 """Frames that are transformed and masked at a time on a CPU: few enough to stay in a core's cache. It divides the hop
-between chunks of all shipped models, so pieces rarely have to be joined or cut."""
+between chunks of most shipped models, so pieces rarely have to be joined or cut."""
 
 _TINY = np.float32(1e-12)  # far below any weight other than 0
 

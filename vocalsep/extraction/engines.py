@@ -39,7 +39,7 @@ class Options:
         inversion: How to turn the masked spectrogram back into sound.
         masks_from: Where masks come from.
         as_original: Whether songs are cut as other programs do.
-        follows: Whether songs are followed closely; see `sliding`.
+        follows: Whether a latency is set; see `sliding`.
 
     Raises:
         ConfigError: If a value is unknown.
@@ -95,7 +95,7 @@ class Engine(Protocol):
 
     @property
     def nets(self) -> Sequence[MaskEngine]:
-        """The engines of its nets of our own: itself, or those of a mean."""
+        """The engines of vocalsep's own nets: this one, those of a mean, or none."""
 
     def start(self, song: Start) -> Estimator:
         """Start a song."""

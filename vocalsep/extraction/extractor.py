@@ -104,8 +104,8 @@ class Extractor:
         gate: Whether the vocals fade out where nobody sings.
         as_original: Whether models of other programs cut songs as those programs do, to compare the two.
         latency: Seconds that the vocals may be behind the song, 0.1 to 3, for models of our own; see `sliding`. "auto"
-            measures for a second which is the shortest that this machine can hold. None takes as long as the best
-            vocals need, some 3 s.
+            runs each net for a second and chooses the shortest that this machine can keep up with. None takes as long
+            as the best vocals need, some 3 s.
 
     After `os.fork`, both parent and child may use an extractor. A song that began before stays with the parent.
 
@@ -249,10 +249,10 @@ class Extractor:
         return StreamingSeparator(self._engine.start(song), rate, channels, gate=self.gate)
 
     def find_paces(self, rate: int) -> list[Pace]:
-        """Return how the window of each net slides over songs of this sample rate in Hz; none without a latency.
+        """Return how each net's window slides over songs of this sample rate in Hz; an empty list without a latency.
 
         Raises:
-            ConfigError: If the latency is too short for a net's frames.
+            ConfigError: If the latency or a chunk is too short for a net's frames.
         """
         return [] if self.latency is None else [net.choose_pace(rate, self.latency) for net in self._engine.nets]
 
@@ -262,8 +262,14 @@ class Extractor:
         Args:
             rate: The sample rate of the songs to come, in Hz.
             channels: Their number of channels.
+
+        Raises:
+            ConfigError: Without a latency, or as `find_paces`.
         """
-        step = max(pace.step for pace in self.find_paces(rate))
+        paces = self.find_paces(rate)
+        if not paces:
+            raise ConfigError("only an extractor with a latency can be warmed up")
+        step = max(pace.step for pace in paces)
         separator, silence = self.start(rate, channels, low_delay=True), np.zeros((channels, step), np.float32)
         while not separator.push(silence).vocals.shape[-1]:
             pass

@@ -24,6 +24,8 @@ from vocalsep.release import DEFAULT_MODEL
 from vocalsep.shapes import Waveform
 from vocalsep.weights import Model
 
+_BLOCK_SECONDS = 0.005  # of a stream that several nets follow
+
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
@@ -172,7 +174,8 @@ def extract(
         heard = None if bundle is None else _open_bundle(stack, bundle, reader)
         low_delay = not all(isinstance(place, Path) for place in (source, *outputs))  # what has arrived must not wait
         if isinstance(reader, audio.Stream) and (paces := extractor.find_paces(reader.rate)):
-            reader.block_samples = min(pace.grid.hop for pace in paces)  # none waits to fill a larger one
+            # Steps of several nets differ. Small blocks leave none of them waiting for samples that another one needs.
+            reader.block_samples = paces[0].step if len(paces) == 1 else max(1, round(_BLOCK_SECONDS * reader.rate))
             extractor.warm_up(reader.rate, reader.channels)
         separator = extractor.start(reader.rate, reader.channels, clusters, low_delay=low_delay)
         check = OutputCheck(extractor.model.name, name)

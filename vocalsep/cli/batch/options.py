@@ -278,10 +278,10 @@ def check_live(
     """
     for model in models:
         try:
-            parts = means.list_parts(model)
-        except (ConfigError, ModelError, RecursionError) as error:
-            raise Misuse(f"{model}: not a model ({error})") from error
-        if any(part.path.suffix != library.SUFFIX for part in parts):
+            found = means.list_files(model)
+        except ModelError as error:
+            raise Misuse(str(error)) from error
+        if any(path.suffix != library.SUFFIX for path in found):
             raise Misuse(f"{model}: a latency needs vocalsep's own models, not another program's")
     others = {"--as-original": as_original, "--gate": gate, f"--inversion {inversion}": inversion != "phase"}
     for option, is_given in (others | {"--masks clusters": masks == "clusters"}).items():

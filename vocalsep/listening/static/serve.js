@@ -25,7 +25,7 @@ class Desk {
     this.items = new Map(); // their elements
     this.uploads = []; // that wait to be sent
     this.sent = null; // the upload on its way
-    this.held = []; // songs that may be this upload, which the server tells before the upload ends
+    this.held = []; // songs that the server tells before this upload ends: one of them is the upload
     this.shown = ""; // what the main part shows
     this.selected = location.hash.slice(1);
     this.player = window.player = new Player(this);
@@ -59,6 +59,7 @@ class Desk {
     this.notify("");
     if (!this.about) this.buildChoices(about);
     this.about = about;
+    this.held = [];
     const known = new Set(about.songs.map(({ id }) => id));
     const gone = [...this.songs.values()].filter(({ id, file }) => !file && !known.has(id)).map(({ id }) => id);
     this.change({ ...about, gone });
@@ -68,7 +69,7 @@ class Desk {
     gone.forEach((id) => this.forget(id));
     this.held = this.held.filter(({ id }) => !gone.includes(id));
     for (const song of songs) {
-      if (!this.songs.has(song.id) && this.sent?.name === song.name) this.held.push(song);
+      if (!this.songs.has(song.id) && this.sent?.done === 1) this.held.push(song);
       else this.put(song);
     }
     if (used !== undefined) this.used = used;

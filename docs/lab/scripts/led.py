@@ -1,4 +1,4 @@
-"""Measure what it costs that the second net of a mean fades out where the first one finds no voice, and what it saves.
+"""Measure what it costs in SDR that the first net of a mean leads, and how much quieter songs without a singer become.
 
     python docs/lab/scripts/led.py FOLDS.tsv FOLD NAME=LAYOUT:ROOT ... --first A.safetensors --second B.safetensors
         --instrumental FOLDER [--lead C.safetensors] [--overlaps 0.5 0.125]

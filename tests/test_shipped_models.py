@@ -72,10 +72,10 @@ def median_sdr(song: Song, estimate: Waveform) -> float:
 
 @pytest.mark.slow
 def test_the_default_model_is_as_good_as_its_card_says(extractor: extraction.Extractor, test_songs: Songs) -> None:
-    scores = [median_sdr(song, extractor(mix(song), RATE).vocals) for song in test_songs]
+    scores = [metrics.sdr(song["vocals"], extractor(mix(song), RATE).vocals) for song in test_songs]
     assert len(scores) == 25
-    assert np.median(scores) == pytest.approx(float(read_card_score()), abs=0.1)
-    assert np.median(scores) >= 3.0
+    assert np.mean(scores) == pytest.approx(float(read_card_score()), abs=0.05)
+    assert np.mean(scores) >= 5.0
 
 
 def read_card_score() -> str:

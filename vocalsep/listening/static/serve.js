@@ -69,7 +69,8 @@ class Desk {
     gone.forEach((id) => this.forget(id));
     this.held = this.held.filter(({ id }) => !gone.includes(id));
     for (const song of songs) {
-      if (!this.songs.has(song.id) && this.sent?.done === 1) this.held.push(song);
+      const isSent = this.sent && (this.sent.done === 1 || this.sent.name === song.name);
+      if (isSent && !this.songs.has(song.id)) this.held.push(song);
       else this.put(song);
     }
     if (used !== undefined) this.used = used;

@@ -140,10 +140,10 @@ def list_estimators(
     front_ends = []
     for model in models:
         own = loaded[model]
-        parts = [(one.name, str(one.path), one) for one in own.models] if isinstance(own, means.Mean) else []
-        for label, name, net in parts or [(labels[model], model, own)]:
+        for net in own.models if isinstance(own, means.Mean) else [own]:
             if isinstance(net, weights.Model) and net.front_end not in front_ends:
                 front_ends.append(net.front_end)
+                label, name = (labels[model], model) if net is own else (net.name, str(net.path))
                 bounds.append(Estimator(name=f"IRM, grid of {label}", kind="irm-grid", model=name))
     bounds.append(Estimator(name=CEILING, kind="irm"))
     estimators = [Estimator(name=MIXTURE, kind="mixture"), *compared, *bounds]

@@ -62,9 +62,10 @@ class MeanEstimator:
         first, *others = (found.pop(ready) for _, _, found in self._members)
         if self._followers:
             others = [follower.push(first, other) for follower, other in zip(self._followers, others, strict=True)]
-        total: Waveform = self._members[0][1] * first
-        for (_, weight, _), part in zip(self._members[1:], others, strict=True):
-            total = total + weight * part
+        weighted = [w * part for (_, w, _), part in zip(self._members, (first, *others), strict=True)]
+        total = weighted[0]
+        for part in weighted[1:]:
+            total = total + part
         return total
 
 

@@ -93,6 +93,8 @@ VARIANTS = [
         {"freqs": 64, "side": True, "widths": [4, 6], "decoder": 1, "recurrent": 4},
         replace(STEREO, side=True),
     ),
+    ("unet-hd", {"widths": [4, 6, 8]}, STEREO),
+    ("unet-hd", {"widths": [4, 6, 8], "rank": 5}, STEREO),
 ]
 
 

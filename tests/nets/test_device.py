@@ -28,6 +28,7 @@ NETS = [
     ("drnn", {"freqs": 64, "units": 6, "answer": "share", "bce": 1.0, "spectral": 1.0}, MONO),
     ("drnn", {"freqs": 32, "units": 6, "answer": "cepstrum"}, CEPSTRUM),
     ("uhnet-hd", {"freqs": 64, "sub_bands": 4, "widths": [4, 6, 8], "recurrent": 8} | SIDE_HEADS, STEREO),
+    ("unet-hd", {"widths": [4, 6, 8], "rank": 5, "bce": 1.0}, STEREO),
 ]
 
 

@@ -141,6 +141,26 @@ def test_validation_measures_the_batch_norms_of_the_averaged_net(material: Mater
     assert ((norm.running_mean - seen.mean(dim=(0, 2, 3))).abs() < 0.3 * deviation).all()
 
 
+def test_validation_leaves_batch_norms_alone_that_the_net_freezes(
+    material: Material, dsd100_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_trainer(material, dsd100_root)
+    switch = made.net.train
+
+    def train(mode: bool = True) -> nets.Net:
+        switch(mode)
+        made.net.down[0][1].eval()
+        return made.net
+
+    monkeypatch.setattr(made.net, "train", train)
+    made.update(material.training.draw_batch(0, 2))
+    made.validate()
+    frozen, other = made.averaged_net.down[0][1], made.averaged_net.down[1][1]
+    assert torch.equal(frozen.running_mean, torch.zeros_like(frozen.running_mean))
+    assert torch.equal(frozen.running_var, torch.ones_like(frozen.running_var))
+    assert not torch.equal(other.running_mean, torch.zeros_like(other.running_mean))
+
+
 def test_a_net_can_be_trained_after_it_was_used() -> None:
     front_end = LogMel(rate=8_000, n_fft=512, hop=128, bands=32, frames=16)  # used by no other test
     with torch.inference_mode():  # as during extraction

@@ -18,6 +18,7 @@ from vocalsep.nets.spleeter import Spleeter
 from vocalsep.nets.uhnet import UHNet
 from vocalsep.nets.uhnet_hd import UHNetHD
 from vocalsep.nets.unet import UNet
+from vocalsep.nets.unet_hd import UNetHD
 
 __all__ = ["NETS", "Batch", "ClusteringNet", "Net", "build", "count_excerpt_samples", "make_batch"]
 
@@ -32,6 +33,7 @@ NETS: dict[str, type[Net]] = {
     "drnn": DRNN,
     "uhnet-hd": UHNetHD,
     "spleeter": Spleeter,
+    "unet-hd": UNetHD,
 }
 
 

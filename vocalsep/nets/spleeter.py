@@ -17,6 +17,7 @@ Departures: none in the net. It has no softmax variant, and dropout is left out.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,14 +69,10 @@ class Spleeter(Net):
     def __init__(self, options: SpleeterOptions) -> None:
         super().__init__()
         self.options = options
-        self.vocals, self.accompaniment = _UNet(options.widths), _UNet(options.widths)
+        self.vocals, self.accompaniment = StemNet(options.widths), StemNet(options.widths)
 
     def forward(self, features: Features) -> Mask:
-        """See `Net.forward`.
-
-        Raises:
-            ConfigError: If the features do not have two channels, or a size that the levels cannot halve.
-        """
+        """See `Net.forward`."""
         vocals, accompaniment = (magnitude.square() for magnitude in self.estimate_magnitudes(features))
         return (vocals + _MASK_EPSILON / 2) / (vocals + accompaniment + _MASK_EPSILON)
 
@@ -86,16 +83,12 @@ class Spleeter(Net):
             features: Magnitudes of the mixture, ``(batch, 2, freq, frame)``.
 
         Raises:
-            ConfigError: As `forward`.
+            ConfigError: As `StemNet.forward`.
         """
-        step = 2 ** len(self.options.widths)
-        _, channels, freqs, frames = features.shape
-        if channels != _CHANNELS or freqs % step or frames % step:
-            raise ConfigError(
-                f"Spleeter needs a linear front end with channels = {_CHANNELS}, and freqs and frames that are "
-                f"multiples of {step}, not {channels}, {freqs} and {frames}"
-            )
-        return self.vocals(features).float(), self.accompaniment(features).float()
+        vocals, accompaniment = (
+            (torch.sigmoid(net(features)) * features).float() for net in (self.vocals, self.accompaniment)
+        )
+        return vocals, accompaniment
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Compute the L1 distances of both stems' magnitudes from the truth.
@@ -114,65 +107,101 @@ class Spleeter(Net):
         return dict(zip(("vocals", "accompaniment"), distances, strict=True))
 
 
-class _UNet(nn.Module):
-    """One stem's U-Net.
+class StemNet(nn.Module):
+    """One stem's U-Net, from magnitudes to the stem's mask before its sigmoid.
 
     Args:
-        widths: Feature maps of each level.
+        widths: Feature maps of each level, as `SpleeterOptions.widths`.
+        rank: In levels with more maps than this, each kernel becomes two, one of which is 1 x 1, with so many maps
+            between them. 0 splits none.
     """
 
-    def __init__(self, widths: tuple[int, ...]) -> None:
+    def __init__(self, widths: tuple[int, ...], rank: int = 0) -> None:
         super().__init__()
         inputs = (_CHANNELS, *widths[:-1])
         outputs = (1, *widths[:-1])
-        self.down = nn.ModuleList(nn.Conv2d(i, o, kernel_size=5, stride=2) for i, o in zip(inputs, widths, strict=True))
+        between = [rank if 0 < rank < width else 0 for width in widths]
+        self.down = nn.ModuleList(itertools.starmap(_make_halving, zip(inputs, widths, between, strict=True)))
         self.down_norms = nn.ModuleList(nn.BatchNorm2d(width, _NORM_EPSILON) for width in widths[:-1])
         # Each level gets its own skip connection and what comes from below, except for the lowest.
         below = [2 * width for width in widths[:-1]] + [widths[-1]]
-        self.up = nn.ModuleList(
-            nn.ConvTranspose2d(i, o, kernel_size=5, stride=2, padding=1)
-            for i, o in reversed(list(zip(below, outputs, strict=True)))
-        )
+        up = reversed(list(zip(below, outputs, between, strict=True)))
+        self.up = nn.ModuleList(itertools.starmap(_make_doubling, up))
         self.up_norms = nn.ModuleList(nn.BatchNorm2d(width, _NORM_EPSILON) for width in reversed(outputs))
         self.leave = nn.Conv2d(1, _CHANNELS, kernel_size=4, dilation=2, padding=3)
 
-    def forward(self, features: Features) -> Magnitude:
-        """Estimate the stem's magnitudes, of the shape of the features."""
+    def forward(self, features: Features) -> Tensor:
+        """Compute the stem's mask before its sigmoid, of the shape of the features.
+
+        Args:
+            features: Magnitudes of the mixture, ``(batch, 2, freq, frame)``.
+
+        Raises:
+            ConfigError: If the features do not have two channels, or a size that the levels cannot halve.
+        """
+        step = 2 ** len(self.down)
+        _, channels, freqs, frames = features.shape
+        if channels != _CHANNELS or freqs % step or frames % step:
+            raise ConfigError(
+                f"Spleeter's U-Net needs a linear front end with channels = {_CHANNELS}, and freqs and frames that are "
+                f"multiples of {step}, not {channels}, {freqs} and {frames}"
+            )
         maps, skips = features, []
         for index, convolution in enumerate(self.down):
-            skips.append(_halve(maps, convolution))
+            skips.append(convolution(maps))
             if index < len(self.down_norms):
                 maps = F.leaky_relu(self.down_norms[index](skips[-1]), 0.2)
         maps = skips.pop()
         for convolution, norm in zip(self.up, self.up_norms, strict=True):
-            maps = norm(torch.relu(_double(maps, convolution)))
+            maps = norm(torch.relu(convolution(maps)))
             if skips:
                 maps = torch.cat([skips.pop(), maps], dim=1)
-        magnitude: Tensor = torch.sigmoid(self.leave(maps)) * features
-        return magnitude
+        logits: Tensor = self.leave(maps)
+        return logits
 
 
-def _halve(maps: Tensor, convolution: nn.Module) -> Tensor:
-    """Convolve maps of even size to half that size, with one row of zeros before and two after."""
-    if torch.onnx.is_in_onnx_export():
-        return _Padded.apply(maps, convolution.weight, convolution.bias, "Conv")  # type: ignore[no-any-return, no-untyped-call]
-    halved: Tensor = convolution(F.pad(maps, (1, 2, 1, 2)))
-    return halved
+def _make_halving(inputs: int, outputs: int, between: int) -> nn.Module:
+    """Make a convolution that halves the size of maps, or two layers with `between` maps between them."""
+    if not between:
+        return _Halving(inputs, outputs, kernel_size=5, stride=2)
+    return nn.Sequential(
+        _Halving(inputs, between, kernel_size=5, stride=2, bias=False), nn.Conv2d(between, outputs, kernel_size=1)
+    )
 
 
-def _double(maps: Tensor, convolution: nn.Module) -> Tensor:
-    """Undo the size of `_halve`: transposed convolution, without its first row and its last two."""
-    if torch.onnx.is_in_onnx_export():
-        return _Padded.apply(maps, convolution.weight, convolution.bias, "ConvTranspose")  # type: ignore[no-any-return, no-untyped-call]
-    doubled: Tensor = convolution(maps)[..., :-1, :-1]  # it has dropped one row at either end
-    return doubled
+def _make_doubling(inputs: int, outputs: int, between: int) -> nn.Module:
+    """Make a convolution that doubles the size of maps, or two layers with `between` maps between them."""
+    if not between:
+        return _Doubling(inputs, outputs, kernel_size=5, stride=2, padding=1)
+    return nn.Sequential(
+        nn.Conv2d(inputs, between, kernel_size=1, bias=False),
+        _Doubling(between, outputs, kernel_size=5, stride=2, padding=1),
+    )
+
+
+class _Halving(nn.Conv2d):
+    """Convolution of maps of even size to half that size, with one row of zeros before and two after."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        if torch.onnx.is_in_onnx_export():
+            return _Padded.apply(maps, self.weight, self.bias, "Conv")  # type: ignore[no-any-return, no-untyped-call]
+        return super().forward(F.pad(maps, (1, 2, 1, 2)))
+
+
+class _Doubling(nn.ConvTranspose2d):
+    """Transposed convolution to twice the size, without its first row and its last two."""
+
+    def forward(self, maps: Tensor) -> Tensor:  # type: ignore[override]
+        if torch.onnx.is_in_onnx_export():
+            return _Padded.apply(maps, self.weight, self.bias, "ConvTranspose")  # type: ignore[no-any-return, no-untyped-call]
+        return super().forward(maps)[..., :-1, :-1]  # it has dropped one row at either end
 
 
 class _Padded(torch.autograd.Function):
     """A convolution whose padding differs before and after, which ONNX knows and torch does not."""
 
     @staticmethod
-    def forward(ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, kind: str) -> Tensor:
+    def forward(ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor | None, kind: str) -> Tensor:
         """Compute what `_halve` and `_double` compute."""
         del ctx
         if kind == "Conv":
@@ -183,4 +212,5 @@ class _Padded(torch.autograd.Function):
     def symbolic(g: Any, maps: Any, weight: Any, bias: Any, kind: str) -> Any:
         """Write the node of the graph."""
         size = weight.type().sizes()[2:]
-        return g.op(kind, maps, weight, bias, kernel_shape_i=size, strides_i=[2, 2], pads_i=[1, 1, 2, 2])
+        tensors = (maps, weight) if bias is None else (maps, weight, bias)
+        return g.op(kind, *tensors, kernel_shape_i=size, strides_i=[2, 2], pads_i=[1, 1, 2, 2])

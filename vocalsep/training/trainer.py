@@ -205,10 +205,12 @@ class Trainer:
 
         The statistics that the trained net has collected belong to other weights, and to activations with dropout.
         `torch.optim.swa_utils.update_bn` would not do: it puts the whole net into training mode, where dropout is
-        active. This method puts only the batch norms into training mode.
+        active. This method puts only the batch norms into training mode, and of those only the ones that collect
+        statistics in training. A net may freeze the others.
         """
         kind = torch.nn.modules.batchnorm._BatchNorm
-        norms = [module for module in self.averaged_net.modules() if isinstance(module, kind)]
+        pairs = zip(self.net.train().modules(), self.averaged_net.modules(), strict=True)
+        norms = [averaged for trained, averaged in pairs if isinstance(averaged, kind) and trained.training]
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()

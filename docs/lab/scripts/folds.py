@@ -141,8 +141,10 @@ def estimate(name: str, options: argparse.Namespace, chosen: dict[str, Track]) -
         raise SystemExit(f"{name} has heard {splits.join_names(known)}; see --unheard and --heard")
     kept = {}
     if options.cache:
-        state = hashlib.sha256(b"".join(values.tobytes() for values in model.tensors.values())).hexdigest()
-        place = options.cache / f"{state[:16]}.npz"
+        state = hashlib.sha256(f"{model.front_end} {model.run}".encode())
+        for values in model.tensors.values():
+            state.update(values.tobytes())
+        place = options.cache / f"{state.hexdigest()[:16]}.npz"
         if place.exists():
             kept = dict(np.load(place))
     extractor, found = Extractor(model), {}

@@ -84,7 +84,7 @@ def test_models_are_listed_with_the_facts_on_their_cards_and_the_default_first()
         assert "times real time" in model.speed
         assert 0 < model.size_mb < 100
     sizes = {model.name: model.size_mb for model in models}
-    assert sizes["duo"] == pytest.approx(sizes["uhnet-hd"] + sizes["unet"], abs=0.2)
+    assert sizes["duo"] == pytest.approx(sizes["uhnet-hd"] + sizes["unet-hd"], abs=0.2)
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.int16])

@@ -112,8 +112,8 @@ class StemNet(nn.Module):
 
     Args:
         widths: Feature maps of each level, as `SpleeterOptions.widths`.
-        rank: In levels with more maps than this, each kernel becomes two, one of which is 1 x 1, with so many maps
-            between them. 0 splits none.
+        rank: Levels with more maps than this use two smaller layers, one of them 1 x 1, with `rank` maps between them.
+            0 splits none, as in Spleeter; `vocalsep.nets.unet_hd` has fewer weights with it.
     """
 
     def __init__(self, widths: tuple[int, ...], rank: int = 0) -> None:
@@ -202,7 +202,7 @@ class _Padded(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor | None, kind: str) -> Tensor:
-        """Compute what `_halve` and `_double` compute."""
+        """Compute what `_Halving` and `_Doubling` compute outside of an export."""
         del ctx
         if kind == "Conv":
             return F.conv2d(F.pad(maps, (1, 2, 1, 2)), weight, bias, stride=2)

@@ -2,19 +2,19 @@
 
 Source: Romain Hennequin, Anis Khlif, Felix Voituret and Manuel Moussallam, "Spleeter: a fast and efficient music source
 separation tool with pre-trained models", 2020. Training can start from Spleeter's weights
-(`docs/lab/scripts/start_unet_hd.py`), as that of the shipped model did.
+(`docs/lab/scripts/start_unet_hd.py`); that of the shipped model did.
 
 As in Spleeter:
 - The layers are those of `vocalsep.nets.spleeter.StemNet`, on the magnitudes of both channels up to 11 kHz.
 - Maps are not normalised. In Spleeter's weights, all batch norms have a mean of 0 and a variance of 1, so they only
-  scale and shift; here they keep both.
+  scale and shift. Here, these statistics stay fixed.
 
 Departures:
 - There is one U-Net, not one for each stem. Its sigmoid is the mask. Spleeter's mask is the vocals' share of what two
   U-Nets find, which takes twice as long.
 - The features are relative to the level of their chunk, so the mask does not depend on a song's level.
 - Chunks have 128 frames, not 512, so that it can follow a song that is still being played.
-- `rank` splits the largest kernels in two, which saves a third of the weights.
+- `rank` splits the largest kernels in two. In the shipped model, this saves a third of the weights.
 - The loss is the L1 distance of the masked spectrum, plus the mask's cross-entropy, weighted by magnitude.
 """
 
@@ -38,8 +38,8 @@ class UNetHDOptions:
 
     Attributes:
         widths: Feature maps of each level, from half size down. Each level halves rows and frames.
-        rank: In levels with more maps than this, each kernel becomes two, one of which is 1 x 1, with so many maps
-            between them. 0 splits none.
+        rank: Levels with more maps than this use two smaller layers, one of them 1 x 1, with `rank` maps between them.
+            0 splits none.
         bce: Weight of the binary cross-entropy of the mask with the proportion mask, weighted by magnitude.
         spectral: Weight of the L1 distance of the masked spectrum.
 

@@ -209,7 +209,8 @@ class Trainer:
         statistics in training. A net may freeze the others.
         """
         kind = torch.nn.modules.batchnorm._BatchNorm
-        pairs = zip(self.net.train().modules(), self.averaged_net.modules(), strict=True)
+        self.net.train()  # a net may leave some batch norms out
+        pairs = zip(self.net.modules(), self.averaged_net.modules(), strict=True)
         norms = [averaged for trained, averaged in pairs if isinstance(averaged, kind) and trained.training]
         momenta = [norm.momentum for norm in norms]
         for norm in norms:

@@ -5,8 +5,8 @@
 A PART is a weights file or the folder of a run. For a run, the script takes the averaged weights of its checkpoint,
 which are the last ones; the run's weights file has the best ones.
 
-All parts need the same net and front end, and should be fine-tuned from one another: the mean of unrelated weights is
-noise. OUT gets the metadata of the first part, and the list of songs heard by any part.
+All parts need the same layers and front end, and should be fine-tuned from one another: the mean of unrelated weights
+is noise. OUT gets the metadata of the first part, and the list of songs heard by any part.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ def load_part(name: str) -> Model:
 def average(parts: list[Model]) -> Model:
     """Return the first model with the mean of all weights. Counters of batch norms stay as they are."""
     first, states = parts[0], [model.net.state_dict() for model in parts]
-    if any((model.front_end, model.net.options) != (first.front_end, first.net.options) for model in parts):
+    layers = [
+        (model.front_end, {key: tensor.shape for key, tensor in model.net.state_dict().items()}) for model in parts
+    ]
+    if any(one != layers[0] for one in layers):
         raise SystemExit("the parts have different nets or front ends")
     state = {
         key: sum(state[key] for state in states) / len(states) if tensor.is_floating_point() else tensor

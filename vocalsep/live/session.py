@@ -64,7 +64,7 @@ class Session:
         self.latency_seconds, self._latency = latency_seconds, round(latency_seconds * rate)
         self._waiting: queue.SimpleQueue[Array] = queue.SimpleQueue()  # heard, not yet separated
         self._playout = Playout(played_channels, round(_FADE_SECONDS * rate))
-        self._separated = self._skipped = 0  # samples that the net has seen, or were thrown away; the latter
+        self._separated = self._skipped = 0  # samples that are dealt with, or were thrown away; the latter
         self._gaps = -1  # gaps in what was played that are dealt with
         self._excess: int | None = None  # the fewest samples by which the delay was too long lately
         self._watched = 0  # samples since then
@@ -102,9 +102,9 @@ class Session:
             self._give_up(block)
             return
         parts = self._separator.push(block.T)
-        self._separated += len(block)
         if parts.vocals.shape[-1]:
             self._put(getattr(parts, self._keep))
+        self._separated += len(block)
 
     def _give_up(self, block: Array) -> None:
         """Throw away what is waiting, and start anew with what comes next."""

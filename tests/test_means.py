@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import fake_nets
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 
 from vocalsep import means, weights
 from vocalsep.errors import ConfigError, ModelError
-from vocalsep.extraction import Extractor
+from vocalsep.extraction import Extractor, masking
 from vocalsep.extraction.averaging import Follower
+from vocalsep.features import LogMel
 from vocalsep.means import Mean, Settings
 
 RATE = 44_100
@@ -53,6 +55,44 @@ def test_blocks_of_any_size_give_the_same_bits(tmp_path: Path, workers: int) -> 
     cut = fake_nets.separate_in_blocks(extractor.start(22_050, 1, low_delay=True), mixture, [700, 0, 5_000])
     assert np.array_equal(cut.vocals, whole.vocals)
     assert np.array_equal(whole.vocals + whole.accompaniment, mixture)
+
+
+@pytest.mark.parametrize("rate", [8_000, 22_050])
+def test_nets_that_cut_songs_alike_share_the_spectrum(rate: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = [fake_nets.random_unet(seed=seed) for seed in (1, 2)]
+    other = fake_nets.random_unet(replace(fake_nets.SMALL, frames=16), seed=2)
+    mixture = fake_nets.noise(2, 30_077, level=0.3)
+    one, two = (Extractor(model, workers=0)(mixture, rate).vocals for model in models)
+    inversions, invert = [], masking.INVERSIONS["phase"]
+    monkeypatch.setitem(masking.INVERSIONS, "phase", lambda grid: inversions.append(grid) or invert(grid))
+    shared = Extractor(Mean.of(models, (1, 3)), workers=0)(mixture, rate).vocals
+    assert len(inversions) == 1
+    assert fake_nets.snr_db((one + 3 * two) / 4, shared) > 100
+    Extractor(Mean.of([models[0], other]), workers=0)(mixture, rate)
+    assert len(inversions) == 3  # chunks of other lengths
+
+
+def test_gains_of_frames_and_of_samples_are_alike() -> None:
+    mixture = fake_nets.noise(2, 48_000)
+    mixture[:, 16_000:32_000] *= 0.1
+    models = [fake_nets.constant(0.05, fake_nets.SMALL), fake_nets.constant(0.5, fake_nets.SMALL)]
+    frames = Extractor(Mean.of(models, led_by_first=True), workers=0)(mixture, 8_000).vocals
+    first, other = (Extractor(model, workers=0)(mixture, 8_000).vocals for model in models)
+    samples = (first + Follower(8_000).push(first, other)) / 2
+    assert fake_nets.snr_db(samples[:, 800:], frames[:, 800:]) > 30
+
+
+@pytest.mark.parametrize("other", [fake_nets.SMALL, replace(fake_nets.SMALL, frames=16)])
+def test_the_first_of_a_led_mean_says_where_somebody_sings(other: LogMel) -> None:
+    mixture = fake_nets.noise(2, 32_000)
+    models = [fake_nets.constant(0.1, fake_nets.SMALL), fake_nets.constant(0.9, other)]
+    found = []
+    for led in (False, True):
+        separator = Extractor(Mean.of(models, led_by_first=led), workers=0).start(8_000, 2)
+        separator.push(mixture)
+        separator.finish()
+        found.append(separator.voice)
+    assert found == [[(0.0, pytest.approx(4.0))], []]
 
 
 # means that are led by their first model

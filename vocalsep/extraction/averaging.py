@@ -1,9 +1,4 @@
-"""Averages the vocals that several estimators find in the same song.
-
-A net without a voice-activity head lets more of a song through where nobody sings than one with such a head. In a mean
-that is led by its first model, the others fade out there: where the first model's vocals of the last half second are
-more than 10 dB below those of another one, each dB beyond these 10 turns that one down by two.
-"""
+"""Averages the vocals that several estimators find in the same song."""
 
 from __future__ import annotations
 
@@ -13,12 +8,11 @@ import numpy as np
 
 from vocalsep.extraction.chunks import Buffer
 from vocalsep.extraction.estimators import Estimator
+from vocalsep.extraction.fading import Fader
 from vocalsep.extraction.voice import VoiceDetector
 from vocalsep.shapes import Array, Waveform
 
 _STEP_SECONDS = 0.01  # between gains
-_STEPS = 50  # over which energies are summed
-_TOLERANCE = 10.0  # how many times the first model's energy another one may have
 
 
 class MeanEstimator:
@@ -70,7 +64,7 @@ class MeanEstimator:
 
 
 class Follower:
-    """Fades the vocals of one model where another one finds far less.
+    """Fades the vocals of one model where another one finds far less; see `fading`.
 
     The gain of a sample depends only on samples before it, so nothing is delayed. The first 10 to 20 ms of a song are
     not faded.
@@ -82,7 +76,7 @@ class Follower:
     def __init__(self, rate: int) -> None:
         self._step = max(1, round(_STEP_SECONDS * rate))
         self._squares = Buffer()  # of the leader and of the follower, ``(2, time)``, in the step that is not complete
-        self._energies = np.zeros((2, _STEPS - 1))  # in the steps before those
+        self._fader = Fader(_STEP_SECONDS)
         self._gains = np.ones(2)  # at the end of the last two steps
         self._place = 0  # the next sample within its step
 
@@ -99,26 +93,11 @@ class Follower:
         self._squares.push(np.stack([_sum_squares(x) for x in (leader, follower)]))
         count = self._squares.length // self._step
         energies = self._squares.pop(count * self._step).reshape(2, count, self._step).sum(axis=-1)
-        gains = np.concatenate([self._gains, self._compute_gains(energies)])
+        gains = np.concatenate([self._gains, self._fader.push(*energies)])
         at, within = np.divmod(self._place + np.arange(follower.shape[-1]), self._step)
         self._gains, self._place = gains[-2:], self._squares.length
         gain = gains[at] + (gains[at + 1] - gains[at]) * ((within + 0.5) / self._step)
         return follower * gain.astype(np.float32)
-
-    def _compute_gains(self, energies: Array) -> Array:
-        """Return the gain after each of the next steps."""
-        count = energies.shape[-1]
-        if not count:
-            return np.zeros(0)
-        held = np.concatenate([self._energies, energies], axis=-1)
-        self._energies = held[:, count:].copy()  # without the rest
-        sums = np.zeros_like(energies)
-        for first in range(_STEPS):  # in the same order for blocks of any size
-            sums += held[:, first : first + count]
-        leader, follower = sums
-        allowed = np.minimum(_TOLERANCE * leader, follower)
-        gains: Array = np.divide(allowed, follower, out=np.ones(count), where=follower > 0)
-        return gains
 
 
 def _sum_squares(samples: Waveform) -> Array:

@@ -18,12 +18,13 @@ from vocalsep.extraction.clustering import Clusters
 from vocalsep.extraction.estimators import Estimator, Lookahead, PaddedEstimator
 from vocalsep.extraction.foreign import ForeignEstimator
 from vocalsep.extraction.inversion import INVERSIONS
-from vocalsep.extraction.masking import MaskEstimator, get_batch_size, get_piece_size, prepare_inputs
+from vocalsep.extraction.masking import MaskEstimator, MaskStream, get_batch_size, get_piece_size, prepare_inputs
 from vocalsep.extraction.sliding import Pace, SlidingEstimator, choose_pace
 from vocalsep.interchange import ForeignModel, waveform
 from vocalsep.kinds import silence_non_finite
 from vocalsep.means import Mean
-from vocalsep.shapes import AnyArray, Waveform
+from vocalsep.shapes import AnyArray, Mask, Waveform
+from vocalsep.stft import Grid
 from vocalsep.weights import AnyModel, Model
 
 _FRAMES_AHEAD = 512  # of the chunks whose masks are computed ahead
@@ -168,19 +169,26 @@ class MaskEngine:
             return SlidingEstimator(model, self._backend, pace, song.channels, ahead=steps)
         if lead is not None:
             model = replace(model, run=replace(model.run, overlap=0.0))
-        estimator = MaskEstimator(
-            model,
-            self._backend,
-            song.rate,
-            song.channels,
-            inversion=self._inversion,
-            clusters=song.clusters,
-            ahead=Lookahead(song.workers, low_delay=song.low_delay, most=_FRAMES_AHEAD // model.front_end.frames),
-        )
+        estimator = MaskEstimator([self.open_stream(song, model)], song.rate, song.channels, inversion=self._inversion)
         if lead is None:
             return estimator
         grid = model.front_end.grid.at_rate(song.rate)
         return PaddedEstimator(estimator, song.channels, lead * grid.hop, (grid.parts - 1 - lead) * grid.hop)
+
+    def open_stream(self, song: Start, model: Model | None = None) -> MaskStream:
+        """Start to estimate the mask of a song; by default with the engine's own model."""
+        model = model or self._model
+        most = _FRAMES_AHEAD // model.front_end.frames
+        ahead: Lookahead[Mask] = Lookahead(song.workers, low_delay=song.low_delay, most=most)
+        return MaskStream(model, self._backend, song.rate, song.channels, clusters=song.clusters, ahead=ahead)
+
+    @property
+    def cut(self) -> tuple[Grid, int, float, str] | None:
+        """How the net cuts songs. Nets of which this is equal can share a song's spectrum; None if this one cannot."""
+        if self._lead is not None or self.uses_clusters:
+            return None
+        front_end = self._model.front_end
+        return front_end.grid, front_end.frames, self._model.run.overlap, self.device
 
     def cluster(self, blocks: Iterable[Waveform], rate: int, channels: int) -> Clusters | None:
         """See `Engine.cluster`."""
@@ -263,6 +271,8 @@ class MeanEngine:
         own = replace(options, masks_from="net")
         self._engines: Sequence[Engine] = [open_engine(model, own) for model in mean.models]
         self._mean = mean
+        cuts = {engine.cut if isinstance(engine, MaskEngine) else None for engine in self._engines}
+        self._is_of_masks = options.inversion == "phase" and len(cuts) == 1 and None not in cuts
         self.device = next((engine.device for engine in self._engines if engine.device != "cpu"), "cpu")
 
     @property
@@ -272,6 +282,9 @@ class MeanEngine:
 
     def start(self, song: Start) -> Estimator:
         """See `Engine.start`."""
+        if song.latency is None and self._is_of_masks:
+            streams = [net.open_stream(song) for net in self.nets]
+            return MaskEstimator(streams, song.rate, song.channels, inversion="phase", mean=self._mean)
         estimators = [engine.start(song) for engine in self._engines]
         return MeanEstimator(estimators, self._mean.weights, song.rate, led_by_first=self._mean.led_by_first)
 

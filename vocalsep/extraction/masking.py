@@ -9,7 +9,7 @@ sound on its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,24 +20,26 @@ from vocalsep.extraction import clustering
 from vocalsep.extraction.chunks import PIECE, Buffer, ChunkStream, PieceStream, Stitcher, join
 from vocalsep.extraction.clustering import Clusters
 from vocalsep.extraction.estimators import Lookahead
+from vocalsep.extraction.fading import Fader
 from vocalsep.extraction.inversion import INVERSIONS
 from vocalsep.extraction.voice import VoiceDetector
 from vocalsep.features import FrontEnd
+from vocalsep.features.base import compute_power
 from vocalsep.kinds import array_namespace, silence_non_finite
-from vocalsep.shapes import Features, Mask, Spectrum, Waveform
-from vocalsep.stft import Analysis
+from vocalsep.means import Mean
+from vocalsep.shapes import AnyArray, Array, Features, Mask, Spectrum, Waveform
+from vocalsep.stft import Analysis, Grid
 from vocalsep.weights import Model
 
 
-class MaskEstimator:
-    """Estimates the vocals of one song by masks; see `vocalsep.extraction.estimators.Estimator`.
+class MaskStream:
+    """The mask of one song, as one net estimates it.
 
     Args:
         model: The model.
         backend: Runs the model's net.
         rate: The song's sample rate in Hz.
         channels: The song's number of channels.
-        inversion: A key of `INVERSIONS`.
         clusters: The song's clusters, to be used instead of the net's own mask.
         ahead: Computes the masks of batches of chunks.
     """
@@ -49,29 +51,109 @@ class MaskEstimator:
         rate: int,
         channels: int,
         *,
-        inversion: str,
-        clusters: Clusters | None,
+        clusters: Clusters | None = None,
         ahead: Lookahead[Mask],
     ) -> None:
-        front_end = model.front_end
-        hop = round(front_end.frames * (1 - model.run.overlap))
-        self._backend, self._front_end, self._channels = backend, front_end, channels
-        self._batch = get_batch_size(backend, model)
+        self.front_end, self.backend, self.piece = model.front_end, backend, get_piece_size(backend)
+        self.hop = round(self.front_end.frames * (1 - model.run.overlap))
+        self.is_invalid = False
+        self._channels, self._batch = channels, get_batch_size(backend, model)
         self._clusters, self._ahead = clusters, ahead
-        self._grid = front_end.grid.at_rate(rate)
-        self._piece = get_piece_size(backend)
+        self._chunks = ChunkStream(self.front_end, rate, channels, self.hop, self.piece, backend.place)
+        self._stitcher = Stitcher(self.front_end.frames, self.hop)
+        self._mask = Buffer()  # frames of the mask, on the net's grid, that are still needed
+
+    @property
+    def known_seconds(self) -> float:
+        """Time of the last frame of the mask so far. Negative before the first one."""
+        return (self._mask.total - 1) * self.front_end.grid.frame_seconds
+
+    def push(self, block: Waveform, *, last: bool) -> None:
+        """Take the next block of the song, and start to estimate the masks of the chunks that are complete."""
+        self._start(self._chunks.push(block, last=last))
+
+    def push_pieces(self, pieces: list[Spectrum], *, last: bool) -> None:
+        """Like `push`, for a song whose own spectrum is the one that the net needs."""
+        self._start(self._chunks.push_pieces(pieces, last=last))
+
+    def _start(self, chunks: list[Any]) -> None:
+        for start in range(0, len(chunks), self._batch):
+            batch = chunks[start : start + self._batch]
+            self._submit(batch[0][None] if len(batch) == 1 else array_namespace(*batch).stack(batch))
+
+    def _submit(self, power: Any) -> None:
+        """Start to estimate the masks of a batch of chunks."""
+
+        def estimate() -> Mask:
+            with np.errstate(all="ignore"):
+                mask = estimate_masks(self.backend, self.front_end, power, self._batch, self._clusters)
+            return self.front_end.ungroup_channels(mask, self._channels)
+
+        self._ahead.submit(estimate)
+
+    def collect(self, *, last: bool) -> Iterator[None]:
+        """Add the masks of the chunks that are due, one by one: less memory, and always the same sums."""
+        for mask in self._ahead.collect(last=last):
+            xp = array_namespace(mask)
+            self.is_invalid = self.is_invalid or not bool(xp.all(xp.isfinite(mask)))
+            for chunk in range(mask.shape[0]):
+                self._mask.push(self._stitcher.push(mask[chunk, ...]))
+                yield
+
+    def finish(self) -> None:
+        """Add the rest of the mask."""
+        self._mask.push(self._stitcher.finish())
+
+    def take(self, grid: Grid, frames: range) -> Iterator[Mask]:
+        """Yield the mask of pieces of the song's frames. Then forget what later frames do not need."""
+        mask, start, net_step = self._mask.peek(), self._mask.start, self.front_end.grid.frame_seconds
+        passed = int(frames.stop * grid.frame_seconds / net_step) - 1  # earlier frames are no longer needed
+        self._mask.drop(max(0, min(passed - start, self._mask.length - 1)))
+        for piece in split_frames(frames, self.piece):
+            yield self.front_end.project(mask, start=start, grid=grid, frames=piece)
+
+
+class MaskEstimator:
+    """Estimates the vocals of one song by masks; see `vocalsep.extraction.estimators.Estimator`.
+
+    Several nets must share the grid of their STFT, the length of their chunks and the hop between these: then the mean
+    of their masks gives the mean of their vocals, and the song is transformed only once.
+
+    Args:
+        streams: The masks that each net estimates.
+        rate: The song's sample rate in Hz.
+        channels: The song's number of channels.
+        inversion: A key of `INVERSIONS`.
+        mean: The mean whose nets these are; see `fading` for one that is led by its first model.
+    """
+
+    def __init__(
+        self,
+        streams: Sequence[MaskStream],
+        rate: int,
+        channels: int,
+        *,
+        inversion: str,
+        mean: Mean | None = None,
+    ) -> None:
+        self._streams, self._weights = streams, [np.float32(weight) for weight in (mean.weights if mean else (1,))]
+        first = streams[0]
+        self._net_grid, self._grid = first.front_end.grid, first.front_end.grid.at_rate(rate)
+        self._piece, self._place = first.piece, first.backend.place
         self._analysis = Analysis(self._grid)  # of songs on another grid than the net's
-        self._pieces = PieceStream(self._grid, self._piece, backend.place)  # of songs on the net's own grid
-        self._chunks = ChunkStream(front_end, rate, channels, hop, self._piece, backend.place)
-        self._stitcher = Stitcher(front_end.frames, hop)
+        self._pieces = PieceStream(self._grid, self._piece, self._place)  # of songs on the net's own grid
         self._inversion = INVERSIONS[inversion](self._grid)
         self._samples = Buffer()  # samples of the song that are not yet transformed, on another grid
         self._spectrum = Buffer()  # frames of the song that are not yet masked
-        self._mask = Buffer()  # frames of the mask, on the model's grid, that are still needed
         self._total = self._returned = 0  # samples of the song and of its vocals so far
         self._empty = np.zeros((channels, 0), dtype=np.float32)
+        self._faders = [Fader(self._grid.frame_seconds) for _ in streams[1:]] if mean and mean.led_by_first else []
         self.detector: VoiceDetector | None = VoiceDetector(self._grid.frame_seconds)
-        self.is_invalid = False
+
+    @property
+    def is_invalid(self) -> bool:
+        """Whether any net has returned NaN or infinity."""
+        return any(stream.is_invalid for stream in self._streams)
 
     def push(self, block: Waveform) -> Waveform:
         """See `Estimator.push`."""
@@ -83,48 +165,34 @@ class MaskEstimator:
         return self._advance(self._empty, last=True)
 
     def _advance(self, block: Waveform, *, last: bool) -> Waveform:
-        if self._grid == self._front_end.grid:  # the song's own spectrum is the one that the net needs
+        if self._grid == self._net_grid:  # the song's own spectrum is the one that the nets need
             pieces = self._pieces.push(block, last=last)
             for piece in pieces:
                 self._spectrum.push(piece)
-            chunks = self._chunks.push_pieces(pieces, last=last)
+            for stream in self._streams:
+                stream.push_pieces(pieces, last=last)
         else:
             self._samples.push(block)
-            chunks = self._chunks.push(block, last=last)
-        for start in range(0, len(chunks), self._batch):
-            batch = chunks[start : start + self._batch]
-            self._submit(batch[0][None] if len(batch) == 1 else array_namespace(*batch).stack(batch))
+            for stream in self._streams:
+                stream.push(block, last=last)
         return self._invert(last=last)
 
     def _analyse(self, samples: int, *, last: bool) -> None:
         """Transform the song up to a number of samples, or to its end, and buffer the new frames."""
         count = self._samples.length if last else max(0, samples - self._samples.start)
-        parts = [self._analysis.push(self._backend.place(self._samples.pop(count)))]
+        parts = [self._analysis.push(self._place(self._samples.pop(count)))]
         if last:
             parts.append(self._analysis.finish())
         self._spectrum.push(join(parts))
 
-    def _submit(self, power: Any) -> None:
-        """Start to estimate the masks of a batch of chunks."""
-
-        def estimate() -> Mask:
-            with np.errstate(all="ignore"):
-                mask = estimate_masks(self._backend, self._front_end, power, self._batch, self._clusters)
-            return self._front_end.ungroup_channels(mask, self._channels)
-
-        self._ahead.submit(estimate)
-
     def _invert(self, *, last: bool) -> Waveform:
         """Collect the masks that are due, and return the vocals as far as they are known."""
         parts: list[Waveform] = []
-        for mask in self._ahead.collect(last=last):
-            xp = array_namespace(mask)
-            self.is_invalid = self.is_invalid or not bool(xp.all(xp.isfinite(mask)))
-            for chunk in range(mask.shape[0]):  # one by one: less memory, and always the same sums
-                self._mask.push(self._stitcher.push(mask[chunk, ...]))
-                parts += map(self._inversion.push, self._apply_mask(last=False))
+        for _ in zip(*(stream.collect(last=last) for stream in self._streams), strict=True):
+            parts += map(self._inversion.push, self._apply_mask(last=False))
         if last:
-            self._mask.push(self._stitcher.finish())
+            for stream in self._streams:
+                stream.finish()
             parts += map(self._inversion.push, self._apply_mask(last=True))
             parts.append(self._inversion.finish())
         if not parts:
@@ -135,27 +203,58 @@ class MaskEstimator:
 
     def _apply_mask(self, *, last: bool) -> Iterator[Spectrum]:
         """Remove the frames whose mask is known from the buffer, and yield them masked, in pieces."""
-        step, mask_step = self._grid.frame_seconds, self._front_end.grid.frame_seconds
-        # Frames at or before the last frame of the mask are known.
-        known = int((self._mask.total - 1) * mask_step / step) + 1 if self._mask.length else 0
-        if self._grid != self._front_end.grid:  # as late as possible: a spectrum takes four times the song's memory
+        # Frames at or before the last frame of the masks are known.
+        known = int(self._streams[0].known_seconds / self._grid.frame_seconds) + 1
+        if self._grid != self._net_grid:  # as late as possible: a spectrum takes four times the song's memory
             self._analyse((known - 1) * self._grid.hop + self._grid.n_fft // 2, last=last)
         first, ready = self._spectrum.start, self._spectrum.length
         if not last:
             ready = max(0, min(ready, known - first))
-        mask, start = self._mask.peek(), self._mask.start
-        passed = int((first + ready) * step / mask_step) - 1  # earlier frames of the mask are no longer needed
-        self._mask.drop(max(0, min(passed - start, self._mask.length - 1)))
-        piece, powers = self._piece or max(1, ready), []
-        for at in range(first, first + ready, piece):
-            mixture = self._spectrum.pop(min(piece, first + ready - at))
-            frames = range(at, at + mixture.shape[-1])
-            vocals = masks.apply(self._front_end.project(mask, start=start, grid=self._grid, frames=frames), mixture)
-            powers.append((_sum_power(vocals), _sum_power(mixture)))
+        frames, powers = range(first, first + ready), []
+        masks_of = [stream.take(self._grid, frames) for stream in self._streams]
+        for piece, *found in zip(split_frames(frames, self._piece), *masks_of, strict=True):
+            mixture = self._spectrum.pop(len(piece))
+            mask, leading = self._average(found, mixture)
+            vocals = masks.apply(mask, mixture)
+            powers.append((_sum_power(vocals) if leading is None else leading, _sum_power(mixture)))
             yield vocals
         if powers:
             assert self.detector
             self.detector.push(*map(np.concatenate, zip(*powers, strict=True)))
+
+    def _average(self, found: list[Mask], mixture: Spectrum) -> tuple[Mask, Array | None]:
+        """Return the mean of the nets' masks of some frames, and the power of the vocals of the net that leads.
+
+        That net also says where somebody sings. Without one, there is no such power.
+        """
+        first, *others = found
+        if not others:
+            return first, None
+        leading: Array | None = None
+        if self._faders:
+            power = compute_power(mixture)
+            leading, *sums = (_sum_masked_power(mask, power) for mask in found)
+            others = [
+                mask * self._place(fader.push(leading, own).astype(np.float32))
+                for fader, mask, own in zip(self._faders, others, sums, strict=True)
+            ]
+        mean = self._weights[0] * first
+        for weight, mask in zip(self._weights[1:], others, strict=True):
+            mean = mean + weight * mask
+        return mean, leading
+
+
+def split_frames(frames: range, size: int | None) -> list[range]:
+    """Cut frames into pieces; None leaves them in one piece."""
+    step = size or max(1, len(frames))
+    return [frames[at : at + step] for at in range(0, len(frames), step)]
+
+
+def _sum_masked_power(mask: Mask, power: AnyArray) -> Array:
+    """Return the power of each frame under a mask, over all channels and rows, ``(frame,)``, float64 in numpy."""
+    xp = array_namespace(mask)
+    energy: Array = to_numpy(xp.sum(mask * mask * power, axis=(0, 1))).astype(np.float64)
+    return energy
 
 
 def _sum_power(spectrum: Spectrum) -> Waveform:

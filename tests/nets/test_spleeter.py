@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from net_batches import make_batch, noise, set_batch_statistics, sum_losses
+from net_batches import make_batch, noise, overfit, set_batch_statistics
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -104,15 +104,8 @@ def test_the_loss_is_the_distance_of_both_magnitudes() -> None:
 
 
 def test_it_overfits_a_handful_of_excerpts() -> None:
-    net, batch = build_spleeter(), make_batch(SMALL, channels=2)
-    optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
-    before = sum_losses(net, batch).item()
-    for _ in range(60):
-        optimiser.zero_grad()
-        loss = sum_losses(net, batch)
-        loss.backward()
-        optimiser.step()
-    assert loss.item() < 0.5 * before
+    before, after = overfit(build_spleeter(), make_batch(SMALL, channels=2), steps=60)
+    assert after < 0.5 * before
 
 
 @pytest.mark.parametrize("front_end", [replace(SMALL, compression=3.0), replace(SMALL, exponent=0.5)])

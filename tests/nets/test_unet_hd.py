@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from net_batches import make_batch, noise, sum_losses
+from net_batches import make_batch, noise, overfit, sum_losses
 from torch import Tensor, nn
 
 from vocalsep import nets, weights
@@ -25,10 +25,6 @@ def build(seed: int = 0, **options: Any) -> UNetHD:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return UNetHD(UNetHDOptions(**{"widths": WIDTHS} | options))
-
-
-def count_values(net: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in net.parameters())
 
 
 def test_the_mask_is_that_of_spleeters_net_for_the_vocals() -> None:
@@ -71,15 +67,8 @@ def test_the_shipped_shape_has_two_thirds_of_the_weights() -> None:
 
 
 def test_it_overfits_a_handful_of_excerpts() -> None:
-    net, batch = build(rank=5, bce=0.1), make_batch(SMALL, channels=2)
-    optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
-    before = sum_losses(net, batch).item()
-    for _ in range(80):
-        optimiser.zero_grad()
-        loss = sum_losses(net, batch)
-        loss.backward()
-        optimiser.step()
-    assert loss.item() < 0.5 * before
+    before, after = overfit(build(rank=5, bce=0.1), make_batch(SMALL, channels=2), steps=80)
+    assert after < 0.5 * before
 
 
 def test_the_loss_is_that_of_the_masked_spectrum_and_of_the_mask() -> None:

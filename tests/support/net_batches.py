@@ -61,3 +61,15 @@ def set_batch_statistics(net: AnyNet, features: Tensor) -> AnyNet:
 def sum_losses(net: nets.Net, batch: nets.Batch) -> Tensor:
     """Compute the training loss: the sum of a net's loss terms."""
     return torch.stack(list(net.loss(batch).values())).sum()
+
+
+def overfit(net: nets.Net, batch: nets.Batch, *, steps: int) -> tuple[float, float]:
+    """Train a net on one batch. Return the loss before, and that of the last step."""
+    optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
+    before = loss = sum_losses(net, batch)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        loss = sum_losses(net, batch)
+        loss.backward()
+        optimiser.step()
+    return before.item(), loss.item()

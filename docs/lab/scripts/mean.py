@@ -35,10 +35,8 @@ def load_part(name: str) -> Model:
 def average(parts: list[Model]) -> Model:
     """Return the first model with the mean of all weights. Counters of batch norms stay as they are."""
     first, states = parts[0], [model.net.state_dict() for model in parts]
-    layers = [
-        (model.front_end, {key: tensor.shape for key, tensor in model.net.state_dict().items()}) for model in parts
-    ]
-    if any(one != layers[0] for one in layers):
+    shapes = [{key: tensor.shape for key, tensor in state.items()} for state in states]
+    if any(shape != shapes[0] for shape in shapes) or any(model.front_end != first.front_end for model in parts):
         raise SystemExit("the parts have different nets or front ends")
     state = {
         key: sum(state[key] for state in states) / len(states) if tensor.is_floating_point() else tensor

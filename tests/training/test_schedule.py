@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from vocalsep import nets
 from vocalsep.errors import ConfigError
@@ -46,6 +47,22 @@ def test_muon_gets_the_hidden_matrices() -> None:
     assert [group["weight_decay"] for group in made.param_groups] == [0.5, 0.5, 0.0]
     assert {name.partition(".")[0] for name in held[0]} == {"encoder", "down", "bottom", "up", "decoder"}
     assert {name.partition(".")[0] for name in held[1]} == {"enter", "recurrent", "leave", "embed", "voicing"}
+
+
+@pytest.mark.parametrize("name", ["dpcl", "hdpcl", "uhnet", "uhnet-hd", "drnn"])
+def test_muon_leaves_recurrent_layers_to_adamw(name: str) -> None:
+    # Muon's steps in the GRU layers of a uhnet made the gradient overflow within 750 steps.
+    net = nets.build(name, {})
+    made = schedule.make_optimiser(net, replace(STEPS, optimiser="muon"))
+    hidden = {id(parameter) for parameter in made.param_groups[0]["params"]}
+    layers = [module for module in net.modules() if isinstance(module, nn.RNNBase)]
+    assert layers
+    assert not any(id(parameter) in hidden for layer in layers for parameter in layer.parameters())
+    for parameter in net.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    before = [parameter.detach().clone() for parameter in net.parameters()]
+    made.step()
+    assert all((parameter != old).any() for parameter, old in zip(net.parameters(), before, strict=True))
 
 
 # Learning rate

@@ -130,7 +130,10 @@ class Net(nn.Module, abc.ABC):
     memory_format: ClassVar[torch.memory_format] = torch.channels_last
     """The memory layout of maps and kernels with which this net is fastest."""
     without_muon: ClassVar[frozenset[str]] = frozenset()
-    """Names of the parts whose matrices the optimiser Muon leaves to AdamW: the first and last layers, for example."""
+    """Names of the parts whose matrices the optimiser Muon leaves to AdamW: first, last and recurrent layers.
+
+    In a GRU, steps that change all directions alike make the recurrent matrices grow until the gradient overflows.
+    """
     chunks: ClassVar[int] = 2
     """Number of chunks of a song that the net runs on at once. More chunks need more memory."""
     overlap: ClassVar[float] = 0.5

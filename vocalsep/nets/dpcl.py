@@ -94,6 +94,7 @@ class DPCL(ClusteringNet):
     """
 
     Options = DPCLOptions
+    without_muon = frozenset({"gru", "dense", "anchors"})
     memory_format = torch.contiguous_format
     chunks = 8  # a GRU's large matrices are read once for all chunks of a call
 

@@ -101,6 +101,7 @@ class DRNN(Net):
     """
 
     Options = DRNNOptions
+    without_muon = frozenset({"gru", "dense"})
     memory_format = torch.contiguous_format
     chunks = 8  # a GRU's large matrices are read once for all chunks of a call
 

@@ -58,6 +58,7 @@ class HDPCL(DPCL):
     """
 
     Options = HDPCLOptions
+    without_muon = DPCL.without_muon | {"head"}
     clusters_by_default = False
     options: HDPCLOptions
 

@@ -62,6 +62,7 @@ class UHNet(Net):
     """
 
     Options = UHNetOptions
+    without_muon = frozenset({"clustering"})
 
     def __init__(self, options: UHNetOptions) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ def make_optimiser(net: Net, options: FitOptions) -> torch.optim.Optimizer:
     """Make the optimiser that the options name, with weight decay on matrices and kernels only.
 
     "adam" and "rmsprop" add the decay to the gradient; "adamw" and "muon" subtract it from the weights (Loshchilov and
-    Hutter, "Decoupled weight decay regularization", 2019). Muon leaves the net's first and last layers to AdamW.
+    Hutter, "Decoupled weight decay regularization", 2019). Muon leaves to AdamW what `Net.without_muon` names.
     """
     hidden, kernels, vectors = [], [], []
     for name, parameter in net.named_parameters():

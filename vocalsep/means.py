@@ -170,23 +170,34 @@ def write(path: Path, settings: Settings) -> None:
     files.write_text(path, config.dump_toml({key: value for key, value in config.to_dict(settings).items() if value}))
 
 
-def load(name: str, load_model: Callable[[str], Any]) -> Mean:
+def split(name: str, folder: Path | None = None) -> list[str]:
+    """Return the models that "+" joins in a name, whose mean is meant; the name alone if a model or a file has it.
+
+    Args:
+        name: Name or file of a model, or several joined by "+".
+        folder: The only folder to look for names in; see `library.find_models`.
+    """
+    is_one = SEPARATOR not in name or name in library.find_models(folder) or os.path.lexists(name)
+    return [name] if is_one else name.split(SEPARATOR)
+
+
+def load(name: str, load_model: Callable[[str], Any], folder: Path | None = None) -> Mean:
     """Load a mean.
 
     Args:
         name: Names or files of models, joined by "+", or the path of a TOML file.
         load_model: Loads one of its models.
+        folder: See `split`.
 
     Raises:
         ModelError: If the file cannot be read, or a model cannot be loaded.
     """
     try:
-        if not name.endswith(SUFFIX):
-            settings = Settings(models=tuple(name.split(SEPARATOR)))
-            return Mean.of([load_model(part) for part in settings.models])
-        settings, path = read(Path(name)), Path(name)
-        models = [load_model(_find_beside(part, path)) for part in settings.models]
-        return Mean.of(models, settings.weights, path.stem, led_by_first=settings.led_by_first)
+        parts, path = split(name, folder), Path(name)
+        is_joined = len(parts) > 1
+        settings, title = (Settings(models=tuple(parts)), "") if is_joined else (_read_beside(path), path.stem)
+        models = [load_model(part) for part in settings.models]
+        return Mean.of(models, settings.weights, title, led_by_first=settings.led_by_first)
     except RecursionError as error:
         raise ModelError(f"{name}: is a mean of itself") from error
     except ConfigError as error:
@@ -270,11 +281,14 @@ def _hash_lines(digests: Sequence[tuple[float, str]], start: str = "") -> str:
 
 def _find_members(name: str) -> Path | Settings:
     """Return the file of a model, or what a mean is of: names, or files that lie beside its own."""
-    if SEPARATOR in name and name not in library.find_models() and not os.path.lexists(name):
-        return Settings(models=tuple(name.split(SEPARATOR)))
+    if len(parts := split(name)) > 1:
+        return Settings(models=tuple(parts))
     path = library.find_file(name)
-    if path.suffix != SUFFIX:
-        return path
+    return _read_beside(path) if path.suffix == SUFFIX else path
+
+
+def _read_beside(path: Path) -> Settings:
+    """Read the TOML file of a mean. Files that lie beside it are named by their paths."""
     settings = read(path)
     return replace(settings, models=tuple(_find_beside(part, path) for part in settings.models))
 

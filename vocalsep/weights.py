@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -123,12 +122,11 @@ def load(name: str | Path = DEFAULT_MODEL, folder: Path | None = None, *, data: 
         ModelError: If the model is unknown, damaged, does not match its card, is not compatible with this version,
             or has no graph where torch is not installed.
     """
-    known = find_models(folder)
     load_part = functools.partial(load, folder=folder, data=data)
-    if means.SEPARATOR in str(name) and str(name) not in known and not os.path.lexists(name):
-        return means.load(str(name), load_part)
+    if len(means.split(str(name), folder)) > 1:
+        return means.load(str(name), load_part, folder)
     path = find_file(name, folder)
-    if has_name := str(name) in known:
+    if has_name := str(name) in find_models(folder):
         _verify(str(name), path, folder)
     if path.suffix == means.SUFFIX:
         return means.load(str(path), load_part)

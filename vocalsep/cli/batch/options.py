@@ -79,15 +79,10 @@ def check_model(model: str) -> None:
         Misuse: If there is none.
     """
     try:
-        for name in model.split(means.SEPARATOR) if is_mean(model) else [model]:
+        for name in means.split(model):
             library.find_file(name)
     except ModelError as error:
         raise Misuse(f"{error}; see 'vocalsep models'") from error
-
-
-def is_mean(model: str) -> bool:
-    """Return whether this names several models, whose mean is meant."""
-    return means.SEPARATOR in model and model not in library.find_models() and not os.path.lexists(model)
 
 
 def parse_bitrate(text: str | None) -> int | None:

@@ -46,19 +46,12 @@ def test_models_of_all_kinds_are_averaged(tmp_path: Path) -> None:
     assert fake_nets.snr_db(0.6 * mixture, parts.vocals) > 40
 
 
-def test_a_mean_may_be_of_means(pair: tuple[str, str], tmp_path: Path) -> None:
+def test_a_joined_name_may_end_in_the_file_of_a_mean(pair: tuple[str, str], tmp_path: Path) -> None:
     means.write(tmp_path / "inner.toml", Settings(models=pair))
     joined = f"{pair[0]}+{tmp_path / 'inner.toml'}"
     assert means.split(joined) == joined.split("+")
     mixture = fake_nets.noise(2, 20_000)
     assert fake_nets.snr_db(0.3 * mixture, Extractor(weights.load(joined))(mixture, RATE).vocals) > 100
-
-
-def test_a_file_with_a_plus_in_its_name_is_one_model(pair: tuple[str, str], tmp_path: Path) -> None:
-    path = tmp_path / "a+b.toml"
-    means.write(path, Settings(models=pair))
-    assert means.split(str(path)) == [str(path)]
-    assert weights.load(str(path)).name == "a+b"
 
 
 @pytest.mark.parametrize("workers", [0, 2])

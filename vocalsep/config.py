@@ -142,6 +142,15 @@ def dump_toml(values: Mapping[str, Any]) -> str:
     return tomli_w.dumps(values)
 
 
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay nested plain values over others, table by table. Other values, and lists, replace those below."""
+    merged = dict(below)
+    for key, value in above.items():
+        other = below.get(key)
+        merged[key] = merge(other, value) if isinstance(value, Mapping) and isinstance(other, Mapping) else value
+    return merged
+
+
 def override(values: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:
     """Apply ``a.b=value`` overrides. The value is parsed as TOML; a value that is not TOML is a plain string.
 

@@ -35,6 +35,47 @@ def test_overrides_reach_a_recipe() -> None:
     assert found.pools == recipes.read_recipe("unet").pools
 
 
+def test_a_recipe_extends_another_setting_by_setting(tmp_path: Path) -> None:
+    (tmp_path / "below.toml").write_text('extends = "unet"\n[options]\nwidth = 4\n[excerpts.augment]\necho = 0.9\n')
+    mine = tmp_path / "mine.toml"
+    mine.write_text(
+        'extends = "below.toml"\n[training]\nsteps = 3\n[[pools]]\nlayout = "voices"\nroot = "here"\nweight = 2\n'
+    )
+    preset, found = recipes.read_recipe("unet"), recipes.read_recipe(str(mine), ["options.bce=0.5"])
+    assert found.options == preset.options | {"width": 4, "bce": 0.5}
+    assert found.excerpts == replace(preset.excerpts, augment=replace(preset.excerpts.augment, echo=0.9))
+    assert found.training == replace(preset.training, steps=3, minutes=0.0)
+    assert found.pools == (PoolOptions(layout="voices", root="here", weight=2),)
+    assert (found.net, found.licence) == (preset.net, preset.licence)
+    assert recipes.read_recipe(str(mine), ["training.epochs=2"]).training.steps == 0
+
+
+def test_presets_for_songs_share_their_recordings() -> None:
+    songs = [recipes.read_recipe(name) for name in ("unet", "uhnet", "hdpcl", "dpcl", "uhnet-hd", "unet-hd")]
+    assert {found.pools for found in songs} == {songs[0].pools}
+    assert len(songs[0].pools) == 5
+    assert "songs" not in recipes.list_presets()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('extends = "mine.toml"', "mine.toml: extends itself"),
+        ('extends = "../{folder}/mine.toml"', "mine.toml: extends itself"),
+        ('extends = "unett"', "unknown preset 'unett'; did you mean 'unet'"),
+        ('extends = "none.toml"', "none.toml: cannot read"),
+        ("extends = 3", "extends = 3: expected the name of a preset"),
+        ('extends = "unet"\noptions = 3', "options"),
+        ('extends = "unet"\ntraining = 3', "training = 3"),
+    ],
+)
+def test_a_recipe_that_extends_nothing_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text.format(folder=tmp_path.name))
+    with pytest.raises(ConfigError, match=message):
+        recipes.read_recipe(str(path))
+
+
 def test_a_recipe_selects_its_front_end_by_kind() -> None:
     assert recipes.read_recipe("unet").front_end == LogMel()
     assert recipes.read_recipe("uhnet-hd").front_end == Linear(side=True)

@@ -1,4 +1,7 @@
-"""Read recipes: TOML files with every setting of a training run. Presets are recipes that come with the package."""
+"""Read recipes: TOML files with every setting of a training run. Presets are recipes that come with the package.
+
+A recipe may extend another one, with the key `extends`: it takes over all settings that it does not give itself.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vocalsep import config
-from vocalsep.errors import ConfigError, describe_unknown
+from vocalsep.errors import ConfigError, describe_unknown, describe_value
 from vocalsep.features import MFCC, Linear, LogMel
 from vocalsep.training.excerpts.sampler import ExcerptOptions
 
@@ -179,9 +182,16 @@ class Recipe:
     licence: str = "not stated"
 
 
+_PRESETS = Path(__file__).parents[1] / "presets"
+
+
 def list_presets() -> dict[str, Path]:
     """Return the names and files of the recipes that come with the package."""
-    return {path.stem: path for path in sorted((Path(__file__).parents[1] / "presets").glob("*.toml"))}
+    return _list_recipes(_PRESETS)
+
+
+def _list_recipes(folder: Path) -> dict[str, Path]:
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
 def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -197,13 +207,42 @@ def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     known = list_presets()
     if name not in known and not name.endswith(".toml"):
         raise ConfigError(describe_unknown("preset", name, known))
-    values = config.override(config.read_toml(known.get(name, Path(name))), overrides)
+    values = config.override(_read_values(known.get(name, Path(name))), overrides)
     changed = {setting.partition("=")[0].strip() for setting in overrides}
-    given = {length for length in _LENGTHS if f"training.{length}" in changed}
-    if given:  # a recipe has exactly one length, so the new one replaces it
-        for length in set(_LENGTHS) - given:
-            values["training"].pop(length, None)
+    _keep_lengths(values, [length for length in _LENGTHS if f"training.{length}" in changed])
     return config.build(Recipe, values)
+
+
+def _read_values(path: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read the file of a recipe, and the files that it extends.
+
+    Args:
+        path: The file.
+        extending: The files that extend it.
+    """
+    values = config.read_toml(path)
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: extends = {describe_value(base)}: expected the name of a preset, or a file")
+    if path.resolve() in extending:
+        raise ConfigError(f"{path}: extends itself")
+    known = _list_recipes(_PRESETS / "bases") | list_presets()
+    if base not in known and not base.endswith(".toml"):
+        raise ConfigError(f"{path}: {describe_unknown('preset', base, known)}")
+    below = _read_values(known.get(base, path.parent / base), (*extending, path.resolve()))
+    own = values.get("training")
+    _keep_lengths(below, [length for length in _LENGTHS if length in own] if isinstance(own, dict) else [])
+    return config.merge(below, values)
+
+
+def _keep_lengths(values: dict[str, Any], given: Sequence[str]) -> None:
+    """Drop all lengths but those given, if any: a recipe has exactly one, so a new one replaces it."""
+    training = values.get("training")
+    if given and isinstance(training, dict):
+        for length in set(_LENGTHS) - set(given):
+            training.pop(length, None)
 
 
 def override_pools(dataset: str, root: Path, split: str = "", vocals: Path | None = None) -> list[str]:

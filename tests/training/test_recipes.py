@@ -28,6 +28,14 @@ def test_every_preset_parses_and_builds_its_net() -> None:
         assert found.licence != "not stated", name
 
 
+def test_every_recipe_of_the_lab_notes_parses_and_builds_its_net() -> None:
+    found = [recipes.read_recipe(str(path)) for path in sorted((REFERENCE.parent / "lab" / "recipes").glob("*.toml"))]
+    assert len(found) >= 12
+    for recipe in found:
+        assert nets.build(recipe.net, recipe.options).parameter_count > 0
+        assert len(recipe.pools) >= 8
+
+
 def test_overrides_reach_a_recipe() -> None:
     found = recipes.read_recipe("unet", ["options.width=4", "training.minutes=0", "training.steps=7"])
     assert found.options["width"] == 4

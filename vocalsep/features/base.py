@@ -27,7 +27,7 @@ from vocalsep.stft import Grid
 _RATES = range(1_000, 4_000_001)  # Hz
 _MAX_PARTS = 64  # frames that cover one sample
 _MAX_CHUNK = 2**23  # numbers of one chunk; known nets see less than 2**19
-_MAX_MATRIX = 2**23  # numbers of a matrix from rows to rows
+_MAX_MATRIX = 2**24  # numbers of a matrix from rows to rows; nets with n_fft 8192 need more than 2**23
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -132,7 +132,7 @@ class Net(nn.Module, abc.ABC):
     without_muon: ClassVar[frozenset[str]] = frozenset()
     """Names of the parts whose matrices the optimiser Muon leaves to AdamW: first, last and recurrent layers.
 
-    In a GRU, steps that change all directions alike make the recurrent matrices grow until the gradient overflows.
+    In GRU layers, Muon is worse, and in a long run the gradient overflowed.
     """
     chunks: ClassVar[int] = 2
     """Number of chunks of a song that the net runs on at once. More chunks need more memory."""

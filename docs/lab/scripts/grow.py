@@ -3,9 +3,9 @@
 
     grow.py NARROW RECIPE.toml OUT.safetensors [--seed 0]
 
-NARROW is a `uhnet-hd` (its name, file or run), and RECIPE names the wider one's options. The wider net computes what the
-narrower one does, apart from one layer normalisation: its new maps start with random kernels, and nothing reads them yet
-(compare Chen, Goodfellow and Shlens, "Net2Net", 2016, which copies maps instead).
+NARROW is a `uhnet-hd` (its name, file or run), and RECIPE names the wider one's options. The wider net computes what
+the narrower one does, apart from one layer normalisation: its new maps start with random kernels, and nothing reads
+them yet (compare Chen, Goodfellow and Shlens, "Net2Net", 2016, which copies maps instead).
 """
 
 from __future__ import annotations

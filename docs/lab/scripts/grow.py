@@ -45,6 +45,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     source, recipe = weights.load(given.narrow), read_recipe(given.recipe)
+    if not isinstance(source, weights.Model):
+        raise SystemExit(f"{given.narrow} is not one of vocalsep's own nets")
     torch.manual_seed(given.seed)
     net = nets.build(recipe.net, recipe.options).eval()
     old, new = source.net.state_dict(), net.state_dict()

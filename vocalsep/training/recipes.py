@@ -1,6 +1,6 @@
 """Read recipes: TOML files with every setting of a training run. Presets are recipes that come with the package.
 
-A recipe may extend another one, with the key `extends`: it takes over all settings that it does not give itself.
+A recipe may extend another one, with the key `extends`: it inherits all settings that it does not give itself.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from vocalsep.errors import ConfigError, describe_unknown, describe_value
 from vocalsep.features import MFCC, Linear, LogMel
 from vocalsep.training.excerpts.sampler import ExcerptOptions
 
+_PRESETS = Path(__file__).parents[1] / "presets"
 _LENGTHS = ("steps", "minutes", "epochs")
 _LARGEST = 2**40  # of any number in a recipe; steps beyond it have another use
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -180,9 +181,6 @@ class Recipe:
     training: FitOptions
     pools: tuple[PoolOptions, ...]
     licence: str = "not stated"
-
-
-_PRESETS = Path(__file__).parents[1] / "presets"
 
 
 def list_presets() -> dict[str, Path]:

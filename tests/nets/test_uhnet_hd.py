@@ -54,6 +54,16 @@ def test_masks_have_the_shape_of_the_features_and_lie_in_range(frames: int, trai
         assert mask.std() > 0.01
 
 
+def test_under_autocast_all_maps_are_half_as_large() -> None:
+    net, kinds = build_uhnet(), set()
+    for stage in (*net.encoder, net.bottom, *net.decoder):
+        stage.register_forward_hook(lambda _module, _given, maps: kinds.add(maps.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        masks = net.estimate_masks(noise(2, 2, 64, 32).abs())
+    assert kinds == {torch.bfloat16}
+    assert {mask.dtype for mask in masks} == {torch.float32}
+
+
 def test_the_cross_entropy_covers_both_masks_and_is_weighted_by_the_mixtures_magnitude() -> None:
     net, batch = settle(build_uhnet(bce=0.5)), make_panned_batch()
     vocals, accompaniment = (SMALL.analyse(stem).double() for stem in (batch.vocals, batch.accompaniment))

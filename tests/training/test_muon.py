@@ -47,6 +47,19 @@ def test_a_first_step_is_orthogonal_and_decays_the_weights() -> None:
     assert torch.equal(kernel.grad, gradient)
 
 
+def test_steps_in_half_precision_go_the_same_way() -> None:
+    kernel = nn.Parameter(noise(16, 8, 3, 3))
+    before = kernel.detach().clone()
+    optimiser = Muon([kernel], [], lr=0.01, weight_decay=0.0, iterate_in=torch.bfloat16)
+    kernel.grad = noise(16, 8, 3, 3, seed=1)
+    optimiser.step()
+    change = (kernel.detach() - before).flatten()
+    expected = -0.01 * 2.0 * 72**0.5 * orthogonalise(kernel.grad.flatten(1)).flatten()
+    assert kernel.dtype == optimiser.state[kernel]["momentum"].dtype == torch.float32
+    assert torch.linalg.vector_norm(change - expected) < 0.02 * torch.linalg.vector_norm(expected)
+    assert not torch.equal(change, expected)
+
+
 def test_later_steps_follow_the_momentum() -> None:
     kernel, _, optimiser = make()
     gradients = [noise(4, 2, 3, 3, seed=seed) for seed in (1, 2)]

@@ -13,6 +13,7 @@ from torch import nn
 from vocalsep import nets
 from vocalsep.errors import ConfigError
 from vocalsep.training import schedule
+from vocalsep.training.muon import Muon
 from vocalsep.training.recipes import FitOptions
 from vocalsep.training.schedule import ValidationHistory
 
@@ -47,6 +48,14 @@ def test_muon_gets_the_hidden_matrices() -> None:
     assert [group["weight_decay"] for group in made.param_groups] == [0.5, 0.5, 0.0]
     assert {name.partition(".")[0] for name in held[0]} == {"encoder", "down", "bottom", "up", "decoder"}
     assert {name.partition(".")[0] for name in held[1]} == {"enter", "recurrent", "leave", "embed", "voicing"}
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_muon_iterates_in_the_precision_of_the_training(precision: Any, expected: torch.dtype) -> None:
+    net = nets.build("unet", {"width": 1})
+    made = schedule.make_optimiser(net, replace(STEPS, optimiser="muon", precision=precision))
+    assert isinstance(made, Muon)
+    assert made.iterate_in == expected
 
 
 @pytest.mark.parametrize("name", ["dpcl", "hdpcl", "uhnet", "uhnet-hd", "drnn"])

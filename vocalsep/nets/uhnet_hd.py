@@ -307,7 +307,8 @@ class _Stage(nn.Module):
         narrow, widen = (layer.weight.expand(batch, -1, -1) for layer in (self.narrow, self.widen))
         hidden = torch.bmm(narrow, planes).view(batch, -1, frames, width).permute(0, 3, 1, 2)
         hidden = torch.relu(self.norm(hidden)).permute(0, 2, 3, 1).flatten(2)
-        planes = torch.baddbmm(planes, widen, hidden) + self.widen.bias[:, None]
+        planes = torch.baddbmm(planes, widen, hidden)
+        planes = planes + self.widen.bias[:, None].to(planes.dtype)  # under autocast, float32 would be twice as large
         return planes.view(batch, -1, frames, width).permute(0, 3, 1, 2)
 
 

@@ -26,11 +26,18 @@ class Muon(torch.optim.AdamW):
         groups: Groups of parameters that AdamW changes.
         lr: Learning rate of both.
         weight_decay: Weight decay of the matrices.
+        iterate_in: Precision in which matrices are made orthogonal. The source uses bfloat16.
     """
 
     def __init__(
-        self, matrices: Sequence[nn.Parameter], groups: Sequence[dict[str, Any]], lr: float, weight_decay: float
+        self,
+        matrices: Sequence[nn.Parameter],
+        groups: Sequence[dict[str, Any]],
+        lr: float,
+        weight_decay: float,
+        iterate_in: torch.dtype = torch.float32,
     ) -> None:
+        self.iterate_in = iterate_in
         muon = {"params": list(matrices), "weight_decay": weight_decay, "muon": True}
         super().__init__([muon, *({"muon": False} | group for group in groups)], lr=lr, fused=True)
 
@@ -56,7 +63,8 @@ class Muon(torch.optim.AdamW):
         momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
         matrix = torch.lerp(gradient, momentum, MOMENTUM).flatten(1)
         size = lr * _STEP_SIZE * max(matrix.shape) ** 0.5
-        parameter.mul_(1 - lr * weight_decay).sub_(size * orthogonalise(matrix).view(parameter.shape))
+        change = orthogonalise(matrix.to(self.iterate_in)).view(parameter.shape)
+        parameter.mul_(1 - lr * weight_decay).sub_(change, alpha=size)
 
 
 def orthogonalise(matrix: Tensor) -> Tensor:

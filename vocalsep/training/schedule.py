@@ -28,7 +28,8 @@ def make_optimiser(net: Net, options: FitOptions) -> torch.optim.Optimizer:
             kernels.append(parameter)
     groups = [{"params": kernels, "weight_decay": options.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     if options.optimiser == "muon":
-        return Muon(hidden, groups, options.learning_rate, options.weight_decay)
+        iterate_in = torch.bfloat16 if options.precision == "bf16" else torch.float32
+        return Muon(hidden, groups, options.learning_rate, options.weight_decay, iterate_in)
     if options.optimiser == "rmsprop":
         return torch.optim.RMSprop(groups, lr=options.learning_rate)
     kind = torch.optim.Adam if options.optimiser == "adam" else torch.optim.AdamW

@@ -50,11 +50,12 @@ RATE, FULL_SCALE = 44_100, 2.0**15
 
 def list_songs(given: list[str]) -> dict[str, list[Track]]:
     """Return the tracks of each root, by the root's name."""
-    found = {}
+    found: dict[str, list[Track]] = {}
     for one in given:
         name, _, place = one.partition("=")
         layout, _, folder = place.partition(":")
-        found[name] = list(LAYOUTS[layout].find(Path(folder), "Dev" if layout == "dsd100" else "all").tracks)
+        tracks = LAYOUTS[layout].find(Path(folder), "Dev" if layout == "dsd100" else "all").tracks
+        found.setdefault(name, []).extend(tracks)  # several roots may share a name
     return found
 
 

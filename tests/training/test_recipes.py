@@ -59,7 +59,10 @@ def test_a_recipe_extends_another_setting_by_setting(tmp_path: Path) -> None:
 
 
 def test_presets_for_songs_share_their_recordings() -> None:
-    songs = [recipes.read_recipe(name) for name in ("unet", "uhnet", "hdpcl", "dpcl", "uhnet-hd", "unet-hd")]
+    songs = [
+        recipes.read_recipe(name)
+        for name in ("unet", "uhnet", "hdpcl", "dpcl", "uhnet-hd", "uhnet-hd-large", "unet-hd")
+    ]
     assert {found.pools for found in songs} == {songs[0].pools}
     assert len(songs[0].pools) == 5
     assert "songs" not in recipes.list_presets()

@@ -245,6 +245,18 @@ def test_a_damaged_graph_is_refused_in_one_line(path: Path, kind: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_a_lack_of_memory_is_not_taken_for_damage(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_out_of_memory(*_: object, **__: object) -> None:
+        raise RuntimeError(
+            "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Exception during initialization: std::bad_alloc"
+        )
+
+    model = weights.load(str(path))
+    monkeypatch.setattr("onnxruntime.InferenceSession", run_out_of_memory)
+    with pytest.raises(ModelError, match=r"there is not enough memory$"):
+        open_backend(model, "cpu").run(np.zeros((1, *model.front_end.input_shape), np.float32))
+
+
 def drop_weight(metadata: dict[str, Any], tensors: dict[str, Array]) -> None:
     del tensors["head.weight"]
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 
 from vocalsep.backends.graphs import INPUT, OUTPUTS, Graph
-from vocalsep.errors import ConfigError, ModelError
+from vocalsep.errors import ConfigError, ModelError, describe_error, is_about_memory
 
 if TYPE_CHECKING:
     from vocalsep.shapes import Array
@@ -97,6 +97,8 @@ class OnnxBackend:
             return self._sessions[method]
 
     def _explain(self, what: str, error: Exception) -> ModelError:
+        if is_about_memory(error):
+            return ModelError(f"model {self._name}: {describe_error(error)}")
         return ModelError(f"model {self._name}: {what} ({textwrap.shorten(str(error), 200, placeholder=' ...')})")
 
 
